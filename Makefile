@@ -1,0 +1,34 @@
+# `make demo` and `make test` need Python 3.10-3.13 with pip and nothing else. PYTHON=python3.12 chooses another one.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint install install-dev clean
+
+demo: install
+	$(BIN)/python -m jobs demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: .venv/installed
+install-dev: .venv/installed-dev
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+.venv/installed: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/installed-dev: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch .venv/installed $@
+
+clean:
+	rm -rf .venv demo-output

@@ -1,0 +1,22 @@
+"""Synthetic scenes of coloured shapes: layout (what), drawing (how it looks), captions (how it is named), writer."""
+
+from pipeline.datasets.scenes.captions import Caption, make_captions, vocabulary
+from pipeline.datasets.scenes.drawing import draw_scene
+from pipeline.datasets.scenes.layout import COLOURS, SCENE_SIZE, SHAPES, Scene, SceneObject, make_scene
+from pipeline.datasets.scenes.writer import KARPATHY_FILE, distinct_scenes, write_scenes
+
+__all__ = [
+    "COLOURS",
+    "KARPATHY_FILE",
+    "SCENE_SIZE",
+    "SHAPES",
+    "Caption",
+    "Scene",
+    "SceneObject",
+    "distinct_scenes",
+    "draw_scene",
+    "make_captions",
+    "make_scene",
+    "vocabulary",
+    "write_scenes",
+]
