@@ -31,4 +31,4 @@ install-dev: .venv/installed-dev
 	touch .venv/installed $@
 
 clean:
-	rm -rf .venv demo-output
+	rm -rf .venv demo
