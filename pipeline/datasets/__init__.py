@@ -1,0 +1,1 @@
+"""Where photos, captions and boxes come from."""

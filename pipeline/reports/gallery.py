@@ -1,0 +1,151 @@
+"""The HTML gallery: photos with their objects' boxes drawn on them, in one file that needs nothing else.
+
+Thumbnails are embedded, the page loads nothing and runs no script, and all text is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+from pipeline.datasets.photos import read_photo
+from pipeline.errors import QpertError
+from pipeline.images import decode
+from pipeline.reports.tables import printable
+
+THUMBNAIL = 360
+"""Longest side of an embedded thumbnail, in pixels; a smaller photo stays as it is."""
+_SHOWN = 320
+"""Longest side on the page, in CSS pixels; smaller photos are enlarged, so that labels have room."""
+_HUES = 12
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo to show. `objects` are dictionaries x0, y0, x1, y1 (0..1 of the photo), label and score."""
+
+    image_id: str
+    uri: str
+    objects: Sequence[Mapping[str, Any]] = ()
+    rank: int | None = None
+    score: float | None = None
+    error: str | None = None
+    """Why the photo could not be indexed."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading (such as a query) and its photos."""
+
+    title: str
+    photos: Sequence[Photo]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Thumbnail:
+    """An embedded picture, or why there is none."""
+
+    data_uri: str = ""
+    shown_width: int = 0
+    problem: str = ""
+
+
+def photos_of(rows: Iterable[Mapping[str, Any]]) -> list[Photo]:
+    """Photos from rows of a feature set (`image_id`, `uri`, `objects`, `error`)."""
+    return [Photo(r["image_id"], r["uri"], r.get("objects") or (), error=r.get("error")) for r in rows]
+
+
+def write_gallery(path: str | Path, title: str, sections: Sequence[Section], *, subtitle: str = "") -> None:
+    """Writes the gallery to `path`, a local file. A photo that cannot be opened is shown as missing, with the reason.
+
+    Raises:
+        QpertError: the file cannot be written.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    thumbnails: dict[str, _Thumbnail] = {}
+    shown = [
+        {
+            "title": printable(section.title),
+            "note": printable(section.note),
+            "photos": [_view(photo, thumbnails) for photo in section.photos],
+        }
+        for section in sections
+    ]
+    template = environment.get_template("gallery.html.j2")
+    html = template.render(title=printable(title), subtitle=printable(subtitle), sections=shown)
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise QpertError(f"cannot write the report {path}: {error.strerror}") from error
+
+
+def _view(photo: Photo, thumbnails: dict[str, _Thumbnail]) -> dict[str, Any]:
+    """What the template shows of a photo; every text is printable, every number plain."""
+    if photo.error is not None:
+        thumbnail = _Thumbnail(problem=f"could not be indexed: {photo.error}")
+    else:
+        if photo.uri not in thumbnails:
+            thumbnails[photo.uri] = _thumbnail(photo.uri)
+        thumbnail = thumbnails[photo.uri]
+    # Large boxes first, so that small ones lie on top and can be pointed at.
+    objects = sorted(photo.objects, key=lambda o: -(o["x1"] - o["x0"]) * (o["y1"] - o["y0"]))
+    labels = Counter(printable(o["label"] or "object") for o in photo.objects)
+    names = ", ".join(label if count == 1 else f"{label} ({count})" for label, count in labels.items())
+    plural = "" if len(photo.objects) == 1 else "s"
+    return {
+        "name": printable(photo.image_id),
+        "uri": printable(photo.uri),
+        "rank": photo.rank,
+        "score": photo.score,
+        "image": thumbnail.data_uri,
+        "shown_width": thumbnail.shown_width,
+        "problem": printable(thumbnail.problem),
+        "boxes": [_box(item) for item in objects] if thumbnail.data_uri else [],
+        "summary": f"{len(photo.objects)} object{plural}: {names}" if names else "no objects",
+    }
+
+
+def _box(item: Mapping[str, Any]) -> dict[str, Any]:
+    label = printable(item["label"] or "object")
+    return {
+        "left": 100 * float(item["x0"]),
+        "top": 100 * float(item["y0"]),
+        "width": 100 * (float(item["x1"]) - float(item["x0"])),
+        "height": 100 * (float(item["y1"]) - float(item["y0"])),
+        "label": label,
+        "score": float(item["score"]),
+        "hue": zlib.crc32(label.encode()) % _HUES * 360 // _HUES,
+        # The label stands where the photo has room for it: above its box, below it, or else inside.
+        "place": "above" if item["y0"] >= 0.08 else "below" if item["y1"] <= 0.92 else "inside",
+        "leftward": item["x0"] + item["x1"] > 1,
+    }
+
+
+def _thumbnail(uri: str) -> _Thumbnail:
+    try:
+        image = decode(read_photo(uri))
+    except QpertError as error:
+        return _Thumbnail(problem=str(error))
+    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=82, optimize=True)
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    width = max(1, round(_SHOWN * image.width / max(image.size)))
+    return _Thumbnail(f"data:image/jpeg;base64,{data}", width)

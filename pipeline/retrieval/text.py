@@ -1,0 +1,70 @@
+"""The text side of a feature set: the encoder that made it, and unit vectors of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.errors import QpertError
+from pipeline.features import FeatureSet
+from pipeline.retrieval.similarity import Float32, unit
+
+if TYPE_CHECKING:
+    from pipeline.encoders.base import Encoder
+
+_TEXT_BATCH = 256
+
+
+def load_text_encoder(features: FeatureSet, *, weights: str | None = None, device: str = "cpu") -> Encoder:
+    """The encoder that made `features`, as its manifest names it.
+
+    Args:
+        features: the indexed photos.
+        weights: where the encoder's weights are now, if they have moved.
+        device: a torch device.
+
+    Raises:
+        QpertError: the encoder or its weights cannot be had, or they are not those that made the features.
+    """
+    from pipeline.encoders import load_encoder  # torch, which `--help` should not wait for
+    from pipeline.stages.identity import bundled, weights_identity
+
+    made_by = features.manifest.encoder
+    name = made_by.get("name")
+    if not name:
+        raise QpertError(f"{features.out}/manifest.json names no encoder: the folder was not made by qpert index")
+    chosen = weights or features.manifest.config.get("weights")
+    shown = f"{name} ({chosen or 'miniature'})"
+    try:
+        encoder = load_encoder(name, weights=chosen, device=device)
+    except (QpertError, OSError) as error:
+        raise QpertError(
+            f"cannot load the encoder {shown} that made {features.out}: {error}; "
+            "if its weights have moved, say where they are with --weights"
+        ) from error
+    before, now = made_by.get("weights"), weights_identity(bundled(chosen, name))
+    digests = {before.get("digest"), now.get("digest")} - {None} if isinstance(before, dict) else set()
+    if len(digests) > 1 or encoder.dim != features.dim:
+        raise QpertError(
+            f"{shown} has other weights than those that made {features.out}: index the photos again, "
+            "or say with --weights where the weights of then are"
+        )
+    return encoder
+
+
+def embed_texts(encoder: Encoder, texts: Sequence[str], *, batch: int = _TEXT_BATCH) -> Float32:
+    """Unit vectors [T, D] of texts, in batches. Equal texts get one vector, bit for bit."""
+    import torch
+
+    index = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    distinct = list(index)
+    with torch.inference_mode():
+        parts = [
+            encoder.embed_text(distinct[start : start + batch]).float().cpu().numpy()
+            for start in range(0, len(distinct), batch)
+        ]
+    if not parts:
+        return np.zeros((0, encoder.dim), np.float32)
+    return unit(np.concatenate(parts), "the text embeddings")[[index[text] for text in texts]]

@@ -1,0 +1,132 @@
+"""`qpert search`: what it prints, writes and refuses. The text encoder here is a bag of words."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from jobs import search
+from jobs.cli import main
+from pipeline.errors import QpertError
+
+WORDS = ("red", "blue", "star", "circle", "dog")
+SCENES = ["red star", "blue circle", "red circle", "dog"]
+
+
+class WordEncoder:
+    """A text's vector counts its words."""
+
+    dim = len(WORDS)
+
+    def embed_text(self, texts):
+        return torch.tensor([[float(text.split().count(word)) for word in WORDS] for text in texts])
+
+
+@pytest.fixture
+def features(write_features, tmp_path, monkeypatch):
+    monkeypatch.setattr(search, "load_text_encoder", lambda features, weights, device: WordEncoder())
+    for i in range(3):
+        Image.new("RGB", (64, 48), (80 * i, 0, 0)).save(tmp_path / f"{i:06d}.jpg")
+    box = {"x0": 0.1, "y0": 0.2, "x1": 0.3, "y1": 0.4, "label": "star", "score": 0.9}
+    vectors = WordEncoder().embed_text([*SCENES, "dog"]).numpy()[:, None]
+    objects = [[box], [], [], [], []]
+    return write_features(vectors, objects=objects, folder=tmp_path, failed=["000004.jpg"]).out
+
+
+def test_ranks_scores_and_paths(features, tmp_path, capsys):
+    assert main(["search", features, "red star", "-k", "2"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "red star",
+        f"   1   1.000  {tmp_path}/000000.jpg",
+        f"   2   0.500  {tmp_path}/000002.jpg",
+    ]
+
+
+def test_json_is_all_that_is_printed(features, tmp_path, capsys):
+    html = tmp_path / "r.html"
+    (tmp_path / "queries.txt").write_text("\ufeffdog\n\n  blue circle \n", encoding="utf-8")
+    words = ["search", features, "red", "--queries", str(tmp_path / "queries.txt"), "--json", "-k", "1"]
+    assert main([*words, "--html", str(html)]) == 0
+    answers = json.loads(capsys.readouterr().out)
+    assert [answer["query"] for answer in answers] == ["red", "dog", "blue circle"]
+    assert [[hit["image_id"] for hit in answer["results"]] for answer in answers] == [
+        ["000000.jpg"],  # ties with 000002.jpg
+        ["000003.jpg"],
+        ["000001.jpg"],
+    ]
+    assert answers[0]["results"][0] == {
+        "rank": 1,
+        "score": pytest.approx(0.5**0.5),
+        "image_id": "000000.jpg",
+        "uri": f"{tmp_path}/000000.jpg",
+    }
+    assert html.exists()
+
+
+def test_min_score_says_when_nothing_is_left(features, capsys):
+    assert main(["search", features, "red star", "star dog", "--min-score", "0.8"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert "no photo scores high enough" in lines[-1]
+
+
+def test_the_report_shows_the_answers_with_their_boxes(features, tmp_path, capsys):
+    html = tmp_path / "found.html"
+    assert main(["search", features, "red star", "--html", str(html), "-k", "4"]) == 0
+    page = html.read_text()
+    assert page.count("<img ") == 3  # the fourth photo's file is missing
+    assert page.count('title="star 0.90"') == 1
+    assert "file not found" in page
+    assert f"report: {html}" in capsys.readouterr().out
+
+
+def test_browse_needs_no_encoder_and_shows_failures(features, tmp_path, monkeypatch):
+    monkeypatch.setattr(search, "load_text_encoder", None)
+    html = tmp_path / "boxes.html"
+    assert main(["search", features, "--browse", "10", "--html", str(html)]) == 0
+    page = html.read_text()
+    assert "The first 5 photos" in page
+    assert "could not be indexed: truncated image" in page
+    assert main(["search", features, "--browse", "2", "--html", str(html)]) == 0
+    assert "The first 2 photos" in html.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "nothing to look for"),
+        (["red", "  "], "query 2 is empty"),
+        (["--queries", "/nowhere/q.txt"], "/nowhere/q.txt"),
+        (["--queries", "EMPTY"], "holds no query"),
+        (["--browse", "3"], "--html"),
+        (["red", "-k", "0"], "-k|--k"),
+        (["red", "--html", "/proc/nowhere/x.html"], "cannot write the report"),
+    ],
+)
+def test_wrong_use_says_what_to_do(features, tmp_path, capsys, words, message):
+    (tmp_path / "EMPTY").write_text("\n \n")
+    words = [str(tmp_path / word) if word == "EMPTY" else word for word in words]
+    assert main(["search", features, *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert any(part in error for part in message.split("|"))
+
+
+def test_a_folder_without_features_is_named(tmp_path, capsys):
+    assert main(["search", str(tmp_path / "nowhere"), "red"]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    with pytest.raises(QpertError, match="no manifest"):
+        search.run(search.Config(out=str(tmp_path), text=["red"]))
+
+
+def test_weights_that_are_gone_are_named(write_features, tmp_path, capsys):
+    gone = str(tmp_path / "gone")
+    out = write_features(np.ones((1, 1, 4)), weights=gone).out
+    assert main(["search", out, "red"]) == 2
+    error = capsys.readouterr().err
+    assert gone in error
+    assert "--weights" in error

@@ -1,0 +1,135 @@
+"""The gallery: thumbnails and boxes in place, hostile text harmless, missing photos shown, nothing loaded."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from pipeline.errors import QpertError
+from pipeline.reports import Photo, Section, photos_of, write_gallery
+
+BOX = {"x0": 0.25, "y0": 0.5, "x1": 0.75, "y1": 0.625, "label": "red star", "score": 0.875}
+
+
+class Page(HTMLParser):
+    """Elements (tag, attributes) and text of a page."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.html = html
+        self.elements = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag, cls=None):
+        return [a for t, a in self.elements if t == tag and (cls is None or cls in (a.get("class") or "").split())]
+
+
+@pytest.fixture
+def render(tmp_path):
+    def render(*photos, title="Found", sections=None, **more):
+        path = tmp_path / "made" / "report.html"
+        write_gallery(path, title, sections or [Section("a query", photos)], **more)
+        return Page(path.read_text(encoding="utf-8"))
+
+    return render
+
+
+@pytest.fixture
+def photo_file(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (800, 400), (200, 30, 30)).save(path)
+    return path
+
+
+def test_a_photo_with_its_boxes(render, photo_file):
+    page = render(Photo("photo.png", str(photo_file), [BOX], rank=1, score=0.4321))
+    (image,) = page.all("img")
+    kind, _, data = image["src"].partition(",")
+    thumbnail = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert kind == "data:image/jpeg;base64"
+    assert thumbnail.size == (360, 180)
+    assert image["alt"] == "photo.png, 1 object: red star"
+    (box,) = page.all("div", "box")
+    assert re.sub(r"--hue:\d+;", "", box["style"]) == "left:25.000%;top:50.000%;width:50.000%;height:12.500%"
+    assert box["title"] == "red star 0.88"
+    assert "0.432" in page.text
+    assert str(photo_file) in page.text
+
+
+def test_small_boxes_lie_over_large_ones(render, photo_file):
+    small = BOX | {"x1": 0.3, "label": "small"}
+    page = render(Photo("p", str(photo_file), [small, BOX, small | {"label": "same"}]))
+    assert [box["title"][:-5] for box in page.all("div", "box")] == ["red star", "small", "same"]
+
+
+def test_equal_labels_are_counted(render, photo_file):
+    page = render(Photo("p", str(photo_file), [BOX, BOX, BOX | {"label": "dog"}]))
+    assert page.all("img")[0]["alt"] == "p, 3 objects: red star (2), dog"
+
+
+HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=y>{{ 7 * 7 }}\x1b[31m\u202e.jpg"
+
+
+def test_hostile_text_stays_text(render, photo_file):
+    photo = Photo(HOSTILE, str(photo_file), [BOX | {"label": HOSTILE}])
+    missing = Photo("m", "/nowhere/" + HOSTILE)
+    failed = Photo("f", "/x", error=HOSTILE)
+    sections = [Section(HOSTILE, [photo, missing, failed], HOSTILE)]
+    page = render(title=HOSTILE, subtitle=HOSTILE, sections=sections)
+    tags = {tag for tag, _ in page.elements}
+    assert "script" not in tags
+    assert len(page.all("img")) == 1
+    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+    assert "{{ 7 * 7 }}" in page.text
+    assert "\x1b" not in page.html
+    assert "\u202e" not in page.html
+
+
+def test_nothing_is_loaded_from_outside(render, photo_file):
+    page = render(Photo("p", str(photo_file), [BOX]))
+    links = [a[name] for _, a in page.elements for name in ("src", "href") if name in a]
+    assert links
+    assert all(link.startswith("data:image/jpeg") for link in links)
+    assert "url(" not in page.html
+    assert "@import" not in page.html
+    policies = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policies[0].startswith("default-src 'none'")
+
+
+def test_photos_that_cannot_be_shown_say_why(render, tmp_path):
+    (tmp_path / "text.jpg").write_text("no photo")
+    page = render(
+        Photo("gone.jpg", str(tmp_path / "gone.jpg"), [BOX]),
+        Photo("text.jpg", str(tmp_path / "text.jpg")),
+        Photo("bad.jpg", str(tmp_path / "bad.jpg"), error="truncated image"),
+    )
+    assert not page.all("img")
+    assert not page.all("div", "box")
+    assert "not found" in page.text
+    assert "not an image" in page.text
+    assert "could not be indexed: truncated image" in page.text
+
+
+def test_a_section_without_photos_and_rows_of_a_feature_set(render):
+    page = render(sections=[Section("nothing like it", [])])
+    assert "no photo" in page.text
+    rows = [{"image_id": "a", "uri": "/a", "objects": None, "error": "empty file"}]
+    assert photos_of(rows) == [Photo("a", "/a", (), error="empty file")]
+
+
+def test_a_report_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(QpertError, match="cannot write the report"):
+        write_gallery(tmp_path / "file" / "x.html", "t", [])

@@ -1,0 +1,123 @@
+"""Evaluation of stored features: the join by id, and the same figures as the full score matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.datasets.karpathy import CaptionedImage
+from pipeline.errors import QpertError
+from pipeline.retrieval import evaluate, image_scores, recall_report, similarity
+from pipeline.retrieval.similarity import unit
+
+
+def random_vectors(n, v, d, seed=0):
+    return unit(np.random.default_rng(seed).standard_normal((n, v, d)), "test")
+
+
+class Texts:
+    """Captions whose vectors lie near their image's, so that retrieval is neither perfect nor random."""
+
+    def __init__(self, vectors, per_image=5, noise=1.0, seed=5):
+        rng = np.random.default_rng(seed)
+        self.vectors = {}
+        self.captions = []
+        for i, image in enumerate(vectors):
+            names = [f"{i}/{c}" for c in range(per_image)]
+            for name in names:
+                self.vectors[name] = image[rng.integers(len(image))] + noise * rng.standard_normal(image.shape[1]) / 4
+            self.captions.append(CaptionedImage(f"{i:06d}.jpg", names))
+
+    def __call__(self, texts):
+        return unit([self.vectors[text] for text in texts], "test")
+
+
+def box(area):
+    return [{"x0": 0.0, "y0": 0.0, "x1": 1.0, "y1": area, "label": "thing", "score": 0.5}]
+
+
+@pytest.mark.parametrize("v", [1, 3])
+@pytest.mark.parametrize("block", [7, 1000])
+def test_equals_the_full_matrix(write_features, monkeypatch, v, block):
+    monkeypatch.setattr(similarity, "_BLOCK_CELLS", block * v * 16)
+    vectors = random_vectors(60, v, 16).astype(np.float16).astype(np.float32)
+    texts = Texts(vectors)
+    areas = [None if i % 7 == 0 else (i % 50) / 50 + 0.01 for i in range(60)]
+    objects = [[] if area is None else box(area) for area in areas]
+    features = write_features(vectors, objects=objects, files=4)
+
+    got = evaluate(features, texts.captions[::-1], texts, ks=(1, 3)).report
+
+    every = [caption for image in texts.captions for caption in image.captions]
+    scores = image_scores(unit(vectors, "test"), texts(every))
+    expected = recall_report(scores, np.repeat(np.arange(60), 5), areas, ks=(1, 3))
+    assert 0.1 < got.t2i.overall[1] < 0.95  # the case says something
+    assert got == expected
+
+
+def test_only_the_captioned_images_are_the_gallery_and_absences_are_counted(write_features):
+    vectors = random_vectors(30, 1, 8)
+    texts = Texts(vectors, per_image=2, noise=0)
+    features = write_features(vectors, failed=["000003.jpg", "000020.jpg"])
+    absent = CaptionedImage("absent.jpg", ["nothing"])
+    result = evaluate(features, [*texts.captions[:10], absent], texts)
+    assert result.missing == ("absent.jpg",)
+    assert result.failed == {"000003.jpg": "truncated image"}
+    assert result.ignored == 19
+    assert (result.report.images, result.report.texts) == (9, 18)
+    assert result.report.overall["t2i"][1] == 1.0
+
+
+def test_ids_with_folders_are_found_by_their_file_name(write_features):
+    vectors = random_vectors(4, 1, 8)
+    texts = Texts(vectors, noise=0)
+    features = write_features(vectors, [f"images/{i:06d}.jpg" for i in (2, 0, 3, 1)])
+    wrong_order = evaluate(features, texts.captions, texts).report
+    assert wrong_order.overall["t2i"][1] == 0  # joined by name: photo 2's vector is image 0's
+    right = write_features(vectors[[2, 0, 3, 1]], [f"images/{i:06d}.jpg" for i in (2, 0, 3, 1)], name="right")
+    assert evaluate(right, texts.captions, texts).report.overall["t2i"][1] == 1
+
+
+def test_an_exact_id_wins_over_a_file_name(write_features):
+    vectors = random_vectors(3, 1, 8)
+    texts = Texts(vectors[:1], noise=0)
+    features = write_features(vectors, ["000000.jpg", "copy/000000.jpg", "other.jpg"])
+    result = evaluate(features, texts.captions, texts)
+    assert (result.report.images, result.ignored) == (1, 2)
+
+
+def test_a_name_that_fits_two_photos_is_refused(write_features):
+    vectors = random_vectors(2, 1, 8)
+    features = write_features(vectors, ["a/000000.jpg", "b/000000.jpg"])
+    with pytest.raises(QpertError, match=r"fits two photos.*a/000000\.jpg and b/000000\.jpg"):
+        evaluate(features, Texts(vectors).captions, Texts(vectors))
+
+
+def test_areas_may_come_from_elsewhere(write_features):
+    vectors = random_vectors(3, 1, 8)
+    texts = Texts(vectors)
+    features = write_features(vectors, objects=[box(0.95)] * 3)
+    report = evaluate(features, texts.captions, texts, areas={"000000.jpg": 0.05, "000001.jpg": 0.15}).report
+    assert [part.queries for part in report.i2t.bins] == [1, 1] + [0] * 8
+    assert report.t2i.unbinned == 5
+
+
+def test_ties_between_equal_photos_count_against_the_query_in_any_block(write_features, monkeypatch):
+    monkeypatch.setattr(similarity, "_BLOCK_CELLS", 11 * 64)
+    vectors = np.repeat(random_vectors(1, 1, 64), 40, axis=0)
+    texts = Texts(vectors, per_image=1)
+    report = evaluate(write_features(vectors), texts.captions, texts).report
+    assert report.t2i.median_rank == report.t2i.mean_rank == 40
+
+
+def test_no_common_photo_is_refused(write_features):
+    vectors = random_vectors(2, 1, 8)
+    features = write_features(vectors, ["x.jpg", "y.jpg"])
+    with pytest.raises(QpertError, match=r"such as x\.jpg.*such as 000000\.jpg"):
+        evaluate(features, Texts(vectors).captions, Texts(vectors))
+
+
+def test_texts_of_another_encoder_are_refused(write_features):
+    vectors = random_vectors(2, 1, 8)
+    with pytest.raises(QpertError, match="different encoders"):
+        evaluate(write_features(vectors), Texts(vectors).captions, lambda texts: np.ones((len(texts), 5), np.float32))

@@ -1,0 +1,90 @@
+"""The encoder of a feature set and its texts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import QpertError
+from pipeline.retrieval import embed_texts, load_text_encoder
+from pipeline.retrieval.similarity import unit
+from pipeline.stages.identity import weights_identity
+
+
+class CountingEncoder:
+    """Stands for a text encoder: a text's vector depends on the text alone; remembers what it was asked."""
+
+    dim = 3
+
+    def __init__(self):
+        self.batches = []
+
+    def embed_text(self, texts):
+        self.batches.append(list(texts))
+        return torch.tensor([[len(text), text.count("a"), 1.0] for text in texts])
+
+
+def test_embed_texts_asks_once_for_each_text_in_batches():
+    encoder = CountingEncoder()
+    vectors = embed_texts(encoder, ["aa", "b", "aa", "ccc", "b"], batch=2)
+    assert encoder.batches == [["aa", "b"], ["ccc"]]
+    assert np.array_equal(vectors[0], vectors[2])
+    assert np.array_equal(vectors[1], vectors[4])
+    assert vectors == pytest.approx(unit([[2, 2, 1], [1, 0, 1], [2, 2, 1], [3, 0, 1], [1, 0, 1]], "test"))
+    assert embed_texts(encoder, []).shape == (0, 3)
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """Calls of `load_encoder`, which gives a stand-in."""
+    calls = []
+
+    def load(name, **more):
+        calls.append((name, more))
+        return CountingEncoder()
+
+    monkeypatch.setattr("pipeline.encoders.load_encoder", load)
+    return calls
+
+
+def test_loads_what_the_manifest_names(write_features, loaded):
+    features = write_features(np.ones((1, 1, 3)), encoder={"name": "coca", "weights": {"name": "a:b"}}, weights="a:b")
+    load_text_encoder(features)
+    load_text_encoder(features, weights="/moved", device="meta")
+    assert loaded == [
+        ("coca", {"weights": "a:b", "device": "cpu"}),
+        ("coca", {"weights": "/moved", "device": "meta"}),
+    ]
+
+
+def test_weights_that_are_gone_are_named_with_the_way_out(write_features, tmp_path):
+    gone = str(tmp_path / "gone")
+    features = write_features(np.ones((1, 1, 3)), weights=gone)
+    with pytest.raises(QpertError, match=rf"{gone}.*--weights"):
+        load_text_encoder(features)
+
+
+def test_an_unknown_encoder_and_none_are_refused(write_features):
+    with pytest.raises(QpertError, match="nonesuch"):
+        load_text_encoder(write_features(np.ones((1, 1, 3)), encoder={"name": "nonesuch"}))
+    with pytest.raises(QpertError, match="names no encoder"):
+        load_text_encoder(write_features(np.ones((1, 1, 3)), encoder={}, name="none"))
+
+
+def test_other_weights_are_refused(write_features, loaded, tmp_path):
+    then, now = tmp_path / "then.safetensors", tmp_path / "now.safetensors"
+    then.write_bytes(b"1")
+    now.write_bytes(b"2")
+    encoder = {"name": "coca", "weights": weights_identity(str(then))}
+    features = write_features(np.ones((1, 1, 3)), encoder=encoder, weights=str(then))
+    load_text_encoder(features)
+    then.rename(tmp_path / "moved")
+    load_text_encoder(features, weights=str(tmp_path / "moved"))
+    with pytest.raises(QpertError, match="other weights than those that made"):
+        load_text_encoder(features, weights=str(now))
+
+
+def test_other_weights_show_by_their_dimension(write_features, loaded):
+    with pytest.raises(QpertError, match="other weights than those that made"):
+        load_text_encoder(write_features(np.ones((1, 1, 7))))
