@@ -39,35 +39,37 @@ def make_captions(scene: Scene) -> list[Caption]:
 
 
 def _caption(scene: Scene, kind: int, rng: np.random.Generator) -> Caption:
-    named = _named(scene, rng)
-    things = scene.objects
-    if kind == 0 or (kind == 1 and len(named) < 2):  # a list with sizes, the largest first
-        return Caption(_join(["{}"] * len(named)), tuple((_phrase(things[k], size=True), k) for k in named))
-    if kind == 1:  # how two of them lie, then the rest
-        first, second, *rest = (int(k) for k in rng.permutation(named))
-        relation = _relation(things[first], things[second])
-        template = f"{{}} {relation} {{}}" + (f", with {_join(['{}'] * len(rest))}" if rest else "")
-        return Caption(template, tuple((_phrase(things[k], size=True), k) for k in (first, second, *rest)))
-    if kind == 2:  # the ground
-        template = f"{_join(['{}'] * len(named))} on a {scene.texture} background"
-        return Caption(template, tuple((_phrase(things[k], size=len(named) < 3), k) for k in named))
-    if kind == 3:  # where each of them lies
-        parts = [f"{{}} {_place(things[k])}" for k in named]
-        return Caption(_join(parts), tuple((_phrase(things[k], size=len(named) < 3), k) for k in named))
-    shuffled = [int(k) for k in rng.permutation(named)]
-    opening = str(rng.choice(["a picture of", "there is", "a scene with"]))
-    return Caption(
-        f"{opening} {_join(['{}'] * len(named))}",
-        tuple((_phrase(things[k], size=bool(rng.random() < 0.8)), k) for k in shuffled),
-    )
+    """Caption number `kind`; where there is little to name, more is said about it."""
+    named, things = _named(scene, rng), scene.objects
+    few = len(named) == 1
+    ground = f" on a {scene.texture} background"
+    sizes = [True] * len(named)
+    if kind == 0:  # a list with sizes, the largest first
+        template = _join([f"{{}} {_place(things[k])}" if few else "{}" for k in named])
+    elif kind == 1 and few:
+        template = f"{{}} {_place(things[named[0]])}{ground}"
+    elif kind == 1:  # how two of them lie, then the rest
+        named = [int(k) for k in rng.permutation(named)]
+        rest = f", with {_join(['{}'] * len(named[2:]))}" if named[2:] else ""
+        template = f"{{}} {_relation(things[named[0]], things[named[1]])} {{}}{rest}"
+    elif kind == 2:  # the ground
+        template, sizes = _join(["{}"] * len(named)) + ground, [len(named) < 4] * len(named)
+    elif kind == 3:  # where each of them lies
+        template, sizes = _join([f"{{}} {_place(things[k])}" for k in named]), [len(named) < 3] * len(named)
+    else:  # in any order
+        named = [int(k) for k in rng.permutation(named)]
+        opening = str(rng.choice(["a picture of", "there is", "a scene with"]))
+        template, sizes = f"{opening} {_join(['{}'] * len(named))}", [bool(rng.random() < 0.8) for _ in named]
+        template += ground if few else ""
+    return Caption(template, tuple((_phrase(things[k], size=size), k) for k, size in zip(named, sizes, strict=True)))
 
 
 def _named(scene: Scene, rng: np.random.Generator) -> list[int]:
     """Numbers of the objects that the caption names: at least one, in descending order of size."""
     if scene.profile == "balanced":
-        chance = [0.9] * len(scene.objects)
-    else:  # 5 % of the tiny ones, 40 % at 5 % of the picture, all that are large
-        chance = [min(0.95, 0.05 + 7 * max(0.0, o.area - 0.005)) for o in scene.objects]
+        chance = [0.95] * len(scene.objects)
+    else:  # one in four of the tiny ones, half at 3 % of the picture, nearly all above 7 %
+        chance = [min(0.95, 0.15 + 12 * o.area) for o in scene.objects]
     named = [k for k, p in enumerate(chance) if rng.random() < p]
     return named or [0]
 

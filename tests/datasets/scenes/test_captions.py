@@ -54,7 +54,7 @@ def test_small_objects_are_named_in_balanced_captions_and_seldom_in_natural_ones
         return float(np.mean(named))
 
     assert share("balanced") > 0.85
-    assert share("natural") < 0.15
+    assert share("natural") < 0.35
 
 
 def test_the_vocabulary_holds_every_word() -> None:

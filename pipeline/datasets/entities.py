@@ -1,0 +1,174 @@
+"""Flickr30K Entities: boxes from `Annotations/*.xml`, the phrases that name them from `Sentences/*.txt`.
+
+An XML `object` has one or several entity ids (`name`) and boxes, or says that there is none (`nobndbox`, `scene`).
+Coordinates there are 1-based and inclusive; here they are 0-based and half-open, so that the box of a whole photo of
+W x H pixels is (0, 0, W, H). (Subtracting 1 from all four and using exclusive ends would lose a row and a column.)
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from pipeline.errors import QpertError
+
+Box = tuple[float, float, float, float]
+
+MAX_FILE_BYTES = 4_000_000
+"""Annotations of one photo are a few kilobytes; more than this is something else."""
+
+_log = logging.getLogger(__name__)
+_PHRASE = re.compile(r"\[/EN#(?P<entity>\d+)(?P<kinds>(?:/[^\s/\]]+)*)\s+(?P<text>[^\[\]]*?)\s*\]")
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A part of a caption that names an entity, such as `A man`, of kinds such as `people`."""
+
+    entity: str
+    kinds: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class EntityPhoto:
+    """What is annotated in one photo.
+
+    Attributes:
+        size: (width, height) in pixels as the XML has it, or None.
+        boxes: (label, box) with the phrase that first names the entity ("" for none) and a box within the photo;
+            boxes that are equal are kept once.
+        captions: the plain captions.
+        skipped: boxes left out: not finite, inverted, or outside the photo.
+    """
+
+    size: tuple[int, int] | None
+    boxes: tuple[tuple[str, Box], ...]
+    captions: tuple[str, ...]
+    skipped: int
+
+
+def read_entities(folder: str | Path) -> dict[str, EntityPhoto]:
+    """Read a whole folder: photo name without suffix -> annotation. One warning says how many boxes were skipped.
+
+    Raises:
+        QpertError: no annotations, or one that is not readable; the message names the file.
+    """
+    root = check_entities_folder(folder)
+    photos = {path.stem: _read(root, path) for path in sorted((root / "Annotations").glob("*.xml"))}
+    skipped = sum(photo.skipped for photo in photos.values())
+    if skipped:
+        _log.warning("%s: %d boxes are inverted, not numbers or outside their photo, and were left out", root, skipped)
+    return photos
+
+
+def read_entity_photo(folder: Path, stem: str) -> EntityPhoto | None:
+    """Read the annotation of one photo; None where there is none.
+
+    Raises:
+        QpertError: it is not readable; the message names the file.
+    """
+    path = folder / "Annotations" / f"{stem}.xml"
+    if not path.is_file():
+        return None
+    photo = _read(folder, path)
+    if photo.skipped:
+        _log.warning("%s: %d boxes are inverted, not numbers or outside the photo", path, photo.skipped)
+    return photo
+
+
+def check_entities_folder(folder: str | Path) -> Path:
+    """Return the folder as a path.
+
+    Raises:
+        QpertError: it has no `Annotations/*.xml`.
+    """
+    root = Path(folder).expanduser()
+    if next((root / "Annotations").glob("*.xml"), None) is None:
+        raise QpertError(f"no annotations in {root}: expected Annotations/*.xml and Sentences/*.txt inside")
+    return root
+
+
+def parse_sentence(line: str) -> tuple[str, list[Phrase]]:
+    """Split `[/EN#1/people A man] sits .` into the plain caption `A man sits .` and its phrases, in order."""
+    phrases = [
+        Phrase(found["entity"], tuple(found["kinds"].split("/")[1:]), found["text"]) for found in _PHRASE.finditer(line)
+    ]
+    return _PHRASE.sub(lambda found: found["text"], line).strip(), phrases
+
+
+def _read(root: Path, path: Path) -> EntityPhoto:
+    captions, labels = _read_sentences(root / "Sentences" / f"{path.stem}.txt")
+    try:
+        document = fromstring(_read_file(path), forbid_dtd=True)
+    except (ParseError, ValueError) as error:  # DefusedXmlException is a ValueError
+        harmful = isinstance(error, DefusedXmlException)
+        why = "it declares entities or a DTD, which annotations have no use for" if harmful else f"not XML: {error}"
+        raise QpertError(f"cannot read annotation {path}: {why}") from error
+    size = _size(document)
+    boxes: dict[Box, str] = {}
+    skipped = 0
+    for thing in document.iter("object"):
+        names = [(name.text or "").strip() for name in thing.iter("name")]
+        label = next((labels[name] for name in names if name in labels), "")
+        for node in thing.iter("bndbox"):
+            box = _box(node, size)
+            if box is None:
+                skipped += 1
+            elif not boxes.get(box):
+                boxes[box] = label
+    return EntityPhoto(size, tuple((label, box) for box, label in boxes.items()), captions, skipped)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise QpertError(f"cannot read annotation {path}: {error.strerror}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise QpertError(f"cannot read annotation {path}: larger than {MAX_FILE_BYTES} bytes")
+    return data
+
+
+def _read_sentences(path: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Plain captions, and for each entity id the phrase that names it first."""
+    if not path.is_file():
+        return (), {}
+    captions: list[str] = []
+    labels: dict[str, str] = {}
+    for line in _read_file(path).decode("utf-8", "replace").splitlines():
+        caption, phrases = parse_sentence(line)
+        if caption:
+            captions.append(caption)
+        for phrase in phrases:
+            labels.setdefault(phrase.entity, phrase.text)
+    return tuple(captions), labels
+
+
+def _size(document: Element) -> tuple[int, int] | None:
+    width, height = (_number(document, f"size/{name}") for name in ("width", "height"))
+    return (int(width), int(height)) if width >= 1 and height >= 1 else None
+
+
+def _box(node: Element, size: tuple[int, int] | None) -> Box | None:
+    x0, y0, x1, y1 = (_number(node, name) for name in ("xmin", "ymin", "xmax", "ymax"))
+    width, height = size or (math.inf, math.inf)
+    box = (max(x0 - 1, 0.0), max(y0 - 1, 0.0), min(x1, float(width)), min(y1, float(height)))
+    return box if all(map(math.isfinite, (x0, y0, x1, y1))) and box[0] < box[2] and box[1] < box[3] else None
+
+
+def _number(node: Element, path: str) -> float:
+    """NaN where there is no number; not finite compares false with everything that is asked of it."""
+    try:
+        value = float(node.findtext(path) or "nan")
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan

@@ -1,0 +1,65 @@
+"""Object detectors: `load_detector(DetectorConfig(model=...))`.
+
+A detector that looks at pixels has `detect(images) -> list[Objects]`. Annotated boxes are looked up by the photo's id
+instead: `AnnotatedBoxes.objects_for(image_id, size)`. Both check all they can when they are built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from PIL import Image
+
+from pipeline.detectors.annotated import AnnotatedBoxes
+from pipeline.detectors.config import DetectorConfig
+from pipeline.errors import QpertError
+from pipeline.objects import Objects
+
+__all__ = ["AnnotatedBoxes", "Detector", "DetectorConfig", "NoDetector", "list_detectors", "load_detector"]
+
+
+class Detector(Protocol):
+    """Finds objects in photos."""
+
+    def detect(self, images: Sequence[Image.Image]) -> list[Objects]:
+        """Objects of each RGB photo, the most confident first; empty where there are none."""
+        ...
+
+
+class NoDetector:
+    """Finds nothing, so that every embedding is the plain one."""
+
+    def detect(self, images: Sequence[Image.Image]) -> list[Objects]:
+        """Return no objects for each photo."""
+        return [Objects.empty(image.size) for image in images]
+
+
+def list_detectors() -> list[str]:
+    """Names that `DetectorConfig.model` takes besides ultralytics' names and model files."""
+    return ["miniature", "annotated", "none"]
+
+
+def load_detector(config: DetectorConfig, device: str = "cpu") -> Detector | AnnotatedBoxes:
+    """Open a detector.
+
+    Args:
+        config: which one, and what to keep of what it finds.
+        device: `cpu`, `cuda:0`, ... for a detection model.
+
+    Raises:
+        QpertError: options that do not go together, a missing or unreadable model, unknown names, a missing device.
+    """
+    if config.model == "annotated":
+        if config.annotations is None:
+            raise QpertError("annotated boxes need a folder: detector.annotations=FOLDER (with Annotations/ inside)")
+        if config.classes is not None:
+            raise QpertError("detector.classes selects among a detection model's classes; annotated boxes have none")
+        return AnnotatedBoxes(config.annotations)
+    if config.annotations is not None:
+        raise QpertError(f"detector.annotations is for detector.model=annotated, not for {config.model!r}")
+    if config.model == "none":
+        return NoDetector()
+    from pipeline.detectors.yolo import YoloDetector  # heavy, and AGPL: only where it is asked for
+
+    return YoloDetector(config, device)

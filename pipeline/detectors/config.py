@@ -1,0 +1,29 @@
+"""What to detect, and with which model."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DetectorConfig(BaseModel):
+    """Where the objects of a photo come from. Checked when it is built; `load_detector` checks it against the model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(
+        default="miniature",
+        min_length=1,
+        description="`miniature` (bundled, for the synthetic scenes), an ultralytics name (`yolo11n`), a .pt or .onnx "
+        "file, `annotated` (boxes from a Flickr30K Entities folder) or `none`",
+    )
+    annotations: str | None = Field(
+        default=None, description="Flickr30K Entities folder with Annotations/ and Sentences/; for `annotated` only"
+    )
+    confidence: float = Field(default=0.25, ge=0, le=1, description="least confidence of an object")
+    classes: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="names of the classes to keep; all of the model's by default"
+    )
+    max_objects: int = Field(default=10, ge=1, le=300, description="most objects per photo, the most confident first")
+    image_size: int | None = Field(
+        default=None, ge=32, le=4096, description="side of the detector's input in pixels; the model's own by default"
+    )

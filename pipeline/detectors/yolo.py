@@ -1,0 +1,205 @@
+"""Detection with ultralytics YOLO. The only module that imports ultralytics, which is under the AGPL-3.0.
+
+ultralytics reads its switches from the environment when it is first imported. `import_ultralytics` sets those that are
+not set: it installs nothing (`YOLO_AUTOINSTALL`), sends no usage data (`YOLO_OFFLINE`; official models are downloaded
+all the same), prints nothing (`YOLO_VERBOSE`), and reads `.pt` files with `weights_only=True` against its own list of
+known classes (`ULTRALYTICS_SAFE_LOAD`), so that a checkpoint cannot run code. Set `ULTRALYTICS_SAFE_LOAD=false` for a
+checkpoint of your own with classes of your own, and only for one that you trust.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from PIL import Image
+
+from pipeline.detectors.config import DetectorConfig
+from pipeline.errors import QpertError
+from pipeline.objects import Objects
+
+MINIATURE = Path(__file__).parent.parent / "miniature" / "yolo.pt"
+DOWNLOADS = Path("~/.cache/qpert")
+"""Where official models are kept once downloaded."""
+
+_SWITCHES = {
+    "YOLO_AUTOINSTALL": "false",
+    "YOLO_OFFLINE": "true",
+    "YOLO_VERBOSE": "false",
+    "ULTRALYTICS_SAFE_LOAD": "true",
+}
+
+
+class YoloDetector:
+    """One ultralytics model on one device."""
+
+    def __init__(self, config: DetectorConfig, device: str = "cpu") -> None:
+        """Open the model and detect once in an empty picture, so that whatever is wrong shows here.
+
+        Args:
+            config: `model` is `miniature`, a `.pt` or `.onnx` file, or the name of an official ultralytics model.
+            device: `cpu`, `cuda:0`, ...
+
+        Raises:
+            QpertError: missing or unreadable file, unknown model or class name, size that a fixed ONNX input does not
+                take, missing device or runtime.
+        """
+        weights = find_weights(config.model)
+        self._batch: int | None = None
+        size: int | list[int] | None = config.image_size
+        if weights.suffix == ".onnx":
+            self._batch, size = _onnx_input(weights, config.image_size)
+        threads = torch.get_num_threads()
+        try:
+            self._model = import_ultralytics().YOLO(str(weights), task="detect")
+            self._options: dict[str, Any] = {
+                "conf": config.confidence,
+                "max_det": config.max_objects,
+                "device": str(device),
+                "rect": False,  # square for every photo: else its boxes would depend on its neighbours in the batch
+                "verbose": False,
+                "save": False,
+                **({} if size is None else {"imgsz": size}),
+            }
+            self.detect([Image.new("RGB", (64, 64), "grey")])
+        except QpertError:
+            raise
+        except Exception as error:  # ultralytics, torch and onnxruntime each raise their own
+            raise QpertError(f"cannot use detector {config.model!r} on {device}: {_brief(error)}") from error
+        finally:
+            torch.set_num_threads(threads)  # ultralytics sets its own number for the whole process
+        self.names: dict[int, str] = dict(self._model.names)
+        if config.classes is not None:
+            self._options["classes"] = _class_ids(config.classes, self.names)
+
+    def detect(self, images: Sequence[Image.Image]) -> list[Objects]:
+        """Objects of each RGB photo, at most `max_objects`, the most confident first.
+
+        A photo's objects do not depend on the others in the list. Photos may differ in size.
+        """
+        images = list(images)
+        step = self._batch or max(1, len(images))
+        return [found for i in range(0, len(images), step) for found in self._detect(images[i : i + step])]
+
+    def _detect(self, images: list[Image.Image]) -> list[Objects]:
+        padding = (self._batch or len(images)) - len(images)  # a fixed batch takes no fewer
+        results = self._model.predict(images + images[-1:] * padding, **self._options)
+        return [_objects(result, image.size) for result, image in zip(results, images, strict=False)]
+
+
+def _objects(result: Any, size: tuple[int, int]) -> Objects:
+    if result.boxes is None:
+        raise QpertError("this model gives no boxes; use a detection model")
+    rows = result.boxes.data.float().cpu()  # x0, y0, x1, y1 in pixels of the photo, confidence, class
+    rows = rows[(rows[:, 2] > rows[:, 0]) & (rows[:, 3] > rows[:, 1])]
+    rows = rows[rows[:, 4].argsort(descending=True, stable=True)]
+    labels = [result.names[int(kind)] for kind in rows[:, 5]]
+    return Objects.from_pixels(rows[:, :4], labels, rows[:, 4], size)
+
+
+@cache
+def import_ultralytics() -> ModuleType:
+    """Import ultralytics with the switches of this module's docstring, leaving the rest of the environment alone.
+
+    Raises:
+        QpertError: ultralytics is missing, or was imported before with unsafe loading.
+    """
+    for name, value in _SWITCHES.items():
+        os.environ.setdefault(name, value)
+    threads = os.environ.get("OMP_NUM_THREADS")
+    try:
+        import ultralytics
+        from ultralytics import utils
+    except ImportError as error:
+        raise QpertError("detection needs ultralytics: pip install ultralytics") from error
+    if threads is None:  # set to 1 by the import, which would hold for every process started from here
+        os.environ.pop("OMP_NUM_THREADS", None)
+    if os.environ["ULTRALYTICS_SAFE_LOAD"].lower() in ("true", "1") and not getattr(utils, "SAFE_LOAD", False):
+        raise QpertError(
+            "this ultralytics would unpickle any checkpoint: update it, or if it was imported before "
+            "pipeline.detectors.yolo, set ULTRALYTICS_SAFE_LOAD=true before that"
+        )
+    module: ModuleType = ultralytics
+    return module
+
+
+def find_weights(model: str) -> Path:
+    """The file of a model: the bundled miniature, an existing file, or an official model, downloaded if need be.
+
+    Raises:
+        QpertError: no such file or name, another file type, or no way to download.
+    """
+    if model == "miniature":
+        if not MINIATURE.is_file():
+            raise QpertError(f"the bundled detector is missing: {MINIATURE}; make it with `qpert train-miniature`")
+        return MINIATURE
+    path = Path(model).expanduser()
+    if path.suffix not in ("", ".pt", ".onnx"):
+        raise QpertError(f"detector {model!r} is neither a .pt nor an .onnx file; export it to ONNX with ultralytics")
+    if path.is_file() and path.suffix:
+        if path.stat().st_size == 0:
+            raise QpertError(f"detector file {model!r} is empty")
+        return path
+    if path.name != model:
+        raise QpertError(f"detector file {model!r} does not exist (or is a folder)")
+    return _official(path.name if path.suffix else f"{path.name}.pt")
+
+
+def _official(name: str) -> Path:
+    downloads = import_ultralytics().utils.downloads
+    known = sorted(n for n in downloads.GITHUB_ASSETS_NAMES if n.endswith((".pt", ".onnx")))
+    if name not in known:
+        others = difflib.get_close_matches(name, [*known, "miniature.pt", "annotated.pt", "none.pt"], n=4, cutoff=0.5)
+        near = ", ".join(other.removesuffix(".pt") for other in others)
+        raise QpertError(
+            f"unknown detector {name.removesuffix('.pt')!r}: neither a file here nor an ultralytics model"
+            + (f"; near: {near}" if near else "")
+        )
+    target = DOWNLOADS.expanduser() / name
+    try:
+        path = Path(downloads.attempt_download_asset(str(target)))
+    except Exception as error:  # network, disk and HTTP errors of several libraries
+        raise QpertError(f"cannot download detector {name!r}: {_brief(error)}; give the path of a file") from error
+    if not path.is_file():
+        raise QpertError(f"cannot download detector {name!r}; give the path of a file")
+    return path
+
+
+def _onnx_input(weights: Path, wanted: int | None) -> tuple[int | None, int | list[int] | None]:
+    """Batch and image size that an ONNX file is fixed to; None and `wanted` where they are free."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise QpertError("ONNX detectors need onnxruntime: pip install onnxruntime") from error
+    try:
+        session = onnxruntime.InferenceSession(str(weights), providers=["CPUExecutionProvider"])
+        batch, _, height, width = session.get_inputs()[0].shape
+    except Exception as error:  # a class of errors per cause, none of them shared
+        raise QpertError(f"cannot read ONNX detector {str(weights)!r}: {_brief(error)}") from error
+    size: int | list[int] | None = wanted
+    if isinstance(height, int) and isinstance(width, int):
+        size = height if height == width else [height, width]
+        if wanted is not None and size != wanted:
+            raise QpertError(f"{weights.name} takes images of {height}x{width} pixels only; leave image_size out")
+    return (batch if isinstance(batch, int) else None), size
+
+
+def _class_ids(wanted: Sequence[str], names: dict[int, str]) -> list[int]:
+    ids = {name: number for number, name in names.items()}
+    for name in wanted:
+        if name not in ids:
+            near = difflib.get_close_matches(name, list(ids), n=4, cutoff=0.4) or list(ids)[:8]
+            raise QpertError(f"the detector has no class {name!r}; near: {', '.join(near)} (of {len(ids)})")
+    return [ids[name] for name in wanted]
+
+
+def _brief(error: Exception) -> str:
+    """The first line of a message that may have many."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]

@@ -1,0 +1,49 @@
+"""The encoders by name. A new one is a file in this folder and a line in `_ENCODERS`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import torch
+
+from pipeline.encoders.base import Encoder
+from pipeline.errors import QpertError
+
+_ENCODERS = {
+    "coca": "pipeline.encoders.coca:CocaEncoder",
+}
+"""Name to `module:class`; the module is imported when the encoder is loaded."""
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def list_encoders() -> list[str]:
+    """Names that `load_encoder` takes."""
+    return sorted(_ENCODERS)
+
+
+def load_encoder(name: str, *, weights: str | None = None, device: str = "cpu", dtype: str = "float32") -> Encoder:
+    """Load an encoder, ready for inference.
+
+    Args:
+        name: one of `list_encoders()`.
+        weights: what the encoder's `load` takes; None is the bundled miniature.
+        device: a torch device, "cpu", "cuda", "cuda:1", ...
+        dtype: "float32", "float16" or "bfloat16".
+
+    Raises:
+        QpertError: unknown name, dtype or device, or weights that cannot be had.
+    """
+    if name not in _ENCODERS:
+        raise QpertError(f"unknown encoder {name!r}; choose one of: {', '.join(list_encoders())}")
+    if dtype not in _DTYPES:
+        raise QpertError(f"unknown dtype {dtype!r}; choose one of: {', '.join(_DTYPES)}")
+    try:
+        place = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise QpertError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    module, _, cls = _ENCODERS[name].partition(":")
+    encoder: type[Encoder] = getattr(import_module(module), cls)
+    return encoder.load(weights, place, _DTYPES[dtype])
+
+
+__all__ = ["Encoder", "list_encoders", "load_encoder"]

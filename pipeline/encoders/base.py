@@ -1,0 +1,103 @@
+"""What every encoder offers, so that stages, search and evaluation need not know which model they run."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from pipeline.encoders.sites import perturbing
+from pipeline.errors import QpertError
+from pipeline.objects import Objects, TokenGrid, batch_coverage
+from pipeline.perturbation import Perturbation, Stage, object_operator, pool_object_keys
+
+
+class Encoder(ABC):
+    """An image-text encoder with cross-attentions that objects can perturb.
+
+    Photos pass in two steps: `backbone`, which is dear and knows nothing of objects, and `embed`, which is cheap and
+    may be called again on the same tokens with other objects or another perturbation. With no objects the result is
+    that of the untouched model. An encoder serves one thread at a time.
+
+    Attributes:
+        name: the name it is registered under.
+        grid: how a photo is cut into tokens.
+        vectors: V, embeddings per photo. A text's score for a photo is the largest of its V cosines.
+        dim: D, length of an embedding.
+        device: where the model is; arguments may be anywhere.
+        dtype: the model's number format; embeddings are always float32.
+    """
+
+    name: str
+    grid: TokenGrid
+    vectors: int
+    dim: int
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    @abstractmethod
+    def load(cls, weights: str | None, device: torch.device, dtype: torch.dtype) -> Encoder:
+        """Load from `weights` (None: the bundled miniature). Called by `load_encoder`."""
+
+    @abstractmethod
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """A photo as the model wants it: float32 [3, S, S] on the CPU, S = `grid.image_size`."""
+
+    @abstractmethod
+    def backbone(self, pixels: Tensor) -> Tensor:
+        """Image tokens [B, N, C] of preprocessed photos [B, 3, S, S]; N = `grid.tokens`, in the model's dtype."""
+
+    @abstractmethod
+    def embed(
+        self, tokens: Tensor, objects: Sequence[Objects] | None = None, perturbation: Perturbation | None = None
+    ) -> Tensor:
+        """Unit vectors float32 [B, V, D] of photos.
+
+        Args:
+            tokens: [B, N, C] from `backbone`.
+            objects: one `Objects` per photo.
+            perturbation: how objects act on the queries; without it, or without objects, or where its stages do not
+                include `itc`, the embeddings are the untouched model's.
+        """
+
+    @abstractmethod
+    def embed_text(
+        self,
+        texts: Sequence[str] | None = None,
+        *,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Unit vectors float32 [T, D] of texts, given as strings or as token ids [T, L] (and mask, 1 = keep)."""
+
+    @abstractmethod
+    def sites(self) -> Mapping[str, nn.Module]:
+        """The perturbable cross-attentions by name, in the order they run."""
+
+    def perturbing(
+        self, count: int, objects: Sequence[Objects] | None, perturbation: Perturbation | None, stage: Stage
+    ) -> AbstractContextManager[None]:
+        """A context in which the sites see these objects; one that does nothing where there is nothing to do.
+
+        Args:
+            count: B, photos in the batch.
+            objects: one `Objects` per photo, or None.
+            perturbation: see `embed`.
+            stage: what the passes inside the context are for.
+
+        Raises:
+            QpertError: not one `Objects` per photo.
+        """
+        if objects is not None and len(objects) != count:
+            raise QpertError(f"objects must hold one Objects per photo: {len(objects)} for {count} photos")
+        if objects is None or perturbation is None or stage not in perturbation.stages:
+            return nullcontext()
+        groups = pool_object_keys(*batch_coverage(objects, self.grid), perturbation, self.device)
+        if not groups:
+            return nullcontext()
+        return perturbing(self.sites(), lambda _, keys: object_operator(keys, groups, perturbation))

@@ -1,0 +1,54 @@
+"""The perturbable cross-attention of transformers' Q-Former (BLIP-2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import Blip2QFormerModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.blip_2.modeling_blip_2 import Blip2QFormerMultiHeadAttention, eager_attention_forward
+
+from pipeline.encoders.sites import Site, make_perturbable
+
+
+class QFormerSite(Site, Blip2QFormerMultiHeadAttention):  # type: ignore[misc]
+    """A Q-Former's cross-attention. Only the query tokens pass through it, never the text."""
+
+    original = Blip2QFormerMultiHeadAttention
+    config: Any
+    query: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        encoder_hidden_states: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Queries [B, Q, 768] look at image tokens [B, N, 1408]: (output [B, Q, 768], weights or None)."""
+        if self.operator is None or encoder_hidden_states is None:
+            return super().forward(  # type: ignore[no-any-return]
+                hidden_states, attention_mask, encoder_hidden_states, encoder_attention_mask, **kwargs
+            )
+        q, k, v = (
+            x.unflatten(-1, (self.num_attention_heads, self.attention_head_size)).transpose(1, 2)
+            for x in (self.query(hidden_states), self.key(encoder_hidden_states), self.value(encoder_hidden_states))
+        )
+        attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        dropout = self.attention_dropout if self.training else 0.0
+        attended, weights = attention(
+            self, self.enhance(q, k), k, v, encoder_attention_mask, dropout=dropout, scaling=self.scaling, **kwargs
+        )
+        return attended.flatten(2), weights
+
+
+def qformer_sites(qformer: Blip2QFormerModel) -> dict[str, nn.Module]:
+    """Make every cross-attention of `qformer` perturbable; by name, in the order they run (six in BLIP-2)."""
+    sites = {name: module for name, module in qformer.named_modules() if name.endswith(".crossattention.attention")}
+    for module in sites.values():
+        make_perturbable(module, QFormerSite)
+    return sites

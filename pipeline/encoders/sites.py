@@ -1,0 +1,117 @@
+"""Making a cross-attention perturbable: the one place where the method enters a model.
+
+A *site* is an attention module whose class has been swapped, for this instance only, for a subclass that perturbs the
+head-split queries before the scores. Parameters, buffers, hooks and state_dict keys stay as they are, other modules of
+the same class are not touched, and while no operator is set the original forward runs. The subspace is built from the
+very keys that the attention then uses, so a perturbed pass projects the keys once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.perturbation import perturb
+
+OperatorOf = Callable[[str, Tensor], Tensor]
+"""From a site's name and its keys [B, H, N, d] to A [B, H, d, d]. As the keys depend on the photos only, a function
+that remembers A by name serves any number of passes over the same photos."""
+
+
+class Site(nn.Module):
+    """Mix-in of the perturbable subclasses. `forward` passes head-split queries and keys through `enhance`."""
+
+    original: ClassVar[type[nn.Module]]
+    """The class that this one takes the place of."""
+    operator: Callable[[Tensor], Tensor] | None = None
+    """From this site's keys to A; set by `perturbing` only."""
+
+    @classmethod
+    def check(cls, module: nn.Module) -> None:
+        """Raise ValueError if `module` uses an option that the perturbed forward does not have."""
+
+    def enhance(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Perturbed queries [B, H, Q, d], for keys [B, H, N, d]."""
+        return queries if self.operator is None else perturb(queries, self.operator(keys))
+
+
+class MultiheadAttentionSite(Site, nn.MultiheadAttention):
+    """`torch.nn.MultiheadAttention` as it is used for cross-attention: batched, without masks (CoCa's pooler)."""
+
+    original = nn.MultiheadAttention
+
+    @classmethod
+    def check(cls, module: nn.Module) -> None:  # noqa: D102
+        assert isinstance(module, nn.MultiheadAttention)
+        if module.bias_k is not None or module.add_zero_attn:
+            raise ValueError("an nn.MultiheadAttention with add_bias_kv or add_zero_attn cannot be perturbed")
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
+        """Attention without weights: (output, None), shapes as in nn.MultiheadAttention."""
+        if self.operator is None:
+            return super().forward(query, key, value, *args, **kwargs)  # type: ignore[return-value]
+        if args or kwargs.keys() - {"need_weights"} or kwargs.get("need_weights", True):
+            raise ValueError("a perturbed nn.MultiheadAttention takes no masks and returns no weights")
+        if self._qkv_same_embed_dim:
+            weights = self.in_proj_weight.chunk(3)
+        else:
+            weights = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
+        biases = (None, None, None) if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
+        # The batch comes second, as in the original, which is then matched bit for bit.
+        inputs = (x.transpose(0, 1) if self.batch_first else x for x in (query, key, value))
+        q, k, v = (
+            self._split(F.linear(x, weight, bias)) for x, weight, bias in zip(inputs, weights, biases, strict=True)
+        )
+        dropout = self.dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v, dropout_p=dropout)
+        output = self.out_proj(attended.permute(2, 0, 1, 3).flatten(2))
+        return (output.transpose(0, 1) if self.batch_first else output), None
+
+    def _split(self, x: Tensor) -> Tensor:
+        """[N, B, H d] to [B, H, N, d]."""
+        return x.view(*x.shape[:-1], self.num_heads, self.head_dim).permute(1, 2, 0, 3)
+
+
+def make_perturbable(module: nn.Module, site: type[Site]) -> None:
+    """Swap the class of this one module for `site`. Done already: nothing happens.
+
+    Raises:
+        ValueError: the module is of another class than the one that `site` stands for, or has an unsupported option.
+    """
+    if type(module) is site:
+        return
+    if type(module) is not site.original:
+        raise ValueError(f"{site.__name__} stands for {site.original.__name__}, not for {type(module).__name__}")
+    site.check(module)
+    module.__class__ = site
+
+
+def restore(module: nn.Module) -> None:
+    """Undo `make_perturbable`: the module is what it was before."""
+    if isinstance(module, Site):
+        module.__class__ = module.original  # type: ignore[assignment]
+
+
+@contextmanager
+def perturbing(sites: Mapping[str, nn.Module], operator_of: OperatorOf) -> Iterator[None]:
+    """Perturb every forward pass through `sites` inside this context, and never one outside, whatever is raised.
+
+    The operator is state of the modules: one thread at a time.
+    """
+    try:
+        for name, site in sites.items():
+            if not isinstance(site, Site):
+                raise ValueError(f"{name} is not perturbable: call make_perturbable on it first")
+            site.operator = _bind(operator_of, name)
+        yield
+    finally:
+        for site in sites.values():
+            site.__dict__.pop("operator", None)
+
+
+def _bind(operator_of: OperatorOf, name: str) -> Callable[[Tensor], Tensor]:
+    return lambda keys: operator_of(name, keys)

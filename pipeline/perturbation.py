@@ -1,0 +1,271 @@
+"""Q-Perturbation: object-aware queries for the cross-attention of a vision-language model (the paper on one page).
+
+An image token's key says what the queries may find there. The keys under an object span its *key subspace*, and pushing
+every query towards that subspace makes the attention look at the object, however few of the tokens it covers:
+
+    G   = (m K)^T (m K)                     keys K [N, d] of one head, m [N] the object's weight for each token
+    W   = leading eigenvectors of G         as many as stay within the contribution ratio (equations 1 and 2)
+    q'  = q + sum_i alpha_i q W_i W_i^T     over the objects i of the photo (Algorithm 1.1)
+
+The keys depend on the image only, so `A = sum_i alpha_i W_i W_i^T` is one [d, d] matrix for each photo and head.
+Everything here is plain linear algebra on batches: all photos, objects and heads in one call, fp32 whatever the model's
+dtype, and no knowledge of models.
+
+    tokens = pool_object_keys(coverage, areas, perturbation)    once per batch of photos
+    A = object_operator(keys, tokens, perturbation)             once per cross-attention
+    q = perturb(q, A)
+"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import QpertError
+
+Operator = Literal["subspace", "orthogonal", "eigenvector-rows"]
+Combine = Literal["sum", "mean"]
+TokenWeight = Literal["overlap", "coverage"]
+Weight = Literal["area", "1-area", "area-0.5", "0.5-area", "constant", "-area"]
+Stage = Literal["itc", "itm", "lm"]
+
+_TIE = 1e-6
+"""A contribution ratio this little above the threshold is equal to it: eigenvalues carry fp32 rounding."""
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """What is done to the queries. `paper` and `released` are the two settings with a name.
+
+    Attributes:
+        operator: what an object does to a query q. `subspace`: adds its part in the key subspace, q P (the paper).
+            `orthogonal`: adds its part outside, q (I - P) (OrQ-Pert of Table A, the paper's negative control).
+            `eigenvector-rows`: adds q V^T M V, where the columns of V are the eigenvectors in descending order and M
+            keeps the first p rows. This is what the authors' released code computes. It is a projector of the right
+            rank, but not onto the key subspace, and it depends on the signs of the eigenvectors, hence on the
+            linear-algebra library: use it to compare with published features only.
+        combine: `sum` over the photo's objects (Algorithm 1.1), or their `mean`. Only objects that cover a token
+            count: one that the crop removed shall not weaken the others.
+        tokens: which keys are an object's. `overlap`: every token it touches, equally; `coverage`: each by the share
+            of its patch that is covered.
+        weight: alpha as a function of the object's share of the photo's area, times `scale` (Tables C and D). `-area`
+            is not in the paper: it is what the released code computes under the name of `1-area`.
+        scale: factor of alpha.
+        threshold: largest contribution ratio of the kept components, in (0, 1] (equation 2).
+        stages: where the queries are perturbed: image-text contrast, image-text matching, language modelling.
+        min_components: 1 keeps the first component even if it alone exceeds the threshold; 0 then keeps none.
+
+    Raises:
+        QpertError: a value that is not among these; the message lists them.
+    """
+
+    operator: Operator = "subspace"
+    combine: Combine = "sum"
+    tokens: TokenWeight = "overlap"
+    weight: Weight = "constant"
+    scale: float = 8.0
+    threshold: float = 0.9
+    stages: tuple[Stage, ...] = ("itc",)
+    min_components: Literal[0, 1] = 1
+
+    def __post_init__(self) -> None:
+        _one_of("operator", self.operator, get_args(Operator))
+        _one_of("combine", self.combine, get_args(Combine))
+        _one_of("tokens", self.tokens, get_args(TokenWeight))
+        _one_of("weight", self.weight, get_args(Weight))
+        _one_of("min_components", self.min_components, (0, 1))
+        for stage in self.stages:
+            _one_of("stages", stage, get_args(Stage))
+        if not math.isfinite(self.scale):
+            raise QpertError(f"perturbation scale must be a finite number, got {self.scale}; the paper tries 2 to 10")
+        if not 0 < self.threshold <= 1:
+            raise QpertError(
+                f"perturbation threshold is the share of the keys' energy to keep and lies in (0, 1], "
+                f"got {self.threshold}; the paper tries 0.8 to 0.99"
+            )
+        object.__setattr__(self, "stages", tuple(stage for stage in get_args(Stage) if stage in self.stages))
+
+    @classmethod
+    def paper(cls, scale: float = 8.0, threshold: float = 0.9, weight: Weight = "constant") -> Perturbation:
+        """The method as the paper describes it; scale, threshold and weight are its grid (Tables C and D)."""
+        return cls(scale=scale, threshold=threshold, weight=weight)
+
+    @classmethod
+    def released(cls, scale: float = 8.0, threshold: float = 0.99, weight: Weight = "constant") -> Perturbation:
+        """The method as the authors' released code computes it; its `1-area` is `-area`."""
+        return cls(
+            operator="eigenvector-rows",
+            combine="mean",
+            tokens="coverage",
+            weight="-area" if weight == "1-area" else weight,
+            scale=scale,
+            threshold=threshold,
+            stages=("itc", "itm"),
+        )
+
+    def alphas(self, areas: Tensor) -> Tensor:
+        """`scale * weight(area)` for objects with these areas (fractions of the photo, any shape)."""
+        weights = {
+            "area": areas,
+            "1-area": 1 - areas,
+            "area-0.5": areas - 0.5,
+            "0.5-area": 0.5 - areas,
+            "constant": torch.ones_like(areas),
+            "-area": -areas,
+        }
+        return self.scale * weights[self.weight]
+
+    def token_weights(self, coverage: Tensor) -> Tensor:
+        """m, the weight of each token's key, from the share of its patch that is covered (same shape)."""
+        return (coverage > 0).to(coverage.dtype) if self.tokens == "overlap" else coverage
+
+
+@dataclass(frozen=True)
+class ObjectTokens:
+    """Objects with about as many tokens each, and which keys are theirs (the paper's Object Key Pooling).
+
+    Attributes:
+        index: int64 [g, n], places in the token sequence, n the most that any of the g objects has.
+        photo: int64 [g], the object's photo in the batch.
+        weights: float32 [g, n], m at these places; 0 fills up.
+        alphas: float32 [g], divided by the photo's number of objects where their mean is taken.
+    """
+
+    index: Tensor
+    photo: Tensor
+    weights: Tensor
+    alphas: Tensor
+
+
+_SIZES = (4, 8, 16, 24, 32, 48, 64, 96, 144, 216, 324, 484, 729)
+"""Objects are grouped by token count up to these bounds: the work grows with the square of the largest in a group."""
+
+
+def pool_object_keys(
+    coverage: Tensor, areas: Tensor, perturbation: Perturbation, device: torch.device | str = "cpu"
+) -> list[ObjectTokens]:
+    """Select each object's keys, and group the objects so that little is computed on padding.
+
+    Args:
+        coverage: [B, O, N] on the CPU, share of each token's patch that each object covers; padding objects are 0.
+        areas: [B, O], the objects' share of the photo.
+        perturbation: `tokens`, `weight`, `scale` and `combine` are used.
+        device: where the groups shall be.
+
+    Returns:
+        The groups, smallest objects first. Objects that cover no token are in none and contribute nothing.
+    """
+    weights = perturbation.token_weights(coverage.float())
+    counts = (weights > 0).sum(-1)
+    alphas = perturbation.alphas(areas.float())
+    if perturbation.combine == "mean":
+        alphas = alphas / (counts > 0).sum(1, keepdim=True).clamp(min=1)
+    groups = []
+    size = torch.bucketize(counts, torch.tensor(_SIZES))
+    for each in sorted(set(size[counts > 0].tolist())):
+        photo, which = ((size == each) & (counts > 0)).nonzero(as_tuple=True)
+        most = int(counts[photo, which].max())
+        chosen, index = weights[photo, which].sort(dim=-1, descending=True, stable=True)
+        parts = index[:, :most], photo, chosen[:, :most], alphas[photo, which]
+        groups.append(ObjectTokens(*(part.to(device) for part in parts)))
+    return groups
+
+
+def object_operator(keys: Tensor, groups: list[ObjectTokens], perturbation: Perturbation) -> Tensor:
+    """A = sum_i alpha_i P_i for each photo and head.
+
+    Args:
+        keys: [B, H, N, d], any floating dtype, of one cross-attention.
+        groups: from `pool_object_keys`.
+        perturbation: `operator`, `threshold` and `min_components` are used.
+
+    Returns:
+        float32 [B, H, d, d]; exactly 0 for photos without objects.
+    """
+    photos, heads, _, dim = keys.shape
+    total = keys.new_zeros(photos, heads, dim, dim, dtype=torch.float32)
+    head = torch.arange(heads, device=keys.device)[:, None]
+    for group in groups:
+        of_objects = keys[group.photo[:, None, None], head, group.index[:, None]].float()  # a copy [g, H, n, d]
+        of_objects *= group.weights[:, None, :, None]
+        with torch.autocast(keys.device.type, enabled=False):
+            projection = projector(of_objects, perturbation)
+        total.index_add_(0, group.photo, projection * group.alphas[:, None, None, None])
+    return total
+
+
+def projector(keys: Tensor, perturbation: Perturbation) -> Tensor:
+    """P of one object for each head: what `operator` makes of the object's weighted keys float32 [..., n, d].
+
+    The eigenvalues of (mK)^T (mK) [d, d] that are not 0 are also those of (mK)(mK)^T [n, n], and eigenvectors U of the
+    latter give those of the former as (mK)^T U / sqrt(sigma): for an object of few tokens that is much less work.
+
+    Returns:
+        float32 [..., d, d], symmetric and idempotent; exactly 0 where all keys are 0.
+    """
+    few = keys.shape[-2] < keys.shape[-1] and perturbation.operator != "eigenvector-rows"
+    gram = keys @ keys.mT if few else keys.mT @ keys
+    sigma, vectors = _eigh(gram.nan_to_num(0, 0, 0))  # ascending; one NaN would fail the whole batch
+    keep = leading_components(sigma.flip(-1), perturbation.threshold, perturbation.min_components).flip(-1)
+    if perturbation.operator == "eigenvector-rows":
+        basis = (vectors.flip(-1) * keep.flip(-1)[..., None]).mT
+    elif few:
+        basis = keys.mT @ (vectors * (keep / sigma.where(keep, 1).sqrt())[..., None, :])
+    else:
+        basis = vectors * keep[..., None, :]
+    projection: Tensor = basis @ basis.mT
+    if perturbation.operator == "orthogonal":
+        present = (sigma[..., -1:] > 0)[..., None]
+        projection = present * (torch.eye(keys.shape[-1], device=keys.device) - projection)
+    return projection
+
+
+def leading_components(sigma: Tensor, threshold: float, min_components: int) -> Tensor:
+    """Which eigenvalues are kept (equation 2): the most whose share of the sum does not exceed the threshold.
+
+    Components beyond the rank of the keys (up to fp32 rounding) are never kept, nor is anything of an all-zero Gram
+    matrix.
+
+    Args:
+        sigma: [..., n] eigenvalues of a positive semi-definite matrix, descending; rounding may make the last negative.
+        threshold: largest contribution ratio.
+        min_components: keep at least as many (0 or 1).
+
+    Returns:
+        bool [..., n].
+    """
+    sigma = sigma.clamp(min=0)
+    total = sigma.sum(-1, keepdim=True)
+    keep = sigma.cumsum(-1) <= (threshold + _TIE) * total
+    keep[..., :min_components] = True
+    return keep & (sigma > sigma.shape[-1] * torch.finfo(sigma.dtype).eps * sigma[..., :1])
+
+
+def _eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """`torch.linalg.eigh` of [..., n, n]. On the CPU it is serial, so the batch is shared out to torch's threads."""
+    batch = matrices.reshape(-1, *matrices.shape[-2:])
+    threads = min(torch.get_num_threads(), len(batch)) if matrices.device.type == "cpu" else 1
+    if threads <= 1:
+        sigma, vectors = torch.linalg.eigh(batch)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            parts = zip(*pool.map(torch.linalg.eigh, batch.chunk(threads)), strict=True)
+            sigma, vectors = (torch.cat(part) for part in parts)
+    return sigma.view(matrices.shape[:-1]), vectors.reshape(matrices.shape)
+
+
+def perturb(queries: Tensor, operator: Tensor) -> Tensor:
+    """Perturbed queries q' = q + q A (Algorithm 1.1), as `queries` [B, H, Q, d]; operator float32 [B, H, d, d]."""
+    with torch.autocast(queries.device.type, enabled=False):
+        exact = queries.float()
+        return (exact + exact @ operator).to(queries.dtype)
+
+
+def _one_of(name: str, value: object, options: tuple[object, ...]) -> None:
+    if value not in options:
+        raise QpertError(f"perturbation {name}: {value!r} is not one of {', '.join(map(str, options))}")

@@ -1,0 +1,58 @@
+"""Annotated boxes by photo id."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.detectors.annotated import AnnotatedBoxes
+from pipeline.errors import QpertError
+
+XML = """<annotation><filename>a.b.jpg</filename><size><width>200</width><height>100</height><depth>3</depth></size>
+<object><name>7</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>200</xmax><ymax>100</ymax></bndbox></object>
+<object><name>8</name><bndbox><xmin>51</xmin><ymin>26</ymin><xmax>100</xmax><ymax>50</ymax></bndbox></object>
+</annotation>"""
+
+
+@pytest.fixture
+def boxes(tmp_path: Path) -> AnnotatedBoxes:
+    for name, text in {"a.b": XML, "none": "<annotation/>", "broken": "<annotation>"}.items():
+        path = tmp_path / "Annotations" / f"{name}.xml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "Sentences").mkdir()
+    (tmp_path / "Sentences" / "a.b.txt").write_text("[/EN#7/scene A field] with [/EN#8/animals a small dog] .\n")
+    return AnnotatedBoxes(tmp_path)
+
+
+def test_boxes_are_found_by_stem_and_normalised(boxes: AnnotatedBoxes) -> None:
+    objects = boxes.objects_for("some/folder/a.b.jpg", (200, 100))
+    torch.testing.assert_close(objects.boxes, torch.tensor([[0.0, 0, 1, 1], [0.25, 0.25, 0.5, 0.5]]))
+    torch.testing.assert_close(objects.areas, torch.tensor([1.0, 0.0625]))
+    assert objects.labels == ("A field", "a small dog")
+    assert objects.scores.tolist() == [1.0, 1.0]
+
+
+def test_a_resized_copy_has_the_same_fractions(boxes: AnnotatedBoxes, caplog: pytest.LogCaptureFixture) -> None:
+    half = boxes.objects_for("a.b.png", (100, 50))
+    assert half.size == (100, 50)
+    torch.testing.assert_close(half.boxes, boxes.objects_for("a.b.jpg", (200, 100)).boxes)
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING):
+        boxes.objects_for("a.b.jpg", (100, 200))
+    assert "its annotation was made on 200x100" in caplog.text
+
+
+def test_missing_and_boxless_annotations_are_empty(boxes: AnnotatedBoxes) -> None:
+    for name in ("unknown.jpg", "none.jpg"):
+        objects = boxes.objects_for(name, (10, 20))
+        assert len(objects) == 0
+        assert objects.size == (10, 20)
+
+
+def test_a_broken_annotation_names_its_file(boxes: AnnotatedBoxes) -> None:
+    with pytest.raises(QpertError, match=r"broken\.xml: not XML"):
+        boxes.objects_for("broken.jpg", (10, 20))

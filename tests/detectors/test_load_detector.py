@@ -1,0 +1,55 @@
+"""Choosing a detector: what goes together, and what is refused before anything is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+
+from pipeline.detectors import AnnotatedBoxes, DetectorConfig, NoDetector, list_detectors, load_detector
+from pipeline.errors import QpertError
+
+
+def test_none_finds_nothing_but_knows_the_sizes() -> None:
+    detector = load_detector(DetectorConfig(model="none"))
+    assert isinstance(detector, NoDetector)
+    found = detector.detect([Image.new("RGB", (30, 20)), Image.new("RGB", (5, 7))])
+    assert [len(objects) for objects in found] == [0, 0]
+    assert [objects.size for objects in found] == [(30, 20), (5, 7)]
+
+
+def test_annotated_needs_its_folder_and_nothing_else_takes_one(tmp_path: Path) -> None:
+    with pytest.raises(QpertError, match="need a folder"):
+        load_detector(DetectorConfig(model="annotated"))
+    with pytest.raises(QpertError, match="no annotations in"):
+        load_detector(DetectorConfig(model="annotated", annotations=str(tmp_path)))
+    with pytest.raises(QpertError, match="not for 'none'"):
+        load_detector(DetectorConfig(model="none", annotations=str(tmp_path)))
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "1.xml").write_text("<annotation/>")
+    with pytest.raises(QpertError, match="classes"):
+        load_detector(DetectorConfig(model="annotated", annotations=str(tmp_path), classes=("man",)))
+    assert isinstance(load_detector(DetectorConfig(model="annotated", annotations=str(tmp_path))), AnnotatedBoxes)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"confidence": 1.5},
+        {"confidence": -0.1},
+        {"max_objects": 0},
+        {"image_size": 8},
+        {"classes": ()},
+        {"model": ""},
+        {"treshold": 0.5},
+    ],
+)
+def test_wrong_options_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        DetectorConfig.model_validate(wrong)
+
+
+def test_names_are_listed() -> None:
+    assert {"miniature", "annotated", "none"} <= set(list_detectors())
