@@ -1,0 +1,1 @@
+"""Measurements that `qpert benchmark` runs."""

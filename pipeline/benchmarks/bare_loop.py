@@ -1,0 +1,62 @@
+"""The yardstick for the pipeline: the same work in one process with nothing around it.
+
+Reads, decodes once, detects in batches, encodes in batches, and keeps the embeddings in memory. No error handling, no
+writing, no resume: what a careful person would write for one folder of good photos.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from pipeline.encoders.base import Encoder
+from pipeline.images import decode
+from pipeline.perturbation import Perturbation
+
+
+@torch.inference_mode()
+def bare_loop(
+    paths: Sequence[str],
+    encoder: Encoder,
+    detector: Any | None,
+    perturbation: Perturbation | None,
+    *,
+    batch: int,
+    threads: int,
+) -> float:
+    """Photos per second over `paths`, not counting the first batch, which warms up.
+
+    Args:
+        paths: local photos that can be decoded.
+        encoder: the encoder.
+        detector: has `detect(images)`; None encodes without objects.
+        perturbation: how objects act on the embedding; None does not use them.
+        batch: photos per batch.
+        threads: torch's CPU threads; what they were is restored.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    started = 0.0
+    kept = []
+    try:
+        for first in range(0, len(paths), batch):
+            if first == batch:
+                started = time.perf_counter()
+            images = []
+            for path in paths[first : first + batch]:
+                with open(path, "rb") as file:
+                    images.append(decode(file.read()))
+            objects = detector.detect(images) if detector is not None else None
+            pixels = torch.stack([encoder.preprocess(image) for image in images])
+            tokens = encoder.backbone(pixels)
+            embedding = encoder.embed(tokens, objects, perturbation) if objects else encoder.embed(tokens)
+            kept.append(embedding.half().cpu())
+        seconds = time.perf_counter() - started
+    finally:
+        torch.set_num_threads(before)
+    if len(paths) <= batch:
+        raise ValueError(f"{len(paths)} photos are no more than the batch of {batch} that warms up")
+    return (len(paths) - batch) / seconds

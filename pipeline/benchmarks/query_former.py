@@ -1,0 +1,163 @@
+"""What Q-Perturbation adds to BLIP-2's Q-Former: the plain pass and the perturbed one, side by side.
+
+Full size, random weights: 12 layers, 12 heads of 64, 32 queries, 6 cross-attentions to 26 x 26 + 1 image tokens of
+width 1408. The vision encoder is left out; with it the share would be many times smaller.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import Blip2QFormerConfig, Blip2QFormerModel
+
+from pipeline.encoders.qformer import qformer_sites
+from pipeline.encoders.sites import perturbing
+from pipeline.objects import Objects, TokenGrid, batch_coverage
+from pipeline.perturbation import Perturbation, object_operator, perturb, pool_object_keys
+
+GRID = TokenGrid(image_size=364, patch=14, mode="squash")
+_SMALLEST, _LARGEST, _ASPECT = 0.005, 0.5, 2.0
+
+
+@dataclass(frozen=True)
+class QueryFormerTimes:
+    """Medians over interleaved repetitions, in seconds for the whole batch (compare Table B).
+
+    Attributes:
+        plain: the Q-Former's image pass.
+        perturbed: the same with Q-Perturbation at its six sites, from boxes to output.
+        construction: of that, making the operators (KC), measured by itself.
+        enhancement: of that, applying them to the queries (QE), measured by itself.
+        ratio: median over the repetitions of (perturbed - plain) / plain.
+        images: photos in the batch.
+        objects: boxes per photo.
+        tokens_per_object: mean number of image tokens that a box touches.
+        threads: torch's threads.
+        device: where it ran.
+    """
+
+    plain: float
+    perturbed: float
+    construction: float
+    enhancement: float
+    ratio: float
+    images: int
+    objects: int
+    tokens_per_object: float
+    threads: int
+    device: str
+
+
+def random_objects(images: int, count: int, seed: int = 0) -> list[Objects]:
+    """Boxes anywhere in the photo, areas log-uniform between 0.5 % and 50 % of it, aspects between 1:2 and 2:1."""
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.rand(images, count, 4, generator=generator)
+    area = _SMALLEST * (_LARGEST / _SMALLEST) ** draws[..., 0]
+    width = (area * _ASPECT ** (2 * draws[..., 1] - 1)).sqrt()
+    width = width.maximum(area).clamp(max=1)  # neither side may exceed the photo's
+    height = area / width
+    x, y = draws[..., 2] * (1 - width), draws[..., 3] * (1 - height)
+    boxes = torch.stack([x, y, x + width, y + height], -1).clamp(0, 1)
+    return [Objects(of_photo, [""] * count, torch.ones(count), (640, 480)) for of_photo in boxes]
+
+
+@torch.no_grad()
+def measure_query_former(
+    images: int = 4,
+    objects: int = 6,
+    repetitions: int = 9,
+    layers: int = 12,
+    perturbation: Perturbation | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+) -> QueryFormerTimes:
+    """Time the Q-Former with and without Q-Perturbation, fp32, with the threads torch has now.
+
+    Args:
+        images: photos in the batch.
+        objects: boxes per photo, see `random_objects`.
+        repetitions: interleaved repetitions; the medians are returned.
+        layers: of the Q-Former, every second with a cross-attention; BLIP-2 has 12.
+        perturbation: None is `Perturbation.paper()`.
+        device: a torch device.
+        seed: of weights, image tokens and boxes.
+    """
+    perturbation = perturbation or Perturbation.paper()
+    torch.manual_seed(seed)
+    config = Blip2QFormerConfig(vocab_size=1, num_hidden_layers=layers)
+    model = Blip2QFormerModel(config).eval().to(device)
+    sites = qformer_sites(model)
+    queries = torch.randn(images, 32, config.hidden_size, device=device)
+    tokens = torch.nn.functional.layer_norm(
+        torch.randn(images, GRID.tokens, config.encoder_hidden_size, device=device), [config.encoder_hidden_size]
+    )
+    boxes = random_objects(images, objects, seed)
+    keys: dict[str, Tensor] = {}
+
+    def run(perturbed: bool) -> None:
+        context: AbstractContextManager[None] = nullcontext()
+        if perturbed:
+            groups = pool_object_keys(*batch_coverage(boxes, GRID), perturbation, device)
+            context = perturbing(sites, lambda _, k: object_operator(k, groups, perturbation))
+        with context:
+            model(query_embeds=queries, encoder_hidden_states=tokens)
+
+    def construct() -> dict[str, Tensor]:
+        groups = pool_object_keys(*batch_coverage(boxes, GRID), perturbation, device)
+        return {name: object_operator(k, groups, perturbation) for name, k in keys.items()}
+
+    def record(name: str, k: Tensor) -> Tensor:
+        keys[name] = k
+        return k.new_zeros(*k.shape[:2], k.shape[-1], k.shape[-1])
+
+    with perturbing(sites, record):
+        run(False)
+    operators = construct()
+    split = queries.view(images, 32, config.num_attention_heads, -1).transpose(1, 2)
+    works: list[Callable[[], object]] = [
+        lambda: run(False),
+        lambda: run(True),
+        construct,
+        lambda: [perturb(split, operator) for operator in operators.values()],
+    ]
+    plain, perturbed, construction, enhancement = _interleaved(works, repetitions, torch.device(device))
+    coverage, _ = batch_coverage(boxes, GRID)
+    return QueryFormerTimes(
+        plain=statistics.median(plain),
+        perturbed=statistics.median(perturbed),
+        construction=statistics.median(construction),
+        enhancement=statistics.median(enhancement),
+        ratio=statistics.median((after - before) / before for before, after in zip(plain, perturbed, strict=True)),
+        images=images,
+        objects=objects,
+        tokens_per_object=float((coverage > 0).sum(-1).float().mean()),
+        threads=torch.get_num_threads(),
+        device=str(torch.device(device)),
+    )
+
+
+def _interleaved(works: list[Callable[[], object]], repetitions: int, device: torch.device) -> list[list[float]]:
+    """Seconds of each piece of work in each repetition, after one run of all to warm up."""
+    seconds: list[list[float]] = [[] for _ in works]
+    gc.collect()
+    for repetition in range(repetitions + 1):
+        for work, times in zip(works, seconds, strict=True):
+            _wait(device)
+            start = time.perf_counter()
+            work()
+            _wait(device)
+            if repetition:
+                times.append(time.perf_counter() - start)
+    return seconds
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
