@@ -1,0 +1,244 @@
+"""From a pydantic model to command-line options, and from words and YAML to a checked model.
+
+Nested models become dotted options (``--detector.confidence 0.3``). What the fields may say in ``json_schema_extra``:
+
+    positional: True     the value is given by its place: ``qpert index PHOTOS``
+    flag: "-k"           a short name
+    short: "model"       on a nested model: ``--detector NAME`` sets its field ``model``
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from pipeline.errors import QpertError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(model: type[Model], words: list[str], *, verb: str, help_text: str = "") -> Model | None:
+    """The checked configuration of `verb`, or None when the words asked for something to be printed instead.
+
+    Raises:
+        QpertError: an unknown option, an unknown key in the YAML file, or values that the model refuses.
+    """
+    parser = _parser(model, verb, help_text)
+    found, unknown = parser.parse_known_intermixed_args([_dashes(word) for word in words])
+    if unknown:
+        raise QpertError(_unknown(model, unknown[0], verb))
+    given = vars(found)
+    values = _read_yaml(given.pop("config"), model) if given.get("config") else {}
+    show = given.pop("print_config", False)
+    for name, value in given.items():
+        _set(values, name.split("."), value)
+    try:
+        config = model.model_validate(values)
+    except ValidationError as error:
+        raise QpertError("\n       ".join(_lines(error, model)) + f"\n       (qpert {verb} --help)") from error
+    if show:
+        print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
+        return None
+    return config
+
+
+@dataclass(frozen=True)
+class Option:
+    """One field of the model, or of a model within it."""
+
+    name: str
+    field: FieldInfo
+    nested: type[BaseModel] | None
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """What the field says in `json_schema_extra`."""
+        extra = self.field.json_schema_extra
+        return extra if isinstance(extra, Mapping) else {}
+
+    @property
+    def target(self) -> str:
+        """The name of the field that a value given to this option sets."""
+        return f"{self.name}.{self.extra['short']}" if "short" in self.extra else self.name
+
+
+def options(model: type[BaseModel], prefix: str = "") -> Iterator[Option]:
+    """All fields of `model`, depth first; a nested model comes before its fields."""
+    for name, field in model.model_fields.items():
+        nested = next((part for part in _parts(field.annotation) if _is_model(part)), None)
+        yield Option(prefix + name, field, nested)
+        if nested is not None:
+            yield from options(nested, f"{prefix}{name}.")
+
+
+def _parser(model: type[BaseModel], verb: str, help_text: str) -> argparse.ArgumentParser:
+    every = list(options(model))
+    places = [option for option in every if option.extra.get("positional")]
+    usage = " ".join([f"qpert {verb}", *(_metavar(option) for option in places), "[--option value ...]"])
+    parser = argparse.ArgumentParser(
+        prog=f"qpert {verb}",
+        usage=usage,
+        description=textwrap.dedent(help_text),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=110),
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    arguments = parser.add_argument_group("arguments") if places else parser
+    for option in places:
+        # Optional for argparse, because the value may come from the YAML file; pydantic says when it is missing.
+        keywords = _keywords(option)
+        arguments.add_argument(option.name, **keywords | {"nargs": "*" if "nargs" in keywords else "?"})
+    main = parser.add_argument_group("options")
+    groups = {"": main}
+    short_for: dict[str, str] = {}
+    for option in every:
+        if option in places:
+            continue
+        owner, _, _ = option.name.rpartition(".")
+        if option.nested is not None:
+            groups[option.name] = parser.add_argument_group(f"options of {option.name}", option.field.description)
+            short_for[option.target] = _dashes(f"--{option.name}")
+            continue
+        names = [option.extra.get("flag"), short_for.get(option.name), _dashes(f"--{option.name}")]
+        groups[owner].add_argument(*filter(None, names), dest=option.name, **_keywords(option))
+    main.add_argument("--config", metavar="FILE", help="YAML file with any of these fields; the command line wins")
+    main.add_argument("--print-config", action="store_true", help="print the whole configuration as YAML and stop")
+    return parser
+
+
+def _keywords(option: Option) -> dict[str, Any]:
+    """How argparse takes and explains the option; values stay text, for pydantic to convert and check."""
+    field = option.field
+    parts = _parts(field.annotation)
+    text = (field.description or "").replace("%", "%%")
+    if not field.is_required() and field.default_factory is None and field.default not in (None, PydanticUndefined):
+        text += f" (default: {_show(field.default)})"
+    if field.is_required() and not option.extra.get("positional"):
+        text += " (required)"
+    if bool in parts:
+        return {"action": argparse.BooleanOptionalAction, "help": text}
+    words: dict[str, Any] = {"help": text, "metavar": _metavar(option)}
+    if any(get_origin(part) in (list, tuple) for part in parts):
+        words["nargs"] = "+"
+    return words
+
+
+def _metavar(option: Option) -> str:
+    parts = [part for part in _parts(option.field.annotation) if part is not type(None)]
+    if option.extra.get("positional"):
+        return option.name.upper()
+    choices = [str(choice) for part in parts if get_origin(part) is Literal for choice in get_args(part)]
+    if choices:
+        return "{" + ",".join(choices) + "}"
+    numbers = {int: "N", float: "X"}
+    return next((numbers[part] for part in parts if part in numbers), "TEXT" if str in parts else "VALUE")
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def _dashes(word: str) -> str:
+    """Options may be written with underscores, as in YAML."""
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value if word.startswith("--") else word
+
+
+def _set(values: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set a dotted name; a value in between that is not a mapping gives way."""
+    for name in path[:-1]:
+        inner = values.get(name)
+        values[name] = dict(inner) if isinstance(inner, Mapping) else {}
+        values = values[name]
+    values[path[-1]] = value
+
+
+def _read_yaml(path: str, model: type[BaseModel]) -> dict[str, Any]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise QpertError(f"cannot read --config {path}: {error.strerror}") from error
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise QpertError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise QpertError(f"{path} must hold names and values, such as 'out: features'")
+    return _expand(values, model, path)
+
+
+def _expand(values: Mapping[str, Any], model: type[BaseModel], path: str, prefix: str = "") -> dict[str, Any]:
+    """Refuse unknown names, and write short forms out: ``detector: yolo11n.pt`` becomes ``detector: {model: ...}``."""
+    known = {option.name: option for option in options(model) if "." not in option.name}
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        name = str(key).replace("-", "_")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            names = ", ".join(prefix + each for each in known)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {names}"
+            raise QpertError(f"{path}: unknown key {prefix}{key}; {hint}")
+        option = known[name]
+        if option.nested is not None and isinstance(value, Mapping):
+            value = _expand(value, option.nested, path, f"{prefix}{name}.")
+        elif option.nested is not None and "short" in option.extra and value is not None:
+            value = {option.extra["short"]: value}
+        result[name] = value
+    return result
+
+
+def _unknown(model: type[BaseModel], word: str, verb: str) -> str:
+    if not word.startswith("-"):
+        return f"did not expect {word!r}; put quotes around a text of several words (qpert {verb} --help)"
+    names = [_dashes(f"--{option.name}") for option in options(model)] + ["--config", "--print-config"]
+    near = difflib.get_close_matches(word.partition("=")[0], names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"see qpert {verb} --help"
+    return f"unknown option {word}; {hint}"
+
+
+def _lines(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
+    """One line per complaint, each naming the option."""
+    places = {option.name for option in options(model) if option.extra.get("positional")}
+    for problem in error.errors():
+        # Parts of the location that are not field names (union members, list positions) help nobody.
+        path = _field_path(model, [str(part) for part in problem["loc"]])
+        name = path.upper() if path in places else _dashes(f"--{path}")
+        if problem["type"] == "missing":
+            yield f"{name} is missing"
+        elif not path:
+            yield problem["msg"].removeprefix("Value error, ")
+        else:
+            yield f"{name}: {problem['msg'].removeprefix('Value error, ')}, not {problem['input']!r}"
+
+
+def _field_path(model: type[BaseModel], location: list[str]) -> str:
+    names = {option.name for option in options(model)}
+    path = ""
+    for part in location:
+        longer = f"{path}.{part}".lstrip(".")
+        path = longer if longer in names else path
+    return path
+
+
+def _parts(annotation: Any) -> list[Any]:
+    """The members of a union, or the annotation alone."""
+    if get_origin(annotation) in (Union, UnionType):
+        return [inner for part in get_args(annotation) for inner in _parts(part)]
+    return [annotation]
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

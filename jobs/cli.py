@@ -1,0 +1,69 @@
+"""The command line: find the verb, turn its ``Config`` into options, check the values, run it.
+
+A verb is a file ``jobs/VERB.py`` with a docstring (its help), ``class Config`` and ``run(config) -> exit code``.
+Only the verb that is called is imported; the list of verbs is read from the files without importing them.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.errors import QpertError
+
+USAGE = """qpert: find photos by what is in them, small things included
+
+usage: qpert VERB [arguments] [--option value ...]     (or: python -m jobs VERB ...)
+
+{verbs}
+
+qpert VERB --help explains a verb and all its options.
+Every option can also stand in a YAML file: qpert VERB --config run.yaml; options on the command line win."""
+
+
+def verbs() -> dict[str, str]:
+    """Verb -> the first line of its help."""
+    found: dict[str, str] = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+        if {"Config", "run"} <= defined:
+            found[path.stem.replace("_", "-")] = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 fine, 1 failed, 2 wrong use or input, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    known = verbs()
+    if not words or words[0] in ("-h", "--help", "help"):
+        width = max(map(len, known), default=0)
+        print(USAGE.format(verbs="\n".join(f"  {name:<{width}}  {line}" for name, line in known.items())))
+        return 0
+    verb = words[0].replace("_", "-")
+    try:
+        if verb not in known:
+            near = difflib.get_close_matches(verb, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"verbs: {', '.join(known)}"
+            raise QpertError(f"unknown verb {words[0]!r}; {hint}")
+        return _run(verb, words[1:])
+    except QpertError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        print(f"\ninterrupted{': ' + str(interrupt) if str(interrupt) else ''}", file=sys.stderr)
+        return 130
+
+
+def _run(verb: str, words: list[str]) -> int:
+    from jobs.arguments import parse
+
+    module = importlib.import_module(f"jobs.{verb.replace('-', '_')}")
+    config = parse(module.Config, words, verb=verb, help_text=module.__doc__ or "")
+    if config is None:
+        return 0
+    return int(module.run(config) or 0)

@@ -1,0 +1,171 @@
+"""See the whole thing work: make scenes, index them plain and object-aware, measure both, and search.
+
+Examples:
+  qpert demo                              500 held-out scenes, below ./demo
+  qpert demo --out /tmp/demo --scenes 100
+
+Everything runs on this machine with the bundled miniature models. A second run uses what the first one made.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs import evaluate, index
+from jobs.options import PerturbationConfig
+from jobs.search import answer_sections
+from pipeline.features import FeatureSet, Manifest
+from pipeline.reports import Section, difference_table, terminal, write_gallery
+from pipeline.retrieval import Hit, embed_texts, load_text_encoder, top_k
+
+if TYPE_CHECKING:
+    from pipeline.datasets.scenes import Scene
+
+SEED = 1
+"""A series of scenes that no miniature model was trained on."""
+SIZES = ("tiny", "small", "large")
+"""One query for each of these words of the scenes' captions."""
+TOP = 5
+PLAIN, PERTURBED = "plain", "Q-Perturbation"
+
+
+class Config(BaseModel):
+    """How much to do, and where."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    out: str = Field("demo", description="folder for scenes, features and the report")
+    scenes: int = Field(500, ge=10, description="how many scenes")
+    perturbation: PerturbationConfig = Field(
+        PerturbationConfig(), description="what is compared with plain", json_schema_extra={"short": "preset"}
+    )
+    cpus: int | None = Field(None, ge=1, description="CPU cores to use (default: all)")
+    verbose: bool = Field(False, description="show Ray's own messages")
+
+
+@dataclass(frozen=True)
+class Query:
+    """A thing to look for, and the photos that show it, by the way the scenes were made."""
+
+    text: str
+    shown_in: frozenset[str]
+
+
+def run(config: Config) -> int:
+    """Runs the demo; returns 0 when all of it worked."""
+    from pipeline.datasets.scenes import KARPATHY_FILE, distinct_scenes, write_scenes
+
+    started = time.monotonic()
+    folder = Path(config.out) / f"scenes-{config.scenes}"
+    print(f"1. {config.scenes} scenes that the models have not seen: {folder}", flush=True)
+    if not (folder / KARPATHY_FILE).is_file():  # written last
+        write_scenes(folder, config.scenes, SEED)
+    outs = {name: str(Path(config.out) / f"{name.lower()}-{config.scenes}") for name in (PLAIN, PERTURBED)}
+    code = _index_both(config, folder / "images", outs)
+    if code:
+        return code
+
+    print("\n4. Recall in percent, object sizes by the true boxes, the difference in points\n", flush=True)
+    reports = [
+        evaluate.measure(evaluate.Config(out=out, captions=str(folder / KARPATHY_FILE), annotations=str(folder))).report
+        for out in outs.values()
+    ]
+    print(terminal(*difference_table((PLAIN, PERTURBED), (reports[0], reports[1]))))
+
+    print("\n5. Search: the best photos of three queries; * marks those that do show it", flush=True)
+    queries = choose_queries(list(distinct_scenes(config.scenes, SEED)))
+    features = {name: FeatureSet.open(out) for name, out in outs.items()}
+    answers = {name: _answer(each, queries) for name, each in features.items()}
+    for number, query in enumerate(queries):
+        hits = {name: found[number] for name, found in answers.items()}
+        print(f"\n{query.text} ({len(query.shown_in)} photos show one)\n\n{side_by_side(query, hits)}")
+    report = Path(config.out) / f"report-{config.scenes}.html"
+    subtitle = f"{config.scenes} held-out scenes, {PLAIN} and with {PERTURBED}"
+    write_gallery(report, "Three queries", _sections(queries, features, answers), subtitle=subtitle)
+    print(f"\nreport with the photos and their objects: {report}")
+    print(f"total time: {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def choose_queries(scenes: Sequence[Scene]) -> list[Query]:
+    """For each of `SIZES` the phrase that the most scenes show, such as "a small red star".
+
+    Scene number n is the photo `00000n.jpg`.
+    """
+    counts = Counter(thing for scene in scenes for thing in sorted(scene.content))
+    queries = []
+    for size in SIZES:
+        things = [(-count, thing) for thing, count in counts.items() if thing[0] == size]
+        if things:
+            _, thing = min(things)
+            photos = (f"{number:06d}.jpg" for number, scene in enumerate(scenes) if thing in scene.content)
+            queries.append(Query(f"a {' '.join(thing)}", frozenset(photos)))
+    return queries
+
+
+def side_by_side(query: Query, answers: dict[str, list[Hit]]) -> str:
+    """A table with a line per rank, and two columns (photo, score) for each index."""
+    headers = ["rank", *(cell for name in answers for cell in (name, "score"))]
+    rows = [
+        [str(rank), *(cell for hit in hits for cell in (_marked(query, hit), f"{hit.score:.3f}"))]
+        for rank, hits in enumerate(zip(*answers.values(), strict=True), 1)
+    ]
+    return terminal(headers, rows)
+
+
+def _index_both(config: Config, photos: Path, outs: dict[str, str]) -> int:
+    """Index `photos` plain and perturbed in one Ray session; none is started when both are complete already."""
+    from pipeline.stages.session import ray_session
+
+    found = [Manifest.find(out) for out in outs.values()]
+    complete = all(manifest is not None and manifest.state == "complete" for manifest in found)
+    session: AbstractContextManager[None] = nullcontext()
+    if not complete:
+        session = ray_session(cpus=config.cpus, verbose=config.verbose)
+    with session:
+        for number, (name, out) in enumerate(outs.items(), 2):
+            print(f"\n{number}. Index, {name}: {out}", flush=True)
+            code = index.run(
+                index.Config(
+                    source=str(photos),
+                    out=out,
+                    perturbation=PerturbationConfig(preset="none") if name == PLAIN else config.perturbation,
+                    cpus=config.cpus,
+                    strict=True,
+                    verbose=config.verbose,
+                )
+            )
+            if code:
+                return code
+    return 0
+
+
+def _answer(features: FeatureSet, queries: Sequence[Query]) -> list[list[Hit]]:
+    encoder = load_text_encoder(features)
+    return top_k(features, embed_texts(encoder, [query.text for query in queries]), TOP)
+
+
+def _marked(query: Query, hit: Hit) -> str:
+    return f"{hit.image_id} {'*' if hit.image_id in query.shown_in else ' '}"
+
+
+def _sections(
+    queries: Sequence[Query], features: dict[str, FeatureSet], answers: dict[str, list[list[Hit]]]
+) -> list[Section]:
+    """For each query its answers from each index."""
+    sections = []
+    for number, query in enumerate(queries):
+        for name, each in features.items():
+            hits = answers[name][number]
+            right = sum(hit.image_id in query.shown_in for hit in hits)
+            note = f"{right} of these {len(hits)} show one; {len(query.shown_in)} of all photos do"
+            sections += answer_sections(each, [f"{query.text}: {name}"], [hits], note=note)
+    return sections

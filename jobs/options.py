@@ -1,0 +1,67 @@
+"""Groups of options that several verbs share, kept free of torch so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from pipeline.perturbation import Perturbation
+
+
+class PerturbationConfig(BaseModel):
+    """A preset, and what shall differ from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: Literal["paper", "released", "none"] = Field(
+        "paper",
+        description="paper: as the paper describes it; released: as the authors' code computes it; none: plain",
+    )
+    operator: Literal["subspace", "orthogonal", "eigenvector-rows"] | None = Field(
+        None, description="what an object does to a query (default: the preset's)"
+    )
+    combine: Literal["sum", "mean"] | None = Field(None, description="over a photo's objects (default: the preset's)")
+    tokens: Literal["overlap", "coverage"] | None = Field(
+        None, description="a token counts when touched, or by its covered share (default: the preset's)"
+    )
+    weight: Literal["area", "1-area", "area-0.5", "0.5-area", "constant", "-area"] | None = Field(
+        None, description="weight of an object by its share of the photo's area (default: the preset's)"
+    )
+    scale: float | None = Field(None, description="strength; the paper tries 2 to 10 (default: the preset's)")
+    threshold: float | None = Field(
+        None, gt=0, le=1, description="share of the keys' energy to keep; the paper: 0.8-0.99 (default: the preset's)"
+    )
+    stages: tuple[Literal["itc", "itm", "lm"], ...] | None = Field(
+        None, description="where queries are perturbed; an index uses itc (default: the preset's)"
+    )
+    min_components: Literal[0, 1] | None = Field(
+        None, description="1 keeps the first component of every object (default: the preset's)"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept(cls, value: Any) -> Any:
+        """A `Perturbation` counts as well, and so does None."""
+        if value is None:
+            return {"preset": "none"}
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return dataclasses.asdict(value)
+        return value
+
+    def build(self) -> Perturbation | None:
+        """The perturbation that this describes; None for plain embeddings.
+
+        Raises:
+            QpertError: values that do not go together.
+        """
+        from pipeline.perturbation import Perturbation
+
+        if self.preset == "none":
+            return None
+        base = Perturbation.paper() if self.preset == "paper" else Perturbation.released()
+        names = {field.name for field in dataclasses.fields(Perturbation)}
+        given = {name: value for name, value in self if name in names and value is not None}
+        return dataclasses.replace(base, **given)

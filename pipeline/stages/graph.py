@@ -1,0 +1,149 @@
+"""The Ray Data graph: read -> detect -> encode -> write, resumable.
+
+Encoded bytes travel between the stages, decoded pixels do not. Ray's checkpointing starts at the source and ends at
+the Parquet writer: a photo is done when the file that holds its row is committed, and a rerun skips it at the source.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow.parquet as pq
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data.checkpoint import CheckpointConfig
+
+from pipeline.datasets.photos import LISTING_SCHEMA, Listing, Shards
+from pipeline.features import checkpoint_path
+from pipeline.perturbation import Perturbation
+from pipeline.stages.actor import Worker
+from pipeline.stages.detect import DetectorBuilder, DetectStage
+from pipeline.stages.encode import EncoderBuilder, EncodeStage
+from pipeline.stages.pools import Pool
+from pipeline.stages.read import ShardSource, read_photos
+from pipeline.stages.tally import Reporter
+from pipeline.storage import absolute, join, locate
+
+IO_CPUS = 0.25
+"""CPU share that Ray sets aside for a task that reads or writes: they wait more than they compute."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Everything the graph needs to know.
+
+    Attributes:
+        photos: what to index.
+        out: folder or URI of the feature set; all nodes must see it.
+        fingerprint: of everything that changes the features; keeps checkpoints of different runs apart.
+        make_encoder: called in each encode actor.
+        make_detector: called in each detect actor; None leaves the stage out.
+        perturbation: None for plain embeddings.
+        precision: of the stored embeddings, float16 or float32.
+        pools: the pools of `detect` and `encode`.
+        worker: micro-batch, dtype and limits of the actors.
+        block_rows: photos per block, the unit of work.
+        file_rows: photos per Parquet file, the unit of commitment.
+        limit: index the first so many photos only.
+    """
+
+    photos: Listing | Shards
+    out: str
+    fingerprint: str
+    make_encoder: EncoderBuilder
+    make_detector: DetectorBuilder | None
+    perturbation: Perturbation | None
+    precision: str
+    pools: dict[str, Pool]
+    worker: Worker
+    block_rows: int = 64
+    file_rows: int = 256
+    limit: int | None = None
+
+
+def write_listing(photos: Listing, out: str, limit: int | None = None) -> str:
+    """Write the listing to `out`/listing/photos.parquet, where the graph starts from, and return that path."""
+    path = join(out, "listing", "photos.parquet")
+    filesystem, inner = locate(path)
+    filesystem.create_dir(inner.rpartition("/")[0], recursive=True)
+    with pq.ParquetWriter(inner + ".tmp", LISTING_SCHEMA, filesystem=filesystem) as writer:
+        for batch in photos.batches(limit):
+            writer.write_batch(batch)
+    filesystem.move(inner + ".tmp", inner)
+    return path
+
+
+def run_graph(graph: Graph, tally: Any | None = None, *, verbose: bool = False) -> None:
+    """Run it to the end in the current Ray session; what is committed already is skipped."""
+    context = DataContext.get_current().copy()
+    context.enable_progress_bars = verbose
+    context.print_on_execution_start = verbose
+    if not verbose:
+        context.issue_detectors_config.detectors = []
+    context.target_max_block_size = 16 * 1024**2
+    context.checkpoint_config = CheckpointConfig(
+        id_column="image_id",
+        checkpoint_path=absolute(checkpoint_path(graph.out, graph.fingerprint)),
+        delete_checkpoint_on_success=False,
+    )
+    # Room for the ids in the actor that filters them; Ray adds what they need on top of this floor.
+    context.checkpoint_config.checkpoint_actor_memory_bytes = 64 * 1024**2
+    context.checkpoint_config.checkpoint_actor_pool_max_size = 1
+    with DataContext.current(context), _quiet(verbose):
+        stages(graph, source(graph), Reporter(tally)).write_parquet(
+            absolute(join(graph.out, "features")),
+            min_rows_per_file=graph.file_rows,
+            ray_remote_args={"num_cpus": IO_CPUS},
+        )
+
+
+@contextmanager
+def _quiet(verbose: bool) -> Iterator[None]:
+    """Keep Ray Data's messages and advice out of the way; its log files have them all the same."""
+    if verbose:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"ray\.data")
+        for name in list(logging.root.manager.loggerDict):
+            if name == "ray.data" or name.startswith("ray.data."):
+                logging.getLogger(name).setLevel(logging.ERROR)
+        yield
+
+
+def source(graph: Graph) -> Dataset:
+    """A dataset of `PHOTO_SCHEMA`, its bytes read lazily."""
+    if isinstance(graph.photos, Shards):
+        shards = ShardSource(graph.photos.shards, graph.block_rows, graph.limit)
+        count = len(graph.photos.shards)
+        photos: Dataset = ray.data.read_datasource(shards, override_num_blocks=count, num_cpus=IO_CPUS)
+        return photos
+    path = write_listing(graph.photos, graph.out, graph.limit)
+    listing: Dataset = ray.data.read_parquet(absolute(path), num_cpus=IO_CPUS)
+    blocks = listing.repartition(target_num_rows_per_block=graph.block_rows, strict=True)
+    return blocks.map_batches(read_photos, batch_size=None, batch_format="pyarrow", num_cpus=IO_CPUS)
+
+
+def stages(graph: Graph, photos: Dataset, reporter: Reporter) -> Dataset:
+    """`photos` with detection and encoding added."""
+
+    def actors(stage: type, pool: Pool, *arguments: Any) -> dict[str, Any]:
+        worker = replace(graph.worker, gpu=bool(pool.num_gpus), threads=pool.threads, decoders=pool.decoders)
+        return {
+            "fn": stage,
+            "fn_constructor_args": (*arguments, worker, reporter),
+            "batch_size": graph.block_rows,
+            "batch_format": "pyarrow",
+            "compute": ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=2),
+            **pool.options,
+        }
+
+    if graph.make_detector is not None:
+        photos = photos.map_batches(**actors(DetectStage, graph.pools["detect"], graph.make_detector))
+    encode = actors(EncodeStage, graph.pools["encode"], graph.make_encoder, graph.perturbation, graph.precision)
+    return photos.map_batches(**encode)

@@ -1,0 +1,110 @@
+"""Running a model over photos so that one bad photo fails alone and a full GPU memory fails nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pipeline.errors import QpertError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a photo has no result: one short line."""
+
+    reason: str
+
+
+class Guard(Generic[Item, Result]):
+    """Runs `run` over micro-batches.
+
+    - Out of GPU memory: the micro-batch is halved, and stays so for the batches to come.
+    - Any other exception: the photos of that micro-batch are run one by one, and those that fail become a `Failure`.
+    - When a photo fails alone, `probe` runs the model on a photo of our own. If that fails as well, it is the model or
+      the device that is broken, not the photo: a QpertError ends the job instead of a million error rows.
+
+    Args:
+        run: from n items to n results, in order.
+        probe: raises when the model does not work; called once at the start.
+        size: largest micro-batch.
+        name: of the model, for messages.
+    """
+
+    def __init__(
+        self, run: Callable[[list[Item]], list[Result]], probe: Callable[[], object], size: int, name: str
+    ) -> None:
+        self.run, self.probe, self.size, self.name = run, probe, size, name
+        self._check(None)
+
+    def __call__(self, items: Sequence[Item]) -> list[Result | Failure]:
+        """One result or Failure for each item, in order."""
+        results: list[Result | Failure] = []
+        while len(results) < len(items):
+            batch = list(items[len(results) : len(results) + self.size])
+            try:
+                done = self.run(batch)
+            except Exception as error:
+                if out_of_memory(error) and self.size > 1:
+                    self.size = max(1, min(self.size, len(batch)) // 2)
+                    _free_memory()
+                    continue
+                results += self._one_by_one(batch)
+                continue
+            if len(done) != len(batch):
+                raise QpertError(f"{self.name} gave {len(done)} results for {len(batch)} photos: this is a bug in it")
+            results += done
+        return results
+
+    def _one_by_one(self, batch: list[Item]) -> list[Result | Failure]:
+        results: list[Result | Failure] = []
+        for item in batch:
+            try:
+                results += self.run([item])
+            except Exception as error:
+                if out_of_memory(error):
+                    _free_memory()
+                self._check(error)
+                results.append(Failure(f"{self.name}: {short(error)}"))
+        return results
+
+    def _check(self, cause: Exception | None) -> None:
+        try:
+            self.probe()
+        except Exception as error:
+            raise QpertError(f"{self.name} does not work here: {short(error)}") from (cause or error)
+
+
+def load(name: str, build: Callable[[], Result]) -> Result:
+    """Build a model.
+
+    Raises:
+        QpertError: it cannot be built. Ray would wrap anything else in pages of its own.
+    """
+    try:
+        return build()
+    except QpertError:
+        raise
+    except Exception as error:
+        raise QpertError(f"the {name} cannot be loaded: {short(error)}") from error
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU ran out of memory; torch.OutOfMemoryError by name, so that torch need not be imported."""
+    return type(error).__name__ in ("OutOfMemoryError", "CudaOutOfMemoryError")
+
+
+def short(error: BaseException) -> str:
+    """The first line of an exception, with its type unless it was meant for the user."""
+    text = next(iter(str(error).strip().splitlines()), "")[:300]
+    return text if isinstance(error, QpertError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def _free_memory() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

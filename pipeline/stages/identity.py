@@ -1,0 +1,63 @@
+"""What a feature set is made of: everything that changes the features and nothing else, and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_EDGE = 1024 * 1024
+
+
+def fingerprint(identity: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that stand for `identity`, whatever the order of its keys; 8 and 8.0 are the same."""
+    text = json.dumps(_plain(identity), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def weights_identity(weights: str) -> dict[str, str]:
+    """What `weights` are: the name as given and, if it leads to a local file or folder, a digest of that.
+
+    The digest of a file is over its size and its first and last megabyte: enough to tell trained weights apart, and
+    quick for those of many gigabytes. `kind:path` is looked at as `path`.
+    """
+    for place in (weights, weights.partition(":")[2]):
+        if place and os.path.exists(os.path.expanduser(place)):
+            return {"name": os.path.basename(place.rstrip("/")), "digest": _digest(os.path.expanduser(place))}
+    return {"name": weights}
+
+
+def bundled(weights: str | None, name: str) -> str:
+    """The path of the bundled weights `name`, for None and "miniature"; anything else as it is."""
+    if weights not in (None, "miniature"):
+        return str(weights)
+    return str(Path(__file__).parents[1] / "miniature" / name)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _digest(path: str) -> str:
+    digest = hashlib.sha256()
+    if os.path.isdir(path):
+        for folder, folders, files in os.walk(path):
+            folders.sort()
+            for name in sorted(files):
+                inner = os.path.join(folder, name)
+                digest.update(f"{os.path.relpath(inner, path)} {_digest(inner)}\n".encode())
+        return digest.hexdigest()[:16]
+    size = os.path.getsize(path)
+    digest.update(str(size).encode())
+    with open(path, "rb") as file:
+        digest.update(file.read(_EDGE))
+        file.seek(max(0, size - _EDGE))
+        digest.update(file.read(_EDGE))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,74 @@
+"""The read stage: from (image_id, uri) to the photo's bytes, or to the reason why it cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+from ray.data import Datasource, ReadTask
+from ray.data.block import BlockMetadata
+
+from pipeline.datasets.photos import read_photo
+from pipeline.datasets.shards import PHOTO_SCHEMA, Shard, count_photos, read_shard
+from pipeline.errors import QpertError
+from pipeline.storage import is_uri
+
+
+def read_photos(listing: pa.Table) -> pa.Table:
+    """Rows of `PHOTO_SCHEMA` for rows of `LISTING_SCHEMA`."""
+    uris = listing["uri"].to_pylist()
+    if any(map(is_uri, uris)):
+        # A bucket answers slowly and serves many at once.
+        with ThreadPoolExecutor(min(16, len(uris))) as pool:
+            read = list(pool.map(_read, uris))
+    else:
+        read = list(map(_read, uris))
+    data = pa.array([each if isinstance(each, bytes) else None for each in read], pa.large_binary())
+    errors = pa.array([each if isinstance(each, str) else None for each in read], pa.string())
+    columns = [listing["image_id"].cast(pa.string()), listing["uri"].cast(pa.string()), data, errors]
+    return pa.Table.from_arrays(columns, schema=PHOTO_SCHEMA)
+
+
+def _read(uri: str) -> bytes | str:
+    try:
+        return read_photo(uri)
+    except QpertError as error:
+        return str(error)
+
+
+class ShardSource(Datasource):
+    """Tars and Parquet files with bytes as a source for `ray.data.read_datasource`: one read task per shard.
+
+    The rows carry `image_id` from the start, which Ray's checkpoint filter asks of a source.
+    """
+
+    def __init__(self, shards: Iterable[Shard], rows: int, limit: int | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.shards, self.rows, self.limit = tuple(shards), rows, limit
+
+    def get_name(self) -> str:
+        """The operator's name in Ray's own logs."""
+        return "Photos"
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        """Unknown."""
+        return None
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
+        """One task per shard, whatever the parallelism."""
+        tasks = []
+        left = self.limit
+        for shard in self.shards:
+            if left == 0:
+                break
+            rows = shard.rows if left is None else count_photos(shard)
+            size = rows if left is None or rows is None else min(rows, left)
+            metadata = BlockMetadata(num_rows=size, size_bytes=None, input_files=(shard.path,), exec_stats=None)
+            tasks.append(ReadTask(partial(read_shard, shard, self.rows, size), metadata, schema=PHOTO_SCHEMA))
+            left = None if left is None or size is None else left - size
+        return tasks

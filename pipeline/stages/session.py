@@ -1,0 +1,63 @@
+"""Starting Ray on this machine, or joining a cluster, quietly."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+OBJECT_STORE = 2 * 1024**3
+"""Object store of a Ray session on this machine, at most: blocks are small, and more would only be set aside."""
+
+
+@contextmanager
+def ray_session(address: str | None = None, *, cpus: int | None = None, verbose: bool = False) -> Iterator[None]:
+    """Ray for the length of a block.
+
+    A session that is there already is used and left running. Otherwise a cluster is joined when `address` or the
+    variable RAY_ADDRESS names one (`ray job submit` sets it), else Ray is started here and stopped afterwards.
+
+    Args:
+        address: of a cluster, "auto" for the one on this machine.
+        cpus: of a session started here; None for all cores. Two at least.
+        verbose: keep Ray's own messages and those that workers print.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # On a busy machine workers are slow to report; Ray would start more of them after a minute, and make it slower.
+    os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")
+    if not verbose:
+        os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    quiet: dict[str, Any] = {} if verbose else {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address or os.environ.get("RAY_ADDRESS"):
+        ray.init(address=address, runtime_env=_packages(), **quiet)
+    else:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        memory = min(OBJECT_STORE, psutil.virtual_memory().available // 5)
+        # Ray Data needs two CPUs to start; they are a matter of book-keeping, so a single core has them too.
+        logical = max(2, cpus or os.cpu_count() or 2)
+        ray.init(num_cpus=logical, include_dashboard=False, object_store_memory=memory, **quiet)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _packages() -> dict[str, Any] | None:
+    """The runtime environment of a driver that joins a cluster: these two packages, whatever the nodes have.
+
+    A submitted job has its working directory already.
+    """
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        return None
+    root = Path(__file__).parents[2]
+    return {"py_modules": [str(root / "pipeline"), str(root / "jobs")]}

@@ -1,0 +1,62 @@
+"""Where things are kept: a local path or any URI that pyarrow opens (``s3://``, ``gs://``, ``hdfs://``, ``file://``)."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from urllib.parse import urlparse
+
+from pyarrow import fs
+
+from pipeline.errors import QpertError
+
+
+def is_uri(path: str) -> bool:
+    """Whether `path` names a file system by its scheme (a Windows drive letter is not a scheme)."""
+    return len(urlparse(path).scheme) > 1 and "://" in path
+
+
+def locate(path: str) -> tuple[fs.FileSystem, str]:
+    """The file system that holds `path`, and the path within it; local paths become absolute.
+
+    Raises:
+        QpertError: no file system is known for the URI's scheme, or it cannot be reached.
+    """
+    if not is_uri(path):
+        return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(path))
+    try:
+        filesystem, inner = fs.FileSystem.from_uri(path)
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise QpertError(f"cannot open {path}: {error}") from error
+    return filesystem, inner.rstrip("/")
+
+
+def absolute(path: str) -> str:
+    """`path` itself when it is a URI, else the absolute local path: it means the same on every node and directory."""
+    return path if is_uri(path) else locate(path)[1]
+
+
+def join(base: str, *parts: str) -> str:
+    """`base` (a path or a URI) extended by `parts`."""
+    return posixpath.join(base.rstrip("/") or "/", *parts)
+
+
+def write_atomically(path: str, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the new one, never a part.
+
+    The folder is made when it is missing.
+    """
+    filesystem, inner = locate(path)
+    filesystem.create_dir(posixpath.dirname(inner), recursive=True)
+    temporary = f"{inner}.{os.getpid()}.tmp"
+    with filesystem.open_output_stream(temporary) as stream:
+        stream.write(data)
+    filesystem.move(temporary, inner)
+
+
+def list_files(folder: str, suffix: str = "") -> list[fs.FileInfo]:
+    """The files directly in `folder` whose name ends with `suffix`, sorted by path; none when it does not exist."""
+    filesystem, inner = locate(folder)
+    found = filesystem.get_file_info(fs.FileSelector(inner, recursive=False, allow_not_found=True))
+    files = [info for info in found if info.type == fs.FileType.File and info.path.endswith(suffix)]
+    return sorted(files, key=lambda info: str(info.path))

@@ -1,0 +1,88 @@
+"""Killed half-way and run again: nothing lost, nothing twice, and the same features as in one go."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pytest
+
+from pipeline.datasets.scenes import write_scenes
+from pipeline.features import FeatureSet, Manifest, feature_ids
+
+COUNT = 400
+WORDS = ["--file-size", "16", "--block-size", "16", "--cpus", "2", "--encode-actors", "1", "--detect-actors", "1"]
+
+
+def index(source: Path, out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "jobs", "index", str(source), "--out", str(out), *WORDS, *more]
+
+
+def committed(out: Path) -> set[str]:
+    manifest = Manifest.find(str(out))
+    return set() if manifest is None else feature_ids(str(out), manifest)
+
+
+def table(out: Path) -> pa.Table:
+    return FeatureSet.open(str(out)).dataset.to_table().sort_by("image_id")
+
+
+@pytest.mark.timeout(900)
+def test_kill_9_half_way_and_run_again(tmp_path: Path) -> None:
+    write_scenes(tmp_path / "scenes", COUNT, seed=5)
+    source, out = tmp_path / "scenes" / "images", tmp_path / "out"
+    run = subprocess.Popen(index(source, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(committed(out)) < COUNT // 3:
+        assert run.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.05)
+    family = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    # The node's agents notice a little later; they write nothing.
+    assert [process.name() for process in alive if "Agent" not in process.name()] == [], "workers outlived the driver"
+    done = committed(out)
+    assert COUNT // 3 <= len(done) < COUNT
+    assert Manifest.read(str(out)).state == "running"
+
+    again = subprocess.run(index(source, out), capture_output=True, text=True, check=True)
+    assert f"{len(done)} photos are done" in again.stderr
+    assert f"indexed {COUNT - len(done)} photos" in again.stdout
+    resumed = table(out)
+    assert resumed.num_rows == COUNT
+    assert len(set(resumed["image_id"].to_pylist())) == COUNT
+    assert Manifest.read(str(out)).state == "complete"
+
+    third = subprocess.run(index(source, out), capture_output=True, text=True, check=True)
+    assert "nothing to do" in third.stdout
+
+    subprocess.run(index(source, tmp_path / "whole"), capture_output=True, check=True)
+    whole = table(tmp_path / "whole")
+    measured = ["seconds", "embedding"]
+    assert resumed.drop_columns(measured).equals(whole.drop_columns(measured))
+    one, other = (np.array(each["embedding"].to_pylist(), np.float32) for each in (resumed, whole))
+    assert np.abs(one - other).max() <= 2e-3  # a few units in the last place of a half float
+
+
+def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
+    from jobs import index as verb
+    from pipeline.errors import QpertError
+
+    first = verb.Config(source=str(tmp_path / "photos"), out=str(tmp_path / "out"))
+    verb.make_manifest(first, verb.identity(first)).write(first.out)
+    for change, words in (
+        ({"precision": "float32"}, "precision: float16 -> float32"),
+        ({"perturbation": {"scale": 4}}, r"perturbation.scale: 8.0 -> 4.0"),
+        ({"detector": {"confidence": 0.5}}, r"detector.confidence: 0.25 -> 0.5"),
+    ):
+        with pytest.raises(QpertError, match=words):
+            verb.run(first.model_copy(update=verb.Config(**first.model_dump() | change).__dict__))
+    assert verb.run(verb.Config(**first.model_dump() | {"batch_size": 5, "dry_run": True, "encode_actors": 3})) == 0

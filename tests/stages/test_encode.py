@@ -1,0 +1,129 @@
+"""The detect and the encode stage, called as Ray Data calls them but without Ray."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from pipeline.datasets.shards import PHOTO_SCHEMA
+from pipeline.errors import QpertError
+from pipeline.features import features_schema
+from pipeline.objects import Objects
+from pipeline.perturbation import Perturbation
+from pipeline.stages.actor import Worker
+from pipeline.stages.detect import DetectStage
+from pipeline.stages.encode import EncodeStage
+from pipeline.stages.tally import Reporter
+
+
+def jpeg(red: int, size: tuple[int, int] = (64, 48)) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", size, (red, 100, 50)).save(stream, "JPEG", quality=95)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def photos() -> pa.Table:
+    data = [jpeg(255), b"", jpeg(0), None, jpeg(128, (30, 60)), b"text"]
+    errors = [None, None, None, "file not found", None, None]
+    ids = [f"{at}.jpg" for at in range(6)]
+    return pa.table([ids, [f"/p/{name}" for name in ids], data, errors], schema=PHOTO_SCHEMA)
+
+
+def detect(tiny_detector: Any, **options: Any) -> DetectStage:
+    return DetectStage(tiny_detector, Worker(micro_batch=2, **options), Reporter())
+
+
+def encode(tiny_encoder: Any, perturbation: Perturbation | None = None, **options: Any) -> EncodeStage:
+    precision = options.pop("precision", "float16")
+    return EncodeStage(tiny_encoder, perturbation, precision, Worker(micro_batch=2, **options), Reporter())
+
+
+def test_detection_adds_sizes_and_objects(photos: pa.Table, tiny_detector: Any) -> None:
+    rows = detect(tiny_detector)(photos).to_pylist()
+    assert [row["error"] for row in rows] == [None, "empty file", None, "file not found", None, "not an image"]
+    assert [row["width"] for row in rows] == [64, None, 64, None, 30, None]
+    assert [row["objects"] and len(row["objects"]) for row in rows] == [1, None, [], None, 1, None]
+    assert rows[0]["objects"][0]["label"] == "left"
+    assert rows[4]["objects"][0]["x1"] == pytest.approx(0.5, abs=0.02)
+    assert all((row["seconds"] or 0) > 0 for row in rows if row["error"] is None)
+
+
+@pytest.mark.parametrize("decoders", [0, 2])
+def test_rows_of_a_feature_set(photos: pa.Table, tiny_detector: Any, tiny_encoder: Any, decoders: int) -> None:
+    found = detect(tiny_detector, decoders=decoders)(photos)
+    table = encode(tiny_encoder, Perturbation.paper(), decoders=decoders)(found)
+    assert table.schema == features_schema(2, 4)
+    rows = table.to_pylist()
+    assert [row["image_id"] for row in rows] == [f"{at}.jpg" for at in range(6)]
+    assert [row["embedding"] is None for row in rows] == [row["error"] is not None for row in rows]
+    assert [row["device"] for row in rows] == ["cpu", None, "cpu", None, "cpu", None]
+    assert (rows[4]["width"], rows[4]["height"]) == (30, 60)
+    assert rows[0]["largest_area"] == pytest.approx(1, abs=0.02)
+    assert rows[2]["largest_area"] is None
+    vectors = np.array(rows[0]["embedding"]).reshape(2, 4)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1], abs=1e-3)
+
+
+def test_objects_reach_the_encoder_only_with_a_perturbation(
+    photos: pa.Table, tiny_detector: Any, tiny_encoder: Any
+) -> None:
+    found = detect(tiny_detector)(photos)
+    plain = encode(tiny_encoder)(photos).column("embedding").to_pylist()
+    assert encode(tiny_encoder)(found).column("embedding").to_pylist() == plain
+    perturbed = encode(tiny_encoder, Perturbation.paper())(found).column("embedding").to_pylist()
+    assert perturbed[0] != plain[0]
+    assert perturbed[2] == plain[2]
+
+
+def test_without_detection_objects_are_unknown(photos: pa.Table, tiny_encoder: Any) -> None:
+    table = encode(tiny_encoder, precision="float32")(photos)
+    assert table.schema == features_schema(2, 4, "float32")
+    assert table.column("objects").null_count == 6
+
+
+def test_features_do_not_depend_on_the_batch(photos: pa.Table, tiny_encoder: Any) -> None:
+    stage = encode(tiny_encoder)
+    whole = stage(photos).column("embedding").to_pylist()
+    alone = [stage(photos.slice(at, 1)).column("embedding").to_pylist()[0] for at in range(6)]
+    assert whole == alone
+
+
+def test_annotated_boxes_are_looked_up_by_id(photos: pa.Table) -> None:
+    class Annotated:
+        def objects_for(self, image_id: str, size: tuple[int, int]) -> Objects:
+            if image_id == "2.jpg":
+                raise QpertError("the annotation is damaged")
+            return Objects.from_pixels([[0, 0, size[0] / 2, size[1]]], [image_id], [1.0], size)
+
+    rows = DetectStage(lambda device: Annotated(), Worker(), Reporter())(photos).to_pylist()
+    assert rows[4]["objects"] == [{"x0": 0, "y0": 0, "x1": 0.5, "y1": 1, "label": "4.jpg", "score": 1}]
+    assert rows[2]["error"] == "detector: the annotation is damaged"
+
+
+def test_numbers_that_are_not_finite_are_a_failure(photos: pa.Table, tiny_encoder: Any) -> None:
+    def build(device: str, dtype: str) -> Any:
+        encoder = tiny_encoder(device, dtype)
+        inner = encoder.embed
+        encoder.embed = lambda tokens, *rest: inner(tokens, *rest) / (tokens.flatten(1).amax(1)[:, None, None] < 0.9)
+        return encoder
+
+    rows = EncodeStage(build, None, "float16", Worker(), Reporter())(photos).to_pylist()
+    assert rows[0]["error"].startswith("encoder: ValueError: the embedding is not finite")
+    assert rows[0]["embedding"] is None
+    assert rows[2]["error"] is None
+
+
+def test_a_model_that_does_not_work_is_found_at_the_start(tiny_encoder: Any) -> None:
+    def build(device: str, dtype: str) -> Any:
+        encoder = tiny_encoder(device, dtype)
+        encoder.backbone = lambda pixels: pixels.nothing
+        return encoder
+
+    with pytest.raises(QpertError, match="encoder does not work here: AttributeError"):
+        EncodeStage(build, None, "float16", Worker(), Reporter())

@@ -1,0 +1,134 @@
+"""The whole graph in a Ray session of two CPUs, with tiny models."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.datasets.photos import find_photos
+from pipeline.errors import QpertError
+from pipeline.features import FeatureSet, Manifest
+from pipeline.perturbation import Perturbation
+from pipeline.stages.actor import Worker
+from pipeline.stages.graph import Graph
+from pipeline.stages.pools import Machines, plan_pools
+from pipeline.stages.run import Outcome, index_photos
+
+pytestmark = pytest.mark.usefixtures("ray_cpu")
+
+
+@pytest.fixture
+def index(tmp_path: Path, tiny_encoder: Any, tiny_detector: Any) -> Callable[..., Outcome]:
+    """Indexes a source into tmp_path/out with one actor per stage."""
+
+    def run(source: Path | str, **options: Any) -> Outcome:
+        settings = {
+            "make_encoder": tiny_encoder,
+            "make_detector": tiny_detector,
+            "perturbation": Perturbation.paper(),
+            "block_rows": 8,
+            "file_rows": 16,
+        } | options
+
+        def make_graph(machines: Machines) -> Graph:
+            names = ["detect", "encode"] if settings["make_detector"] else ["encode"]
+            pools = plan_pools(machines, names, sizes={"detect": 1, "encode": 1})
+            photos = find_photos(str(source))
+            settings.update(precision="float16", pools=pools, worker=Worker(micro_batch=4))
+            return Graph(photos, str(tmp_path / "out"), "f00", **settings)
+
+        return index_photos(make_graph, Manifest(fingerprint="f00"), str(tmp_path / "out"))
+
+    return run
+
+
+def test_a_folder_and_then_more_photos(
+    tmp_path: Path, index: Callable[..., Outcome], make_photos: Callable[[Path, int], list[str]]
+) -> None:
+    source = tmp_path / "photos"
+    names = make_photos(source, 40)
+    (source / "0" / "broken.jpg").write_bytes(b"no photo")
+    first = index(source)
+    assert first.totals == {"photos": 41, "failed": 1, "objects": first.counts.objects}
+    assert first.counts.failures == {"not an image": 1}
+    assert first.counts.embedding == (2, 4)
+    assert first.counts.devices == {"detect": {"cpu": 1}, "encode": {"cpu": 1}}
+    features = FeatureSet.open(str(tmp_path / "out"))
+    assert sorted(features.ids) == names
+    assert features.failures == {"0/broken.jpg": "not an image"}
+    before = features.dataset.to_table().sort_by("image_id")
+
+    more = make_photos(source, 50)
+    second = index(source)
+    assert second.counts.photos == 10
+    assert second.totals["photos"] == 51
+    after = FeatureSet.open(str(tmp_path / "out"))
+    assert sorted(after.ids) == more
+    kept = after.dataset.to_table().sort_by("image_id").filter(pa.compute.field("image_id").isin(before["image_id"]))
+    assert kept.equals(before)
+
+
+def test_webdataset_tars_without_detection(
+    tmp_path: Path, index: Callable[..., Outcome], make_photos: Callable[[Path, int], list[str]]
+) -> None:
+    names = make_photos(tmp_path / "photos", 12)
+    (tmp_path / "shards").mkdir()
+    for shard in range(2):
+        with tarfile.open(tmp_path / "shards" / f"{shard}.tar", "w") as tar:
+            for name in names[shard::2]:
+                data = (tmp_path / "photos" / name).read_bytes()
+                info = tarfile.TarInfo(name.replace("/", "-"))
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    outcome = index(tmp_path / "shards", make_detector=None, perturbation=None)
+    assert outcome.totals == {"photos": 12, "failed": 0, "objects": 0}
+    again = index(tmp_path / "shards", make_detector=None, perturbation=None)
+    assert again.counts.photos == 0
+    assert again.totals["photos"] == 12
+    assert "0.tar/" + names[0].replace("/", "-") in FeatureSet.open(str(tmp_path / "out")).ids
+
+
+def test_parquet_with_bytes(
+    tmp_path: Path, index: Callable[..., Outcome], make_photos: Callable[[Path, int], list[str]]
+) -> None:
+    names = make_photos(tmp_path / "photos", 20)
+    data = [(tmp_path / "photos" / name).read_bytes() for name in names]
+    (tmp_path / "table").mkdir()
+    pq.write_table(pa.table({"jpg": data}), tmp_path / "table" / "t.parquet", row_group_size=8)
+    outcome = index(tmp_path / "table", limit=18)
+    assert outcome.totals["photos"] == 18
+    assert outcome.totals["failed"] == 0
+    assert sorted(FeatureSet.open(str(tmp_path / "out")).ids) == sorted(f"t.parquet#{row}" for row in range(18))
+
+
+def test_a_file_system_by_uri(
+    tmp_path: Path, index: Callable[..., Outcome], make_photos: Callable[[Path, int], list[str]]
+) -> None:
+    names = make_photos(tmp_path / "photos", 9)
+    outcome = index(f"file://{tmp_path}/photos")
+    assert outcome.totals["photos"] == 9
+    features = FeatureSet.open(f"file://{tmp_path}/out")
+    (block,) = features.iter_blocks(["image_id", "uri"])
+    assert dict(zip(*(column.to_pylist() for column in block.columns), strict=True)) == {
+        name: f"file://{tmp_path}/photos/{name}" for name in names
+    }
+
+
+def test_a_broken_model_ends_the_run_with_its_reason(
+    tmp_path: Path, index: Callable[..., Outcome], make_photos: Callable[[Path, int], list[str]]
+) -> None:
+    make_photos(tmp_path / "photos", 3)
+
+    def build(device: str) -> Any:
+        raise ValueError("no such weights")
+
+    with pytest.raises(QpertError, match="no such weights"):
+        index(tmp_path / "photos", make_detector=build)
+    assert Manifest.read(str(tmp_path / "out")).state == "running"

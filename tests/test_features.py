@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import QpertError
+from pipeline.features import FeatureSet, Manifest, count_rows, differences, feature_files, features_schema
+
+V, D = 2, 3
+
+
+def rows(start: int, count: int, failed: int | None = None) -> pa.Table:
+    vectors = np.arange(count * V * D, dtype=np.float16).reshape(count, V * D) + start
+    mask = np.arange(start, start + count) == (-1 if failed is None else failed)
+    embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), V * D, mask=pa.array(mask))
+    objects = [[{"x0": 0.0, "y0": 0.0, "x1": 0.5, "y1": 0.5, "label": "star", "score": 0.9}]] * count
+    columns = {
+        "image_id": [f"{start + at}.jpg" for at in range(count)],
+        "uri": [f"/photos/{start + at}.jpg" for at in range(count)],
+        "width": [64] * count,
+        "height": [48] * count,
+        "objects": objects,
+        "largest_area": [0.25] * count,
+        "embedding": embedding,
+        "error": ["truncated image" if bad else None for bad in mask],
+        "device": ["cpu"] * count,
+        "seconds": [0.01] * count,
+    }
+    schema = features_schema(V, D)
+    arrays = [
+        column if isinstance(column, pa.Array) else pa.array(column, field.type)
+        for field, column in zip(schema, columns.values(), strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    (folder / "features").mkdir(parents=True)
+    (folder / "checkpoint" / "f00").mkdir(parents=True)
+    for index in range(3):
+        pq.write_table(rows(index * 10, 10, failed=13), folder / "features" / f"run_{index}-0.parquet")
+    manifest = Manifest(fingerprint="f00", state="complete", vectors=V, dim=D)
+    manifest.write(str(folder))
+    return folder
+
+
+def test_blocks_skip_failed_photos_and_keep_the_order(out: Path) -> None:
+    features = FeatureSet.open(str(out))
+    assert len(features) == 29
+    assert features.ids == [f"{n}.jpg" for n in range(30) if n != 13]
+    assert features.failures == {"13.jpg": "truncated image"}
+    blocks = list(features.iter_blocks(["image_id", "embedding"], rows=8))
+    assert [block.num_rows for block in blocks] == [8, 8, 8, 5]
+    vectors = np.concatenate([features.embeddings(block) for block in blocks])
+    assert vectors.shape == (29, V, D)
+    assert vectors.dtype == np.float16
+    assert vectors[10].reshape(-1).tolist() == list(range(10, 16))
+    assert vectors[13, 0, 0] == 10 + 4 * V * D
+
+
+def test_a_block_with_failed_photos_has_no_embeddings(out: Path) -> None:
+    features = FeatureSet.open(str(out))
+    (block,) = features.iter_blocks(failed=True)
+    assert block.num_rows == 30
+    with pytest.raises(ValueError, match="without an embedding"):
+        features.embeddings(block)
+
+
+def test_duckdb_and_pandas_read_the_files_without_this_package(out: Path) -> None:
+    files = f"{out}/features/*.parquet"
+    query = f"""select count(*), count(error), sum(len(objects)), max(objects[1].x1), sum(embedding[1])
+                from '{files}'"""
+    count, failed, objects, edge, first = duckdb.sql(query).fetchall()[0]
+    assert (count, failed, objects, edge) == (30, 1, 30, 0.5)
+    assert first == sum(start + at * V * D for start in (0, 10, 20) for at in range(10)) - (10 + 3 * V * D)
+    frame = pd.read_parquet(out / "features")
+    assert list(frame.columns) == features_schema(V, D).names
+    assert frame["embedding"].iloc[0].tolist() == list(range(6))
+    assert frame["embedding"].iloc[13] is None
+    assert frame["objects"].iloc[2][0]["label"] == "star"
+
+
+def test_an_unfinished_run_shows_what_is_committed(out: Path) -> None:
+    manifest = Manifest.read(str(out)).model_copy(update={"state": "running"})
+    manifest.write(str(out))
+    assert feature_files(str(out), manifest) == []
+    pq.write_table(pa.table({"image_id": ["0.jpg"]}), out / "checkpoint" / "f00" / "run_0.parquet")
+    pq.write_table(pa.table({"image_id": ["10.jpg"]}), out / "checkpoint" / "f00" / "run_1.pending.parquet")
+    (out / "features" / "run_9-0.parquet").write_bytes(b"PAR1 half a file")
+    with pytest.warns(UserWarning, match="not finished"):
+        features = FeatureSet.open(str(out))
+    assert features.ids == [f"{n}.jpg" for n in range(10)]
+
+
+def test_counts(out: Path) -> None:
+    assert count_rows(str(out), Manifest.read(str(out))) == {"photos": 30, "failed": 1, "objects": 30}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda out: (out / "manifest.json").unlink(), "holds no features"),
+        (lambda out: (out / "manifest.json").write_text("{}"), "damaged"),
+        (lambda out: (out / "manifest.json").write_text('{"fingerprint": "x", "format": 99}'), "upgrade"),
+        (lambda out: [file.unlink() for file in (out / "features").iterdir()], "holds no features yet"),
+        (lambda out: Manifest(fingerprint="f00", state="complete", vectors=1, dim=5).write(str(out)), "does not match"),
+    ],
+)
+def test_what_cannot_be_opened_says_why(out: Path, damage, message: str) -> None:
+    damage(out)
+    with pytest.raises(QpertError, match=message):
+        FeatureSet.open(str(out))
+
+
+def test_differences_name_what_changed() -> None:
+    old = {"encoder": {"name": "coca", "weights": "a"}, "precision": "float16"}
+    new = {"encoder": {"name": "coca", "weights": "b"}, "precision": "float16"}
+    assert differences(old, new) == ["encoder.weights: a -> b"]
+    assert differences(old, old) == []
