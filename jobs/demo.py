@@ -35,6 +35,9 @@ SIZES = ("tiny", "small", "large")
 """One query for each of these words of the scenes' captions."""
 TOP = 5
 PLAIN, PERTURBED = "plain", "Q-Perturbation"
+CHOSEN = PerturbationConfig(weight="1-area", scale=0.25, threshold=0.99)
+"""Chosen for the miniature on other scenes (series 2, annotated boxes): the most Recall@1 for the smallest objects among
+45 settings that cost less than 1.25 points over all. The paper's scales, 2 to 10, are far too strong for it."""
 
 
 class Config(BaseModel):
@@ -45,7 +48,7 @@ class Config(BaseModel):
     out: str = Field("demo", description="folder for scenes, features and the report")
     scenes: int = Field(500, ge=10, description="how many scenes")
     perturbation: PerturbationConfig = Field(
-        PerturbationConfig(), description="what is compared with plain", json_schema_extra={"short": "preset"}
+        CHOSEN, description="what is compared with plain", json_schema_extra={"short": "preset"}
     )
     cpus: int | None = Field(None, ge=1, description="CPU cores to use (default: all)")
     verbose: bool = Field(False, description="show Ray's own messages")

@@ -39,7 +39,7 @@ def _read(uri: str) -> bytes | str:
         return str(error)
 
 
-class ShardSource(Datasource):
+class ShardSource(Datasource):  # type: ignore[misc]
     """Tars and Parquet files with bytes as a source for `ray.data.read_datasource`: one read task per shard.
 
     The rows carry `image_id` from the start, which Ray's checkpoint filter asks of a source.

@@ -30,6 +30,8 @@ def ray_session(address: str | None = None, *, cpus: int | None = None, verbose:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # On a busy machine workers are slow to report; Ray would start more of them after a minute, and make it slower.
     os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")
+    # Workers compute; Ray would run them at the lowest priority but four, behind everything else on the machine.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     if not verbose:
         os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
     import ray

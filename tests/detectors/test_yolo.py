@@ -225,7 +225,7 @@ except Exception as error:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("YOLO_", "ULTRALYTICS_", "OMP_"))}
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, cwd=root, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script], env=environment, cwd=root, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stderr
     assert "would unpickle any checkpoint" in done.stdout
