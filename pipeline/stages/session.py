@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from pipeline.errors import QpertError
 
 OBJECT_STORE = 2 * 1024**3
 """Object store of a Ray session on this machine, at most: blocks are small, and more would only be set aside."""
@@ -26,6 +29,9 @@ def ray_session(address: str | None = None, *, cpus: int | None = None, verbose:
         address: of a cluster, "auto" for the one on this machine.
         cpus: of a session started here; None for all cores. Two at least.
         verbose: keep Ray's own messages and those that workers print.
+
+    Raises:
+        QpertError: Ray cannot be started, or the cluster not be joined.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # On a busy machine workers are slow to report; Ray would start more of them after a minute, and make it slower.
@@ -40,18 +46,38 @@ def ray_session(address: str | None = None, *, cpus: int | None = None, verbose:
         yield
         return
     quiet: dict[str, Any] = {} if verbose else {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address or os.environ.get("RAY_ADDRESS"):
-        ray.init(address=address, runtime_env=_packages(), **quiet)
+    cluster = address or os.environ.get("RAY_ADDRESS")
+    if cluster:
+        _check_reachable(cluster)
+        options: dict[str, Any] = {"address": address, "runtime_env": _packages()}
     else:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         memory = min(OBJECT_STORE, psutil.virtual_memory().available // 5)
         # Ray Data needs two CPUs to start; they are a matter of book-keeping, so a single core has them too.
         logical = max(2, cpus or os.cpu_count() or 2)
-        ray.init(num_cpus=logical, include_dashboard=False, object_store_memory=memory, **quiet)
+        options = {"num_cpus": logical, "include_dashboard": False, "object_store_memory": memory}
+    try:
+        ray.init(**options, **quiet)
+    except Exception as error:  # Ray raises bare Exceptions here, too
+        ray.shutdown()
+        if cluster:
+            raise QpertError(f"cannot join the Ray cluster {cluster}: {error}") from error
+        raise QpertError(f"Ray did not start, which happens on a very busy machine; try again ({error})") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Say at once what Ray says after minutes: that nothing answers at `address` (HOST:PORT, with or without ray://)."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto" and the like: Ray knows
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise QpertError(f"cannot join the Ray cluster {address}: {error.strerror or error}") from error
 
 
 def _packages() -> dict[str, Any] | None:
