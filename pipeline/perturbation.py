@@ -19,7 +19,6 @@ dtype, and no knowledge of models.
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -210,7 +209,7 @@ def projector(keys: Tensor, perturbation: Perturbation) -> Tensor:
     """
     few = keys.shape[-2] < keys.shape[-1] and perturbation.operator != "eigenvector-rows"
     gram = keys @ keys.mT if few else keys.mT @ keys
-    sigma, vectors = _eigh(gram.nan_to_num(0, 0, 0))  # ascending; one NaN would fail the whole batch
+    sigma, vectors = torch.linalg.eigh(gram.nan_to_num(0, 0, 0))  # ascending; one NaN would fail the whole batch
     keep = leading_components(sigma.flip(-1), perturbation.threshold, perturbation.min_components).flip(-1)
     if perturbation.operator == "eigenvector-rows":
         basis = (vectors.flip(-1) * keep.flip(-1)[..., None]).mT
@@ -244,19 +243,6 @@ def leading_components(sigma: Tensor, threshold: float, min_components: int) -> 
     keep = sigma.cumsum(-1) <= (threshold + _TIE) * total
     keep[..., :min_components] = True
     return keep & (sigma > sigma.shape[-1] * torch.finfo(sigma.dtype).eps * sigma[..., :1])
-
-
-def _eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """`torch.linalg.eigh` of [..., n, n]. On the CPU it is serial, so the batch is shared out to torch's threads."""
-    batch = matrices.reshape(-1, *matrices.shape[-2:])
-    threads = min(torch.get_num_threads(), len(batch)) if matrices.device.type == "cpu" else 1
-    if threads <= 1:
-        sigma, vectors = torch.linalg.eigh(batch)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            parts = zip(*pool.map(torch.linalg.eigh, batch.chunk(threads)), strict=True)
-            sigma, vectors = (torch.cat(part) for part in parts)
-    return sigma.view(matrices.shape[:-1]), vectors.reshape(matrices.shape)
 
 
 def perturb(queries: Tensor, operator: Tensor) -> Tensor:

@@ -338,18 +338,3 @@ def test_stages_have_one_order() -> None:
 def test_bad_settings_are_refused(field: str, value: object, message: str) -> None:
     with pytest.raises(QpertError, match=message):
         Perturbation(**{field: value})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("threads", [2, 3])
-def test_threads_share_the_work_and_change_nothing(threads: int) -> None:
-    data = batch(seed=9)
-    want = [ours(*data, Perturbation(threshold=t)) for t in (0.8, 0.99)]
-    torch.set_num_threads(threads)
-    try:
-        got = [ours(*data, Perturbation(threshold=t)) for t in (0.8, 0.99)]
-        one = projector(data[1][0, 0], Perturbation())  # a single matrix
-    finally:
-        torch.set_num_threads(1)
-    for mine, alone in zip(got, want, strict=True):
-        torch.testing.assert_close(mine, alone, atol=1e-4, rtol=1e-5)
-    torch.testing.assert_close(one, projector(data[1][0, 0], Perturbation()), atol=1e-5, rtol=0)
