@@ -52,8 +52,8 @@ def test_kill_9_half_way_and_run_again(tmp_path: Path) -> None:
     assert Manifest.read(str(out)).state == "running"
 
     again = subprocess.run(index(source, out), capture_output=True, text=True, check=True)
-    assert f"{len(done)} photos are done" in again.stderr
-    assert f"indexed {COUNT - len(done)} photos" in again.stdout
+    assert f"{len(done):,} photos are done" in again.stderr
+    assert f"indexed {COUNT - len(done):,} photos" in again.stdout
     resumed = table(out)
     assert resumed.num_rows == COUNT
     assert len(set(resumed["image_id"].to_pylist())) == COUNT
