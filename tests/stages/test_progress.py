@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 from pipeline.stages.progress import duration, gpu_warning, progress_line, summary
 from pipeline.stages.tally import Counts, Reporter, Tally
@@ -75,5 +76,9 @@ def test_duration() -> None:
     assert [duration(seconds) for seconds in (0.4, 65, 3661)] == ["0:00", "1:05", "1:01:01"]
 
 
-def test_reports_without_a_tally_are_dropped() -> None:
+def test_reports_are_sent_to_the_tally_and_dropped_without_one() -> None:
+    sent: list[tuple[object, ...]] = []
+    tally = SimpleNamespace(batch=SimpleNamespace(remote=lambda *words: sent.append(words)))
+    Reporter(tally).batch("encode", photos=2, seconds=1.0)
     Reporter().batch("encode", photos=1, seconds=1.0)
+    assert sent == [("encode", 2, 1.0, 0, {}, True)]
