@@ -197,8 +197,14 @@ def build_graph(
 
 
 def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resume: Resume) -> int:
+    from pipeline.detectors import list_detectors
     from pipeline.stages.progress import gpu_warning, summary
     from pipeline.stages.run import index_photos
+
+    if config.detector.model not in list_detectors():
+        from pipeline.detectors.yolo import find_weights
+
+        find_weights(config.detector.model)  # here, so that what is missing shows, or is downloaded, once
 
     manifest = make_manifest(config, what)
     if resume.manifest is not None:

@@ -141,8 +141,9 @@ class ObjectTokens:
     alphas: Tensor
 
 
-_SIZES = (4, 8, 16, 24, 32, 48, 64, 96, 144, 216, 324, 484, 729)
-"""Objects are grouped by token count up to these bounds: the work grows with the square of the largest in a group."""
+_SIZES = (8, 16, 24, 32, 40, 48, 56, 64, 96, 144, 216, 324, 484, 729)
+"""Objects are grouped by token count up to these bounds, since a group pays for its largest; finely below the usual
+head dimension of 64, where the eigendecomposition grows with the cube of the count."""
 
 
 def pool_object_keys(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlparse
 
+from filelock import FileLock, Timeout
 from pyarrow import fs
 
 from pipeline.errors import QpertError
@@ -52,6 +55,30 @@ def write_atomically(path: str, data: bytes) -> None:
     with filesystem.open_output_stream(temporary) as stream:
         stream.write(data)
     filesystem.move(temporary, inner)
+
+
+@contextmanager
+def exclusive(folder: str) -> Iterator[None]:
+    """Keep other processes that ask for the same from writing to `folder`, which is made when it is missing.
+
+    The lock goes with the process, however that ends. Object stores have no locks: there, nothing is kept from anyone.
+
+    Raises:
+        QpertError: another process has it.
+    """
+    if is_uri(folder):
+        yield
+        return
+    os.makedirs(absolute(folder), exist_ok=True)
+    lock = FileLock(join(absolute(folder), ".lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise QpertError(f"another run is writing to {folder}; wait for its end, or choose another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def list_files(folder: str, suffix: str = "") -> list[fs.FileInfo]:

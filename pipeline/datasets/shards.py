@@ -5,7 +5,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -135,12 +135,26 @@ def read_member(path: str, member: str) -> bytes:
         raise QpertError(f"cannot read it from {path}: {error}") from error
 
 
+class _Header(tarfile.TarInfo):
+    """A member's header. tarfile takes a damaged one for the end of the archive; here it is an error."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Any:
+        try:
+            return super().fromtarfile(tarfile_)
+        except (tarfile.TruncatedHeaderError, tarfile.InvalidHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(str(error)) from error
+
+
 def _tar_photos(shard: Shard) -> Iterator[tuple[str, str, bytes | None, str | None]]:
     filesystem, inner = locate(shard.path)
     seen: dict[str, int] = {}
     try:
         # Streamed, so that a tar in a bucket is read once from front to back; compression is found out by tarfile.
-        with filesystem.open_input_stream(inner, compression=None) as raw, tarfile.open(fileobj=raw, mode="r|*") as tar:
+        with (
+            filesystem.open_input_stream(inner, compression=None) as raw,
+            tarfile.open(fileobj=raw, mode="r|*", tarinfo=_Header) as tar,
+        ):
             for member in tar:
                 if not member.isfile() or not member.name.lower().endswith(SUFFIXES):
                     continue

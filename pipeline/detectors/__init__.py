@@ -7,16 +7,18 @@ instead: `AnnotatedBoxes.objects_for(image_id, size)`. Both check all they can w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from PIL import Image
-
-from pipeline.detectors.annotated import AnnotatedBoxes
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
-from pipeline.objects import Objects
 
-__all__ = ["AnnotatedBoxes", "Detector", "DetectorConfig", "NoDetector", "list_detectors", "load_detector"]
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from pipeline.detectors.annotated import AnnotatedBoxes
+    from pipeline.objects import Objects
+
+__all__ = ["Detector", "DetectorConfig", "NoDetector", "list_detectors", "load_detector"]
 
 
 class Detector(Protocol):
@@ -32,6 +34,8 @@ class NoDetector:
 
     def detect(self, images: Sequence[Image.Image]) -> list[Objects]:
         """Return no objects for each photo."""
+        from pipeline.objects import Objects
+
         return [Objects.empty(image.size) for image in images]
 
 
@@ -55,6 +59,8 @@ def load_detector(config: DetectorConfig, device: str = "cpu") -> Detector | Ann
             raise QpertError("annotated boxes need a folder: detector.annotations=FOLDER (with Annotations/ inside)")
         if config.classes is not None:
             raise QpertError("detector.classes selects among a detection model's classes; annotated boxes have none")
+        from pipeline.detectors.annotated import AnnotatedBoxes
+
         return AnnotatedBoxes(config.annotations)
     if config.annotations is not None:
         raise QpertError(f"detector.annotations is for detector.model=annotated, not for {config.model!r}")

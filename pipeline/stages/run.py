@@ -17,6 +17,7 @@ from pipeline.stages.pools import Machines
 from pipeline.stages.progress import progress
 from pipeline.stages.session import ray_session
 from pipeline.stages.tally import Counts, start_tally
+from pipeline.storage import exclusive
 
 
 @dataclass(frozen=True)
@@ -58,16 +59,17 @@ def index_photos(
         verbose: show Ray's own messages.
 
     Raises:
-        QpertError: a model does not work, or the cluster lacks what was asked for. What is done stays done.
+        QpertError: a model does not work, the cluster lacks what was asked for, or another run is writing to `out`.
+            What is done stays done.
         KeyboardInterrupt: with what to do next as its text.
     """
     started = time.monotonic()
     manifest = manifest.model_copy(update={"state": "running"})
-    manifest.write(out)
-    with ray_session(address, cpus=cpus, verbose=verbose):
+    with exclusive(out), ray_session(address, cpus=cpus, verbose=verbose):
+        manifest.write(out)
         machines = Machines.cluster()
         graph = make_graph(machines)
-        tally = start_tally()
+        tally = start_tally(sum(pool.size for pool in graph.pools.values()))
 
         def note_shape(counts: Counts) -> None:
             """The first encoder that is up says what V and D are, before any feature is written."""

@@ -24,6 +24,8 @@ class Counts:
         embedding: (V, D), once an encoder is up.
         started: time.time() when the first batch of any stage was begun; starting Ray and loading models come before.
         history: (time.time(), photos so far) at the end of each batch, thinned when long.
+        done: stage -> photos that left it.
+        warm: time.time() and `done` when every actor was up and a batch had left the last stage; None before that.
     """
 
     photos: int = 0
@@ -34,12 +36,30 @@ class Counts:
     embedding: tuple[int, int] | None = None
     started: float | None = None
     history: list[tuple[float, int]] = field(default_factory=list)
+    done: Counter[str] = field(default_factory=Counter)
+    warm: tuple[float, Counter[str]] | None = None
 
     def rate(self) -> float | None:
         """Photos per second from the beginning of the first batch to the end of the last so far."""
         if self.started is None or not self.history or self.history[-1][0] <= self.started:
             return None
         return self.photos / (self.history[-1][0] - self.started)
+
+    def warm_rate(self) -> float | None:
+        """Photos per second from `warm` to the end of the last batch so far; None when there was next to nothing left.
+
+        Photos that were half-way then count by the work that was still to do on them, as measured by `seconds`:
+        those that wait, detected already, before the encoder are no free gift.
+        """
+        if self.warm is None or not sum(self.seconds.values()):
+            return None
+        since, before = self.warm
+        left = sum(
+            seconds * (self.done[stage] - before[stage]) / self.done[stage] for stage, seconds in self.seconds.items()
+        )
+        share = left / sum(self.seconds.values())
+        elapsed = self.history[-1][0] - since
+        return share * self.photos / elapsed if share > 0.25 and elapsed > 0 else None
 
     def recent_rate(self, window: float) -> float | None:
         """Photos per second over the last `window` seconds, or over all when they hold less than two batches."""
@@ -52,10 +72,14 @@ class Counts:
 
 
 class Tally:
-    """The actor that keeps the counts; all its methods are cheap."""
+    """The actor that keeps the counts; all its methods are cheap.
 
-    def __init__(self) -> None:
-        self.counts = Counts()
+    Args:
+        actors: how many there will be, to know when all are up; None leaves `Counts.warm` out.
+    """
+
+    def __init__(self, actors: int | None = None) -> None:
+        self.counts, self.actors = Counts(), actors
 
     def read(self) -> Counts:
         """The counts so far."""
@@ -76,6 +100,7 @@ class Tally:
         counts, now = self.counts, time.time()
         counts.started = min(counts.started or now, now - seconds)
         counts.seconds[stage] = counts.seconds.get(stage, 0.0) + seconds
+        counts.done[stage] += photos
         if final:
             counts.photos += photos
             counts.objects += objects
@@ -84,6 +109,10 @@ class Tally:
             counts.history.append((now, counts.photos))
             if len(counts.history) > 4096:
                 counts.history = counts.history[:1] + counts.history[1::2]
+        if counts.warm is None and counts.photos and self.actors is not None:
+            up = sum(sum(names.values()) for names in counts.devices.values())
+            if up >= self.actors:
+                counts.warm = now, counts.done.copy()
 
 
 class Reporter:
@@ -116,7 +145,7 @@ class Reporter:
             self.tally.batch.remote(stage, photos, seconds, objects, dict(failures or {}), stage == "encode")
 
 
-def start_tally() -> Any:
-    """A tally on the driver's node, with no CPU reserved; it goes when the driver goes."""
+def start_tally(actors: int | None = None) -> Any:
+    """A `Tally(actors)` on the driver's node, with no CPU reserved; it goes when the driver goes."""
     node = ray.get_runtime_context().get_node_id()
-    return ray.remote(Tally).options(num_cpus=0, label_selector={"ray.io/node-id": node}).remote()
+    return ray.remote(Tally).options(num_cpus=0, label_selector={"ray.io/node-id": node}).remote(actors)

@@ -109,10 +109,11 @@ def test_webdataset_tars(tmp_path: Path) -> None:
     assert sum(table.num_rows for table in read_shard(photos.shards[0], 2, limit=1)) == 1
 
 
-def test_a_tar_that_breaks_off_keeps_what_came_before(tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [3 * 1024 + 512 + 3, 3 * 1024 + 100], ids=["in a photo", "in a header"])
+def test_a_tar_that_breaks_off_keeps_what_came_before(tmp_path: Path, length: int) -> None:
     write_tar(tmp_path / "00.tar", [f"{n:03}.jpg" for n in range(6)])
     whole = (tmp_path / "00.tar").read_bytes()
-    (tmp_path / "00.tar").write_bytes(whole[: 3 * 1024 + 512 + 3])
+    (tmp_path / "00.tar").write_bytes(whole[:length])
     (shard,) = find_photos(str(tmp_path)).shards
     rows = [row for table in read_shard(shard, 100) for row in table.to_pylist()]
     assert [row["image_id"] for row in rows] == ["00.tar/000.jpg", "00.tar/001.jpg", "00.tar/002.jpg", "00.tar"]

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from pipeline.detectors import AnnotatedBoxes, DetectorConfig, NoDetector, list_detectors, load_detector
+from pipeline.detectors import DetectorConfig, NoDetector, list_detectors, load_detector
+from pipeline.detectors.annotated import AnnotatedBoxes
 from pipeline.errors import QpertError
 
 

@@ -4,6 +4,8 @@ import time
 from collections import Counter
 from types import SimpleNamespace
 
+import pytest
+
 from pipeline.stages.progress import duration, gpu_warning, progress_line, summary
 from pipeline.stages.tally import Counts, Reporter, Tally
 
@@ -38,6 +40,36 @@ def test_rates() -> None:
     assert Counts().rate() is None
     assert Counts().recent_rate(5) is None
     assert Counts(history=[(0.0, 10)]).recent_rate(5) is None
+
+
+def test_the_warm_rate_counts_the_work_that_was_left_when_all_actors_were_up() -> None:
+    tally = Tally(actors=3)
+    tally.device("detect", "cpu")
+    tally.device("encode", "cpu")
+    tally.batch("detect", 40, 40 * 0.3, 0, {}, False)
+    tally.batch("encode", 10, 10 * 0.1, 0, {}, True)
+    assert tally.counts.warm is None  # the second encode actor still loads
+    tally.device("encode", "cpu")
+    tally.batch("encode", 10, 10 * 0.1, 0, {}, True)
+    assert tally.counts.warm is not None
+    assert tally.counts.warm[1] == {"detect": 40, "encode": 20}
+    assert tally.counts.warm_rate() is None
+    tally.batch("detect", 60, 60 * 0.3, 0, {}, False)
+    tally.batch("encode", 80, 80 * 0.1, 0, {}, True)
+    since = tally.counts.warm[0]
+    tally.counts.history[-1] = (since + 10, 100)
+    # 60 detections of 0.3 s and 80 encodings of 0.1 s: 26 of 40 seconds of work, so 65 of 100 photos, in 10 s.
+    assert tally.counts.warm_rate() == pytest.approx(6.5)
+
+
+def test_a_warm_rate_needs_work_that_was_left() -> None:
+    tally = Tally(actors=1)
+    tally.device("encode", "cpu")
+    tally.batch("encode", 80, 8, 0, {}, True)
+    tally.batch("encode", 20, 2, 0, {}, True)
+    tally.counts.history[-1] = (tally.counts.history[-1][0] + 1, 100)
+    assert tally.counts.warm_rate() is None
+    assert Counts().warm_rate() is None
 
 
 def test_history_stays_short() -> None:
