@@ -37,17 +37,17 @@ OBJECT_TYPE = pa.struct(
 )
 
 
-def features_schema(vectors: int, dim: int, precision: str = "float16") -> pa.Schema:
-    """The columns of ``features/*.parquet``.
+def features_schema(precision: str = "float16") -> pa.Schema:
+    """The columns of ``features/*.parquet``, for any V (vectors per photo) and D (their length): see the manifest.
 
     Args:
-        vectors: V, embedding vectors per photo (32 for BLIP-2, 1 for CoCa and InternVL).
-        dim: D, length of one vector.
         precision: ``float16`` or ``float32``; the latter for readers without half floats, such as Spark.
 
     Boxes are fractions (0..1) of the photo's width and height after its EXIF orientation; `largest_area` is a fraction
-    of the photo and null without objects; `embedding` is V unit vectors of length D in one list, and null when the
-    photo failed, with the reason in `error`; `seconds` is the time spent on detection and encoding of this photo.
+    of the photo and null without objects; `embedding` is V unit vectors of length D in one list of V * D numbers, and
+    null when the photo failed, with the reason in `error`; `seconds` is the time spent on detection and encoding of
+    this photo. The list is of variable size by its type only: pyarrow before 26, and so any pandas above it, cannot
+    read a fixed-size one that has a null (apache/arrow issue 35692).
     """
     value = {"float16": pa.float16(), "float32": pa.float32()}[precision]
     return pa.schema(
@@ -58,7 +58,7 @@ def features_schema(vectors: int, dim: int, precision: str = "float16") -> pa.Sc
             ("height", pa.int32()),
             ("objects", pa.list_(OBJECT_TYPE)),
             ("largest_area", pa.float32()),
-            ("embedding", pa.list_(value, vectors * dim)),
+            ("embedding", pa.list_(value)),
             ("error", pa.string()),
             ("device", pa.string()),
             ("seconds", pa.float32()),
@@ -144,11 +144,11 @@ class FeatureSet:
         if not files or manifest.vectors is None or manifest.dim is None:
             raise QpertError(f"{out} holds no features yet; run the same qpert index again to complete it")
         filesystem, _ = locate(out)
-        expected = features_schema(manifest.vectors, manifest.dim, manifest.precision)
         found = pq.read_schema(files[0], filesystem=filesystem)
-        if problem := _mismatch(found, expected):
+        if problem := _mismatch(found, manifest):
             raise QpertError(f"{files[0]} does not match {out}/manifest.json: {problem}")
-        dataset = ds.dataset(files, schema=expected, filesystem=filesystem, format="parquet")
+        schema = pa.schema([found.field(name) for name in features_schema().names])
+        dataset = ds.dataset(files, schema=schema, filesystem=filesystem, format="parquet")
         return cls(out=out, manifest=manifest, vectors=manifest.vectors, dim=manifest.dim, dataset=dataset)
 
     def __len__(self) -> int:
@@ -198,6 +198,8 @@ class FeatureSet:
         if column.null_count:
             raise ValueError("the block has photos without an embedding; iterate with failed=False")
         values = column.flatten().to_numpy(zero_copy_only=True)
+        if len(values) != block.num_rows * self.vectors * self.dim:
+            raise QpertError(f"{self.out} holds embeddings of other lengths than {self.vectors} x {self.dim}")
         return cast("npt.NDArray[Any]", values.reshape(block.num_rows, self.vectors, self.dim))
 
 
@@ -262,12 +264,15 @@ def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
-def _mismatch(found: pa.Schema, expected: pa.Schema) -> str | None:
-    for field in expected:
+def _mismatch(found: pa.Schema, manifest: Manifest) -> str | None:
+    for field in features_schema(manifest.precision):
         index = found.get_field_index(field.name)
         if index < 0:
             return f"it has no column {field.name}"
+        kind = found.field(index).type
+        if pa.types.is_fixed_size_list(kind) and kind.list_size == (manifest.vectors or 0) * (manifest.dim or 0):
+            kind = pa.list_(kind.value_type)  # as other writers may have it
         # Parquet names the elements of a list its own way, so compare what the types hold.
-        if not found.field(index).type.equals(field.type) and str(found.field(index).type) != str(field.type):
-            return f"column {field.name} is {found.field(index).type}, expected {field.type}"
+        if not kind.equals(field.type) and str(kind) != str(field.type):
+            return f"column {field.name} is {kind}, expected {field.type}"
     return None

@@ -143,7 +143,7 @@ def write_features(tmp_path: Path) -> Callable[..., Any]:
         count, v, d = array.shape
         ids = list(ids) if ids is not None else [f"{i:06d}.jpg" for i in range(count)]
         objects = list(objects) if objects is not None else [[] for _ in range(count)]
-        schema = features_schema(v, d, precision)
+        schema = features_schema(precision)
         rows = []
         for i, image_id in enumerate(ids):
             sizes = [(o["x1"] - o["x0"]) * (o["y1"] - o["y0"]) for o in objects[i]]

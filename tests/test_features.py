@@ -6,6 +6,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,7 +19,7 @@ V, D = 2, 3
 def rows(start: int, count: int, failed: int | None = None) -> pa.Table:
     vectors = np.arange(count * V * D, dtype=np.float16).reshape(count, V * D) + start
     mask = np.arange(start, start + count) == (-1 if failed is None else failed)
-    embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), V * D, mask=pa.array(mask))
+    embedding = [None if bad else vector for vector, bad in zip(vectors, mask, strict=True)]
     objects = [[{"x0": 0.0, "y0": 0.0, "x1": 0.5, "y1": 0.5, "label": "star", "score": 0.9}]] * count
     columns = {
         "image_id": [f"{start + at}.jpg" for at in range(count)],
@@ -32,12 +33,18 @@ def rows(start: int, count: int, failed: int | None = None) -> pa.Table:
         "device": ["cpu"] * count,
         "seconds": [0.01] * count,
     }
-    schema = features_schema(V, D)
-    arrays = [
-        column if isinstance(column, pa.Array) else pa.array(column, field.type)
-        for field, column in zip(schema, columns.values(), strict=True)
-    ]
+    schema = features_schema()
+    arrays = [pa.array(column, field.type) for field, column in zip(schema, columns.values(), strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def set_embedding(out: Path, kind: pa.DataType) -> None:
+    """Give the column `embedding` of all files another type and other values."""
+    for path in (out / "features").iterdir():
+        table = pq.read_table(path)
+        index = table.schema.get_field_index("embedding")
+        vectors = pa.array([[0.5] * 5] * table.num_rows, kind)
+        pq.write_table(table.set_column(index, "embedding", vectors), path)
 
 
 @pytest.fixture
@@ -74,6 +81,27 @@ def test_a_block_with_failed_photos_has_no_embeddings(out: Path) -> None:
         features.embeddings(block)
 
 
+def test_embeddings_of_a_wrong_length_are_refused(out: Path) -> None:
+    set_embedding(out, pa.list_(pa.float16()))
+    features = FeatureSet.open(str(out))
+    with pytest.raises(QpertError, match="other lengths than 2 x 3"):
+        features.embeddings(next(features.iter_blocks(["embedding"])))
+
+
+def test_fixed_size_lists_of_other_writers_are_read(out: Path) -> None:
+    for path in (out / "features").iterdir():
+        table = pq.read_table(path).filter(pc.field("error").is_null())
+        index = table.schema.get_field_index("embedding")
+        vectors = table["embedding"].combine_chunks().flatten()
+        fixed = pa.FixedSizeListArray.from_arrays(vectors, V * D)
+        pq.write_table(table.set_column(index, "embedding", fixed), path)
+    features = FeatureSet.open(str(out))
+    blocks = list(features.iter_blocks(["embedding"], rows=20))
+    vectors = np.concatenate([features.embeddings(block) for block in blocks])
+    assert vectors.shape == (29, V, D)
+    assert vectors[13, 0, 0] == 10 + 4 * V * D
+
+
 def test_duckdb_and_pandas_read_the_files_without_this_package(out: Path) -> None:
     files = f"{out}/features/*.parquet"
     query = f"""select count(*), count(error), sum(len(objects)), max(objects[1].x1), sum(embedding[1])
@@ -82,7 +110,7 @@ def test_duckdb_and_pandas_read_the_files_without_this_package(out: Path) -> Non
     assert (count, failed, objects, edge) == (30, 1, 30, 0.5)
     assert first == sum(start + at * V * D for start in (0, 10, 20) for at in range(10)) - (10 + 3 * V * D)
     frame = pd.read_parquet(out / "features")
-    assert list(frame.columns) == features_schema(V, D).names
+    assert list(frame.columns) == features_schema().names
     assert frame["embedding"].iloc[0].tolist() == list(range(6))
     assert frame["embedding"].iloc[13] is None
     assert frame["objects"].iloc[2][0]["label"] == "star"
@@ -111,7 +139,8 @@ def test_counts(out: Path) -> None:
         (lambda out: (out / "manifest.json").write_text("{}"), "damaged"),
         (lambda out: (out / "manifest.json").write_text('{"fingerprint": "x", "format": 99}'), "upgrade"),
         (lambda out: [file.unlink() for file in (out / "features").iterdir()], "holds no features yet"),
-        (lambda out: Manifest(fingerprint="f00", state="complete", vectors=1, dim=5).write(str(out)), "does not match"),
+        (lambda out: set_embedding(out, pa.list_(pa.float32())), "does not match .* embedding is list.*float"),
+        (lambda out: set_embedding(out, pa.list_(pa.float16(), 5)), "does not match .*[[]5[]]"),
     ],
 )
 def test_what_cannot_be_opened_says_why(out: Path, damage, message: str) -> None:

@@ -54,7 +54,7 @@ class EncodeStage:
         self.device = this_device(worker.gpu)
         dtype = self.device.dtype(worker.dtype)
         self.encoder = load("encoder", lambda: build(device=self.device.torch, dtype=dtype))
-        self.schema = features_schema(self.encoder.vectors, self.encoder.dim, precision)
+        self.schema = features_schema(precision)
         guard = Guard(self._encode, self._probe, worker.micro_batch, "encoder")
         self.map = PhotoMapper(self._prepare, guard, worker.decoders)
         reporter.device("encode", self.device.name)
@@ -71,7 +71,7 @@ class EncodeStage:
         seconds = np.array([each or 0.0 for each in before])
         detection = seconds.sum()
         sizes: list[tuple[int | None, int | None]] = [(None, None)] * count
-        vectors = np.zeros((count, self.schema.field("embedding").type.list_size), np.float32)
+        vectors = np.zeros((count, self.encoder.vectors * self.encoder.dim), np.float32)
         for at, (result, spent) in zip(todo, self.map([(data[at], found[at]) for at in todo]), strict=True):
             seconds[at] += spent
             if isinstance(result, Failure):
@@ -126,10 +126,11 @@ class EncodeStage:
         self._encode([(self.encoder.preprocess(image), Objects([[0.2, 0.2, 0.6, 0.7]], ["probe"], [1.0], image.size))])
 
     def _embeddings(self, vectors: npt.NDArray[np.float32], errors: list[str | None]) -> pa.Array:
-        kind = self.schema.field("embedding").type
-        values = pa.array(vectors.astype(kind.value_type.to_pandas_dtype()).reshape(-1))
-        failed = pa.array([error is not None for error in errors], pa.bool_())
-        return pa.FixedSizeListArray.from_arrays(values, kind.list_size, mask=failed)
+        kind = self.schema.field("embedding").type.value_type
+        failed = np.array([error is not None for error in errors], bool)
+        values = pa.array(vectors[~failed].astype(kind.to_pandas_dtype()).reshape(-1))
+        ends = np.concatenate([[0], np.cumsum(~failed)]) * vectors.shape[1]
+        return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values, mask=pa.array(failed))
 
 
 def _largest(row: list[dict[str, Any]] | None) -> float | None:
