@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlparse
+from urllib.parse import quote, unquote
 
 from filelock import FileLock, Timeout
 from pyarrow import fs
 
 from pipeline.errors import QpertError
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_OPTIONS = re.compile(r"\?\w+=.*", re.DOTALL)
+_LEGAL = "/!$&'()*+,;=:@"
+"""What the path of a URI may hold as it is, besides letters, digits and ``_.-~``."""
+
 
 def is_uri(path: str) -> bool:
     """Whether `path` names a file system by its scheme (a Windows drive letter is not a scheme)."""
-    return len(urlparse(path).scheme) > 1 and "://" in path
+    return _SCHEME.match(path) is not None
 
 
 def locate(path: str) -> tuple[fs.FileSystem, str]:
     """The file system that holds `path`, and the path within it; local paths become absolute.
+
+    URIs may end in options of the file system, such as ``?region=eu-west-1``. Whatever else a URI cannot hold, such as
+    blanks, is taken for a part of the path.
 
     Raises:
         QpertError: no file system is known for the URI's scheme, or it cannot be reached.
@@ -28,10 +37,23 @@ def locate(path: str) -> tuple[fs.FileSystem, str]:
     if not is_uri(path):
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(path))
     try:
-        filesystem, inner = fs.FileSystem.from_uri(path)
+        filesystem, inner = fs.FileSystem.from_uri(join(path))
     except (OSError, ValueError, NotImplementedError) as error:
-        raise QpertError(f"cannot open {path}: {error}") from error
-    return filesystem, inner.rstrip("/")
+        raise QpertError(f"cannot open the URI: {path} ({error})") from error
+    return filesystem, inner.rstrip("/") or inner
+
+
+def file_type(path: str) -> fs.FileType:
+    """Whether `path` is a file, a folder, or not there.
+
+    Raises:
+        QpertError: its file system does not answer.
+    """
+    filesystem, inner = locate(path)
+    try:
+        return filesystem.get_file_info(inner).type
+    except (OSError, ValueError) as error:
+        raise QpertError(f"cannot look at {path}: {error}") from error
 
 
 def absolute(path: str) -> str:
@@ -39,9 +61,39 @@ def absolute(path: str) -> str:
     return path if is_uri(path) else locate(path)[1]
 
 
+def as_uri(path: str) -> str:
+    """`path` as a valid URI, also when it is local."""
+    return join(path) if is_uri(path) else join("file:///", absolute(path).lstrip("/"))
+
+
 def join(base: str, *parts: str) -> str:
-    """`base` (a path or a URI) extended by `parts`."""
-    return posixpath.join(base.rstrip("/") or "/", *parts)
+    """`base` (a path or a URI) extended by `parts`, which are plain names and paths: a URI gets them encoded."""
+    if not is_uri(base):
+        return posixpath.join(base.rstrip("/") or "/", *parts)
+    head, inner, options = _take_apart(base)
+    return head + (quote("/".join([inner.rstrip("/"), *parts]), _LEGAL) or "/") + options
+
+
+def split(path: str) -> tuple[str, str]:
+    """The folder of `path` (a path or a URI) and the name in it, decoded: what `join` put together."""
+    if not is_uri(path):
+        return posixpath.split(path)
+    head, inner, options = _take_apart(path)
+    folder, name = posixpath.split(inner.rstrip("/"))
+    return join(head + options, folder.strip("/")), name
+
+
+def without_options(path: str) -> str:
+    """`path` without the options at the end of a URI."""
+    return _OPTIONS.sub("", path) if is_uri(path) else path
+
+
+def _take_apart(uri: str) -> tuple[str, str, str]:
+    """Scheme and host, the decoded path (which begins with a slash, if there is one), and the options."""
+    bare = without_options(uri)
+    scheme, _, rest = bare.partition("://")
+    host, slash, inner = rest.partition("/")
+    return f"{scheme}://{host}", slash + unquote(inner), uri[len(bare) :]
 
 
 def write_atomically(path: str, data: bytes) -> None:

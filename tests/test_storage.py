@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import QpertError
-from pipeline.storage import absolute, exclusive, is_uri, join, list_files, locate, write_atomically
+from pipeline.storage import absolute, as_uri, exclusive, is_uri, join, list_files, locate, split, write_atomically
 
 
 def test_paths_and_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,8 +21,43 @@ def test_paths_and_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert absolute("here") == str(tmp_path / "here")
     assert absolute("s3://bucket/key") == "s3://bucket/key"
     assert join("s3://bucket/", "a", "b") == "s3://bucket/a/b"
-    with pytest.raises(QpertError, match="cannot open nonsense://x"):
+    with pytest.raises(QpertError, match=r"^cannot open the URI: nonsense://x "):
         locate("nonsense://x")
+
+
+NAMES = ["a.jpg", "my photo.jpg", "é.jpg", "100%.jpg", "a%20b.jpg", "a#1?b=c.jpg", '[a]{b}|^`\\".jpg', "sub/a+b;c.jpg"]
+
+
+@pytest.mark.parametrize(
+    "base", ["/f", "file:///f", "file:///f/?x=http://h:9000/y&z=1", "gs://anonymous@f", "s3://f?region=eu-west-1"]
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_is_found_again(base: str, name: str) -> None:
+    place = join(base, name)
+    assert locate(place)[1].lstrip("/") == f"f/{name}"
+    folder, last = split(place)
+    assert last == name.rpartition("/")[2]
+    assert join(folder, last) == place
+    assert as_uri(place) == (place if is_uri(place) else join("file:///f", name))
+
+
+def test_uris_as_people_write_them() -> None:
+    region = "?region=eu-west-1"
+    for written, inner in {
+        f"s3://b/my photos/é.jpg{region}": "b/my photos/é.jpg",
+        f"s3://b/my%20photos/100%.jpg{region}": "b/my photos/100%.jpg",
+        f"s3://b/what?.jpg{region}": "b/what?.jpg",
+        f"s3://b/a#1.jpg{region}": "b/a#1.jpg",
+        f"s3://b/{region}": "b",
+        "file:///": "/",
+    }.items():
+        assert locate(written)[1] == inner
+    out = "s3://bucket/out?endpoint_override=http://localhost:9000"
+    assert join(out, "manifest.json") == "s3://bucket/out/manifest.json?endpoint_override=http://localhost:9000"
+    assert join("file:///", "a") == "file:///a"
+    assert split("file:///a") == ("file:///", "a")
+    assert not is_uri("http:/x")
+    assert is_uri("http://[")
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:

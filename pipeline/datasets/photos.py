@@ -6,20 +6,20 @@ which are done already are not even read again. `Shards` are files that hold man
 
 from __future__ import annotations
 
-import posixpath
-import re
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import fs
 
-from pipeline.datasets.shards import SUFFIXES, Columns, Shard, parquet_columns, parquet_shards, read_member
+from pipeline.datasets.files import Files, glob, is_pattern
+from pipeline.datasets.parquet import Columns, find_columns, read_columns
+from pipeline.datasets.shards import SUFFIXES, TARS, Shard, holds_photos, parquet_shards, read_member
 from pipeline.errors import QpertError
-from pipeline.storage import is_uri, locate
+from pipeline.storage import absolute, file_type, is_uri, join, locate, split
 
 LISTING_SCHEMA = pa.schema([("image_id", pa.string()), ("uri", pa.string())])
 Kind = Literal["folder", "glob", "list file", "parquet of URIs", "parquet of bytes", "webdataset"]
@@ -62,56 +62,66 @@ def find_photos(
     """Work out what `source` is and what photos it holds.
 
     Args:
-        source: a folder (read recursively; of photos, of Parquet or of tars), a glob such as ``photos/**/*.jpg``, one
-            ``.parquet`` or ``.tar`` file, or a text file with one path or URI per line (relative ones are relative to
-            the file). Local or on any file system that pyarrow opens by URI.
-        uri_column: column of a Parquet source that names the photos.
-        bytes_column: column of a Parquet source that holds the encoded photos; ``image.bytes`` reaches into a struct.
+        source: a folder (read recursively; of photos, of Parquet or of tars), a pattern such as ``photos/**/*.jpg`` or
+            ``shards/{000..127}.tar`` (see `glob`), one ``.parquet`` or ``.tar`` file, or a text file in UTF-8 with one
+            path or URI per line (relative ones are relative to the file; ``~`` is the home folder). Empty lines and
+            lines that begin with ``#`` are left out: write ``./#2.jpg`` for a photo of such a name. Local or on any
+            file system that pyarrow opens by URI.
+        uri_column: column of a Parquet source that names the photos; ``meta.uri`` reaches into a struct.
+        bytes_column: column of a Parquet source that holds the encoded photos, instead.
         id_column: column of a Parquet source with unique ids; by default the URI, or the file's name and row number.
 
-    Ids are paths relative to the folder (or to the part of a glob before its first wildcard), or lines of the list.
+    Ids are paths relative to the folder (or to the part of a pattern before its first wildcard), or lines of the list.
+    URIs of photos are valid ones: where a name has blanks or signs that mean something, the URI has it encoded.
 
     Raises:
-        QpertError: there is no such source, it holds no photos, or a column is missing.
+        QpertError: there is no such source, it holds no photos, or a column is missing or holds something else.
     """
     wanted = Columns(data=bytes_column, uri=uri_column, id=id_column)
-    filesystem, path = locate(source)
-    base = source if is_uri(source) else path
-    info = filesystem.get_file_info(path)
-    if info.type == fs.FileType.NotFound:
-        if not re.search(r"[*?]", source):
+    kind = file_type(source)
+    if kind == fs.FileType.NotFound:
+        if not is_pattern(locate(source)[1]):
             raise QpertError(f"there is no {source}")
-        return _from_files("glob", source, *_glob(filesystem, base, path), wanted)
-    if info.type == fs.FileType.File:
-        if path.lower().endswith((".txt", ".lst", ".list")):
-            return _found(Listing("list file", source, lambda: _list_file(base)))
-        parent = posixpath.dirname(base)
-        return _from_files("folder", source, parent, lambda: iter([base]), wanted)
-    return _from_files("folder", source, base, lambda: _walk(filesystem, base, path), wanted)
+        files = glob(absolute(source))
+        photos = _from_files("glob", source, files.root, files, wanted)
+    elif kind == fs.FileType.File:
+        folder, name = split(absolute(source))
+        if name.lower().endswith((".txt", ".lst", ".list")):
+            photos = _found(Listing("list file", source, lambda: _list_file(source, folder)))
+        else:
+            photos = _from_files("folder", source, folder, [name], wanted)
+    else:
+        photos = _from_files("folder", source, absolute(source), Files(absolute(source)), wanted)
+    if wanted != Columns() and not photos.kind.startswith("parquet"):
+        raise QpertError(
+            f"--uri-column, --bytes-column and --id-column are for Parquet, but {source} is a {photos.kind} of photos;"
+            " leave them out, or name the Parquet files"
+        )
+    return photos
 
 
-def _from_files(
-    kind: Kind, source: str, root: str, files: Callable[[], Iterator[str]], wanted: Columns
-) -> Listing | Shards:
-    """Photos among `files` if there are any, else tars, else Parquet."""
+def _from_files(kind: Kind, source: str, root: str, files: Iterable[str], wanted: Columns) -> Listing | Shards:
+    """Photos among `files`, which are relative to `root`, if there are any, else tars, else Parquet."""
 
-    def named(*suffixes: str) -> Iterator[str]:
-        return (file for file in files() if file.lower().endswith(suffixes))
+    def photos() -> Iterator[tuple[str, str]]:
+        return ((name, join(root, name)) for name in files if name.lower().endswith(SUFFIXES))
 
-    if next(named(*SUFFIXES), None) is not None:
-        return Listing(kind, source, lambda: ((_relative(file, root), file) for file in named(*SUFFIXES)))
-    tars = list(named(".tar", ".tar.gz", ".tgz"))
+    if next(photos(), None) is not None:
+        return Listing(kind, source, photos)
+    others = {name: join(root, name) for name in files}
+    tars = tuple(Shard("tar", file, name) for name, file in others.items() if name.lower().endswith(TARS))
     if tars:
-        shards = tuple(Shard("tar", file, _relative(file, root)) for file in tars)
-        return Shards("webdataset", source, shards)
-    tables = list(named(".parquet"))
+        return Shards("webdataset", source, tars)
+    tables = {name: file for name, file in others.items() if name.lower().endswith(".parquet")}
     if not tables:
         raise QpertError(f"{source} holds no photos ({', '.join(SUFFIXES)}), tars or Parquet files")
-    columns = parquet_columns(tables[0], wanted)
-    if columns.data is None:
-        return _found(Listing("parquet of URIs", source, lambda: _parquet_uris(tables, columns.uri or "", columns.id)))
-    found = (shard for file in tables for shard in parquet_shards(file, _relative(file, root), columns))
-    return Shards("parquet of bytes", source, tuple(found))
+    columns = find_columns(next(iter(tables.values())), wanted)
+    shards = tuple(shard for name, file in tables.items() for shard in parquet_shards(file, name, columns))
+    if not any(shard.rows for shard in shards):
+        raise QpertError(f"{source} names no photos: its Parquet has no rows")
+    if columns.data is not None:
+        return Shards("parquet of bytes", source, shards)
+    return Listing("parquet of URIs", source, lambda: _parquet_uris(tables.values(), columns.uri or "", columns.id))
 
 
 def _found(listing: Listing) -> Listing:
@@ -120,68 +130,45 @@ def _found(listing: Listing) -> Listing:
     return listing
 
 
-def _relative(file: str, root: str) -> str:
-    return file.removeprefix(root).lstrip("/")
-
-
-def _walk(filesystem: fs.FileSystem, base: str, path: str) -> Iterator[str]:
-    """Every file below `path`, depth first in the order of the names; hidden files and folders are left out."""
-    found = filesystem.get_file_info(fs.FileSelector(path, recursive=False))
-    for info in sorted(found, key=lambda each: str(each.path)):
-        if info.base_name.startswith(".") or info.base_name == "__MACOSX":
-            continue
-        name = posixpath.join(base, info.base_name)
-        if info.type == fs.FileType.Directory:
-            yield from _walk(filesystem, name, info.path)
-        elif info.type == fs.FileType.File:
-            yield name
-
-
-def _glob(filesystem: fs.FileSystem, base: str, path: str) -> tuple[str, Callable[[], Iterator[str]]]:
-    """The folder before the first wildcard, and the files that match."""
-    fixed = re.split(r"[*?]", base, maxsplit=1)[0].rpartition("/")[0]
-    inner = re.split(r"[*?]", path, maxsplit=1)[0].rpartition("/")[0] or "/"
-    if filesystem.get_file_info(inner).type != fs.FileType.Directory:
-        raise QpertError(f"there is no folder {fixed}")
-    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    tokens = re.split(r"(\*\*/|\*\*|\*|\?)", base)
-    matches = re.compile("".join(parts.get(token, re.escape(token)) for token in tokens)).fullmatch
-    return fixed, lambda: (file for file in _walk(filesystem, fixed, inner) if matches(file))
-
-
-def _list_file(path: str) -> Iterator[tuple[str, str]]:
+def _list_file(path: str, folder: str) -> Iterator[tuple[str, str]]:
     filesystem, inner = locate(path)
-    folder = posixpath.dirname(path)
     with filesystem.open_input_stream(inner) as stream:
-        lines = stream.read().decode("utf-8-sig").splitlines()
-    for line in map(str.strip, lines):
-        if line and not line.startswith("#"):
-            yield line, line if is_uri(line) or line.startswith("/") else posixpath.join(folder, line)
+        data = stream.read()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise QpertError(f"{path} is not UTF-8 text: line {line}; save the list as UTF-8") from None
+    for line in text.split("\n"):
+        name = line.removesuffix("\r")
+        if name.strip() and not name.lstrip().startswith("#"):
+            yield name, _place(folder, name)
 
 
-def _parquet_uris(files: list[str], uri: str, name: str | None) -> Iterator[tuple[str, str]]:
+def _parquet_uris(files: Iterable[str], uri: str, name: str | None) -> Iterator[tuple[str, str]]:
     for file in files:
-        filesystem, inner = locate(file)
-        folder = posixpath.dirname(file)
-        with pq.ParquetFile(inner, filesystem=filesystem) as table:
-            for batch in table.iter_batches(columns=[uri] if name in (None, uri) else [name, uri]):
-                places = batch.column(uri).to_pylist()
-                ids = places if name is None else batch.column(name).to_pylist()
-                for each, place in zip(ids, places, strict=True):
-                    if each is None or place is None:
-                        raise QpertError(f"{file} has a row without {uri if place is None else name}")
-                    text = str(place)
-                    yield str(each), text if is_uri(text) or text.startswith("/") else posixpath.join(folder, text)
+        folder, _ = split(file)
+        for ids, places in read_columns(file, [name or uri, uri]):
+            for each, place in zip(ids.to_pylist(), places.to_pylist(), strict=True):
+                if each is None or place is None:
+                    raise QpertError(f"{file} has a row without {uri if place is None else name}")
+                yield str(each), _place(folder, place)
+
+
+def _place(folder: str, text: str) -> str:
+    """Where a photo is whose path or URI is written down in `folder`."""
+    place = text if is_uri(text) else os.path.expanduser(text)
+    return place if is_uri(place) or place.startswith("/") else join(folder, place)
 
 
 def read_photo(uri: str, max_bytes: int = 1 << 30) -> bytes:
-    """The encoded bytes of one photo by the `uri` of its row, be it a file, ``X.tar#member`` or ``X.parquet#row``.
+    """The encoded bytes of one photo by the `uri` of its row: of a file, or of a photo in a shard (see `member_uri`).
 
     Raises:
-        QpertError: it cannot be read; the message is one short line.
+        QpertError: it cannot be read; the message is one short line that begins with the kind of failure.
     """
-    shard, mark, member = uri.rpartition("#")
-    if mark and shard.lower().endswith((".tar", ".tar.gz", ".tgz", ".parquet")):
+    shard, mark, member = uri.partition("#")
+    if mark and is_uri(uri) and holds_photos(shard):
         return read_member(shard, member)
     filesystem, path = locate(uri)
     try:
@@ -193,5 +180,5 @@ def read_photo(uri: str, max_bytes: int = 1 << 30) -> bytes:
         raise QpertError("file not found") from None
     except PermissionError:
         raise QpertError("no permission to read the file") from None
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise QpertError(f"cannot read the file: {type(error).__name__}") from error

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.datasets.parquet import Columns, read_columns, read_row, row_groups
 from pipeline.errors import QpertError
-from pipeline.storage import locate
+from pipeline.storage import as_uri, locate, without_options
 
 PHOTO_SCHEMA = pa.schema(
     [("image_id", pa.string()), ("uri", pa.string()), ("data", pa.large_binary()), ("error", pa.string())]
@@ -23,14 +28,10 @@ SUFFIXES = (
 )
 """Names that photos have. Formats that cannot be decoded are here too: their photos get a row that says so."""
 
-
-@dataclass(frozen=True)
-class Columns:
-    """The columns of a Parquet source: of encoded photos, of their URIs, of ids."""
-
-    data: str | None = None
-    uri: str | None = None
-    id: str | None = None
+TARS = (".tar", ".tar.gz", ".tgz")
+_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError)
+_Photo = tuple[str, str, bytes | None, str | None]
+"""A row of `PHOTO_SCHEMA`."""
 
 
 @dataclass(frozen=True)
@@ -46,50 +47,29 @@ class Shard:
     columns: Columns | None = None
 
 
-def parquet_columns(file: str, wanted: Columns) -> Columns:
-    """Which columns of a Parquet source to use; when neither bytes nor URIs are `wanted` by name, look for them.
-
-    Raises:
-        QpertError: a named column is missing, or none looks like photos.
-    """
-    filesystem, inner = locate(file)
-    schema = pq.read_schema(inner, filesystem=filesystem)
-    for option, column in {"uri": wanted.uri, "bytes": wanted.data, "id": wanted.id}.items():
-        if column is not None and column.partition(".")[0] not in schema.names:
-            raise QpertError(f"{file} has no column {column} (--{option}-column); it has {', '.join(schema.names)}")
-    if wanted.data or wanted.uri:
-        return wanted
-    data = next((field.name for field in schema if _is_bytes(field.type)), None)
-    structs = (field for field in schema if pa.types.is_struct(field.type))
-    data = data or next((f"{field.name}.bytes" for field in structs if field.type.get_field_index("bytes") >= 0), None)
-    uri = next((name for name in ("uri", "url", "path", "file", "filename", "image") if name in schema.names), None)
-    if not data and not uri:
-        raise QpertError(
-            f"{file} has no column that looks like photos; name one with --bytes-column or --uri-column"
-            f" (columns: {', '.join(schema.names)})"
-        )
-    return Columns(data=data, uri=None if data else uri, id=wanted.id)
-
-
 def parquet_shards(file: str, name: str, columns: Columns) -> Iterator[Shard]:
-    """One shard per row group."""
-    filesystem, inner = locate(file)
-    metadata = pq.read_metadata(inner, filesystem=filesystem)
+    """One shard per row group of a file that has the `columns`."""
     first = 0
-    for group in range(metadata.num_row_groups):
-        rows = metadata.row_group(group).num_rows
+    for group, rows in enumerate(row_groups(file, columns)):
         yield Shard("parquet", file, name, row_group=group, first_row=first, rows=rows, columns=columns)
         first += rows
 
 
 def shard_ids(shard: Shard) -> list[str]:
-    """The ids of a Parquet shard, without reading its photos."""
+    """The ids of a Parquet shard, without reading its photos.
+
+    Raises:
+        QpertError: a row has none.
+    """
     if shard.columns is None or shard.columns.id is None:
         return [f"{shard.name}#{row}" for row in range(shard.first_row, shard.first_row + (shard.rows or 0))]
-    filesystem, inner = locate(shard.path)
-    with pq.ParquetFile(inner, filesystem=filesystem) as file:
-        table = file.read_row_group(shard.row_group, columns=[shard.columns.id])
-    return [str(each) for each in table[shard.columns.id].to_pylist()]
+    name = shard.columns.id
+    ids = [
+        each for (values,) in read_columns(shard.path, [name], groups=[shard.row_group]) for each in values.to_pylist()
+    ]
+    if None in ids:
+        raise QpertError(f"{shard.path} has a row without {name}: row {shard.first_row + ids.index(None)}")
+    return [str(each) for each in ids]
 
 
 def count_photos(shard: Shard) -> int:
@@ -105,7 +85,7 @@ def read_shard(shard: Shard, rows: int, limit: int | None = None) -> Iterator[pa
     A shard that breaks off gives what it has, and one row more that carries the shard's own name and the reason.
     """
     photos = _tar_photos(shard) if shard.kind == "tar" else _parquet_photos(shard, rows)
-    waiting: list[tuple[str, str, bytes | None, str | None]] = []
+    waiting: list[_Photo] = []
     for index, photo in enumerate(photos):
         if limit is not None and index >= limit:
             break
@@ -117,22 +97,50 @@ def read_shard(shard: Shard, rows: int, limit: int | None = None) -> Iterator[pa
         yield _table(waiting)
 
 
+def holds_photos(path: str) -> bool:
+    """Whether `path` is called like a tar or a Parquet file."""
+    return without_options(path).lower().endswith((*TARS, ".parquet"))
+
+
+def member_uri(path: str, name: str, number: int | None = None) -> str:
+    """Where one photo of a shard is: the shard's URI, ``#``, and a tar's member or ``column;row`` of a Parquet file.
+
+    Of several members of one name in a tar the second has ``;2`` behind its name, and so on.
+    """
+    return f"{as_uri(path)}#{quote(name)}" + ("" if number is None else f";{number}")
+
+
 def read_member(path: str, member: str) -> bytes:
-    """One photo out of a shard: a member of a tar, or a row of a Parquet file with a bytes column."""
+    """One photo out of the shard `path`, by what stands behind the ``#`` of its URI.
+
+    Raises:
+        QpertError: there is no such photo, or the shard cannot be read.
+    """
+    name, _, number = member.partition(";")
+    name = unquote(name)
+    if not number.isdecimal() and (number or not _is_tar(path)):
+        raise QpertError(f"not a photo in a tar or Parquet file: {path}#{member}")
+    return _tar_member(path, name, int(number or 1)) if _is_tar(path) else read_row(path, name, int(number))
+
+
+def _tar_member(path: str, name: str, number: int) -> bytes:
     filesystem, inner = locate(path)
     try:
-        if path.lower().endswith(".parquet"):
-            columns = parquet_columns(path, Columns())
-            for shard in parquet_shards(path, "", columns):
-                if shard.first_row <= int(member) < shard.first_row + (shard.rows or 0):
-                    photos = list(_parquet_photos(shard, 256))
-                    return photos[int(member) - shard.first_row][2] or b""
-            raise QpertError("no such row")
-        with filesystem.open_input_file(inner) as raw, tarfile.open(fileobj=raw) as archive:
-            file = archive.extractfile(member)
-            return file.read() if file else b""
-    except (OSError, KeyError, ValueError, tarfile.TarError) as error:
-        raise QpertError(f"cannot read it from {path}: {error}") from error
+        with filesystem.open_input_file(inner) as raw, tarfile.open(fileobj=raw, tarinfo=_Header) as tar:
+            found = (member for member in tar if member.isfile() and _name(member) == name)
+            member = next(islice(found, number - 1, None), None)
+            file = member and tar.extractfile(member)
+            if not file:
+                raise QpertError(f"not in the archive: {name}")
+            return file.read()
+    except FileNotFoundError:
+        raise QpertError("file not found") from None
+    except _DAMAGE as error:
+        raise QpertError(f"damaged archive: {type(error).__name__}") from error
+
+
+def _is_tar(path: str) -> bool:
+    return without_options(path).lower().endswith(TARS)
 
 
 class _Header(tarfile.TarInfo):
@@ -146,9 +154,9 @@ class _Header(tarfile.TarInfo):
             raise tarfile.ReadError(str(error)) from error
 
 
-def _tar_photos(shard: Shard) -> Iterator[tuple[str, str, bytes | None, str | None]]:
+def _tar_photos(shard: Shard) -> Iterator[_Photo]:
     filesystem, inner = locate(shard.path)
-    seen: dict[str, int] = {}
+    seen: Counter[str] = Counter()
     try:
         # Streamed, so that a tar in a bucket is read once from front to back; compression is found out by tarfile.
         with (
@@ -156,39 +164,37 @@ def _tar_photos(shard: Shard) -> Iterator[tuple[str, str, bytes | None, str | No
             tarfile.open(fileobj=raw, mode="r|*", tarinfo=_Header) as tar,
         ):
             for member in tar:
-                if not member.isfile() or not member.name.lower().endswith(SUFFIXES):
+                name = _name(member)
+                if not member.isfile() or not name.lower().endswith(SUFFIXES):
                     continue
                 file = tar.extractfile(member)
-                count = seen[member.name] = seen.get(member.name, 0) + 1
-                name = f"{shard.name}/{member.name}" + (f"#{count}" if count > 1 else "")
-                yield name, f"{shard.path}#{member.name}", file.read() if file else b"", None
-    except (OSError, EOFError, tarfile.TarError) as error:
+                seen[name] += 1
+                count = seen[name] if seen[name] > 1 else None
+                image_id = f"{shard.name}/{name}" + (f"#{count}" if count else "")
+                yield image_id, member_uri(shard.path, name, count), file.read() if file else b"", None
+    except _DAMAGE as error:
         yield shard.name, shard.path, None, f"damaged archive: {type(error).__name__}"
 
 
-def _parquet_photos(shard: Shard, rows: int) -> Iterator[tuple[str, str, bytes | None, str | None]]:
+def _name(member: tarfile.TarInfo) -> str:
+    """The member's name; tars may hold some that are not UTF-8."""
+    return member.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _parquet_photos(shard: Shard, rows: int) -> Iterator[_Photo]:
     assert shard.columns is not None
     assert shard.columns.data is not None
-    data, name = shard.columns.data, shard.columns.id
-    filesystem, inner = locate(shard.path)
-    with pq.ParquetFile(inner, filesystem=filesystem) as file:
-        row = shard.first_row
-        for batch in file.iter_batches(rows, [shard.row_group], columns=[data] if name is None else [name, data]):
-            outer, _, field = data.partition(".")
-            column = batch.column(outer)
-            photos = (column.field(field) if field else column).to_pylist()
-            ids = batch.column(name).to_pylist() if name else [f"{shard.name}#{row + at}" for at in range(len(photos))]
-            for at, (each, photo) in enumerate(zip(ids, photos, strict=True)):
-                error = None if photo is not None else "no bytes in this row"
-                yield str(each), f"{shard.path}#{row + at}", photo, error
-            row += batch.num_rows
+    column = shard.columns.data
+    names = ((name, member_uri(shard.path, column, row)) for row, name in enumerate(shard_ids(shard), shard.first_row))
+    try:
+        for (photos,) in read_columns(shard.path, [column], groups=[shard.row_group], rows=rows):
+            for photo, (name, uri) in zip(photos.to_pylist(), names, strict=False):
+                yield name, uri, photo, None if photo is not None else "no bytes in this row"
+    except QpertError as error:
+        yield from ((name, uri, None, str(error)) for name, uri in names)
 
 
-def _table(photos: list[tuple[str, str, bytes | None, str | None]]) -> pa.Table:
+def _table(photos: list[_Photo]) -> pa.Table:
     columns = zip(*photos, strict=True)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, PHOTO_SCHEMA, strict=True)]
     return pa.Table.from_arrays(arrays, schema=PHOTO_SCHEMA)
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

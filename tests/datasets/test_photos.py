@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import io
-import tarfile
+import posixpath
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.datasets.photos import Listing, Shards, find_photos, read_photo
-from pipeline.datasets.shards import count_photos, read_shard
 from pipeline.errors import QpertError
+from pipeline.storage import join
 
 
 @pytest.fixture
@@ -39,19 +38,51 @@ def test_a_uri_of_a_file_system_gives_uris(folder: Path) -> None:
     assert read_photo(f"file://{folder}/a/1.PNG") == b"a/1.PNG"
 
 
-@pytest.mark.parametrize(
-    ("pattern", "expected"),
-    [
-        ("*.jpg", ["b.jpg"]),
-        ("**/*.jpe?", ["a/2.jpeg"]),
-        ("**/*.*g", ["a/2.jpeg", "b.jpg"]),
-        ("a/*", ["1.PNG", "2.jpeg"]),
-    ],
-)
-def test_globs(folder: Path, pattern: str, expected: list[str]) -> None:
-    photos = find_photos(f"{folder}/{pattern}")
+def test_a_pattern_and_a_single_file(folder: Path) -> None:
+    photos = find_photos(f"{folder}/{{a,b}}/*.[jp]*g")
     assert photos.kind == "glob"
-    assert [name for name, _ in pairs(photos)] == expected
+    assert pairs(photos) == [("a/2.jpeg", f"{folder}/a/2.jpeg")]
+    assert pairs(find_photos(f"{folder}/a/1.PNG")) == [("1.PNG", f"{folder}/a/1.PNG")]
+
+
+ODD = [
+    "what?.jpg",
+    "my photo.jpg",
+    "é.jpg",
+    "100%.jpg",
+    "a%20b.jpg",
+    "a#1.jpg",
+    "x.tar#y.jpg",
+    "[1]{a,b}.jpg",
+    "~x.jpg",
+]
+
+
+@pytest.mark.parametrize("pattern", ["", "/sub folder", "/**/*.jpg", "/sub */*.jpg"])
+def test_odd_names_are_read_back_by_path_and_by_uri(tmp_path: Path, pattern: str) -> None:
+    for name in ODD:
+        (tmp_path / "sub folder").mkdir(exist_ok=True)
+        (tmp_path / "sub folder" / name).write_bytes(name.encode())
+    for source in (str(tmp_path), f"file://{tmp_path}"):
+        found = pairs(find_photos(source + pattern))
+        prefix = "" if pattern == "/sub folder" else "sub folder/"
+        assert sorted(name for name, _ in found) == sorted(prefix + name for name in ODD)
+        assert [read_photo(uri) for _, uri in found] == [posixpath.basename(name).encode() for name, _ in found]
+    for name in ODD:
+        for source in (f"{tmp_path}/sub folder/{name}", join(f"file://{tmp_path}/sub folder", name)):
+            ((found_name, uri),) = pairs(find_photos(source))
+            assert (found_name, read_photo(uri)) == (name, name.encode())
+
+
+def test_options_of_a_file_system_stay_at_the_end(folder: Path) -> None:
+    (folder / "list.txt").write_text("a/1.PNG\n")
+    for source in (f"file://{folder}/a?region=x", f"file://{folder}/a/*.PNG?region=x&endpoint_override=http://x:9000"):
+        name, uri = pairs(find_photos(source))[0]
+        assert (name, uri) == ("1.PNG", f"file://{folder}/a/1.PNG?{source.partition('?')[2]}")
+        assert read_photo(uri) == b"a/1.PNG"
+    assert pairs(find_photos(f"file://{folder}/list.txt?region=x")) == [
+        ("a/1.PNG", f"file://{folder}/a/1.PNG?region=x")
+    ]
 
 
 def test_a_list_file_may_name_relative_and_absolute_paths(folder: Path) -> None:
@@ -64,61 +95,27 @@ def test_a_list_file_may_name_relative_and_absolute_paths(folder: Path) -> None:
     ]
 
 
-def test_parquet_of_uris(folder: Path) -> None:
-    pq.write_table(pa.table({"key": [7, 8], "url": ["b.jpg", "a/1.PNG"]}), folder / "t.parquet")
-    assert pairs(find_photos(str(folder / "t.parquet")))[0] == ("b.jpg", f"{folder}/b.jpg")
-    named = find_photos(str(folder / "t.parquet"), uri_column="url", id_column="key")
-    assert named.kind == "parquet of URIs"
-    assert pairs(named)[1] == ("8", f"{folder}/a/1.PNG")
+def test_names_in_a_list_stand_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    lines = [" blank .jpg ", "./#2.jpg", "~/x.jpg", "~x.jpg", "a\u2028b.jpg", "s3://bucket/my photo.jpg"]
+    (tmp_path / "list.txt").write_bytes("\r\n".join(["\ufeff# photos", *lines, "  ", " # more"]).encode())
+    found = pairs(find_photos(str(tmp_path / "list.txt")))
+    assert [name for name, _ in found] == lines
+    assert [uri for _, uri in found][:2] == [f"{tmp_path}/ blank .jpg ", f"{tmp_path}/./#2.jpg"]
+    assert [uri for _, uri in found][2:4] == ["/home/someone/x.jpg", f"{tmp_path}/~x.jpg"]
+    (tmp_path / "list.txt").write_bytes("a.jpg\né.jpg\n".encode("latin-1"))
+    with pytest.raises(QpertError, match=r"list\.txt is not UTF-8 text: line 2"):
+        find_photos(str(tmp_path / "list.txt"))
 
 
-@pytest.mark.parametrize("column", ["jpg", "image.bytes"])
-def test_parquet_of_bytes(tmp_path: Path, column: str) -> None:
-    data = [b"one", None, b"three", b"four", b"five"]
-    values = data if column == "jpg" else [{"bytes": each, "path": "x"} for each in data]
-    pq.write_table(pa.table({column.partition(".")[0]: values}), tmp_path / "t.parquet", row_group_size=3)
-    photos = find_photos(str(tmp_path))
-    assert isinstance(photos, Shards)
-    assert photos.count == 5
-    rows = [row for shard in photos.shards for table in read_shard(shard, 2) for row in table.to_pylist()]
-    assert [row["image_id"] for row in rows] == [f"t.parquet#{at}" for at in range(5)]
-    assert [row["data"] for row in rows] == data
-    assert [row["error"] for row in rows] == [None, "no bytes in this row", None, None, None]
-    assert read_photo(rows[3]["uri"]) == b"four"
-
-
-def write_tar(path: Path, names: list[str], mode: str = "w") -> None:
-    with tarfile.open(path, mode) as tar:
-        for name in names:
-            info = tarfile.TarInfo(name)
-            info.size = len(name)
-            tar.addfile(info, io.BytesIO(name.encode()))
-
-
-def test_webdataset_tars(tmp_path: Path) -> None:
-    write_tar(tmp_path / "00.tar", ["000.jpg", "000.json", "001.png", "000.jpg"])
-    write_tar(tmp_path / "01.tar.gz", ["002.jpg"], "w:gz")
-    photos = find_photos(str(tmp_path))
-    assert isinstance(photos, Shards)
-    assert photos.count is None
-    assert [count_photos(shard) for shard in photos.shards] == [3, 1]
-    rows = [row for shard in photos.shards for table in read_shard(shard, 2) for row in table.to_pylist()]
-    names = ["00.tar/000.jpg", "00.tar/001.png", "00.tar/000.jpg#2", "01.tar.gz/002.jpg"]
-    assert [row["image_id"] for row in rows] == names
-    assert read_photo(rows[1]["uri"]) == b"001.png"
-    assert sum(table.num_rows for table in read_shard(photos.shards[0], 2, limit=1)) == 1
-
-
-@pytest.mark.parametrize("length", [3 * 1024 + 512 + 3, 3 * 1024 + 100], ids=["in a photo", "in a header"])
-def test_a_tar_that_breaks_off_keeps_what_came_before(tmp_path: Path, length: int) -> None:
-    write_tar(tmp_path / "00.tar", [f"{n:03}.jpg" for n in range(6)])
-    whole = (tmp_path / "00.tar").read_bytes()
-    (tmp_path / "00.tar").write_bytes(whole[:length])
-    (shard,) = find_photos(str(tmp_path)).shards
-    rows = [row for table in read_shard(shard, 100) for row in table.to_pylist()]
-    assert [row["image_id"] for row in rows] == ["00.tar/000.jpg", "00.tar/001.jpg", "00.tar/002.jpg", "00.tar"]
-    assert rows[-1]["data"] is None
-    assert rows[-1]["error"].startswith("damaged archive")
+@pytest.mark.parametrize("source", ["photos", "photos/*.jpg", "list.txt", "photos/a.jpg"])
+@pytest.mark.parametrize("option", ["uri_column", "bytes_column", "id_column"])
+def test_column_options_are_for_parquet(tmp_path: Path, source: str, option: str) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    (tmp_path / "list.txt").write_text("photos/a.jpg")
+    with pytest.raises(QpertError, match="are for Parquet, but"):
+        find_photos(str(tmp_path / source), **{option: "nope"})
 
 
 @pytest.mark.parametrize(
@@ -128,9 +125,10 @@ def test_a_tar_that_breaks_off_keeps_what_came_before(tmp_path: Path, length: in
         ("nowhere/*.jpg", {}, "there is no folder"),
         ("empty", {}, "holds no photos"),
         ("empty/list.txt", {}, "names no photos"),
+        ("empty/[1].jpg", {}, "holds no photos"),
         ("t.parquet", {"uri_column": "uri"}, "no column uri .*it has number"),
         ("t.parquet", {}, "--bytes-column or --uri-column"),
-        ("martian://x/y", {}, "cannot open martian"),
+        ("martian://x/y", {}, "cannot open the URI: martian://x/y"),
     ],
 )
 def test_what_cannot_be_found_says_why(tmp_path: Path, source: str, options: dict[str, str], message: str) -> None:
@@ -147,5 +145,9 @@ def test_reading_one_photo_fails_with_a_short_reason(tmp_path: Path) -> None:
     (tmp_path / "big.jpg").write_bytes(b"12345")
     with pytest.raises(QpertError, match=r"^file too large: 5 bytes, limit 4$"):
         read_photo(str(tmp_path / "big.jpg"), max_bytes=4)
-    with pytest.raises(QpertError, match=r"^cannot read"):
+    with pytest.raises(QpertError, match=r"^cannot read the file: "):
         read_photo(str(tmp_path))
+    with pytest.raises(QpertError, match=r"^cannot read the file: "):
+        read_photo("a\0b.jpg")
+    with pytest.raises(QpertError, match=r"^cannot open the URI: martian://x/y"):
+        read_photo("martian://x/y")
