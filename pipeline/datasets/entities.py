@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,8 @@ MAX_FILE_BYTES = 4_000_000
 """Annotations of one photo are a few kilobytes; more than this is something else."""
 
 _log = logging.getLogger(__name__)
-_PHRASE = re.compile(r"\[/EN#(?P<entity>\d+)(?P<kinds>(?:/[^\s/\]]+)*)\s+(?P<text>[^\[\]]*?)\s*\]")
+_PHRASE = re.compile(r"\[/EN#(?P<entity>\d+)(?P<kinds>(?:/[^\s/\[\]]+)*)(?P<text>\s[^\[\]]*)\]")
+"""Neighbouring parts match different characters, so that no line, however long, makes the search go back and forth."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,9 @@ def read_entity_photo(folder: Path, stem: str) -> EntityPhoto | None:
         QpertError: it is not readable; the message names the file.
     """
     path = folder / "Annotations" / f"{stem}.xml"
-    if not path.is_file():
+    if not os.path.isfile(path):  # also False for a name that is too long for a file
         return None
-    photo = _read(folder, path)
-    if photo.skipped:
-        _log.warning("%s: %d boxes are inverted, not numbers or outside the photo", path, photo.skipped)
-    return photo
+    return _read(folder, path)
 
 
 def check_entities_folder(folder: str | Path) -> Path:
@@ -99,9 +98,10 @@ def check_entities_folder(folder: str | Path) -> Path:
 def parse_sentence(line: str) -> tuple[str, list[Phrase]]:
     """Split `[/EN#1/people A man] sits .` into the plain caption `A man sits .` and its phrases, in order."""
     phrases = [
-        Phrase(found["entity"], tuple(found["kinds"].split("/")[1:]), found["text"]) for found in _PHRASE.finditer(line)
+        Phrase(found["entity"], tuple(found["kinds"].split("/")[1:]), found["text"].strip())
+        for found in _PHRASE.finditer(line)
     ]
-    return _PHRASE.sub(lambda found: found["text"], line).strip(), phrases
+    return _PHRASE.sub(lambda found: found["text"].strip(), line).strip(), phrases
 
 
 def _read(root: Path, path: Path) -> EntityPhoto:
@@ -116,9 +116,10 @@ def _read(root: Path, path: Path) -> EntityPhoto:
     boxes: dict[Box, str] = {}
     skipped = 0
     for thing in document.iter("object"):
-        names = [(name.text or "").strip() for name in thing.iter("name")]
+        # Only what is directly in the object: to look through objects in objects takes the square of their number.
+        names = [(name.text or "").strip() for name in thing.findall("name")]
         label = next((labels[name] for name in names if name in labels), "")
-        for node in thing.iter("bndbox"):
+        for node in thing.findall("bndbox"):
             box = _box(node, size)
             if box is None:
                 skipped += 1

@@ -6,82 +6,49 @@ Sources: Karpathy and Fei-Fei, "Deep Visual-Semantic Alignments for Generating I
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
+from pipeline.datasets.json_file import entries, member
 from pipeline.errors import QpertError
 
+if TYPE_CHECKING:
+    from pipeline.datasets.captions import CaptionCollector
 
-@dataclass(frozen=True)
-class CaptionedImage:
-    """A photo's id and what people wrote about it."""
-
-    image_id: str
-    """The file's name, without its folder."""
-    captions: list[str]
+_FORM = "a Karpathy data set"
 
 
-class _Sentence(BaseModel):
+class _Sentence(BaseModel, strict=True):
     raw: str
 
 
-class _Image(BaseModel):
+class _Image(BaseModel, strict=True):
     filename: str = Field(min_length=1)
     split: str
     sentences: list[_Sentence]
 
 
-class _File(BaseModel):
-    images: list[_Image]
-
-
-def read_karpathy(path: str | Path, split: str | None = "test") -> list[CaptionedImage]:
-    """The captioned images of one split, in the order of the file; of all splits when `split` is None.
-
-    Blank captions are dropped with a warning. An image may have any number of captions.
+def collect_karpathy(data: Any, into: CaptionCollector, split: str | None) -> None:
+    """Collect the images of one split, or of all splits when `split` is None.
 
     Raises:
-        QpertError: the file is missing, is not of this form (the message names the entry), names an image twice or
-            has no such split.
+        QpertError: the data is not of this form, names an image twice (in whatever split) or has no such split.
     """
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise QpertError(f"cannot read the captions {path}: {error.strerror}") from error
-    try:
-        entries = _File.model_validate_json(data).images
-    except ValidationError as error:
-        raise QpertError(f"{path} is not a Karpathy data set: {_first_problem(error)}") from error
-    first: dict[str, int] = {}
-    for number, entry in enumerate(entries):
-        if first.setdefault(entry.filename, number) != number:
-            raise QpertError(f"{path}: images[{number}] and images[{first[entry.filename]}] are both {entry.filename}")
-    chosen = [entry for entry in entries if split is None or entry.split == split]
-    if not chosen:
-        splits = ", ".join(f"{name} ({count})" for name, count in Counter(e.split for e in entries).items())
-        raise QpertError(f"{path} has no image in the split {split!r}; it has: {splits or 'no images at all'}")
-    blank = [f"images[{first[e.filename]}].sentences[{i}]" for e in chosen for i in _blank(e)]
-    if blank:
-        warnings.warn(f"{path}: {len(blank)} blank captions are left out, the first is {blank[0]}", stacklevel=2)
-    return [
-        CaptionedImage(entry.filename, [s.raw.strip() for s in entry.sentences if s.raw.strip()]) for entry in chosen
-    ]
-
-
-def _blank(entry: _Image) -> list[int]:
-    return [number for number, sentence in enumerate(entry.sentences) if not sentence.raw.strip()]
-
-
-def _first_problem(error: ValidationError) -> str:
-    """`images[3].sentences[0].raw: Field required (and 2 more)`."""
-    problems = error.errors(include_url=False, include_input=False)
-    where = ""
-    for part in problems[0]["loc"]:
-        where += f"[{part}]" if isinstance(part, int) else f".{part}"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{where.lstrip('.')}: {problems[0]['msg']}{more}" if where else f"{problems[0]['msg']}{more}"
+    splits: Counter[str] = Counter()
+    names: dict[str, int] = {}
+    for number, entry in enumerate(
+        entries(member(data, "images", into.path, _FORM), _Image, into.path, _FORM, "images")
+    ):
+        splits[entry.split] += 1
+        first = names.setdefault(entry.filename, number)
+        if first != number:
+            raise QpertError(f"{into.path}: images[{number}] and images[{first}] are both {entry.filename}")
+        if split is None or entry.split == split:
+            image_id = into.add_image(entry.filename, f"images[{number}]")
+            for at, sentence in enumerate(entry.sentences):
+                into.add_caption(image_id, sentence.raw, f"images[{number}].sentences[{at}]")
+    if not splits[split] if split is not None else not splits:
+        known = ", ".join(f"{name} ({count})" for name, count in splits.items() if count)
+        raise QpertError(f"{into.path} has no image in the split {split!r}; it has: {known or 'no images at all'}")

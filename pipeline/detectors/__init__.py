@@ -44,6 +44,27 @@ def list_detectors() -> list[str]:
     return ["miniature", "annotated", "none"]
 
 
+def check_detector(config: DetectorConfig, *, fetch: bool = True) -> None:
+    """Find out cheaply what `load_detector` would complain of, before any worker is started.
+
+    Args:
+        config: what would be loaded.
+        fetch: download an official model that is not here yet, once, instead of in every worker.
+
+    Raises:
+        QpertError: as `load_detector`.
+    """
+    if config.model in list_detectors() and config.classes is None:
+        if config.model != "miniature":
+            load_detector(config)
+        return
+    from pipeline.detectors.yolo import YoloDetector, find_weights
+
+    find_weights(config.model, fetch=fetch)
+    if config.classes is not None and fetch:
+        YoloDetector(config)  # the names of the classes are in the weights
+
+
 def load_detector(config: DetectorConfig, device: str = "cpu") -> Detector | AnnotatedBoxes:
     """Open a detector.
 
@@ -56,7 +77,9 @@ def load_detector(config: DetectorConfig, device: str = "cpu") -> Detector | Ann
     """
     if config.model == "annotated":
         if config.annotations is None:
-            raise QpertError("annotated boxes need a folder: detector.annotations=FOLDER (with Annotations/ inside)")
+            raise QpertError(
+                "annotated boxes need a folder or file: detector.annotations=PATH (Flickr30K Entities or COCO)"
+            )
         if config.classes is not None:
             raise QpertError("detector.classes selects among a detection model's classes; annotated boxes have none")
         from pipeline.detectors.annotated import AnnotatedBoxes

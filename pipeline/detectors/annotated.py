@@ -1,36 +1,37 @@
-"""Annotated boxes in place of detected ones: Flickr30K Entities, or anything written in its form."""
+"""Annotated boxes in place of detected ones: from Flickr30K Entities, COCO's instances, COCO Entities, or the like."""
 
 from __future__ import annotations
 
 import logging
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from pipeline.datasets.entities import check_entities_folder, read_entity_photo
+from pipeline.datasets.boxes import read_boxes
 from pipeline.objects import Objects
 
 _log = logging.getLogger(__name__)
 
 
 class AnnotatedBoxes:
-    """Boxes by the photo's id. Files are read when they are asked for, so a large folder costs nothing to open."""
+    """Boxes by the photo's id."""
 
-    def __init__(self, folder: str | Path) -> None:
-        """Check the folder.
+    def __init__(self, path: str | Path) -> None:
+        """Open the annotations.
 
         Args:
-            folder: has `Annotations/*.xml` and mostly `Sentences/*.txt`.
+            path: any that `read_boxes` takes: a Flickr30K Entities folder or a COCO JSON file.
 
         Raises:
             QpertError: there are no annotations in it.
         """
-        self._folder = check_entities_folder(folder)
+        self._boxes = read_boxes(path)
 
     def objects_for(self, image_id: str, size: tuple[int, int]) -> Objects:
-        """All annotated objects of a photo, labelled by the phrase that names them, with score 1.
+        """All annotated objects of a photo, labelled by the phrase or category that names them, with score 1.
 
         Args:
             image_id: the photo's id; the annotation is the one with the same file name without folder and suffix.
-            size: (width, height) of the photo in pixels. The annotation may stem from a smaller or larger copy.
+            size: (width, height) of the photo in pixels. The annotation may stem from a smaller or larger copy, if
+                it says how large that was.
 
         Returns:
             Empty where there is no annotation or it has no boxes.
@@ -38,8 +39,13 @@ class AnnotatedBoxes:
         Raises:
             QpertError: the annotation is not readable.
         """
-        photo = read_entity_photo(self._folder, PurePosixPath(image_id).stem)
-        if photo is None or not photo.boxes:
+        photo = self._boxes.of(image_id)
+        if photo is None:
+            return Objects.empty(size)
+        photo = photo.within(size)
+        if photo.skipped:
+            _log.warning("%s: %d boxes are inverted, not numbers or outside the photo", image_id, photo.skipped)
+        if not photo.boxes:
             return Objects.empty(size)
         annotated = photo.size or size
         if (annotated[0] > annotated[1]) != (size[0] > size[1]) and annotated[0] * size[1] != annotated[1] * size[0]:

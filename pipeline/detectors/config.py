@@ -14,10 +14,12 @@ class DetectorConfig(BaseModel):
         default="miniature",
         min_length=1,
         description="`miniature` (bundled, for the synthetic scenes), an ultralytics name (`yolo11n`), a .pt or .onnx "
-        "file, `annotated` (boxes from a Flickr30K Entities folder) or `none`",
+        "file, `annotated` (boxes from Flickr30K Entities or COCO files) or `none`",
     )
     annotations: str | None = Field(
-        default=None, description="Flickr30K Entities folder with Annotations/ and Sentences/; for `annotated` only"
+        default=None,
+        description="Flickr30K Entities folder (Annotations/ and Sentences/), COCO instances_*.json, or the JSON of "
+        "COCO Entities; for `annotated` only",
     )
     confidence: float = Field(default=0.25, ge=0, le=1, description="least confidence of an object")
     classes: tuple[str, ...] | None = Field(

@@ -129,8 +129,12 @@ def import_ultralytics() -> ModuleType:
     return module
 
 
-def find_weights(model: str) -> Path:
+def find_weights(model: str, *, fetch: bool = True) -> Path:
     """The file of a model: the bundled miniature, an existing file, or an official model, downloaded if need be.
+
+    Args:
+        model: see `DetectorConfig.model`.
+        fetch: whether to download; if not, the file of an official model may be missing.
 
     Raises:
         QpertError: no such file or name, another file type, or no way to download.
@@ -148,10 +152,10 @@ def find_weights(model: str) -> Path:
         return path
     if path.name != model:
         raise QpertError(f"detector file {model!r} does not exist (or is a folder)")
-    return _official(path.name if path.suffix else f"{path.name}.pt")
+    return _official(path.name if path.suffix else f"{path.name}.pt", fetch)
 
 
-def _official(name: str) -> Path:
+def _official(name: str, fetch: bool) -> Path:
     downloads = import_ultralytics().utils.downloads
     known = sorted(n for n in downloads.GITHUB_ASSETS_NAMES if n.endswith((".pt", ".onnx")))
     if name not in known:
@@ -162,6 +166,8 @@ def _official(name: str) -> Path:
             + (f"; near: {near}" if near else "")
         )
     target = DOWNLOADS.expanduser() / name
+    if not fetch:
+        return target
     try:
         path = Path(downloads.attempt_download_asset(str(target)))
     except Exception as error:  # network, disk and HTTP errors of several libraries

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 
 import pytest
@@ -120,10 +121,40 @@ def test_harmful_and_broken_files_are_named(tmp_path: Path, text: str, why: str)
         read_entity_photo(tmp_path, "2")
 
 
+@pytest.mark.parametrize(
+    ("inside", "end"),
+    [("<object><name>1</name><bndbox>", "</bndbox></object>"), ("<object>", "</object>"), ("<a>", "</a>")],
+)
+def test_objects_in_objects_take_no_time(tmp_path: Path, inside: str, end: str) -> None:
+    depth = (MAX_FILE_BYTES - 1000) // len(inside + end)
+    write(tmp_path, inside * depth + end * depth)
+    started = time.process_time()
+    assert read_entities(tmp_path)["1"].boxes == ()
+    assert time.process_time() - started < 10
+
+
+@pytest.mark.parametrize(
+    "part", ["[/EN#1 " + " " * 100, "[/EN#1/[", "[/EN#1/x", "[/EN#1", "1", "/a", " ", "[", "[/EN#1 x"]
+)
+def test_a_line_of_megabytes_takes_no_time(part: str) -> None:
+    line = "[/EN#1" + part * (3_000_000 // len(part))
+    started = time.process_time()
+    caption, phrases = parse_sentence(line)
+    assert (caption, phrases) == (line.strip(), [])
+    assert time.process_time() - started < 10
+
+
+def test_a_sentence_file_of_megabytes_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, thing(box(1, 1, 2, 2)), sentences="x" * 10_000_000)
+    with pytest.raises(QpertError, match=r"1\.txt: larger than"):
+        read_entities(tmp_path)
+
+
 def test_no_annotations(tmp_path: Path) -> None:
     with pytest.raises(QpertError, match="expected Annotations"):
         read_entities(tmp_path)
     assert read_entity_photo(write(tmp_path), "unknown") is None
+    assert read_entity_photo(tmp_path, "x" * 5000) is None
 
 
 def test_what_the_scenes_write_is_what_they_drew(tmp_path: Path) -> None:

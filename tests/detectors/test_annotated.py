@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -51,6 +52,32 @@ def test_missing_and_boxless_annotations_are_empty(boxes: AnnotatedBoxes) -> Non
         objects = boxes.objects_for(name, (10, 20))
         assert len(objects) == 0
         assert objects.size == (10, 20)
+
+
+def test_coco_s_instances_do_as_well(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "instances.json"
+    boxes = [[0, 0, 200, 100], [50, 25, 50, 25], [300, 0, 9, 9]]
+    content = {
+        "images": [{"id": 1, "file_name": "a.b.jpg", "width": 200, "height": 100}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": box} for box in boxes],
+        "categories": [{"id": 1, "name": "dog"}],
+    }
+    path.write_text(json.dumps(content))
+    with caplog.at_level(logging.WARNING):
+        objects = AnnotatedBoxes(path).objects_for("some/folder/a.b.jpg", (400, 200))
+    assert objects.size == (400, 200)
+    assert objects.labels == ("dog", "dog")
+    torch.testing.assert_close(objects.boxes, torch.tensor([[0.0, 0, 1, 1], [0.25, 0.25, 0.5, 0.5]]))
+    assert "a.b.jpg: 1 boxes are inverted, not numbers or outside" in caplog.text
+
+
+def test_coco_entities_boxes_are_pixels_of_the_photo_itself(tmp_path: Path) -> None:
+    path = tmp_path / "entities.json"
+    path.write_text(json.dumps({"12": {"x": {"detections": {"dog": [[1, [0, 0, 50, 30]], [2, [90, 90, 300, 300]]]}}}}))
+    objects = AnnotatedBoxes(path).objects_for("COCO_val2014_000000000012.jpg", (100, 120))
+    torch.testing.assert_close(objects.boxes, torch.tensor([[0, 0, 0.5, 0.25], [0.9, 0.75, 1, 1]]))
+    assert len(AnnotatedBoxes(path).objects_for("COCO_val2014_000000000012.jpg", (20, 10))) == 1
+    assert len(AnnotatedBoxes(path).objects_for("COCO_val2014_000000000013.jpg", (20, 10))) == 0
 
 
 def test_a_broken_annotation_names_its_file(boxes: AnnotatedBoxes) -> None:

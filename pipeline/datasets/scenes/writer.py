@@ -79,6 +79,9 @@ def write_scenes(
             raise QpertError(f"{out} holds other things ({foreign[0]}); name a new folder for the scenes")
         for name in _FOLDERS:
             (out / name).mkdir(parents=True, exist_ok=True)
+            left = sorted(entry.name for entry in (out / name).iterdir() if not _is_scene(entry.name, count))
+            if left:
+                raise QpertError(f"{out / name} holds other things ({left[0]}); name a new folder for the scenes")
         entries = []
         for number, scene in enumerate(distinct_scenes(count, seed, profile)):
             entries.append(_write_scene(out, number, scene, split))
@@ -90,6 +93,11 @@ def write_scenes(
     except OSError as error:
         raise QpertError(f"cannot write scenes to {out}: {error}") from error
     return target
+
+
+def _is_scene(name: str, count: int) -> bool:
+    stem = name.partition(".")[0]
+    return stem.isdecimal() and int(stem) < count
 
 
 def _check_same(target: Path, series: dict[str, str | int]) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from pipeline.datasets.captions import read_captions
 from pipeline.datasets.entities import read_entities
-from pipeline.datasets.karpathy import read_karpathy
 from pipeline.datasets.scenes import make_captions, write_scenes
 from pipeline.datasets.scenes.writer import distinct_scenes
 from pipeline.errors import QpertError
@@ -16,7 +16,7 @@ from pipeline.errors import QpertError
 def test_scenes_are_read_back_by_the_readers_of_the_real_data_sets(tmp_path: Path) -> None:
     target = write_scenes(tmp_path / "s", 12, 4)
     scenes = list(distinct_scenes(12, 4))
-    captions = read_karpathy(str(target), split="test")
+    captions = read_captions(str(target), split="test")
     entities = read_entities(str(tmp_path / "s"))
     assert [each.image_id for each in captions] == [f"{i:06d}.jpg" for i in range(12)]
     for number, scene in enumerate(scenes):
