@@ -1,15 +1,20 @@
-"""Measure what the pipeline costs: against a bare PyTorch loop, and Q-Perturbation against plain queries.
+"""Measure what things cost: the pipeline, Q-Perturbation in a full-size Q-Former, and the ranking of an evaluation.
 
 Examples:
-  qpert benchmark                           2,000 scenes, drawn for the purpose, with the miniature models
-  qpert benchmark photos/ --photos 500 --detector yolo11n.pt
-  qpert benchmark --no-pipeline             only the extra time of Q-Perturbation at BLIP-2's size
+  qpert benchmark                           pipeline and query-former, with 2,000 scenes and the miniature models
+  qpert benchmark pipeline --source photos/ --photos 500 --detector yolo11n.pt
+  qpert benchmark query-former              only the extra time of Q-Perturbation at BLIP-2's size
+  qpert benchmark evaluate                  COCO's 5,000 photos x 25,000 captions, simulated, 32 vectors each
 
-Both sides of the first comparison do the same work with the same models on the same photos: the bare loop reads,
-decodes, detects and encodes in batches, in one process with all cores; the pipeline also checks, retries, writes
-Parquet and can resume. Warming up is left out on both sides, and said apart: the bare loop's first batch; for the
-pipeline all until every actor is up and a batch has come out at the end, where photos that are half-way by then count
-by the work left on them. The bare loop runs before and after, so that a machine that is busy otherwise shows.
+pipeline: against a bare PyTorch loop. Both sides do the same work with the same models on the same photos: the bare
+loop reads, decodes, detects and encodes in batches, in one process with all cores; the pipeline also checks, retries,
+writes Parquet and can resume. Warming up is left out on both sides, and said apart: the bare loop's first batch; for
+the pipeline all until every actor is up and a batch has come out at the end, where photos that are half-way by then
+count by the work left on them. The bare loop runs before and after, so that a machine that is busy otherwise shows.
+
+evaluate: time and peak memory of the whole of `qpert evaluate` but the encoder, against the matrix product that it
+cannot do without (run before and after, reading not counted), and against the common way, which makes the full score
+matrix and sorts all its rows and columns. Each in a process of its own.
 """
 
 from __future__ import annotations
@@ -19,17 +24,31 @@ import os
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs import index
+from jobs import index, indexing
 from jobs.options import PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 
 if TYPE_CHECKING:
+    from pipeline.benchmarks.evaluation import Cost
     from pipeline.benchmarks.query_former import QueryFormerTimes
+
+Part = Literal["pipeline", "query-former", "evaluate"]
+
+
+class SizesConfig(BaseModel):
+    """The simulated data set of `evaluate`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: int = Field(5000, ge=1, description="photos")
+    texts: int = Field(25_000, ge=1, description="captions, one for each photo at least")
+    vectors: int = Field(32, ge=1, description="vectors per photo")
+    dim: int = Field(256, ge=1, description="length of a vector")
 
 
 class Config(BaseModel):
@@ -37,9 +56,13 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str | None = Field(
-        None, description="folder or list of local photos (default: scenes)", json_schema_extra={"positional": True}
+    parts: list[Part] = Field(
+        ["pipeline", "query-former"],
+        min_length=1,
+        description="what to measure: pipeline, query-former, evaluate",
+        json_schema_extra={"positional": True},
     )
+    source: str | None = Field(None, description="folder or list of local photos (default: scenes)")
     photos: int = Field(2000, ge=64, description="how many photos")
     encoder: str = Field("coca", description="name of the encoder")
     weights: str | None = Field(None, description="weights of the encoder (default: miniature)")
@@ -53,21 +76,25 @@ class Config(BaseModel):
     block_size: int | None = Field(None, ge=1, description="photos per unit of work of the pipeline (default: 64)")
     detect_actors: int | None = Field(None, ge=1, description="actors that detect (default: by the machine)")
     encode_actors: int | None = Field(None, ge=1, description="actors that encode (default: by the machine)")
-    cpus: int | None = Field(None, ge=1, description="CPU cores for both sides (default: all)")
-    pipeline: bool = Field(True, description="measure the pipeline against the bare loop")
-    query_former: bool = Field(True, description="measure Q-Perturbation at BLIP-2's size, with random weights")
+    cpus: int | None = Field(None, ge=1, description="CPU cores for all sides (default: all)")
     repetitions: int = Field(9, ge=1, description="of the Q-Former's passes; medians are shown")
-    json_file: str | None = Field(None, description="write the figures to this file as well")
+    evaluation: SizesConfig = Field(SizesConfig(), description="the simulated data set of evaluate")
+    json_file: str | None = Field(
+        None, description="write the figures to this file as well", json_schema_extra={"flag": "--json"}
+    )
 
 
 def run(config: Config) -> int:
     """Measure and print."""
     figures: dict[str, Any] = {}
-    if config.pipeline:
+    if "pipeline" in config.parts:
         with tempfile.TemporaryDirectory(prefix="qpert-benchmark-") as folder:
             figures["pipeline"] = _pipeline(config, Path(folder))
-    if config.query_former:
+    if "query-former" in config.parts:
         figures["query_former"] = _query_former(config)
+    if "evaluate" in config.parts:
+        with tempfile.TemporaryDirectory(prefix="qpert-benchmark-") as folder:
+            figures["evaluate"] = _evaluate(config, Path(folder))
     if config.json_file:
         Path(config.json_file).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return 0
@@ -86,7 +113,7 @@ def _pipeline(config: Config, folder: Path) -> dict[str, float]:
         write_scenes(folder / "scenes", config.photos, seed=2)
         source = str(folder / "scenes" / "images")
     options = {name: value for name, value in config if name in index.Config.model_fields}
-    indexing = index.Config(**options | {"source": source, "out": str(folder / "out"), "limit": config.photos})
+    settings = index.Config(**options | {"source": source, "out": str(folder / "out"), "limit": config.photos})
     photos = find_photos(source)
     if not isinstance(photos, Listing) or config.detector.model == "annotated":
         raise QpertError("the benchmark takes photos in files of their own, and a detector that looks at them")
@@ -99,10 +126,10 @@ def _pipeline(config: Config, folder: Path) -> dict[str, float]:
         bare_loop, paths, encoder, detector, config.perturbation.build(), batch=config.batch_size, threads=cores
     )
     before = loop()
-    what = index.identity(indexing)
-    make_graph = partial(index.build_graph, indexing, photos, what, len(paths))
+    what = indexing.identity(settings)
+    make_graph = partial(indexing.build_graph, settings, photos, what, len(paths))
     outcome = index_photos(
-        make_graph, index.make_manifest(indexing, what), indexing.out, todo=len(paths), cpus=config.cpus
+        make_graph, indexing.make_manifest(settings, what), settings.out, todo=len(paths), cpus=config.cpus
     )
     if outcome.totals["failed"]:
         raise QpertError(f"{outcome.totals['failed']} of {len(paths)} photos cannot be indexed: choose others")
@@ -153,3 +180,27 @@ def _query_former(config: Config) -> dict[str, Any]:
         f" applying them {1000 * times.enhancement:.1f} ms)"
     )
     return dataclasses.asdict(times)
+
+
+def _evaluate(config: Config, folder: Path) -> dict[str, Any]:
+    import dataclasses
+
+    from pipeline.benchmarks.evaluation import Sizes, measure_evaluation
+
+    costs = measure_evaluation(Sizes(**config.evaluation.model_dump()), folder, threads=config.cpus)
+    sizes, smaller = costs.sizes, costs.argsort_sizes
+    print(
+        f"{sizes.images:,} photos x {sizes.texts:,} captions, {sizes.vectors} vectors of {sizes.dim} per photo,"
+        f" {costs.threads} threads\n"
+        f"  matrix product  {_cost(costs.product)}   before\n"
+        f"  matrix product  {_cost(costs.product_again)}   after\n"
+        f"  qpert evaluate  {_cost(costs.ranking)}   {costs.ratio:.2f} of the product's time,"
+        f" {costs.cpu_ratio:.2f} of its CPU time\n"
+        f"  argsort         {_cost(costs.argsort)}   the full matrix, every row and column sorted"
+        + ("" if smaller == sizes else f"; only {smaller.images:,} x {smaller.texts:,}, for lack of memory")
+    )
+    return dataclasses.asdict(costs) | {"ratio": costs.ratio, "cpu_ratio": costs.cpu_ratio}
+
+
+def _cost(cost: Cost) -> str:
+    return f"{cost.seconds:8.1f} s  {cost.cpu:8.1f} s CPU  {cost.peak / 2**20:7,.0f} MiB at most"

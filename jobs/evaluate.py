@@ -3,26 +3,37 @@
 Examples:
     qpert evaluate features --captions dataset_scenes.json
     qpert evaluate features --captions dataset_flickr30k.json --split test --annotations flickr30k_entities
-    qpert evaluate features --captions dataset_coco.json -k 1 5 10 --json figures.json
+    qpert evaluate perturbed --against plain --captions captions_val2014.json --annotations instances_val2014.json
+    qpert evaluate features --captions captions.csv -k 1 5 10 --json r.json --csv r.csv --markdown r.md --figure r.svg
 
 Recall@K is the share of queries with a right answer in the top K; text to image, a caption's photo; image to text,
 any of the photo's captions. mR@K is the harmonic mean over ten bins of the largest object's area. A tie counts against
-the query. Captions and photos are joined by file name, and the photos of the split are the gallery.
+the query. Captions and photos are joined by file name, and the photos of the split are the gallery. Each figure has a
+95 % interval, from resampled photos. --against OTHER takes the features OTHER as the baseline and measures what OUT
+adds on the same queries: the difference, its interval, and the p of McNemar's exact test.
+
+Where Ray is there already (--address, RAY_ADDRESS, a submitted job) the measurement is one Ray task, so that it runs
+beside the features and not where the command was typed. Otherwise it runs in this process: starting Ray for a single
+task would only cost time.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+import os
+import sys
+import warnings
 from pathlib import Path, PurePosixPath
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from pipeline.datasets.karpathy import CaptionedImage, read_karpathy
+from pipeline.datasets.captions import CaptionedImage, read_captions
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
-from pipeline.reports import bins_table, overall_table, printable, terminal
+from pipeline.reports.recall_plot import check_plot_path, plot_recall_by_size
+from pipeline.reports.recall_report import as_csv, as_json, as_markdown, as_text
 from pipeline.retrieval import Evaluation, embed_texts, evaluate, load_text_encoder
+from pipeline.retrieval.intervals import SAMPLES
+from pipeline.retrieval.measurement import Measurement, measurement, paired_measurement
 
 
 class Config(BaseModel):
@@ -31,101 +42,183 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: str = Field(description="folder or URI that qpert index wrote", json_schema_extra={"positional": True})
-    captions: str = Field(description="captions and splits: a Karpathy dataset_*.json")
-    split: str = Field("test", description="the split to evaluate; all for every image")
-    annotations: str | None = Field(
-        None, description="Flickr30K Entities folder: size bins by its boxes instead of the indexed objects"
+    captions: str = Field(
+        description="captions: Karpathy, LAVIS or COCO JSON, or a table (.csv, .tsv, .jsonl, .parquet)"
     )
+    split: str = Field("test", description="the split to evaluate, if the captions have splits; all for every image")
+    annotations: str | None = Field(
+        None,
+        description="size bins by these boxes instead of the indexed objects: Flickr30K Entities folder, "
+        "COCO instances_*.json, or COCO Entities JSON",
+    )
+    against: str | None = Field(None, description="features of the same photos to compare with (the baseline)")
     k: list[int] = Field([1, 5, 10], min_length=1, description="the K of Recall@K", json_schema_extra={"flag": "-k"})
+    samples: int = Field(SAMPLES, ge=100, description="resamples of the bootstrap intervals")
+    seed: int = Field(0, ge=0, description="of the resamples")
     json_file: str | None = Field(
         None, description="also write the figures to this file", json_schema_extra={"flag": "--json"}
     )
+    csv_file: str | None = Field(
+        None, description="also write the figures to this table, a row each", json_schema_extra={"flag": "--csv"}
+    )
+    markdown_file: str | None = Field(
+        None, description="also write the tables to this file", json_schema_extra={"flag": "--markdown"}
+    )
+    figure: str | None = Field(None, description="draw recall by object size: a .png or .svg file")
+    variant: str | None = Field(None, description="which embedding, of a set that has several (qpert reproduce)")
+    against_variant: str | None = Field(None, description="the same of --against")
+    image_column: str | None = Field(None, description="captions in a table: column of file names, if unusual")
+    caption_column: str | None = Field(None, description="captions in a table: column of captions, if unusual")
     weights: str | None = Field(
         None, description="the encoder's weights, if they have moved since the photos were indexed"
     )
     device: str = Field("cpu", description="torch device for the captions")
+    address: str | None = Field(None, description="Ray cluster to measure on; otherwise RAY_ADDRESS, or this process")
+
+    @field_validator("figure")
+    @classmethod
+    def _drawable(cls, path: str | None) -> str | None:
+        """Said before the work, not after it."""
+        try:
+            if path is not None:
+                check_plot_path(path)
+        except QpertError as error:
+            raise ValueError(str(error)) from error
+        return path
 
 
 def run(config: Config) -> int:
-    """Measures, prints the tables and writes the JSON."""
-    result = measure(config)
-    print(as_text(result, by="annotated" if config.annotations else "indexed"))
-    if config.json_file is not None:
-        write_json(result, config.json_file)
-        print(f"\nfigures: {config.json_file}")
+    """Measures, prints the tables and writes the files."""
+    found = _on_ray(config) if _ray_is_there(config) else measure_all(config)
+    by = "annotated" if config.annotations else "indexed"
+    print(as_text(found, by=by))
+    written = []
+    for path, text in (
+        (config.json_file, as_json(found)),
+        (config.csv_file, as_csv(found)),
+        (config.markdown_file, as_markdown(found, by=by)),
+    ):
+        if path is not None:
+            _write(path, text)
+            written.append(path)
+    if config.figure is not None:
+        plot_recall_by_size(found, config.figure, by=by)
+        written.append(config.figure)
+    if written:
+        print(f"\nfigures: {', '.join(written)}")
     return 0
 
 
+def measure_all(config: Config) -> Measurement:
+    """Everything that is to be printed: plain data in and out, so that a Ray task can call it."""
+    captions, areas = _ground_truth(config)
+    result = _evaluate(config, config.out, config.variant, captions, areas)
+    new, old = _names(config)
+    if config.against is None:
+        return measurement((new, result), samples=config.samples, seed=config.seed)
+    before = _evaluate(config, config.against, config.against_variant, captions, areas)
+    return paired_measurement((new, result), (old, before), samples=config.samples, seed=config.seed)
+
+
 def measure(config: Config) -> Evaluation:
-    """The evaluation itself: takes and returns plain data and needs no Ray, so that a Ray task can call it."""
-    captions = read_karpathy(config.captions, None if config.split == "all" else config.split)
-    features = FeatureSet.open(config.out)
-    areas = None if config.annotations is None else annotated_areas(config.annotations, captions)
+    """The evaluation of one feature set, `config.out`, without intervals."""
+    return _evaluate(config, config.out, config.variant, *_ground_truth(config))
+
+
+def annotated_areas(path: str, captions: list[CaptionedImage], features: FeatureSet) -> dict[str, float]:
+    """Largest box's area (fraction of the photo) by image id, from annotations in any form that `read_boxes` knows.
+
+    Images without a box are left out: they have no size. Where the annotations do not say how large a photo is, the
+    features do.
+
+    Raises:
+        QpertError: the annotations cannot be read, or annotate none of the images.
+    """
+    from pipeline.datasets.boxes import largest_areas, read_boxes
+
+    sizes = {
+        PurePosixPath(row["image_id"]).name: (row["width"], row["height"])
+        for block in features.iter_blocks(["image_id", "width", "height"])
+        for row in block.to_pylist()
+    }
+    return largest_areas(read_boxes(path), captions, sizes.get)
+
+
+def _ground_truth(config: Config) -> tuple[list[CaptionedImage], dict[str, float] | None]:
+    """Captions, and the annotated areas if these are asked for."""
+    captions = read_captions(
+        config.captions,
+        None if config.split == "all" else config.split,
+        image_column=config.image_column,
+        caption_column=config.caption_column,
+    )
+    if config.annotations is None:
+        return captions, None
+    return captions, annotated_areas(config.annotations, captions, FeatureSet.open(config.out, config.variant))
+
+
+def _evaluate(
+    config: Config, out: str, variant: str | None, captions: list[CaptionedImage], areas: dict[str, float] | None
+) -> Evaluation:
+    features = FeatureSet.open(out, variant)
     encoder = load_text_encoder(features, weights=config.weights, device=config.device)
     return evaluate(features, captions, lambda texts: embed_texts(encoder, texts), areas=areas, ks=config.k)
 
 
-def annotated_areas(folder: str, captions: list[CaptionedImage]) -> dict[str, float]:
-    """Largest box's area (fraction of the photo) by image id, from Flickr30K Entities annotations.
-
-    Images without a box are left out: they have no size.
-
-    Raises:
-        QpertError: the folder cannot be read, or annotates none of the images.
-    """
-    from pipeline.datasets.entities import read_entities
-
-    annotated = read_entities(folder)
-    areas: dict[str, float] = {}
-    known = 0
-    for image in captions:
-        entry = annotated.get(PurePosixPath(image.image_id).stem)
-        known += entry is not None
-        if entry is not None and entry.boxes and entry.size is not None:
-            width, height = entry.size
-            areas[image.image_id] = max((x1 - x0) * (y1 - y0) for _, (x0, y0, x1, y1) in entry.boxes) / width / height
-    if not known:
-        raise QpertError(f"{folder} annotates none of the captioned images, such as {captions[0].image_id}")
-    return areas
+def _ray_is_there(config: Config) -> bool:
+    """Whether a cluster is named or joined. Ray is not imported for the question: that takes seconds."""
+    if config.address or os.environ.get("RAY_ADDRESS"):
+        return True
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
-def as_text(result: Evaluation, *, by: str = "indexed") -> str:
-    """The tables, what was left out, and why."""
-    report = result.report
-    parts = [
-        f"{report.images} photos, {report.texts} captions; figures in percent",
-        terminal(*overall_table(report)),
-        f"by the area of the largest {by} object",
-        terminal(*bins_table(report)),
-    ]
-    return "\n\n".join(parts + ["\n".join(remarks(result))] * bool(remarks(result)))
+def _on_ray(config: Config) -> Measurement:
+    """`measure_all` as one Ray task; its warnings and errors come out here."""
+    from pipeline.stages.session import ray_session
+
+    with ray_session(config.address):
+        import ray
+
+        gpus = 1 if config.device.startswith("cuda") else 0
+        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=1)(_task)
+        try:
+            found: Measurement
+            found, said = ray.get(task.remote(_at_home_everywhere(config)))
+        except ray.exceptions.RayTaskError as error:
+            # The cause alone: the message around it holds a traceback from the worker.
+            raise error.cause if isinstance(error.cause, QpertError) else error from None
+    for category, message in said:
+        warnings.warn(message, category, stacklevel=2)
+    return found
 
 
-def remarks(result: Evaluation) -> list[str]:
-    """One line for each thing that a reader of the figures should know."""
-    report, lines = result.report, []
-    for who, why in ((result.missing, "are not in the features"), (result.failed, "could not be indexed")):
-        if who:
-            lines.append(f"left out: {len(who)} captioned images that {why}, {_some(who)}")
-    if result.ignored:
-        lines.append(f"not in the gallery: {result.ignored} indexed photos outside the captions")
-    if report.i2t.unbinned:
-        lines.append(f"in no size bin: {report.i2t.unbinned} photos without an object (they count in R@K)")
-    if report.i2t.empty_bins:
-        names = ", ".join(f"{10 * b}-{10 * b + 10} %" for b in report.i2t.empty_bins)
-        lines.append(f"left out of mR@K: size bins without a photo, {names}")
-    return lines
+def _task(config: Config) -> tuple[Measurement, list[tuple[type[Warning], str]]]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        found = measure_all(config)
+    return found, [(each.category, str(each.message)) for each in caught if issubclass(each.category, UserWarning)]
 
 
-def write_json(result: Evaluation, path: str) -> None:
-    """The whole evaluation as JSON; recalls are fractions, keys of `recall` the K."""
+def _at_home_everywhere(config: Config) -> Config:
+    """Local paths in full: a worker's working directory is another one."""
+    names = ("out", "against", "captions", "annotations", "weights")
+    paths = {name: getattr(config, name) for name in names}
+    full = {name: os.path.abspath(path) for name, path in paths.items() if path and os.path.exists(path)}
+    return config.model_copy(update=full)
+
+
+def _names(config: Config) -> tuple[str, str]:
+    """What the tables call OUT and OTHER: the last part of their paths, where these differ."""
+    paths = (config.out.rstrip("/"), (config.against or "").rstrip("/"))
+    short = (paths[0].rpartition("/")[2], paths[1].rpartition("/")[2])
+    first, second = short if short[0] != short[1] else paths
+    return config.variant or first, config.against_variant or second
+
+
+def _write(path: str, text: str) -> None:
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(asdict(result), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
         raise QpertError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _some(names: tuple[str, ...] | dict[str, str]) -> str:
-    shown = [f"{name} ({names[name]})" if isinstance(names, dict) else name for name in list(names)[:3]]
-    return "such as " + printable(", ".join(shown))

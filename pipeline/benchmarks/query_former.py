@@ -6,9 +6,7 @@ width 1408. The vision encoder is left out; with it the share would be many time
 
 from __future__ import annotations
 
-import gc
 import statistics
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
+from pipeline.benchmarks.timing import interleaved
 from pipeline.encoders.qformer import qformer_sites
 from pipeline.encoders.sites import perturbing
 from pipeline.objects import Objects, TokenGrid, batch_coverage
@@ -127,7 +126,7 @@ def measure_query_former(
         construct,
         lambda: [perturb(split, operator) for operator in operators.values()],
     ]
-    plain, perturbed, construction, enhancement = _interleaved(works, repetitions, torch.device(device))
+    plain, perturbed, construction, enhancement = interleaved(works, repetitions, torch.device(device))
     coverage, _ = batch_coverage(boxes, GRID)
     return QueryFormerTimes(
         plain=statistics.median(plain),
@@ -141,23 +140,3 @@ def measure_query_former(
         threads=torch.get_num_threads(),
         device=str(torch.device(device)),
     )
-
-
-def _interleaved(works: list[Callable[[], object]], repetitions: int, device: torch.device) -> list[list[float]]:
-    """Seconds of each piece of work in each repetition, after one run of all to warm up."""
-    seconds: list[list[float]] = [[] for _ in works]
-    gc.collect()
-    for repetition in range(repetitions + 1):
-        for work, times in zip(works, seconds, strict=True):
-            _wait(device)
-            start = time.perf_counter()
-            work()
-            _wait(device)
-            if repetition:
-                times.append(time.perf_counter() - start)
-    return seconds
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

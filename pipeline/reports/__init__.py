@@ -1,18 +1,22 @@
-"""What people look at: tables for terminal and Markdown, and the HTML gallery."""
+"""What people look at: tables for terminal and Markdown, recall in all its forms, and the HTML gallery."""
 
 from __future__ import annotations
 
 from pipeline.reports.gallery import Photo, Section, photos_of, write_gallery
-from pipeline.reports.tables import bins_table, difference_table, markdown, overall_table, printable, terminal
+from pipeline.reports.recall_plot import plot_recall_by_size
+from pipeline.reports.recall_tables import bins_table, comparison_table, difference_table, overall_table
+from pipeline.reports.tables import markdown, printable, terminal
 
 __all__ = [
     "Photo",
     "Section",
     "bins_table",
+    "comparison_table",
     "difference_table",
     "markdown",
     "overall_table",
     "photos_of",
+    "plot_recall_by_size",
     "printable",
     "terminal",
     "write_gallery",

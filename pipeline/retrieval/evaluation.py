@@ -11,21 +11,30 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from pipeline.datasets.karpathy import CaptionedImage
+from pipeline.datasets.captions import CaptionedImage
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
-from pipeline.retrieval.recall import Ints, Ranker, RecallReport, report_from_ranks
-from pipeline.retrieval.similarity import Float32, image_scores, texts_per_tile, vector_blocks
+from pipeline.retrieval.ranks import Ints, Ranker, Ranks, size_bins
+from pipeline.retrieval.recall import RecallReport, check_cutoffs, report_of
+from pipeline.retrieval.similarity import Float32, TileScorer, image_scores, texts_per_tile, unit, vector_blocks
 
 _ROUNDING = 1e-6
 """Scores this close are ties: the last bits of a float32 matrix product depend on the shape of its tile."""
+_KEPT_CELLS = 1 << 27
+"""float32 numbers of a gallery that stays in memory between the two passes: 512 MiB. A larger one is read twice."""
+_GATHERED = 64
+"""Texts whose own photos' vectors are copied side by side: few, for the cache."""
+_OBJECT_ROWS = 256
+"""Photos whose object embeddings are in memory at once: a photo may have many objects of many vectors."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A report, and what did not take part in it."""
+    """A report, the ranks it was made from, and what did not take part in it."""
 
     report: RecallReport
+    ranks: Ranks
+    """The images in the order of the features, under their names in the captions."""
     missing: tuple[str, ...]
     """Captioned images that the features do not hold."""
     failed: dict[str, str]
@@ -41,12 +50,13 @@ def evaluate(
     *,
     areas: Mapping[str, float] | None = None,
     ks: Iterable[int] = (1, 5, 10),
+    with_objects: bool = False,
 ) -> Evaluation:
     """Recall of `captions` over `features`, text to image and image to text.
 
     The images of `captions` that have features are the gallery, so that a split of a larger index can be evaluated.
     They are found by their id, or by their file name where the ids of the features begin with folders. The features
-    are read twice, block by block; scores exist one tile at a time.
+    are read twice, block by block, unless they are small; scores exist one tile at a time.
 
     Args:
         features: the indexed photos.
@@ -55,10 +65,13 @@ def evaluate(
         areas: largest object's area (0..1) by image id of `captions`; an absent image has no object. None: what the
             features say.
         ks: the K of Recall@K.
+        with_objects: add to each score the highest similarity of the text with the photo's object embeddings (OEs,
+            Table A). A photo without objects counts as one itself: else it would lack a second score.
 
     Raises:
-        QpertError: nothing in common, a name that fits two photos, a wrong dimension, NaN.
+        QpertError: nothing in common, a name that fits two photos, a wrong dimension, NaN, no object embeddings.
     """
+    cutoffs = check_cutoffs(ks)
     wanted = {image.image_id: image.captions for image in captions}
     names = _join([*features.ids, *features.failures], wanted)
     gallery = [names[image_id] for image_id in features.ids if image_id in names]
@@ -67,46 +80,76 @@ def evaluate(
     if not texts:
         raise QpertError(_nothing_in_common(features, captions))
     owners = np.repeat(np.arange(len(gallery)), [len(wanted[name]) for name in gallery])
-    ranker = _rank(features, names, embed_texts(texts), owners, len(gallery))
-    report = report_from_ranks(
-        *ranker.ranks(),
-        image_of_text=owners,
-        areas=_stored_areas(features, names) if areas is None else [areas.get(name) for name in gallery],
-        ks=ks,
-    )
+    if with_objects and "object_embeddings" not in features.dataset.schema.names:
+        raise QpertError(f"{features.out} holds no object embeddings")
+    ranker = _rank(features, names, embed_texts(texts), owners, len(gallery), with_objects)
+    sizes = _stored_areas(features, names) if areas is None else [areas.get(name) for name in gallery]
+    ranks = Ranks(*ranker.ranks(), owners, size_bins(sizes, len(gallery)), tuple(gallery))
     present = {*gallery, *failed}
     missing = tuple(name for name in wanted if name not in present)
-    return Evaluation(report, missing, failed, len(features.ids) - len(gallery))
+    return Evaluation(report_of(ranks, cutoffs), ranks, missing, failed, len(features.ids) - len(gallery))
 
 
-def _rank(features: FeatureSet, names: Mapping[str, str], texts: Float32, owners: Ints, images: int) -> Ranker:
+def _rank(
+    features: FeatureSet, names: Mapping[str, str], texts: Float32, owners: Ints, images: int, with_objects: bool
+) -> Ranker:
     """Counts the photos and texts before each right answer; `owners` ascend."""
     if texts.shape[1] != features.dim:
         raise QpertError(f"the texts have dimension {texts.shape[1]}, the features {features.dim}: different encoders")
+    small = images * features.vectors * features.dim <= _KEPT_CELLS and not with_objects
+    kept = list(_gallery_blocks(features, names)) if small else None
     positives = np.empty(len(texts), np.float32)
-    for first, vectors in _gallery_blocks(features, names):
-        low, high = np.searchsorted(owners, [first, first + len(vectors)])
-        for start in range(low, high, len(vectors)):
-            part = slice(start, min(start + len(vectors), high))
-            positives[part] = np.einsum("tvd,td->tv", vectors[owners[part] - first], texts[part]).max(axis=1)
+    for first, parts in kept or _gallery_blocks(features, names, with_objects):
+        count = len(parts[0])
+        low, high = np.searchsorted(owners, [first, first + count])
+        for start in range(low, high, _GATHERED):
+            part = slice(start, min(start + _GATHERED, high))
+            own = owners[part] - first
+            positives[part] = sum(np.einsum("tvd,td->tv", each[own], texts[part]).max(axis=1) for each in parts)
     ranker = Ranker(owners, images, tolerance=_ROUNDING)
     ranker.set_positives(positives)
-    for first, vectors in _gallery_blocks(features, names):
-        step = texts_per_tile(vectors)
-        for start in range(0, len(texts), step):
-            tile = image_scores(vectors, texts[start : start + step])
+    scorer = TileScorer()
+    for first, parts in kept or _gallery_blocks(features, names, with_objects):
+        for start, tile in scorer.tiles(parts[0], texts) if len(parts) == 1 else _sum_tiles(parts, texts):
             ranker.count(tile, first_image=first, first_text=start)
     return ranker
 
 
-def _gallery_blocks(features: FeatureSet, names: Mapping[str, str]) -> Iterator[tuple[int, Float32]]:
-    """Unit vectors [n, V, D] of the photos in `names`, with the number of the first one."""
+def _sum_tiles(parts: list[Float32], texts: Float32) -> Iterator[tuple[int, Float32]]:
+    """As `TileScorer.tiles`, for the sum of several scores."""
+    step = min(texts_per_tile(each) for each in parts)
+    for start in range(0, len(texts), step):
+        tiles = [image_scores(each, texts[start : start + step]) for each in parts]
+        yield start, np.add.reduce(tiles)
+
+
+def _gallery_blocks(
+    features: FeatureSet, names: Mapping[str, str], with_objects: bool = False
+) -> Iterator[tuple[int, list[Float32]]]:
+    """Unit vectors [n, V, D] of the photos in `names`, with the number of the first one.
+
+    `with_objects` adds a second array [n, W, D] with the vectors of all objects of a photo.
+    """
     first = 0
-    for batch, vectors in vector_blocks(features):
+    for batch, vectors in vector_blocks(features, ["object_embeddings"] if with_objects else []):
         rows = [row for row, image_id in enumerate(batch["image_id"].to_pylist()) if image_id in names]
-        if rows:
-            yield first, vectors if len(rows) == len(vectors) else vectors[rows]
-            first += len(rows)
+        chosen = vectors if len(rows) == len(vectors) else vectors[rows]
+        of_objects = features.object_embeddings(batch) if with_objects else []
+        step = _OBJECT_ROWS if with_objects else max(1, len(rows))
+        for start in range(0, len(rows), step):
+            parts = [chosen[start : start + step]]
+            if with_objects:
+                parts.append(_padded(parts[0], [of_objects[row] for row in rows[start : start + step]], features.out))
+            yield first, parts
+            first += len(parts[0])
+
+
+def _padded(vectors: Float32, of_objects: list[np.ndarray], out: str) -> Float32:
+    """Object vectors [n, most objects * V, D], filled up with the first object's, which changes no maximum."""
+    present = [each if len(each) else own[None] for own, each in zip(vectors, of_objects, strict=True)]
+    most = max(map(len, present))
+    filled = [np.concatenate([each, np.repeat(each[:1], most - len(each), axis=0)]) for each in present]
+    return unit(np.stack(filled).reshape(len(vectors), -1, vectors.shape[2]), f"the object embeddings of {out}")
 
 
 def _stored_areas(features: FeatureSet, names: Mapping[str, str]) -> np.ndarray:

@@ -19,12 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import QpertError
+from pipeline.retrieval.ranks import BINS, Ints, Ranker, Ranks, as_array, check_owners, size_bins
 
-BINS = 10
-_TILE_CELLS = 1 << 24
-
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
+_TILE_CELLS = 1 << 22
+"""Scores compared at once: the masks of a comparison stay small beside the matrix."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +101,10 @@ def recall_report(
     Raises:
         QpertError: shapes that disagree, NaN scores, an index or area out of range, a bad K.
     """
-    matrix = _array(scores)
+    matrix = as_array(scores)
     if matrix.ndim != 2:
         raise QpertError(f"scores must be a matrix [images, texts], not of shape {matrix.shape}")
-    if np.isnan(matrix).any():
+    if np.isnan(matrix.min(initial=0)):  # NaN is the minimum of what contains it, and a mask would be a matrix more
         raise QpertError("scores contain NaN: a NaN has no rank; check the features that gave it")
     owners = check_owners(image_of_text, images=matrix.shape[0], texts=matrix.shape[1])
     ranker = Ranker(owners, images=matrix.shape[0])
@@ -137,96 +135,28 @@ def report_from_ranks(
         ks: the cut-offs K, positive.
     """
     owners = check_owners(image_of_text, images=len(image_ranks), texts=len(text_ranks))
-    cutoffs = _cutoffs(ks)
-    bins = size_bins(areas, len(image_ranks))
-    queried = image_ranks > 0
+    return report_of(Ranks(text_ranks, image_ranks, owners, size_bins(areas, len(image_ranks))), ks)
+
+
+def report_of(ranks: Ranks, ks: Iterable[int] = (1, 5, 10)) -> RecallReport:
+    """The report of `ranks`, at the cut-offs `ks`."""
+    cutoffs = check_cutoffs(ks)
+    queried = ranks.image_ranks > 0
     return RecallReport(
         ks=cutoffs,
-        images=len(image_ranks),
-        texts=len(text_ranks),
-        t2i=_direction(text_ranks, bins[owners], cutoffs),
-        i2t=_direction(image_ranks[queried], bins[queried], cutoffs),
+        images=len(ranks.image_ranks),
+        texts=len(ranks.text_ranks),
+        t2i=_direction(ranks.text_ranks, ranks.bins[ranks.image_of_text], cutoffs),
+        i2t=_direction(ranks.image_ranks[queried], ranks.bins[queried], cutoffs),
     )
 
 
-def size_bins(areas: npt.ArrayLike | Sequence[float | None] | None, images: int) -> Ints:
-    """Bin 0..9 of each image by its largest object's area, -1 without one. Returns [images].
-
-    The edges are compared in the precision of `areas`, so that a float32 0.7 opens bin 7 although it is a little
-    less than the double 0.7.
-    """
-    if areas is None:
-        return np.full(images, -1, np.int64)
-    values = _array([np.nan if a is None else a for a in areas] if isinstance(areas, (list, tuple)) else areas)
-    if values.dtype == object:
-        values = np.array([np.nan if a is None else a for a in values], np.float64)
-    if values.shape != (images,):
-        raise QpertError(f"areas must hold one number per image, [{images}], not {list(values.shape)}")
-    values = values if np.issubdtype(values.dtype, np.floating) else values.astype(np.float64)
-    known = values >= 0
-    # A box clipped to its photo may come out a rounding error above 1.
-    too_large = known & (values > 1 + 1e-5)
-    if too_large.any():
-        index = int(np.flatnonzero(too_large)[0])
-        raise QpertError(f"areas are fractions of the photo, 0..1, but image {index} has {values[index]}")
-    edges = (np.arange(1, BINS) / BINS).astype(values.dtype)
-    return np.where(known, np.searchsorted(edges, values, side="right"), -1).astype(np.int64)
-
-
-def check_owners(image_of_text: npt.ArrayLike, *, images: int, texts: int) -> Ints:
-    """`image_of_text` as int64 [texts], every value in 0..images-1, or a QpertError."""
-    owners = _array(image_of_text)
-    if owners.shape != (texts,):
-        raise QpertError(f"image_of_text must hold one image index per text, [{texts}], not {list(owners.shape)}")
-    if owners.size and not np.issubdtype(owners.dtype, np.integer):
-        raise QpertError(f"image_of_text must hold integers, not {owners.dtype}")
-    owners = owners.astype(np.int64)
-    bad = np.flatnonzero((owners < 0) | (owners >= images))
-    if bad.size:
-        raise QpertError(f"text {bad[0]} belongs to image {owners[bad[0]]}, but there are {images} images")
-    return owners
-
-
-class Ranker:
-    """Counts, tile by tile, what ranks before each right answer, so that no full score matrix is needed."""
-
-    def __init__(self, image_of_text: Ints, images: int, *, tolerance: float = 0.0) -> None:
-        """Scores within `tolerance` of the right answer's count as ties, that is, against the query."""
-        self._owner = image_of_text
-        self._tolerance = tolerance
-        self._before_image = np.zeros(len(image_of_text), np.int64)
-        self._before_text = np.zeros(images, np.int64)
-        self._positive: Floats = np.zeros(0)
-        self._best: Floats = np.zeros(0)
-
-    def set_positives(self, scores: Floats) -> None:
-        """Takes the score [T] of each text with its own image; comes before the first `count`."""
-        lowest = scores.min(initial=0)  # stands for the images without a caption, which are no queries
-        self._best = np.full(len(self._before_text), lowest, scores.dtype)
-        np.maximum.at(self._best, self._owner, scores)
-        self._positive = scores - self._tolerance if self._tolerance else scores
-        self._best = self._best - self._tolerance if self._tolerance else self._best
-
-    def count(self, tile: Floats, *, first_image: int, first_text: int) -> None:
-        """Takes the scores [i, t] of the images from `first_image` and the texts from `first_text` on."""
-        images = slice(first_image, first_image + tile.shape[0])
-        texts = slice(first_text, first_text + tile.shape[1])
-        rows = self._owner[texts] - first_image
-        own = np.flatnonzero((rows >= 0) & (rows < tile.shape[0]))
-
-        before = tile >= self._positive[texts]
-        before[rows[own], own] = False
-        self._before_image[texts] += before.sum(axis=0)
-
-        before = tile >= self._best[images, None]
-        before[rows[own], own] = False
-        self._before_text[images] += before.sum(axis=1)
-
-    def ranks(self) -> tuple[Ints, Ints]:
-        """Ranks from 1: [T] of each text's image, [I] of each image's best caption (0 = image without caption)."""
-        captioned = np.zeros(len(self._before_text), bool)
-        captioned[self._owner] = True
-        return self._before_image + 1, np.where(captioned, self._before_text + 1, 0)
+def check_cutoffs(ks: Iterable[int]) -> tuple[int, ...]:
+    """`ks` ascending and without repetitions, or a QpertError."""
+    cutoffs = tuple(sorted(set(ks)))
+    if not cutoffs or any(isinstance(k, bool) or int(k) != k or k < 1 for k in cutoffs):
+        raise QpertError(f"K of Recall@K must be positive whole numbers, not {list(cutoffs)}")
+    return tuple(int(k) for k in cutoffs)
 
 
 def _direction(ranks: Ints, bins: Ints, ks: tuple[int, ...]) -> DirectionRecall:
@@ -255,18 +185,3 @@ def _harmonic_mean(values: list[float]) -> float | None:
     if not values:
         return None
     return 0.0 if min(values) == 0 else len(values) / sum(1 / value for value in values)
-
-
-def _cutoffs(ks: Iterable[int]) -> tuple[int, ...]:
-    cutoffs = tuple(sorted(set(ks)))
-    if not cutoffs or any(isinstance(k, bool) or int(k) != k or k < 1 for k in cutoffs):
-        raise QpertError(f"K of Recall@K must be positive whole numbers, not {list(cutoffs)}")
-    return tuple(int(k) for k in cutoffs)
-
-
-def _array(values: Any) -> npt.NDArray[Any]:
-    """Any array-like as NumPy, tensors included: detached, on the CPU, bfloat16 widened (exact)."""
-    if hasattr(values, "detach"):
-        tensor = values.detach().cpu()
-        return np.asarray(tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor)
-    return np.asarray(values)

@@ -24,6 +24,9 @@ Float32 = npt.NDArray[np.float32]
 
 _BLOCK_CELLS = 1 << 23
 """float32 numbers in a block of vectors or in a block of scores: 32 MiB."""
+_TILE_CELLS = 1 << 21
+"""Cosines of a tile: 8 MiB."""
+_TILE_TEXTS = 1024
 _MAX_ROWS = 8192
 
 
@@ -39,11 +42,11 @@ class Hit:
 
 def unit(vectors: npt.ArrayLike, what: str) -> Float32:
     """`vectors` [..., D] as float32 of length 1; NaN, infinity and zero vectors are a QpertError that names `what`."""
-    array = np.asarray(vectors, np.float32)
-    lengths = np.linalg.norm(array, axis=-1, keepdims=True)
+    result: Float32 = np.array(vectors, np.float32)
+    lengths = np.sqrt(np.einsum("...d,...d->...", result, result))[..., None]
     if not (np.isfinite(lengths).all() and (lengths > 0).all()):
         raise QpertError(f"NaN, infinity or a zero vector, for which there is no cosine, in {what}")
-    result: Float32 = array / lengths
+    result /= lengths
     return result
 
 
@@ -53,6 +56,49 @@ def image_scores(vectors: Float32, texts: Float32) -> Float32:
     cosines = vectors.reshape(n * count, dim) @ texts.T
     best: Float32 = cosines.reshape(n, count, len(texts)).max(axis=1)
     return best
+
+
+class TileScorer:
+    """Scores of many texts with a block of photos, tile by tile, always in the same memory.
+
+    The cosines of a tile stay in the processor's cache until their maximum is taken, and a fresh matrix for every tile,
+    which the operating system would have to fill with zeros first, is never asked for.
+    """
+
+    def __init__(self) -> None:
+        self._cosines = np.empty(0, np.float32)
+        self._best = np.empty(0, np.float32)
+
+    def tiles(self, vectors: Float32, texts: Float32) -> Iterator[tuple[int, Float32]]:
+        """Yields the number of the first text and the scores [n, t]; they are overwritten by the next tile.
+
+        Args:
+            vectors: unit vectors [n, V, D].
+            texts: unit vectors [T, D].
+        """
+        n, count, dim = vectors.shape
+        photos, step = tile_shape(vectors, texts)
+        if self._cosines.size < photos * count * step:
+            self._cosines = np.empty(photos * count * step, np.float32)
+        if self._best.size < n * step:
+            self._best = np.empty(n * step, np.float32)
+        for start in range(0, len(texts), step):
+            part = texts[start : start + step].T
+            width = part.shape[1]
+            best = self._best[: n * width].reshape(n, width)
+            for first in range(0, n, photos):
+                some = vectors[first : first + photos].reshape(-1, dim)
+                cosines = self._cosines[: len(some) * width].reshape(len(some), width)
+                np.matmul(some, part, out=cosines)
+                np.max(cosines.reshape(-1, count, width), axis=1, out=best[first : first + photos])
+            yield start, best
+
+
+def tile_shape(vectors: Float32, texts: Float32) -> tuple[int, int]:
+    """How many photos of [n, V, D] and texts to multiply at once: few, for the cache, but enough for a good product."""
+    n, count, _ = vectors.shape
+    step = max(1, min(len(texts), _TILE_TEXTS, _BLOCK_CELLS // max(1, n)))
+    return max(1, _TILE_CELLS // (count * step)), step
 
 
 def rows_per_block(features: FeatureSet) -> int:

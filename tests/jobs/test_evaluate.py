@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 
 import numpy as np
 import pytest
@@ -57,12 +59,14 @@ def test_figures_and_remarks(files, tmp_path, capsys):
     text = capsys.readouterr().out
     # T2I: "1" of photo 0 misses. I2T: photo 1's vector likes photo 0's caption "1" as well as its own: a tie.
     assert "4 photos, 6 captions" in text
-    assert [line.split() for line in text.splitlines() if line.startswith("text to image")] == [
-        ["text", "to", "image", "83.33", "83.33", "80.00", "80.00", "1", "6"]
-    ]
-    assert [line.split() for line in text.splitlines() if line.startswith("image to text")] == [
-        ["image", "to", "text", "75.00", "100.00", "66.67", "100.00", "1", "4"]
-    ]
+    rows = {line[:11].strip(): re.sub(r"\(.*?\)", "", line[11:]).split() for line in text.splitlines()}
+    assert rows["R@1"] == ["83.33", "75.00"]
+    assert rows["R@2"] == ["83.33", "100.00"]
+    assert rows["mR@1"] == ["80.00", "66.67"]
+    assert rows["mR@2"] == ["80.00", "100.00"]
+    assert rows["median rank"] == ["1", "1"]
+    assert rows["queries"] == ["6", "4"]
+    assert re.search(r"R@1 +83\.33 \(\d+\.\d-100\.0\) ", text)
     assert "left out: 1 captioned images that are not in the features, such as 000009.jpg" in text
     assert "left out: 1 captioned images that could not be indexed, such as 000005.jpg (truncated image)" in text
     assert "not in the gallery: 1 indexed photos" in text
@@ -109,6 +113,11 @@ def test_bins_by_annotated_boxes(files, tmp_path, capsys):
         ({"annotations": "/nowhere"}, "no annotations in /nowhere"),
         ({"k": "0"}, "positive"),
         ({"json": "/proc/nowhere/x.json"}, "cannot write"),
+        ({"csv": "/proc/nowhere/x.csv"}, "cannot write"),
+        ({"markdown": "/proc/nowhere/x.md"}, "cannot write"),
+        ({"figure": "x.pdf"}, "--figure: a figure is a .png or .svg file, not x.pdf"),
+        ({"against": "/nowhere"}, "/nowhere"),
+        ({"samples": "10"}, "--samples"),
     ],
 )
 def test_wrong_use_says_what_to_do(files, capsys, change, message):
@@ -125,3 +134,107 @@ def test_annotations_of_other_photos_are_refused(files, tmp_path, capsys):
     (tmp_path / "other" / "Annotations" / "x.xml").write_text("<annotation/>")
     assert main(["evaluate", out, "--captions", captions, "--annotations", str(tmp_path / "other")]) == 2
     assert "annotates none of the captioned images" in capsys.readouterr().err
+
+
+def test_against_another_set_in_all_forms(files, write_features, tmp_path, capsys):
+    out, captions = files
+    # The baseline knows neither photo 3 from 5 nor any object; its photos are stored in another order.
+    vectors = np.eye(8)[[5, 4, 5, 2, 1, 0]]
+    other = write_features(vectors[:, None], NAMES[::-1], failed=[NAMES[5]], name="baseline").out
+    paths = {name: tmp_path / f"f.{name}" for name in ("json", "csv", "markdown", "svg")}
+    words = [w for name, path in paths.items() for w in (f"--{name if name != 'svg' else 'figure'}", str(path))]
+    assert main(["evaluate", out, "--against", other, "--captions", captions, "-k", "1", *words]) == 0
+    text = capsys.readouterr().out
+    assert "features against baseline; 4 photos, 6 captions" in text
+    line = next(line for line in text.splitlines() if line.startswith("R@1 "))
+    assert re.fullmatch(r"R@1 +50\.00 +83\.33 +\+33\.33 \(\S+ to \S+\) +0 / 2 +0\.500 +6", line)
+    assert "size bins: those of features for both sets; 3 photos have another bin in baseline" in text
+    assert f"figures: {paths['json']}, {paths['csv']}, {paths['markdown']}, {paths['svg']}" in text
+    saved = json.loads(paths["json"].read_text())
+    assert saved["comparison"]["t2i"]["overall"]["1"]["difference"] == pytest.approx(1 / 3)
+    assert saved["against"]["name"] == "baseline"
+    assert paths["csv"].read_text().count("difference,t2i") == 12
+    assert "| R@1 | 50.00 | 83.33 | +33.33 (" in paths["markdown"].read_text()
+    assert "<svg" in paths["svg"].read_text()
+
+
+def test_sets_of_other_queries_are_refused(files, write_features, capsys):
+    out, captions = files
+    other = write_features(np.eye(8)[:3, None], NAMES[:3], name="fewer").out
+    assert main(["evaluate", out, "--against", other, "--captions", captions]) == 2
+    assert "do not hold the same queries: 2 images with 3 captions only in the first" in capsys.readouterr().err
+
+
+def test_seed_and_samples_choose_the_resamples(files):
+    out, captions = files
+
+    def intervals(**options):
+        config = evaluate.Config(out=out, captions=captions, k=[1], **options)
+        return evaluate.measure_all(config).sets[0].intervals
+
+    assert intervals(samples=500) == intervals(samples=500)
+    assert intervals(samples=500) != intervals(samples=500, seed=1)
+    assert intervals(samples=300).samples == 300
+
+
+def test_sets_of_one_name_are_told_apart_by_their_folders():
+    config = evaluate.Config(out="a/features/", against="b/features", captions="x")
+    assert evaluate._names(config) == ("a/features", "b/features")
+    assert evaluate._names(config.model_copy(update={"against": "b/plain"})) == ("features", "plain")
+
+
+def test_ray_is_used_only_where_it_is(monkeypatch):
+    config = evaluate.Config(out="a", captions="x")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    assert not evaluate._ray_is_there(config)
+    assert "ray" not in sys.modules
+    assert evaluate._ray_is_there(config.model_copy(update={"address": "auto"}))
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert evaluate._ray_is_there(config)
+
+
+def test_a_worker_gets_local_paths_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "features").mkdir()
+    config = evaluate.Config(out="features", against="s3://bucket/f", captions="x.json", weights="coca_ViT-L-14:tag")
+    moved = evaluate._at_home_everywhere(config)
+    assert moved.out == str(tmp_path / "features")
+    assert (moved.against, moved.captions, moved.weights) == (config.against, config.captions, config.weights)
+
+
+@pytest.fixture
+def coca_files(write_features, tmp_path):
+    """Features of the size of the bundled CoCa, which a worker can load, and captions, one of them written twice."""
+    from pipeline.encoders import load_encoder
+
+    dim = load_encoder("coca").dim
+    rng = np.random.default_rng(0)
+    out = write_features(rng.standard_normal((6, 1, dim)), NAMES, objects=[box(0.05)] * 6).out
+    images = [
+        {"filename": name, "split": "test", "sentences": [{"raw": f"a {colour} star"}] * 2}
+        for name, colour in zip(NAMES, ("red", "blue", "green", "white", "black", "pink"), strict=True)
+    ]
+    captions = tmp_path / "dataset.json"
+    captions.write_text(json.dumps({"images": images}))
+    return out, str(captions)
+
+
+def test_one_ray_task_measures_the_same_and_its_warnings_arrive(coca_files, ray_cpu, monkeypatch):
+    out, captions = coca_files
+    config = evaluate.Config(out=out, captions=captions)
+    assert evaluate._ray_is_there(config)
+    with pytest.warns(UserWarning, match="repeat another"):
+        here = evaluate.measure_all(config)
+    with pytest.warns(UserWarning, match="repeat another"):
+        there = evaluate._on_ray(config)
+    assert there.sets[0].evaluation.report == here.sets[0].evaluation.report
+    assert there.sets[0].intervals == here.sets[0].intervals
+
+
+def test_what_is_wrong_in_a_ray_task_is_said_as_anywhere(coca_files, ray_cpu, capsys):
+    out, captions = coca_files
+    assert main(["evaluate", out, "--captions", captions, "--split", "val"]) == 2
+    error = capsys.readouterr().err
+    assert "has no image in the split 'val'" in error
+    assert "Traceback" not in error

@@ -5,11 +5,16 @@ from __future__ import annotations
 import base64
 import io
 import re
+import tarfile
 from html.parser import HTMLParser
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipeline.datasets.photos import find_photos
+from pipeline.datasets.shards import read_shard
 from pipeline.errors import QpertError
 from pipeline.reports import Photo, Section, photos_of, write_gallery
 
@@ -120,6 +125,35 @@ def test_photos_that_cannot_be_shown_say_why(render, tmp_path):
     assert "not found" in page.text
     assert "not an image" in page.text
     assert "could not be indexed: truncated image" in page.text
+
+
+def colour_of(image):
+    photo = Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2])))
+    return max((0, 1, 2), key=photo.getpixel((1, 1)).__getitem__)
+
+
+def test_photos_in_shards_are_the_right_ones(render, tmp_path):
+    encoded = []
+    for colour in ("red", "lime", "blue"):
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8), colour).save(buffer, "PNG")
+        encoded.append(buffer.getvalue())
+    columns = {"thumb": encoded[:1] * 3, "id": ["r", "g", "b"], "img": [{"raw": each} for each in encoded]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    with tarfile.open(tmp_path / "t.tar.gz", "w:gz") as tar:
+        for data, name in zip(encoded, ["same.png", "same.png", "sub/h#1.png"], strict=True):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    for source, options in (("t.parquet", {"bytes_column": "img.raw", "id_column": "id"}), ("t.tar.gz", {})):
+        shards = find_photos(str(tmp_path / source), **options).shards
+        rows = [row for shard in shards for table in read_shard(shard, 8) for row in table.to_pylist()]
+        page = render(*photos_of(rows))
+        assert [colour_of(image) for image in page.all("img")] == [0, 1, 2]
+    whole = (tmp_path / "t.tar.gz").read_bytes()
+    (tmp_path / "t.tar.gz").write_bytes(whole[: len(whole) // 2])
+    page = render(*photos_of(rows))
+    assert "damaged archive" in page.text
 
 
 def test_a_section_without_photos_and_rows_of_a_feature_set(render):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from pipeline.datasets.karpathy import CaptionedImage
+from pipeline.datasets.captions import CaptionedImage
 from pipeline.errors import QpertError
-from pipeline.retrieval import evaluate, image_scores, recall_report, similarity
+from pipeline.features import FeatureSet
+from pipeline.retrieval import evaluate, evaluation, image_scores, recall_report, report_of, similarity
 from pipeline.retrieval.similarity import unit
 
 
@@ -53,6 +60,44 @@ def test_equals_the_full_matrix(write_features, monkeypatch, v, block):
     expected = recall_report(scores, np.repeat(np.arange(60), 5), areas, ks=(1, 3))
     assert 0.1 < got.t2i.overall[1] < 0.95  # the case says something
     assert got == expected
+
+
+def test_images_without_captions_and_uneven_ones_agree_with_the_full_matrix(write_features):
+    vectors = random_vectors(30, 2, 16).astype(np.float16).astype(np.float32)
+    texts = Texts(vectors)
+    captions = [CaptionedImage(each.image_id, each.captions[: i % 4]) for i, each in enumerate(texts.captions)]
+    got = evaluate(write_features(vectors), captions, texts, areas={"000001.jpg": 0.35, "000004.jpg": 0.95}).report
+    owners = [i for i, each in enumerate(captions) for _ in each.captions]
+    scores = image_scores(unit(vectors, "test"), texts([c for each in captions for c in each.captions]))
+    areas = [{1: 0.35, 4: 0.95}.get(i) for i in range(30)]
+    assert got == recall_report(scores, owners, areas)
+    assert got.i2t.queries == 22
+    assert (got.i2t.bins[9].queries, got.i2t.bins[3].queries) == (0, 1)  # image 4 has no caption, so is no query
+
+
+def test_the_ranks_give_the_report_and_name_the_images(write_features):
+    vectors = random_vectors(12, 1, 8)
+    texts = Texts(vectors, per_image=2)
+    features = write_features(vectors, [f"a/{i:06d}.jpg" for i in range(12)], objects=[box(0.25)] * 12)
+    result = evaluate(features, texts.captions[2:], texts)
+    assert report_of(result.ranks) == result.report
+    assert result.ranks.image_ids == tuple(f"{i:06d}.jpg" for i in range(2, 12))
+    assert result.ranks.bins.tolist() == [2] * 10
+    assert result.ranks.image_of_text.tolist() == [i // 2 for i in range(20)]
+
+
+def test_a_gallery_too_large_to_keep_is_read_twice_with_the_same_result(write_features, monkeypatch):
+    vectors = random_vectors(40, 2, 8)
+    texts = Texts(vectors)
+    features = write_features(vectors, files=3)
+    read = []
+    blocks = evaluation.vector_blocks
+    monkeypatch.setattr(evaluation, "vector_blocks", lambda *a: read.append(a) or blocks(*a))
+    kept = evaluate(features, texts.captions, texts).report
+    assert len(read) == 1
+    monkeypatch.setattr(evaluation, "_KEPT_CELLS", 40 * 2 * 8 - 1)
+    assert evaluate(features, texts.captions, texts).report == kept
+    assert len(read) == 3
 
 
 def test_only_the_captioned_images_are_the_gallery_and_absences_are_counted(write_features):
@@ -121,3 +166,32 @@ def test_texts_of_another_encoder_are_refused(write_features):
     vectors = random_vectors(2, 1, 8)
     with pytest.raises(QpertError, match="different encoders"):
         evaluate(write_features(vectors), Texts(vectors).captions, lambda texts: np.ones((len(texts), 5), np.float32))
+
+
+def test_object_embeddings_add_their_best_similarity(write_features: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(3)
+    images, texts = rng.normal(size=(7, 2, 5)), rng.normal(size=(14, 5)).astype(np.float32)
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    features = write_features(images, precision="float32")
+    counts = [0, 1, 3, 0, 2, 1, 4]
+    of_objects = [rng.normal(size=(count, 2, 5)).astype(np.float32) for count in counts]
+    for path in (Path(features.out) / "features").iterdir():
+        table = pq.read_table(path)
+        column = pa.array([each.ravel().tolist() for each in of_objects], pa.list_(pa.float32()))
+        pq.write_table(table.append_column("object_embeddings", column), path)
+    features = FeatureSet.open(features.out)
+    captions = [CaptionedImage(name, [f"{2 * n}", f"{2 * n + 1}"]) for n, name in enumerate(features.ids)]
+    found = evaluate(features, captions, lambda wanted: texts[[int(each) for each in wanted]], with_objects=True)
+
+    def best(vectors: Any) -> Any:
+        units = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+        return (units.reshape(-1, 5) @ texts.T).max(axis=0)
+
+    own = np.stack([best(each) for each in images])
+    added = np.stack([best(each) if len(each) else own[n] for n, each in enumerate(of_objects)])
+    expected = recall_report(own + added, np.repeat(np.arange(7), 2))
+    assert found.report.t2i.overall == expected.t2i.overall
+    assert found.report.i2t.mean_rank == expected.i2t.mean_rank
+    plain = evaluate(features, captions, lambda wanted: texts[[int(each) for each in wanted]])
+    assert plain.report.t2i.mean_rank == recall_report(own, np.repeat(np.arange(7), 2)).t2i.mean_rank
+    assert plain.report.t2i.mean_rank != found.report.t2i.mean_rank

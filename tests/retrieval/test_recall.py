@@ -10,7 +10,6 @@ import torch
 
 from pipeline.errors import QpertError
 from pipeline.retrieval import recall_report, report_from_ranks
-from pipeline.retrieval.recall import Ranker, size_bins
 
 
 def naive(scores, image_of_text, areas, ks):
@@ -47,11 +46,11 @@ def naive(scores, image_of_text, areas, ks):
     return result
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(200))
 def test_agrees_with_the_naive_implementation(seed):
     rng = np.random.default_rng(seed)
     images, texts = int(rng.integers(1, 25)), int(rng.integers(1, 70))
-    levels = (3, 12, 10_000)[seed % 3]  # few levels: mostly ties
+    levels = (1, 3, 12, 10_000)[seed % 4]  # few levels: mostly ties; one: nothing else
     scores = rng.integers(0, levels, (images, texts)).astype(np.float32) / levels
     owners = rng.integers(0, images, texts)
     areas = rng.integers(-2, 101, images) / 100.0
@@ -91,16 +90,6 @@ def test_negative_scores_rank_like_any_other():
     assert recall_report(scores, range(6), None, ks=(1,)).overall == {"t2i": {1: 1.0}, "i2t": {1: 1.0}}
 
 
-def test_bins_are_half_open_and_the_last_one_closed():
-    areas = [0.0, 0.0999, 0.1, 0.3, 0.6, 0.7, 0.9, 1.0, None, float("nan"), -1]
-    assert size_bins(areas, 11).tolist() == [0, 0, 1, 3, 6, 7, 9, 9, -1, -1, -1]
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_bin_edges_hold_in_every_precision(dtype):
-    assert size_bins((np.arange(11) / 10).astype(dtype), 11).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9]
-
-
 def test_mean_recall_leaves_out_empty_bins_and_a_zero_bin_makes_it_zero():
     ranks = np.array([1, 1, 9, 9], np.int64)
     report = report_from_ranks(ranks, ranks, image_of_text=range(4), areas=[0.05, 0.15, 0.15, None], ks=(1, 10))
@@ -129,20 +118,6 @@ def test_takes_tensors_and_does_not_change_them():
     report = recall_report(scores, owners, areas)
     assert report == recall_report(scores.float().tolist(), owners.tolist(), areas.tolist())
     assert torch.equal(scores, before)
-
-
-@pytest.mark.parametrize("tile", [(1, 1), (3, 4), (100, 100)])
-def test_ranks_do_not_depend_on_the_tiles(tile):
-    rng = np.random.default_rng(1)
-    scores = rng.integers(0, 8, (11, 23)).astype(np.float32)
-    owners = rng.integers(0, 11, 23)
-    ranker = Ranker(owners, 11)
-    ranker.set_positives(scores[owners, np.arange(23)])
-    for i in range(0, 11, tile[0]):
-        for t in range(0, 23, tile[1]):
-            ranker.count(scores[i : i + tile[0], t : t + tile[1]], first_image=i, first_text=t)
-    expected = recall_report(scores, owners, None)
-    assert report_from_ranks(*ranker.ranks(), image_of_text=owners) == expected
 
 
 @pytest.mark.parametrize(

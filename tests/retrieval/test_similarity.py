@@ -45,6 +45,20 @@ def test_the_score_is_the_best_of_the_vectors():
     assert image_scores(vectors, texts) == pytest.approx(np.array([[0.8, 1.0]]))
 
 
+def test_tiles_are_the_scores_in_any_size(monkeypatch):
+    texts = random_vectors(1, 23, 8)[0]
+    scorer = similarity.TileScorer()
+    monkeypatch.setattr(similarity, "_TILE_TEXTS", 9)
+    monkeypatch.setattr(similarity, "_TILE_CELLS", 4 * 9)
+    for photos, count in ((7, 2), (3, 2), (9, 1), (7, 5)):  # larger and smaller blocks share one memory
+        vectors = random_vectors(photos, count, 8)
+        tiles = [(start, tile.copy()) for start, tile in scorer.tiles(vectors, texts)]
+        assert len(tiles) > 1
+        whole = np.concatenate([tile for _, tile in tiles], axis=1)
+        assert whole == pytest.approx(image_scores(vectors, texts), abs=1e-6)
+        assert [start for start, _ in tiles] == list(range(0, 23, tiles[0][1].shape[1]))
+
+
 def test_the_length_of_a_vector_does_not_matter(write_features):
     vectors = random_vectors(20, 2, 8)
     hits = top_k(write_features(vectors), vectors[:3, 0] * 8, 3)

@@ -1,0 +1,153 @@
+"""What it costs to rank: `qpert evaluate` against the bare matrix product, and against sorting the full matrix.
+
+The features are simulated: random unit vectors, and texts near one of their photo's. Each way (`evaluation_ways.py`)
+runs in a process of its own, which reports its own peak of memory. The product runs before and after, so that a machine
+that is busy otherwise shows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.benchmarks.evaluation_ways import TEXTS, image_of_text
+from pipeline.errors import QpertError
+from pipeline.features import features_schema
+from pipeline.manifest import Manifest
+from pipeline.retrieval.similarity import unit
+
+_BLOCK = 256
+_NOISE = 1.0
+"""Length of the noise in a text, against 1 for its photo's vector: most right answers first, but not all."""
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A simulated data set: photos, texts, V vectors per photo of length D."""
+
+    images: int
+    texts: int
+    vectors: int
+    dim: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one way took: seconds, CPU seconds of all threads, and the peak of its process's memory in bytes."""
+
+    seconds: float
+    cpu: float
+    peak: int
+    t2i: float | None = None
+    i2t: float | None = None
+    """Recall@1, to show that both ways of ranking mean the same."""
+
+
+@dataclass(frozen=True)
+class EvaluationCosts:
+    """All costs. `argsort` is of `argsort_sizes`, which are smaller where the full matrix does not fit into memory."""
+
+    sizes: Sizes
+    threads: int
+    product: Cost
+    product_again: Cost
+    ranking: Cost
+    argsort: Cost
+    argsort_sizes: Sizes
+
+    @property
+    def ratio(self) -> float:
+        """Seconds of the ranking by those of the product, the mean of before and after."""
+        return 2 * self.ranking.seconds / (self.product.seconds + self.product_again.seconds)
+
+    @property
+    def cpu_ratio(self) -> float:
+        """The same of the CPU seconds, which depend less on what else the machine does."""
+        return 2 * self.ranking.cpu / (self.product.cpu + self.product_again.cpu)
+
+
+def measure_evaluation(sizes: Sizes, folder: Path, *, threads: int | None = None) -> EvaluationCosts:
+    """Writes simulated features below `folder` and runs all three ways over them.
+
+    Args:
+        sizes: of the data set; at least one text for each photo.
+        folder: an empty folder.
+        threads: of the linear algebra; None for all cores.
+
+    Raises:
+        QpertError: fewer texts than photos, or a way failed, such as for lack of memory.
+    """
+    if sizes.texts < sizes.images:
+        raise QpertError(f"every photo needs a text: {sizes.images} photos, {sizes.texts} texts")
+    threads = threads or os.cpu_count() or 1
+    whole = folder / "features"
+    write_simulated(sizes, whole)
+    before, ranking, after = (_run(way, whole, threads) for way in ("product", "ranking", "product"))
+    smaller = fitting(sizes, psutil.virtual_memory().available)
+    if smaller != sizes:
+        whole = folder / "smaller"
+        write_simulated(smaller, whole)
+    return EvaluationCosts(sizes, threads, before, after, ranking, _run("argsort", whole, threads), smaller)
+
+
+def fitting(sizes: Sizes, memory: int) -> Sizes:
+    """The sizes at which the full matrix with room to work takes at most half of `memory` bytes."""
+    needed = 4 * sizes.images * sizes.texts + 2**29
+    if needed <= memory / 2:
+        return sizes
+    share = (max(0.0, memory / 2 - 2**29) / (4 * sizes.images * sizes.texts)) ** 0.5
+    images = max(1, int(sizes.images * share))
+    return replace(sizes, images=images, texts=max(images, int(sizes.texts * share)))
+
+
+def write_simulated(sizes: Sizes, out: Path) -> None:
+    """A feature set in `out`, and its texts' vectors in `texts.npy`, from a fixed seed."""
+    generator = np.random.default_rng(0)
+    owners = image_of_text(sizes.images, sizes.texts)
+    texts = generator.standard_normal((sizes.texts, sizes.dim), np.float32) * np.float32(_NOISE / sizes.dim**0.5)
+    schema = features_schema()
+    (out / "features").mkdir(parents=True)
+    with pq.ParquetWriter(out / "features" / "simulated-000000.parquet", schema) as writer:
+        for start in range(0, sizes.images, _BLOCK):
+            count = min(_BLOCK, sizes.images - start)
+            vectors = unit(generator.standard_normal((count, sizes.vectors, sizes.dim), np.float32), "the simulation")
+            low, high = np.searchsorted(owners, [start, start + count])
+            shown = generator.integers(0, sizes.vectors, high - low)
+            texts[low:high] += vectors[owners[low:high] - start, shown]
+            writer.write_table(_table(start, vectors, schema))
+    np.save(out / TEXTS, unit(texts, "the simulation"))
+    Manifest(state="complete", fingerprint="simulated", vectors=sizes.vectors, dim=sizes.dim).write(str(out))
+
+
+def _table(start: int, vectors: np.ndarray, schema: pa.Schema) -> pa.Table:
+    count, cells = len(vectors), vectors[0].size
+    names = [f"{number:08d}.jpg" for number in range(start, start + count)]
+    starts = pa.array(np.arange(count + 1) * cells, pa.int32())
+    embedding = pa.ListArray.from_arrays(starts, pa.array(vectors.astype(np.float16).ravel()))
+    columns = {"image_id": names, "uri": names, "embedding": embedding}
+    arrays = [pa.nulls(count, field.type) if field.name not in columns else columns[field.name] for field in schema]
+    return pa.Table.from_arrays(
+        [array if isinstance(array, pa.Array) else pa.array(array) for array in arrays], schema=schema
+    )
+
+
+def _run(way: str, folder: Path, threads: int) -> Cost:
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    environment = os.environ | dict.fromkeys(_THREADS, str(threads)) | {"PYTHONPATH": path}
+    command = [sys.executable, "-m", "pipeline.benchmarks.evaluation_ways", way, str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise QpertError(f"the measurement of {way} failed, perhaps for lack of memory: {reason}")
+    return Cost(**json.loads(done.stdout))

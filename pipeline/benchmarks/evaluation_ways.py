@@ -1,0 +1,126 @@
+"""Three ways through the same similarities, each run in a process of its own: `python -m` this, WAY and FOLDER.
+
+    product    the bare blocked matrix product: every photo's vectors times every text, tile by tile, thrown away
+    ranking    what `qpert evaluate` does: reads the features twice, best of V, ranks both ways, the report
+    argsort    the common way: the full score matrix, each of its rows and columns sorted, the first answer looked up
+
+Prints seconds, the peak of the process's memory and, where there is one, Recall@1 as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.datasets.captions import CaptionedImage
+from pipeline.features import FeatureSet
+from pipeline.retrieval.evaluation import evaluate
+from pipeline.retrieval.ranks import Ints
+from pipeline.retrieval.similarity import Float32, image_scores, texts_per_tile, tile_shape, vector_blocks
+
+TEXTS = "texts.npy"
+
+
+def image_of_text(images: int, texts: int) -> Ints:
+    """The photo of each simulated text, [texts]: as many texts for every photo as divide evenly."""
+    return np.arange(texts) * images // texts
+
+
+class Stopwatch:
+    """Adds up the seconds of the blocks it is used on: on the clock, and of all threads on their CPUs."""
+
+    def __init__(self) -> None:
+        self.seconds = self.cpu = 0.0
+
+    def times(self) -> dict[str, Any]:
+        """The sums, as `Cost` takes them."""
+        return {"seconds": self.seconds, "cpu": self.cpu}
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *exception: object) -> None:
+        self.seconds += time.perf_counter() - self._started[0]
+        self.cpu += time.process_time() - self._started[1]
+
+
+def product(features: FeatureSet, texts: Float32) -> dict[str, Any]:
+    """Times the matrix product alone, in the tiles of the ranking: reading and unit lengths are not counted."""
+    watch = Stopwatch()
+    for _, vectors in vector_blocks(features):
+        flat, (photos, step) = vectors.reshape(-1, vectors.shape[-1]), tile_shape(vectors, texts)
+        rows = photos * vectors.shape[1]
+        out = np.empty(rows * step, np.float32)
+        with watch:
+            for start in range(0, len(texts), step):
+                part = texts[start : start + step].T
+                for first in range(0, len(flat), rows):
+                    some = flat[first : first + rows]
+                    np.matmul(some, part, out=out[: len(some) * part.shape[1]].reshape(len(some), -1))
+    return watch.times()
+
+
+def ranking(features: FeatureSet, texts: Float32) -> dict[str, Any]:
+    """Times `evaluate` with texts that are embedded already."""
+    ids = features.ids
+    owners = image_of_text(len(ids), len(texts))
+    captions: list[list[str]] = [[] for _ in ids]
+    for number, owner in enumerate(owners.tolist()):
+        captions[owner].append(str(number))
+    images = [CaptionedImage(name, each) for name, each in zip(ids, captions, strict=True)]
+    watch = Stopwatch()
+    with watch:
+        report = evaluate(features, images, lambda names: texts, ks=(1,)).report
+    return watch.times() | {"t2i": report.t2i.overall[1], "i2t": report.i2t.overall[1]}
+
+
+def argsort(features: FeatureSet, texts: Float32) -> dict[str, Any]:
+    """Times the full matrix, made block by block, and its sorting; reading is not counted."""
+    images = len(features)
+    owners = image_of_text(images, len(texts))
+    scores = np.empty((images, len(texts)), np.float32)
+    watch, row = Stopwatch(), 0
+    for _, vectors in vector_blocks(features):
+        step = texts_per_tile(vectors)
+        rows = slice(row, row + len(vectors))
+        with watch:
+            for start in range(0, len(texts), step):
+                scores[rows, start : start + step] = image_scores(vectors, texts[start : start + step])
+        row += len(vectors)
+    with watch:
+        first_image = [np.argsort(column)[::-1][0] for column in scores.T]
+        first_text = [np.argsort(line)[::-1][0] for line in scores]
+    t2i = float(np.mean(np.array(first_image) == owners))
+    i2t = float(np.mean(owners[first_text] == np.arange(images)))
+    return watch.times() | {"t2i": t2i, "i2t": i2t}
+
+
+def peak_memory() -> int:
+    """The most memory this process had at once, in bytes.
+
+    Linux' `ru_maxrss` is inherited from the process that started this one, so its own high-water mark is read instead.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def main(way: str, folder: str) -> None:
+    """Runs one way over the features in `folder`."""
+    ways = {"product": product, "ranking": ranking, "argsort": argsort}
+    features = FeatureSet.open(folder)
+    found = ways[way](features, np.load(Path(folder) / TEXTS))
+    print(json.dumps(found | {"peak": peak_memory()}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,190 @@
+"""Two feature sets on the same queries: is the second better, or was it luck?
+
+Two answers for every figure, both from pairs of outcomes of one query. The interval of the difference draws images,
+the same ones for both sets. McNemar's exact test asks whether, of the queries that only one set gets right, more than
+half belong to one of them (McNemar, "Note on the sampling error of the difference between correlated proportions or
+percentages", Psychometrika 12, 1947). It treats the captions of an image as independent, which they are not; the
+bootstrap does not. So for text to image the interval is the more careful of the two. Of many figures some differ by
+chance: at p < 0.05 up to one in twenty where nothing has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.errors import QpertError
+from pipeline.retrieval.intervals import CONFIDENCE, SAMPLES, Interval, interval
+from pipeline.retrieval.ranks import Ints, Ranks
+from pipeline.retrieval.recall import check_cutoffs
+from pipeline.retrieval.resampling import (
+    MEAN,
+    Counts,
+    Figures,
+    Float64,
+    by_figure,
+    enough_images,
+    figures,
+    limits,
+    resampled_figures,
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One figure of both sets, as fractions.
+
+    Attributes:
+        first: the figure of the first set; None without a query.
+        second: of the second set.
+        difference: second - first.
+        interval: of the difference.
+        gained: queries that only the second set gets right; None for mR@K, which is no share of queries.
+        lost: queries that only the first set gets right.
+        p: of McNemar's exact test.
+    """
+
+    first: float | None
+    second: float | None
+    difference: float | None
+    interval: Interval | None
+    gained: int | None
+    lost: int | None
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The second set against the first, figure by figure."""
+
+    t2i: Figures[Difference]
+    i2t: Figures[Difference]
+    samples: int
+    seed: int
+    confidence: float
+    other_bins: int
+    """Images whose size bin is another one in the second set; the first set's bins are used for both."""
+
+
+def compare(
+    first: Ranks,
+    second: Ranks,
+    ks: Iterable[int] = (1, 5, 10),
+    *,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> Comparison:
+    """Pairs the queries by image name and caption order, and compares every figure.
+
+    Intervals are percentile bootstrap intervals, with the exceptions that `bootstrap` names. Both sets are put into the
+    first one's size bins.
+
+    Raises:
+        QpertError: the sets do not hold the same queries (how many do not, is said), a bad K, too few samples.
+    """
+    cutoffs = check_cutoffs(ks)
+    paired = aligned(first, second)
+    counts = [Counts.of(first, cutoffs), Counts.of(paired, cutoffs)]
+    before, after = resampled_figures(counts, samples=samples, seed=seed)
+    ends = limits(after - before, enough_images(counts[0]), confidence)
+    values = [figures(each) for each in counts]
+    t2i, i2t = (
+        _differences(number, values, ends, outcomes, cutoffs)
+        for number, outcomes in enumerate(_outcomes(first, paired))
+    )
+    return Comparison(t2i, i2t, samples, seed, confidence, other_bins(first, second))
+
+
+def other_bins(first: Ranks, second: Ranks) -> int:
+    """How many images of `first` are in another size bin in `second`; both name the same images."""
+    bins = dict(zip(second.image_ids, second.bins.tolist(), strict=True))
+    return sum(bins[name] != own for name, own in zip(first.image_ids, first.bins.tolist(), strict=True))
+
+
+def aligned(first: Ranks, second: Ranks) -> Ranks:
+    """The outcomes of `second` in the order, and in the size bins, of `first`.
+
+    Raises:
+        QpertError: images or numbers of captions differ, or the images have no names.
+    """
+    place = {name: number for number, name in enumerate(first.image_ids)}
+    if not len(first.image_ranks) == len(place) or len(second.image_ranks) != len(set(second.image_ids)):
+        raise QpertError("queries are paired by the names of their images: every image needs one of its own")
+    captions = [_captions(ranks) for ranks in (first, second)]
+    only = [
+        [name for name in ranks.image_ids if name not in other]
+        for ranks, other in ((first, captions[1]), (second, captions[0]))
+    ]
+    if only[0] or only[1]:
+        parts = [
+            f"{len(names)} images with {sum(own[name] for name in names)} captions only in the {which}"
+            f" (such as {names[0]})"
+            for names, own, which in zip(only, captions, ("first", "second"), strict=True)
+            if names
+        ]
+        raise QpertError(
+            f"the two feature sets do not hold the same queries: {', '.join(parts)}; "
+            "index the photos that one of them lacks, or take captions of photos that both have"
+        )
+    uneven = [name for name in place if captions[0][name] != captions[1][name]]
+    if uneven:
+        raise QpertError(
+            f"the two feature sets do not hold the same queries: {len(uneven)} images have other captions, such as "
+            f"{uneven[0]} ({captions[0][uneven[0]]} in the first, {captions[1][uneven[0]]} in the second)"
+        )
+    images = np.array([place[name] for name in second.image_ids], np.int64)
+    text_ranks, image_ranks = np.empty_like(second.text_ranks), np.empty_like(second.image_ranks)
+    # Sorted by image, keeping the order within: the n-th caption of an image meets the n-th.
+    here = np.argsort(first.image_of_text, kind="stable")
+    there = np.argsort(images[second.image_of_text], kind="stable")
+    text_ranks[here] = second.text_ranks[there]
+    image_ranks[images] = second.image_ranks
+    return Ranks(text_ranks, image_ranks, first.image_of_text, first.bins, first.image_ids)
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Exact two-sided p of `gained` against `lost` discordant pairs, which are a coin's tosses if nothing has changed.
+
+    Exact in whole numbers, so that neither the many ways of thousands of pairs overflow nor their sum loses a digit.
+    """
+    tosses, ways, total = gained + lost, 1, 0
+    for heads in range(min(gained, lost) + 1):
+        total += ways
+        ways = ways * (tosses - heads) // (heads + 1)
+    return min(1.0, 2 * total / (1 << tosses))
+
+
+def _captions(ranks: Ranks) -> dict[str, int]:
+    counts = np.bincount(ranks.image_of_text, minlength=len(ranks.image_ranks)).tolist()
+    return dict(zip(ranks.image_ids, counts, strict=True))
+
+
+def _outcomes(first: Ranks, second: Ranks) -> list[tuple[Ints, Ints, Ints]]:
+    """Of each direction the ranks in both sets, and the size bin, of every query."""
+    queried = first.image_ranks > 0
+    return [
+        (first.text_ranks, second.text_ranks, first.bins[first.image_of_text]),
+        (first.image_ranks[queried], second.image_ranks[queried], first.bins[queried]),
+    ]
+
+
+def _differences(
+    direction: int, values: list[Float64], ends: Float64, outcomes: tuple[Ints, Ints, Ints], ks: tuple[int, ...]
+) -> Figures[Difference]:
+    def difference(group: int, number: int) -> Difference:
+        before, after = (float(each[direction, group, number]) for each in values)
+        if np.isnan(before):
+            return Difference(None, None, None, None, None, None, None)
+        between = interval(ends, direction, group, number)
+        if group == MEAN:
+            return Difference(before, after, after - before, between, None, None, None)
+        ranks, others, bins = outcomes
+        member = bins == group - 1 if group else np.ones(len(bins), bool)
+        hit, other = ranks[member] <= ks[number], others[member] <= ks[number]
+        gained, lost = int((~hit & other).sum()), int((hit & ~other).sum())
+        return Difference(before, after, after - before, between, gained, lost, mcnemar(gained, lost))
+
+    return by_figure(ks, difference)

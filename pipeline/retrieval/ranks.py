@@ -1,0 +1,131 @@
+"""Ranks of the right answers: all that recall, its intervals and paired tests need to know of the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import QpertError
+
+BINS = 10
+
+Floats = npt.NDArray[np.floating[Any]]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """The outcome of every query, with what it takes to group them: a few bytes per caption, no scores.
+
+    Attributes:
+        text_ranks: [T], rank (from 1) of each text's image among all images.
+        image_ranks: [I], rank (from 1) of each image's best text among all texts not its own; 0 = no text, so that the
+            image is no query.
+        image_of_text: [T], the number of each text's image; the texts of an image stand in the captions' order.
+        bins: [I], size bin 0..9 of each image by its largest object's area, -1 without an object.
+        image_ids: the images' names, by which two sets of ranks are paired; empty where nobody named them.
+    """
+
+    text_ranks: Ints
+    image_ranks: Ints
+    image_of_text: Ints
+    bins: Ints
+    image_ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        images = len(self.image_ranks)
+        check_owners(self.image_of_text, images=images, texts=len(self.text_ranks))
+        if len(self.bins) != images or (self.image_ids and len(self.image_ids) != images):
+            raise QpertError(f"ranks of {images} images need as many bins ({len(self.bins)}) and names, if any")
+
+
+class Ranker:
+    """Counts, tile by tile, what ranks before each right answer, so that no full score matrix is needed."""
+
+    def __init__(self, image_of_text: Ints, images: int, *, tolerance: float = 0.0) -> None:
+        """Scores within `tolerance` of the right answer's count as ties, that is, against the query."""
+        self._owner = image_of_text
+        self._tolerance = tolerance
+        self._before_image = np.zeros(len(image_of_text), np.int64)
+        self._before_text = np.zeros(images, np.int64)
+        self._positive: Floats = np.zeros(0)
+        self._best: Floats = np.zeros(0)
+
+    def set_positives(self, scores: Floats) -> None:
+        """Takes the score [T] of each text with its own image; comes before the first `count`."""
+        lowest = scores.min(initial=0)  # stands for the images without a caption, which are no queries
+        self._best = np.full(len(self._before_text), lowest, scores.dtype)
+        np.maximum.at(self._best, self._owner, scores)
+        self._positive = scores - self._tolerance if self._tolerance else scores
+        self._best = self._best - self._tolerance if self._tolerance else self._best
+
+    def count(self, tile: Floats, *, first_image: int, first_text: int) -> None:
+        """Takes the scores [i, t] of the images from `first_image` and the texts from `first_text` on."""
+        images = slice(first_image, first_image + tile.shape[0])
+        texts = slice(first_text, first_text + tile.shape[1])
+        rows = self._owner[texts] - first_image
+        own = np.flatnonzero((rows >= 0) & (rows < tile.shape[0]))
+
+        before = tile >= self._positive[texts]
+        before[rows[own], own] = False
+        self._before_image[texts] += before.sum(axis=0)
+
+        before = tile >= self._best[images, None]
+        before[rows[own], own] = False
+        self._before_text[images] += before.sum(axis=1)
+
+    def ranks(self) -> tuple[Ints, Ints]:
+        """Ranks from 1: [T] of each text's image, [I] of each image's best caption (0 = image without caption)."""
+        captioned = np.zeros(len(self._before_text), bool)
+        captioned[self._owner] = True
+        return self._before_image + 1, np.where(captioned, self._before_text + 1, 0)
+
+
+def check_owners(image_of_text: npt.ArrayLike, *, images: int, texts: int) -> Ints:
+    """`image_of_text` as int64 [texts], every value in 0..images-1, or a QpertError."""
+    owners = as_array(image_of_text)
+    if owners.shape != (texts,):
+        raise QpertError(f"image_of_text must hold one image index per text, [{texts}], not {list(owners.shape)}")
+    if owners.size and not np.issubdtype(owners.dtype, np.integer):
+        raise QpertError(f"image_of_text must hold integers, not {owners.dtype}")
+    owners = owners.astype(np.int64)
+    bad = np.flatnonzero((owners < 0) | (owners >= images))
+    if bad.size:
+        raise QpertError(f"text {bad[0]} belongs to image {owners[bad[0]]}, but there are {images} images")
+    return owners
+
+
+def size_bins(areas: npt.ArrayLike | Sequence[float | None] | None, images: int) -> Ints:
+    """Bin 0..9 of each image by its largest object's area, -1 without one. Returns [images].
+
+    The edges are compared in the precision of `areas`, so that a float32 0.7 opens bin 7 although it is a little
+    less than the double 0.7.
+    """
+    if areas is None:
+        return np.full(images, -1, np.int64)
+    values = as_array([np.nan if a is None else a for a in areas] if isinstance(areas, (list, tuple)) else areas)
+    if values.dtype == object:
+        values = np.array([np.nan if a is None else a for a in values], np.float64)
+    if values.shape != (images,):
+        raise QpertError(f"areas must hold one number per image, [{images}], not {list(values.shape)}")
+    values = values if np.issubdtype(values.dtype, np.floating) else values.astype(np.float64)
+    known = values >= 0
+    # A box clipped to its photo may come out a rounding error above 1.
+    too_large = known & (values > 1 + 1e-5)
+    if too_large.any():
+        index = int(np.flatnonzero(too_large)[0])
+        raise QpertError(f"areas are fractions of the photo, 0..1, but image {index} has {values[index]}")
+    edges = (np.arange(1, BINS) / BINS).astype(values.dtype)
+    return np.where(known, np.searchsorted(edges, values, side="right"), -1).astype(np.int64)
+
+
+def as_array(values: Any) -> npt.NDArray[Any]:
+    """Any array-like as NumPy, tensors included: detached, on the CPU, bfloat16 widened (exact)."""
+    if hasattr(values, "detach"):
+        tensor = values.detach().cpu()
+        return np.asarray(tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor)
+    return np.asarray(values)

@@ -1,0 +1,58 @@
+"""`qpert benchmark`: which parts are measured, and what is printed of the evaluation."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from jobs import benchmark
+from jobs.arguments import parse
+from jobs.cli import main
+
+SMALL = ["--evaluation.images", "40", "--evaluation.texts", "80", "--evaluation.vectors", "2", "--evaluation.dim", "8"]
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ([], ["pipeline", "query-former"]),
+        (["evaluate"], ["evaluate"]),
+        (["query-former", "--source", "photos/", "evaluate"], ["query-former", "evaluate"]),
+    ],
+)
+def test_parts_are_named_in_any_place(words, parts):
+    config = parse(benchmark.Config, words, verb="benchmark")
+    assert config.parts == parts
+    assert config.source == ("photos/" if "--source" in words else None)
+
+
+def test_another_word_is_refused(capsys):
+    assert main(["benchmark", "photos/"]) == 2
+    assert "PARTS: Input should be 'pipeline', 'query-former' or 'evaluate', not 'photos/'" in capsys.readouterr().err
+
+
+def test_only_what_is_asked_for_is_measured(monkeypatch):
+    ran = []
+    monkeypatch.setattr(benchmark, "_pipeline", lambda config, folder: ran.append("pipeline"))
+    monkeypatch.setattr(benchmark, "_query_former", lambda config: ran.append("query-former"))
+    monkeypatch.setattr(benchmark, "_evaluate", lambda config, folder: ran.append("evaluate"))
+    assert main(["benchmark"]) == main(["benchmark", "evaluate"]) == main(["benchmark", "query-former"]) == 0
+    assert ran == ["pipeline", "query-former", "evaluate", "query-former"]
+
+
+def test_evaluate_prints_and_writes_all_ways(tmp_path, capsys):
+    figures = tmp_path / "figures.json"
+    assert main(["benchmark", "evaluate", "--cpus", "1", "--json", str(figures), *SMALL]) == 0
+    text = capsys.readouterr().out
+    assert "40 photos x 80 captions, 2 vectors of 8 per photo, 1 threads" in text
+    assert [line.split("  ")[1] for line in text.splitlines()[1:]] == [
+        "matrix product",
+        "matrix product",
+        "qpert evaluate",
+        "argsort",
+    ]
+    assert "lack of memory" not in text
+    saved = json.loads(figures.read_text())["evaluate"]
+    assert saved["ranking"]["t2i"] == pytest.approx(saved["argsort"]["t2i"])
+    assert saved["ratio"] > 0
