@@ -13,16 +13,14 @@ import argparse
 import difflib
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from jobs.config_file import read_yaml
+from jobs.fields import Option, dashes, members, options
 from pipeline.errors import QpertError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -35,11 +33,11 @@ def parse(model: type[Model], words: list[str], *, verb: str, help_text: str = "
         QpertError: an unknown option, an unknown key in the YAML file, or values that the model refuses.
     """
     parser = _parser(model, verb, help_text)
-    found, unknown = parser.parse_known_intermixed_args([_dashes(word) for word in words])
+    found, unknown = parser.parse_known_intermixed_args(_joined([dashes(word) for word in words], model))
     if unknown:
         raise QpertError(_unknown(model, unknown[0], verb))
     given = vars(found)
-    values = _read_yaml(given.pop("config"), model) if given.get("config") else {}
+    values = read_yaml(given.pop("config"), model) if given.get("config") else {}
     show = given.pop("print_config", False)
     for name, value in given.items():
         _set(values, name.split("."), value)
@@ -51,35 +49,6 @@ def parse(model: type[Model], words: list[str], *, verb: str, help_text: str = "
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
         return None
     return config
-
-
-@dataclass(frozen=True)
-class Option:
-    """One field of the model, or of a model within it."""
-
-    name: str
-    field: FieldInfo
-    nested: type[BaseModel] | None
-
-    @property
-    def extra(self) -> Mapping[str, Any]:
-        """What the field says in `json_schema_extra`."""
-        extra = self.field.json_schema_extra
-        return extra if isinstance(extra, Mapping) else {}
-
-    @property
-    def target(self) -> str:
-        """The name of the field that a value given to this option sets."""
-        return f"{self.name}.{self.extra['short']}" if "short" in self.extra else self.name
-
-
-def options(model: type[BaseModel], prefix: str = "") -> Iterator[Option]:
-    """All fields of `model`, depth first; a nested model comes before its fields."""
-    for name, field in model.model_fields.items():
-        nested = next((part for part in _parts(field.annotation) if _is_model(part)), None)
-        yield Option(prefix + name, field, nested)
-        if nested is not None:
-            yield from options(nested, f"{prefix}{name}.")
 
 
 def _parser(model: type[BaseModel], verb: str, help_text: str) -> argparse.ArgumentParser:
@@ -108,9 +77,9 @@ def _parser(model: type[BaseModel], verb: str, help_text: str) -> argparse.Argum
         owner, _, _ = option.name.rpartition(".")
         if option.nested is not None:
             groups[option.name] = parser.add_argument_group(f"options of {option.name}", option.field.description)
-            short_for[option.target] = _dashes(f"--{option.name}")
+            short_for[option.target] = dashes(f"--{option.name}")
             continue
-        names = [option.extra.get("flag"), short_for.get(option.name), _dashes(f"--{option.name}")]
+        names = [option.extra.get("flag"), short_for.get(option.name), dashes(f"--{option.name}")]
         groups[owner].add_argument(*filter(None, names), dest=option.name, **_keywords(option))
     main.add_argument("--config", metavar="FILE", help="YAML file with any of these fields; the command line wins")
     main.add_argument("--print-config", action="store_true", help="print the whole configuration as YAML and stop")
@@ -120,7 +89,7 @@ def _parser(model: type[BaseModel], verb: str, help_text: str) -> argparse.Argum
 def _keywords(option: Option) -> dict[str, Any]:
     """How argparse takes and explains the option; values stay text, for pydantic to convert and check."""
     field = option.field
-    parts = _parts(field.annotation)
+    parts = members(field.annotation)
     text = (field.description or "").replace("%", "%%")
     if not field.is_required() and field.default_factory is None and field.default not in (None, PydanticUndefined):
         text += f" (default: {_show(field.default)})"
@@ -135,7 +104,7 @@ def _keywords(option: Option) -> dict[str, Any]:
 
 
 def _metavar(option: Option) -> str:
-    parts = [part for part in _parts(option.field.annotation) if part is not type(None)]
+    parts = [part for part in members(option.field.annotation) if part is not type(None)]
     if option.extra.get("positional"):
         return option.name.upper()
     choices = [str(choice) for part in parts if get_origin(part) is Literal for choice in get_args(part)]
@@ -151,10 +120,19 @@ def _show(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
-def _dashes(word: str) -> str:
-    """Options may be written with underscores, as in YAML."""
-    name, equals, value = word.partition("=")
-    return name.replace("_", "-") + equals + value if word.startswith("--") else word
+def _joined(words: list[str], model: type[BaseModel]) -> list[str]:
+    """`--weight -area` as `--weight=-area`: argparse would take a choice with a dash for another option."""
+    dashed = {
+        dashes(f"--{option.name}"): [str(each) for part in members(option.field.annotation) for each in get_args(part)]
+        for option in options(model)
+    }
+    joined: list[str] = []
+    for word in words:
+        if joined and word.startswith("-") and word in dashed.get(joined[-1], ()):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _set(values: dict[str, Any], path: list[str], value: Any) -> None:
@@ -166,44 +144,10 @@ def _set(values: dict[str, Any], path: list[str], value: Any) -> None:
     values[path[-1]] = value
 
 
-def _read_yaml(path: str, model: type[BaseModel]) -> dict[str, Any]:
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise QpertError(f"cannot read --config {path}: {error.strerror}") from error
-    try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise QpertError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise QpertError(f"{path} must hold names and values, such as 'out: features'")
-    return _expand(values, model, path)
-
-
-def _expand(values: Mapping[str, Any], model: type[BaseModel], path: str, prefix: str = "") -> dict[str, Any]:
-    """Refuse unknown names, and write short forms out: ``detector: yolo11n.pt`` becomes ``detector: {model: ...}``."""
-    known = {option.name: option for option in options(model) if "." not in option.name}
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        name = str(key).replace("-", "_")
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            names = ", ".join(prefix + each for each in known)
-            hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {names}"
-            raise QpertError(f"{path}: unknown key {prefix}{key}; {hint}")
-        option = known[name]
-        if option.nested is not None and isinstance(value, Mapping):
-            value = _expand(value, option.nested, path, f"{prefix}{name}.")
-        elif option.nested is not None and "short" in option.extra and value is not None:
-            value = {option.extra["short"]: value}
-        result[name] = value
-    return result
-
-
 def _unknown(model: type[BaseModel], word: str, verb: str) -> str:
     if not word.startswith("-"):
         return f"did not expect {word!r}; put quotes around a text of several words (qpert {verb} --help)"
-    names = [_dashes(f"--{option.name}") for option in options(model)] + ["--config", "--print-config"]
+    names = [dashes(f"--{option.name}") for option in options(model)] + ["--config", "--print-config"]
     near = difflib.get_close_matches(word.partition("=")[0], names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"see qpert {verb} --help"
     return f"unknown option {word}; {hint}"
@@ -215,7 +159,7 @@ def _lines(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
     for problem in error.errors():
         # Parts of the location that are not field names (union members, list positions) help nobody.
         path = _field_path(model, [str(part) for part in problem["loc"]])
-        name = path.upper() if path in places else _dashes(f"--{path}")
+        name = path.upper() if path in places else dashes(f"--{path}")
         if problem["type"] == "missing":
             yield f"{name} is missing"
         elif not path:
@@ -231,14 +175,3 @@ def _field_path(model: type[BaseModel], location: list[str]) -> str:
         longer = f"{path}.{part}".lstrip(".")
         path = longer if longer in names else path
     return path
-
-
-def _parts(annotation: Any) -> list[Any]:
-    """The members of a union, or the annotation alone."""
-    if get_origin(annotation) in (Union, UnionType):
-        return [inner for part in get_args(annotation) for inner in _parts(part)]
-    return [annotation]
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 fine, 1 failed, 2 wrong use or input, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     known = verbs()
+    with warnings.catch_warnings():
+        # Of a warning people need what it says, not the line of code that says it.
+        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+        code = _main(words, known)
+    try:
+        sys.stdout.flush()
+    except OSError:  # whoever read the output has gone, as `head` does, or the disk is full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code or 1
+    return code
+
+
+def _main(words: list[str], known: dict[str, str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         width = max(map(len, known), default=0)
         print(USAGE.format(verbs="\n".join(f"  {name:<{width}}  {line}" for name, line in known.items())))
@@ -57,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print(f"\ninterrupted{': ' + str(interrupt) if str(interrupt) else ''}", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        return 1
 
 
 def _run(verb: str, words: list[str]) -> int:

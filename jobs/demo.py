@@ -22,7 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from jobs import evaluate, index
 from jobs.options import PerturbationConfig
 from jobs.search import answer_sections
-from pipeline.features import FeatureSet, Manifest
+from pipeline.features import FeatureSet
+from pipeline.manifest import Manifest
 from pipeline.reports import Section, difference_table, terminal, write_gallery
 from pipeline.retrieval import Hit, embed_texts, load_text_encoder, top_k
 

@@ -37,12 +37,15 @@ class Config(BaseModel):
     )
     queries: str | None = Field(None, description="text file with one query per line, added to the others")
     k: int = Field(10, ge=1, description="photos per query", json_schema_extra={"flag": "-k"})
-    min_score: float | None = Field(None, description="leave out photos that score below this (cosine, -1 to 1)")
+    min_score: float | None = Field(
+        None, allow_inf_nan=False, description="leave out photos that score below this (cosine, -1 to 1)"
+    )
     print_json: bool = Field(
         False, description="print JSON to stdout and nothing else", json_schema_extra={"flag": "--json"}
     )
     html: str | None = Field(None, description="write a report with thumbnails and the objects' boxes to this file")
     browse: int | None = Field(None, ge=1, description="put the first N photos into the --html report, without a query")
+    variant: str | None = Field(None, description="which embedding, of a set that has several (qpert reproduce)")
     weights: str | None = Field(
         None, description="the encoder's weights, if they have moved since the photos were indexed"
     )
@@ -56,7 +59,7 @@ def run(config: Config) -> int:
         raise QpertError("--browse shows photos in a report: say where with --html FILE")
     if not texts and config.browse is None:
         raise QpertError(f'nothing to look for; for example: qpert search {config.out} "a small red star"')
-    features = FeatureSet.open(config.out)
+    features = FeatureSet.open(config.out, config.variant)
     sections = []
     if texts:
         encoder = load_text_encoder(features, weights=config.weights, device=config.device)
@@ -83,6 +86,8 @@ def read_queries(config: Config) -> list[str]:
     for number, text in enumerate(config.text, 1):
         if not text.strip():
             raise QpertError(f"query {number} is empty; write what the photo should show")
+        if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise QpertError(f"query {number} is not valid text: {text!r}; the terminal should send UTF-8")
     texts = [text.strip() for text in config.text]
     if config.queries is not None:
         try:

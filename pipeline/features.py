@@ -2,7 +2,7 @@
 
 A feature set is a folder (or any pyarrow URI) with
 
-    manifest.json            what made it: configuration, fingerprint, versions, vectors, dim, counts, state
+    manifest.json            what made it, see pipeline/manifest.py
     features/*.parquet       one row per photo
     checkpoint/FINGERPRINT/  which ids are committed; lets an interrupted run resume
 
@@ -11,37 +11,37 @@ The Parquet files hold plain Arrow types only, so that DuckDB, pandas and Polars
 
 from __future__ import annotations
 
-import json
+import math
 import posixpath
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, cast
 
+import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import QpertError
-from pipeline.storage import join, list_files, locate, write_atomically
-
-FORMAT_VERSION = 1
-Precision = Literal["float16", "float32"]
+from pipeline.manifest import Manifest
+from pipeline.storage import join, list_files, locate
 
 OBJECT_TYPE = pa.struct(
     [(name, pa.float32()) for name in ("x0", "y0", "x1", "y1")] + [("label", pa.string()), ("score", pa.float32())]
 )
 
 
-def features_schema(precision: str = "float16") -> pa.Schema:
+def features_schema(precision: str = "float16", *, with_objects: bool = False) -> pa.Schema:
     """The columns of ``features/*.parquet``, for any V (vectors per photo) and D (their length): see the manifest.
 
     Args:
         precision: ``float16`` or ``float32``; the latter for readers without half floats, such as Spark.
+        with_objects: with the column `object_embeddings`: V unit vectors for each of the photo's objects that the
+            encoder sees, one list, in the order of `objects`.
 
     Boxes are fractions (0..1) of the photo's width and height after its EXIF orientation; `largest_area` is a fraction
     of the photo and null without objects; `embedding` is V unit vectors of length D in one list of V * D numbers, and
@@ -50,6 +50,7 @@ def features_schema(precision: str = "float16") -> pa.Schema:
     read a fixed-size one that has a null (apache/arrow issue 35692).
     """
     value = {"float16": pa.float16(), "float32": pa.float32()}[precision]
+    further = [("object_embeddings", pa.list_(value))] if with_objects else []
     return pa.schema(
         [
             ("image_id", pa.string()),
@@ -62,60 +63,9 @@ def features_schema(precision: str = "float16") -> pa.Schema:
             ("error", pa.string()),
             ("device", pa.string()),
             ("seconds", pa.float32()),
+            *further,
         ]
     )
-
-
-class Manifest(BaseModel):
-    """``manifest.json``: what made a feature set, and how far it is."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    format: int = FORMAT_VERSION
-    state: Literal["running", "complete"] = "running"
-    fingerprint: str
-    identity: dict[str, Any] = Field(default_factory=dict, description="everything the fingerprint is made of")
-    config: dict[str, Any] = Field(default_factory=dict, description="the configuration of the last run")
-    encoder: dict[str, Any] = Field(default_factory=dict, description="name and weights")
-    vectors: int | None = Field(None, description="V; unknown until the first encoder is up")
-    dim: int | None = Field(None, description="D; unknown until the first encoder is up")
-    precision: Precision = "float16"
-    versions: dict[str, str] = Field(default_factory=dict)
-    counts: dict[str, int] = Field(default_factory=dict, description="photos, failed, objects")
-
-    @classmethod
-    def find(cls, out: str) -> Manifest | None:
-        """The manifest of `out`, or None when there is none.
-
-        Raises:
-            QpertError: the file is damaged, or was written by a newer format.
-        """
-        filesystem, path = locate(join(out, "manifest.json"))
-        try:
-            with filesystem.open_input_stream(path) as stream:
-                data = stream.read()
-        except FileNotFoundError:
-            return None
-        try:
-            manifest = cls.model_validate_json(data)
-        except ValidationError as error:
-            raise QpertError(f"{path} is damaged: {error.errors()[0]['msg']}") from error
-        if manifest.format > FORMAT_VERSION:
-            raise QpertError(f"{path} has format {manifest.format}; this version reads up to {FORMAT_VERSION}: upgrade")
-        return manifest
-
-    @classmethod
-    def read(cls, out: str) -> Manifest:
-        """The manifest of `out`; a QpertError when there is none."""
-        manifest = cls.find(out)
-        if manifest is None:
-            raise QpertError(f"{out} holds no features (no manifest.json); make them: qpert index PHOTOS --out {out}")
-        return manifest
-
-    def write(self, out: str) -> None:
-        """Replace the manifest of `out` in one step."""
-        text = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False)
-        write_atomically(join(out, "manifest.json"), text.encode() + b"\n")
 
 
 @dataclass(frozen=True)
@@ -127,29 +77,43 @@ class FeatureSet:
     vectors: int
     dim: int
     dataset: ds.Dataset
+    variant: int = 0
 
     @classmethod
-    def open(cls, out: str) -> FeatureSet:
+    def open(cls, out: str, variant: str | None = None) -> FeatureSet:
         """Open the features in `out`, a folder or URI.
 
         An unfinished run is opened with a warning, and shows only what is committed.
 
+        Args:
+            out: what a run wrote.
+            variant: which embedding, where the photos have several (`Manifest.variants`).
+
         Raises:
-            QpertError: there is no manifest, no features, or they do not match the manifest.
+            QpertError: there is no manifest, no features, no such variant, or the files do not match the manifest.
         """
         manifest = Manifest.read(out)
+        if (variant or "") not in (manifest.variants or [""]):
+            there = "; ".join(manifest.variants) or "one embedding of each photo, without a name"
+            raise QpertError(
+                f"{out} has {f'no variant {variant!r}' if variant else 'several variants'}; it has: {there}"
+            )
         files = feature_files(out, manifest)
         if manifest.state == "running":
             warnings.warn(f"{out} is not finished; run the same qpert index again to complete it", stacklevel=2)
+        if not files and manifest.state == "complete":
+            raise QpertError(f"{out} holds no photos: the source had none when it was indexed")
         if not files or manifest.vectors is None or manifest.dim is None:
             raise QpertError(f"{out} holds no features yet; run the same qpert index again to complete it")
         filesystem, _ = locate(out)
         found = pq.read_schema(files[0], filesystem=filesystem)
         if problem := _mismatch(found, manifest):
             raise QpertError(f"{files[0]} does not match {out}/manifest.json: {problem}")
-        schema = pa.schema([found.field(name) for name in features_schema().names])
+        known = features_schema(with_objects="object_embeddings" in found.names).names
+        schema = pa.schema([found.field(name) for name in known])
         dataset = ds.dataset(files, schema=schema, filesystem=filesystem, format="parquet")
-        return cls(out=out, manifest=manifest, vectors=manifest.vectors, dim=manifest.dim, dataset=dataset)
+        number = manifest.variants.index(variant) if variant is not None else 0
+        return cls(out, manifest, manifest.vectors, manifest.dim, dataset, number)
 
     def __len__(self) -> int:
         """Photos that have an embedding."""
@@ -193,26 +157,39 @@ class FeatureSet:
             yield _join(waiting)
 
     def embeddings(self, block: pa.RecordBatch) -> npt.NDArray[Any]:
-        """The unit vectors [n, V, D] of a block of n photos, float16 or float32 as stored, without a copy."""
+        """The unit vectors [n, V, D] of a block of n photos, float16 or float32 as stored, without a copy.
+
+        Raises:
+            QpertError: lists of other lengths than the manifest says.
+        """
         column = block.column("embedding")
         if column.null_count:
             raise ValueError("the block has photos without an embedding; iterate with failed=False")
         values = column.flatten().to_numpy(zero_copy_only=True)
-        if len(values) != block.num_rows * self.vectors * self.dim:
-            raise QpertError(f"{self.out} holds embeddings of other lengths than {self.vectors} x {self.dim}")
-        return cast("npt.NDArray[Any]", values.reshape(block.num_rows, self.vectors, self.dim))
+        shape = block.num_rows, max(1, len(self.manifest.variants)), self.vectors, self.dim
+        if len(values) != math.prod(shape):
+            raise QpertError(f"{self.out} holds embeddings of other lengths than {' x '.join(map(str, shape[1:]))}")
+        return cast("npt.NDArray[Any]", values.reshape(shape)[:, self.variant])
+
+    def object_embeddings(self, block: pa.RecordBatch) -> list[npt.NDArray[Any]]:
+        """The unit vectors [objects, V, D] of each photo of a block read with the column `object_embeddings`."""
+        column = block.column("object_embeddings")
+        values = column.flatten().to_numpy(zero_copy_only=True).reshape(-1, self.vectors, self.dim)
+        ends = np.cumsum(pc.list_value_length(column).to_numpy()) // (self.vectors * self.dim)
+        return np.split(values, ends[:-1])
 
 
 def feature_files(out: str, manifest: Manifest) -> list[str]:
     """Paths of the Parquet files of `out` that readers may trust, sorted, as its file system names them.
 
-    A file may be half-written, or about to be taken back, until Ray's checkpoint has committed it; so of an unfinished
-    run only the committed ones count: ``checkpoint/FINGERPRINT/NAME.parquet`` commits ``features/NAME-*.parquet``.
+    A file may be half-written, or about to be taken back, until Ray's checkpoint has committed it:
+    ``checkpoint/FINGERPRINT/NAME.parquet`` commits ``features/NAME-*.parquet``. Only of a complete set that was copied
+    without its checkpoint all files count.
     """
     files = [str(info.path) for info in list_files(join(out, "features"), ".parquet") if info.size]
-    if manifest.state == "complete":
-        return files
     committed = {posixpath.basename(info.path) for info in list_files(checkpoint_path(out, manifest.fingerprint))}
+    if manifest.state == "complete" and not committed:
+        return files
     return [path for path in files if posixpath.basename(path).rpartition("-")[0] + ".parquet" in committed]
 
 
@@ -242,18 +219,6 @@ def feature_ids(out: str, manifest: Manifest) -> set[str]:
         table = pq.read_table(path, columns=["image_id"], filesystem=filesystem)
         ids.update(str(name) for name in table["image_id"].to_pylist())
     return ids
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Lines ``name: old -> new`` for what differs between two identities, nested names joined by dots."""
-    lines: list[str] = []
-    for name in sorted({*old, *new}):
-        before, after = old.get(name), new.get(name)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            lines += differences(before, after, f"{prefix}{name}.")
-        elif before != after:
-            lines.append(f"{prefix}{name}: {before} -> {after}")
-    return lines
 
 
 def _fine() -> ds.Expression:

@@ -124,7 +124,8 @@ def write_features(tmp_path: Path) -> Callable[..., Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from pipeline.features import FeatureSet, Manifest, features_schema
+    from pipeline.features import FeatureSet, features_schema
+    from pipeline.manifest import Manifest
 
     def write(
         vectors: Any,

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import QpertError
-from pipeline.features import FeatureSet, Manifest, count_rows, differences, feature_files, features_schema
+from pipeline.features import FeatureSet, count_rows, feature_files, features_schema
+from pipeline.manifest import Manifest, differences
 
 V, D = 2, 3
 
@@ -84,7 +85,7 @@ def test_a_block_with_failed_photos_has_no_embeddings(out: Path) -> None:
 def test_embeddings_of_a_wrong_length_are_refused(out: Path) -> None:
     set_embedding(out, pa.list_(pa.float16()))
     features = FeatureSet.open(str(out))
-    with pytest.raises(QpertError, match="other lengths than 2 x 3"):
+    with pytest.raises(QpertError, match="other lengths than 1 x 2 x 3"):
         features.embeddings(next(features.iter_blocks(["embedding"])))
 
 
@@ -138,7 +139,7 @@ def test_counts(out: Path) -> None:
         (lambda out: (out / "manifest.json").unlink(), "holds no features"),
         (lambda out: (out / "manifest.json").write_text("{}"), "damaged"),
         (lambda out: (out / "manifest.json").write_text('{"fingerprint": "x", "format": 99}'), "upgrade"),
-        (lambda out: [file.unlink() for file in (out / "features").iterdir()], "holds no features yet"),
+        (lambda out: [file.unlink() for file in (out / "features").iterdir()], "holds no photos"),
         (lambda out: set_embedding(out, pa.list_(pa.float32())), "does not match .* embedding is list.*float"),
         (lambda out: set_embedding(out, pa.list_(pa.float16(), 5)), "does not match .*[[]5[]]"),
     ],
@@ -154,3 +155,31 @@ def test_differences_name_what_changed() -> None:
     new = {"encoder": {"name": "coca", "weights": "b"}, "precision": "float16"}
     assert differences(old, new) == ["encoder.weights: a -> b"]
     assert differences(old, old) == []
+
+
+def test_a_set_may_hold_several_embeddings_of_each_photo(out: Path) -> None:
+    manifest = Manifest.read(str(out)).model_copy(update={"vectors": 1, "variants": ["plain", "perturbed"]})
+    manifest.write(str(out))
+    with pytest.raises(QpertError, match="several variants; it has: plain; perturbed"):
+        FeatureSet.open(str(out))
+    with pytest.raises(QpertError, match="no variant 'other'"):
+        FeatureSet.open(str(out), "other")
+    for number, name in enumerate(manifest.variants):
+        features = FeatureSet.open(str(out), name)
+        vectors = features.embeddings(next(features.iter_blocks(["embedding"], rows=4)))
+        assert vectors.shape == (4, 1, D)
+        assert vectors[1, 0].tolist() == [6 + 3 * number, 7 + 3 * number, 8 + 3 * number]
+
+
+def test_object_embeddings_come_back_by_photo(out: Path) -> None:
+    for path in (out / "features").iterdir():
+        table = pq.read_table(path)
+        counts = [number % 3 for number in range(table.num_rows)]
+        values = [[float(number)] * (count * V * D) for number, count in enumerate(counts)]
+        column = pa.array(values, pa.list_(pa.float16()))
+        pq.write_table(table.append_column("object_embeddings", column), path)
+    features = FeatureSet.open(str(out))
+    block = next(features.iter_blocks(["object_embeddings"], rows=8))
+    vectors = features.object_embeddings(block)
+    assert [each.shape for each in vectors] == [(number % 3, V, D) for number in range(8)]
+    assert (vectors[5] == 5).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 
 import torch
 
@@ -21,6 +22,24 @@ def list_encoders() -> list[str]:
     return sorted(_ENCODERS)
 
 
+def miniature_encoders() -> list[str]:
+    """Names of the encoders that have a bundled miniature."""
+    folder = Path(__file__).parents[1] / "miniature"
+    return [name for name in list_encoders() if (folder / name).is_dir()]
+
+
+def check_encoder(name: str, weights: str | None) -> None:
+    """Find out cheaply whether there is such an encoder and, as far as that shows without loading, such weights.
+
+    Raises:
+        QpertError: what `load_encoder` would say.
+    """
+    if name not in _ENCODERS:
+        raise QpertError(f"unknown encoder {name!r}; choose one of: {', '.join(list_encoders())}")
+    if weights is not None and weights != "miniature":
+        _class(name).check_weights(weights)
+
+
 def load_encoder(name: str, *, weights: str | None = None, device: str = "cpu", dtype: str = "float32") -> Encoder:
     """Load an encoder, ready for inference.
 
@@ -33,17 +52,20 @@ def load_encoder(name: str, *, weights: str | None = None, device: str = "cpu", 
     Raises:
         QpertError: unknown name, dtype or device, or weights that cannot be had.
     """
-    if name not in _ENCODERS:
-        raise QpertError(f"unknown encoder {name!r}; choose one of: {', '.join(list_encoders())}")
+    check_encoder(name, None)
     if dtype not in _DTYPES:
         raise QpertError(f"unknown dtype {dtype!r}; choose one of: {', '.join(_DTYPES)}")
     try:
         place = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise QpertError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return _class(name).load(weights, place, _DTYPES[dtype])
+
+
+def _class(name: str) -> type[Encoder]:
     module, _, cls = _ENCODERS[name].partition(":")
     encoder: type[Encoder] = getattr(import_module(module), cls)
-    return encoder.load(weights, place, _DTYPES[dtype])
+    return encoder
 
 
-__all__ = ["Encoder", "list_encoders", "load_encoder"]
+__all__ = ["Encoder", "check_encoder", "list_encoders", "load_encoder", "miniature_encoders"]

@@ -44,6 +44,10 @@ class Encoder(ABC):
     def load(cls, weights: str | None, device: torch.device, dtype: torch.dtype) -> Encoder:
         """Load from `weights` (None: the bundled miniature). Called by `load_encoder`."""
 
+    @classmethod  # noqa: B027 - an encoder may have nothing to check
+    def check_weights(cls, weights: str) -> None:
+        """Raise QpertError where it shows without loading that there are no such weights."""
+
     @abstractmethod
     def preprocess(self, image: Image.Image) -> Tensor:
         """A photo as the model wants it: float32 [3, S, S] on the CPU, S = `grid.image_size`."""

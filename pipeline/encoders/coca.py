@@ -102,6 +102,14 @@ class CocaEncoder(Encoder):
             model, tokenizer = _from_open_clip(weights)
         return cls.from_model(model.to(device=device, dtype=dtype), tokenizer)
 
+    @classmethod
+    def check_weights(cls, weights: str) -> None:
+        """Refuse unknown models and tags and missing files; of a folder, one without its files."""
+        if Path(weights).is_dir():
+            _check_folder(Path(weights))
+        else:
+            _model_and_source(weights)
+
     def preprocess(self, image: Image.Image) -> Tensor:
         """open_clip's own inference transform for this model: float32 [3, S, S]."""
         pixels: Tensor = self._transform(image)
@@ -168,9 +176,7 @@ def _square(size: int | Sequence[int]) -> int:
 
 def _from_folder(folder: Path) -> tuple[open_clip.CoCa, Tokenize]:
     """open_clip_config.json + open_clip_model.safetensors (+ tokenizer.json of whole words, else CLIP's tokenizer)."""
-    for name in ("open_clip_config.json", "open_clip_model.safetensors"):
-        if not (folder / name).is_file():
-            raise QpertError(f"{folder} has no {name}: a CoCa folder holds it beside its configuration and weights")
+    _check_folder(folder)
     try:
         config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
         model_cfg = {k: v for k, v in config["model_cfg"].items() if k != "custom_text"}
@@ -187,21 +193,32 @@ def _from_folder(folder: Path) -> tuple[open_clip.CoCa, Tokenize]:
     return model, open_clip.get_tokenizer(f"local-dir:{folder}")
 
 
-def _from_open_clip(weights: str) -> tuple[open_clip.CoCa, Tokenize]:
-    """By open_clip's factory: "model:tag", "model:file" or "hf-hub:org/name"; no code from checkpoints is run."""
-    known = [name for name in open_clip.list_models() if name.startswith("coca_")]
+def _check_folder(folder: Path) -> None:
+    for name in ("open_clip_config.json", "open_clip_model.safetensors"):
+        if not (folder / name).is_file():
+            raise QpertError(f"{folder} has no {name}: a CoCa folder holds it beside its configuration and weights")
+
+
+def _model_and_source(weights: str) -> tuple[str, str | None]:
+    """What open_clip's factory takes for "model:tag", "model:file" or "hf-hub:org/name"."""
     if weights.startswith("hf-hub:"):
-        name, source = weights, None
-    else:
-        name, _, source = weights.partition(":")
-        tags = open_clip.list_pretrained_tags_by_model(name) if name in known else []
-        if name not in known or not source:
-            raise QpertError(
-                f"unknown CoCa weights {weights!r}; give 'miniature', a folder, 'hf-hub:org/name', "
-                f"'model:tag' or 'model:/path/to/checkpoint', with a model of: {', '.join(known)}"
-            )
-        if source not in tags and not Path(source).is_file():
-            raise QpertError(f"{name} has no weights {source!r}: no such file, and its tags are: {', '.join(tags)}")
+        return weights, None
+    known = [name for name in open_clip.list_models() if name.startswith("coca_")]
+    name, _, source = weights.partition(":")
+    tags = open_clip.list_pretrained_tags_by_model(name) if name in known else []
+    if name not in known or not source:
+        raise QpertError(
+            f"unknown CoCa weights {weights!r}; give 'miniature', a folder, 'hf-hub:org/name', "
+            f"'model:tag' or 'model:/path/to/checkpoint', with a model of: {', '.join(known)}"
+        )
+    if source not in tags and not Path(source).is_file():
+        raise QpertError(f"{name} has no weights {source!r}: no such file, and its tags are: {', '.join(tags)}")
+    return name, source
+
+
+def _from_open_clip(weights: str) -> tuple[open_clip.CoCa, Tokenize]:
+    """By open_clip's factory; no code from checkpoints is run."""
+    name, source = _model_and_source(weights)
     try:
         model = open_clip.create_model(name, pretrained=source, require_pretrained=True, weights_only=True)
         return model, open_clip.get_tokenizer(name)

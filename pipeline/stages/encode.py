@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from pipeline.encoders.base import Encoder
+from pipeline.encoders.object_embeddings import object_embeddings
 from pipeline.features import OBJECT_TYPE, features_schema
 from pipeline.images import decode
 from pipeline.objects import Objects
@@ -32,29 +33,40 @@ class EncoderBuilder(Protocol):
 
 Row = tuple[bytes, list[dict[str, Any]] | None]
 Item = tuple[torch.Tensor, Objects]
-Encoded = tuple[npt.NDArray[Any], tuple[int, int]]
+Encoded = tuple[npt.NDArray[Any], npt.NDArray[Any] | None, tuple[int, int]]
 
 
 class EncodeStage:
     """`map_batches` calls it with tables of `PHOTO_SCHEMA`, with or without `DETECTED`; it returns `features_schema`.
 
     The photos' bytes end here. Rows that failed already pass through with a null embedding.
+
+    Args:
+        build: makes the encoder.
+        settings: the perturbations (None: plain) to embed with, one after the other. The backbone runs once for all,
+            and the embeddings of a photo lie behind each other in its row.
+        with_objects: store object embeddings as well (see `pipeline.encoders.object_embeddings`).
+        precision: of what is stored.
+        worker: how the actor works.
+        reporter: where it reports.
     """
 
     def __init__(
         self,
         build: EncoderBuilder,
-        perturbation: Perturbation | None,
+        settings: Sequence[Perturbation | None],
+        with_objects: bool,
         precision: str,
         worker: Worker,
         reporter: Reporter,
     ) -> None:
         set_threads(worker.threads)
-        self.perturbation, self.worker, self.reporter = perturbation, worker, reporter
+        self.settings, self.with_objects = tuple(settings), with_objects
+        self.worker, self.reporter = worker, reporter
         self.device = this_device(worker.gpu)
         dtype = self.device.dtype(worker.dtype)
         self.encoder = load("encoder", lambda: build(device=self.device.torch, dtype=dtype))
-        self.schema = features_schema(precision)
+        self.schema = features_schema(precision, with_objects=with_objects)
         guard = Guard(self._encode, self._probe, worker.micro_batch, "encoder")
         self.map = PhotoMapper(self._prepare, guard, worker.decoders)
         reporter.device("encode", self.device.name)
@@ -71,13 +83,14 @@ class EncodeStage:
         seconds = np.array([each or 0.0 for each in before])
         detection = seconds.sum()
         sizes: list[tuple[int | None, int | None]] = [(None, None)] * count
-        vectors = np.zeros((count, self.encoder.vectors * self.encoder.dim), np.float32)
+        vectors: list[npt.NDArray[Any] | None] = [None] * count
+        of_objects: list[npt.NDArray[Any] | None] = [None] * count
         for at, (result, spent) in zip(todo, self.map([(data[at], found[at]) for at in todo]), strict=True):
             seconds[at] += spent
             if isinstance(result, Failure):
                 errors[at] = result.reason
             else:
-                vectors[at], sizes[at] = result
+                vectors[at], of_objects[at], sizes[at] = result
         columns = {
             "image_id": table["image_id"],
             "uri": table["uri"],
@@ -85,11 +98,13 @@ class EncodeStage:
             "height": [size[1] for size in sizes],
             "objects": pa.array(found, pa.list_(OBJECT_TYPE)),
             "largest_area": [_largest(row) for row in found],
-            "embedding": self._embeddings(vectors, errors),
+            "embedding": self._vectors(vectors),
             "error": errors,
             "device": [self.device.name if error is None else None for error in errors],
             "seconds": seconds,
         }
+        if self.with_objects:
+            columns["object_embeddings"] = self._vectors(of_objects)
         self.reporter.batch(
             "encode",
             photos=count,
@@ -112,25 +127,29 @@ class EncodeStage:
         pixels = torch.stack([item[0] for item in items])
         objects = [item[1] for item in items]
         tokens = self.encoder.backbone(pixels)
-        if self.perturbation is None:
-            embedding = self.encoder.embed(tokens)
-        else:
-            embedding = self.encoder.embed(tokens, objects, self.perturbation)
-        flat = embedding.flatten(1).cpu().numpy()
-        if not np.isfinite(flat).all():
+        flat = torch.cat([self._embed(tokens, objects, each).flatten(1) for each in self.settings], 1).cpu().numpy()
+        of_objects: list[npt.NDArray[Any] | None] = [None] * len(items)
+        if self.with_objects:
+            of_objects = [each.flatten().cpu().numpy() for each in object_embeddings(self.encoder, tokens, objects)]
+        if not all(np.isfinite(each).all() for each in (flat, *of_objects) if each is not None):
             raise ValueError(f"the embedding is not finite in {self.encoder.dtype}")
-        return [(vector, each.size) for vector, each in zip(flat, objects, strict=True)]
+        return [(*each, of_photo.size) for *each, of_photo in zip(flat, of_objects, objects, strict=True)]
+
+    def _embed(self, tokens: torch.Tensor, objects: list[Objects], setting: Perturbation | None) -> torch.Tensor:
+        return self.encoder.embed(tokens) if setting is None else self.encoder.embed(tokens, objects, setting)
 
     def _probe(self) -> None:
         image = Image.new("RGB", (96, 64), "grey")
         self._encode([(self.encoder.preprocess(image), Objects([[0.2, 0.2, 0.6, 0.7]], ["probe"], [1.0], image.size))])
 
-    def _embeddings(self, vectors: npt.NDArray[np.float32], errors: list[str | None]) -> pa.Array:
+    def _vectors(self, vectors: Sequence[npt.NDArray[Any] | None]) -> pa.Array:
+        """A column of lists, null where there is no vector."""
         kind = self.schema.field("embedding").type.value_type
-        failed = np.array([error is not None for error in errors], bool)
-        values = pa.array(vectors[~failed].astype(kind.to_pandas_dtype()).reshape(-1))
-        ends = np.concatenate([[0], np.cumsum(~failed)]) * vectors.shape[1]
-        return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values, mask=pa.array(failed))
+        there = [each for each in vectors if each is not None]
+        values = np.concatenate(there or [np.zeros(0)]).astype(kind.to_pandas_dtype())
+        ends = np.cumsum([0, *(0 if each is None else len(each) for each in vectors)])
+        missing = pa.array([each is None for each in vectors], pa.bool_())
+        return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values), mask=missing)
 
 
 def _largest(row: list[dict[str, Any]] | None) -> float | None:

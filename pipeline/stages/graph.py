@@ -27,7 +27,7 @@ from pipeline.stages.encode import EncoderBuilder, EncodeStage
 from pipeline.stages.pools import Pool
 from pipeline.stages.read import ShardSource, read_photos
 from pipeline.stages.tally import Reporter
-from pipeline.storage import absolute, join, locate
+from pipeline.storage import join, locate
 
 IO_CPUS = 0.25
 """CPU share that Ray sets aside for a task that reads or writes: they wait more than they compute."""
@@ -43,7 +43,8 @@ class Graph:
         fingerprint: of everything that changes the features; keeps checkpoints of different runs apart.
         make_encoder: called in each encode actor.
         make_detector: called in each detect actor; None leaves the stage out.
-        perturbation: None for plain embeddings.
+        settings: the perturbations to embed with, None for plain; the backbone runs once for all.
+        with_objects: store object embeddings as well.
         precision: of the stored embeddings, float16 or float32.
         pools: the pools of `detect` and `encode`.
         worker: micro-batch, dtype and limits of the actors.
@@ -57,13 +58,14 @@ class Graph:
     fingerprint: str
     make_encoder: EncoderBuilder
     make_detector: DetectorBuilder | None
-    perturbation: Perturbation | None
+    settings: tuple[Perturbation | None, ...]
     precision: str
     pools: dict[str, Pool]
     worker: Worker
     block_rows: int = 64
     file_rows: int = 256
     limit: int | None = None
+    with_objects: bool = False
 
 
 def write_listing(photos: Listing, out: str, limit: int | None = None) -> str:
@@ -86,9 +88,12 @@ def run_graph(graph: Graph, tally: Any | None = None, *, verbose: bool = False) 
     if not verbose:
         context.issue_detectors_config.detectors = []
     context.target_max_block_size = 16 * 1024**2
+    # Ray takes URIs apart in ways of its own, which lose options and escapes; so it gets the path within, no URI.
+    filesystem, features = locate(join(graph.out, "features"))
     context.checkpoint_config = CheckpointConfig(
         id_column="image_id",
-        checkpoint_path=absolute(checkpoint_path(graph.out, graph.fingerprint)),
+        checkpoint_path=locate(checkpoint_path(graph.out, graph.fingerprint))[1],
+        override_filesystem=filesystem,
         delete_checkpoint_on_success=False,
     )
     # Room for the ids in the actor that filters them; Ray adds what they need on top of this floor.
@@ -96,8 +101,10 @@ def run_graph(graph: Graph, tally: Any | None = None, *, verbose: bool = False) 
     context.checkpoint_config.checkpoint_actor_pool_max_size = 1
     with DataContext.current(context), _quiet(verbose):
         stages(graph, source(graph), Reporter(tally)).write_parquet(
-            absolute(join(graph.out, "features")),
+            features,
+            filesystem=filesystem,
             min_rows_per_file=graph.file_rows,
+            use_dictionary=["error", "device", "objects.list.element.label"],  # embeddings are never the same twice
             ray_remote_args={"num_cpus": IO_CPUS},
         )
 
@@ -112,7 +119,9 @@ def _quiet(verbose: bool) -> Iterator[None]:
         warnings.filterwarnings("ignore", module=r"ray\.data")
         for name in list(logging.root.manager.loggerDict):
             if name == "ray.data" or name.startswith("ray.data."):
-                logging.getLogger(name).setLevel(logging.ERROR)
+                # Of an error that ends the run we say ourselves what it was.
+                quiet = logging.CRITICAL if name == "ray.data.exceptions" else logging.ERROR
+                logging.getLogger(name).setLevel(quiet)
         yield
 
 
@@ -123,8 +132,8 @@ def source(graph: Graph) -> Dataset:
         count = len(graph.photos.shards)
         photos: Dataset = ray.data.read_datasource(shards, override_num_blocks=count, num_cpus=IO_CPUS)
         return photos
-    path = write_listing(graph.photos, graph.out, graph.limit)
-    listing: Dataset = ray.data.read_parquet(absolute(path), num_cpus=IO_CPUS)
+    filesystem, path = locate(write_listing(graph.photos, graph.out, graph.limit))
+    listing: Dataset = ray.data.read_parquet(path, filesystem=filesystem, num_cpus=IO_CPUS)
     blocks = listing.repartition(target_num_rows_per_block=graph.block_rows, strict=True)
     return blocks.map_batches(read_photos, batch_size=None, batch_format="pyarrow", num_cpus=IO_CPUS)
 
@@ -145,5 +154,7 @@ def stages(graph: Graph, photos: Dataset, reporter: Reporter) -> Dataset:
 
     if graph.make_detector is not None:
         photos = photos.map_batches(**actors(DetectStage, graph.pools["detect"], graph.make_detector))
-    encode = actors(EncodeStage, graph.pools["encode"], graph.make_encoder, graph.perturbation, graph.precision)
+    encode = actors(
+        EncodeStage, graph.pools["encode"], graph.make_encoder, graph.settings, graph.with_objects, graph.precision
+    )
     return photos.map_batches(**encode)

@@ -18,15 +18,16 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def weights_identity(weights: str) -> dict[str, str]:
+def weights_identity(weights: str, *, whole: bool = False) -> dict[str, str]:
     """What `weights` are: the name as given and, if it leads to a local file or folder, a digest of that.
 
     The digest of a file is over its size and its first and last megabyte: enough to tell trained weights apart, and
-    quick for those of many gigabytes. `kind:path` is looked at as `path`.
+    quick for those of many gigabytes. Annotations may differ in the middle, so they are read `whole`. `kind:path` is
+    looked at as `path`.
     """
     for place in (weights, weights.partition(":")[2]):
         if place and os.path.exists(os.path.expanduser(place)):
-            return {"name": os.path.basename(place.rstrip("/")), "digest": _digest(os.path.expanduser(place))}
+            return {"name": os.path.basename(place.rstrip("/")), "digest": _digest(os.path.expanduser(place), whole)}
     return {"name": weights}
 
 
@@ -45,19 +46,22 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _digest(path: str) -> str:
+def _digest(path: str, whole: bool = False) -> str:
     digest = hashlib.sha256()
     if os.path.isdir(path):
         for folder, folders, files in os.walk(path):
             folders.sort()
             for name in sorted(files):
                 inner = os.path.join(folder, name)
-                digest.update(f"{os.path.relpath(inner, path)} {_digest(inner)}\n".encode())
+                digest.update(f"{os.path.relpath(inner, path)} {_digest(inner, whole)}\n".encode())
         return digest.hexdigest()[:16]
     size = os.path.getsize(path)
     digest.update(str(size).encode())
     with open(path, "rb") as file:
-        digest.update(file.read(_EDGE))
-        file.seek(max(0, size - _EDGE))
-        digest.update(file.read(_EDGE))
+        while block := file.read(_EDGE):
+            digest.update(block)
+            if not whole:
+                file.seek(max(0, size - _EDGE))
+                digest.update(file.read(_EDGE))
+                break
     return digest.hexdigest()[:16]

@@ -9,7 +9,8 @@ from typing import Any
 from pipeline.datasets.photos import Listing, Shards
 from pipeline.datasets.shards import shard_ids
 from pipeline.errors import QpertError
-from pipeline.features import Manifest, checkpoint_path, differences, feature_files, feature_ids
+from pipeline.features import checkpoint_path, feature_files, feature_ids
+from pipeline.manifest import Manifest, differences
 from pipeline.stages.identity import fingerprint
 from pipeline.storage import list_files
 
@@ -22,7 +23,8 @@ class Resume:
         manifest: of the earlier run, or None.
         total: photos in the source; None where only reading it would tell (tars).
         done: photos of the source that are indexed already, failed ones included; for tars all that are indexed.
-        removed: indexed photos that the source no longer has; they stay indexed.
+        removed: indexed photos that the source no longer has; they stay indexed. With a
+            limit it is not known, and 0.
     """
 
     manifest: Manifest | None
@@ -44,6 +46,8 @@ def inspect(out: str, identity: Mapping[str, Any], photos: Listing | Shards, lim
             have the same id.
     """
     manifest = Manifest.find(out)
+    if manifest is not None and manifest.fingerprint != fingerprint(identity) and not feature_files(out, manifest):
+        manifest = None  # an attempt with other settings that came to nothing, such as one with a wrong option
     done: set[str] = set()
     if manifest is not None:
         _same(out, manifest, identity)
@@ -51,7 +55,7 @@ def inspect(out: str, identity: Mapping[str, Any], photos: Listing | Shards, lim
     if isinstance(photos, Shards) and photos.count is None:
         return Resume(manifest, None, len(done), 0)
     total, indexed = _count(photos, done, limit)
-    return Resume(manifest, total, indexed, len(done) - indexed)
+    return Resume(manifest, total, indexed, 0 if limit else len(done) - indexed)
 
 
 def _same(out: str, manifest: Manifest, identity: Mapping[str, Any]) -> None:

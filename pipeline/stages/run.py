@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import ray
 
 from pipeline.errors import QpertError
-from pipeline.features import Manifest, count_rows
+from pipeline.features import count_rows, feature_files
+from pipeline.manifest import Manifest
 from pipeline.stages.graph import Graph, run_graph
 from pipeline.stages.pools import Machines
 from pipeline.stages.progress import progress
@@ -66,6 +67,11 @@ def index_photos(
     started = time.monotonic()
     manifest = manifest.model_copy(update={"state": "running"})
     with exclusive(out), ray_session(address, cpus=cpus, verbose=verbose):
+        there = Manifest.find(out)
+        if there is not None and there.fingerprint != manifest.fingerprint and feature_files(out, there):
+            raise QpertError(
+                f"another run has just written features with other settings to {out}; choose another --out"
+            )
         manifest.write(out)
         machines = Machines.cluster()
         graph = make_graph(machines)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +57,8 @@ def ray_session(address: str | None = None, *, cpus: int | None = None, verbose:
         memory = min(OBJECT_STORE, psutil.virtual_memory().available // 5)
         # Ray Data needs two CPUs to start; they are a matter of book-keeping, so a single core has them too.
         logical = max(2, cpus or os.cpu_count() or 2)
-        options = {"num_cpus": logical, "include_dashboard": False, "object_store_memory": memory}
+        # "local": else Ray would join any cluster that happens to run on this machine.
+        options = {"address": "local", "num_cpus": logical, "include_dashboard": False, "object_store_memory": memory}
     try:
         ray.init(**options, **quiet)
     except Exception as error:  # Ray raises bare Exceptions here, too
@@ -63,10 +66,28 @@ def ray_session(address: str | None = None, *, cpus: int | None = None, verbose:
         if cluster:
             raise QpertError(f"cannot join the Ray cluster {cluster}: {error}") from error
         raise QpertError(f"Ray did not start, which happens on a very busy machine; try again ({error})") from error
+    with _stopped_by_sigterm():
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, which batch schedulers send, end the run as Ctrl-C does. Ray's own handler would dump a stack."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        ray.shutdown()
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_reachable(address: str) -> None:

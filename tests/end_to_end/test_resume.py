@@ -14,7 +14,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.datasets.scenes import write_scenes
-from pipeline.features import FeatureSet, Manifest, feature_ids
+from pipeline.features import FeatureSet, feature_ids
+from pipeline.manifest import Manifest
 
 COUNT = 400
 WORDS = ["--file-size", "16", "--block-size", "16", "--cpus", "2", "--encode-actors", "1", "--detect-actors", "1"]

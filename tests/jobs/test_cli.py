@@ -172,3 +172,35 @@ def test_presets_take_options_in_any_order() -> None:
     assert config is not None
     assert config.perturbation.build() == Perturbation.released(scale=4)
     assert yaml.safe_dump(config.model_dump(mode="json"))
+
+
+def test_a_choice_that_begins_with_a_dash_is_no_option(tmp_path: Path) -> None:
+    from jobs.index import Config
+
+    config = parse(Config, ["p", "--out", "o", "--perturbation.weight", "-area", "--limit", "3"], verb="index")
+    assert config is not None
+    assert (config.perturbation.weight, config.limit) == ("-area", 3)
+
+
+def test_dotted_names_in_yaml(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("out: o\ninner.model: big\ninner.confidence: 0.5\n")
+    config = example("p", "--config", str(tmp_path / "run.yaml"))
+    assert (config.inner.model, config.inner.confidence) == ("big", 0.5)
+    (tmp_path / "run.yaml").write_bytes(b"out: caf\xe9")
+    with pytest.raises(QpertError, match="cannot read --config"):
+        example("p", "--config", str(tmp_path / "run.yaml"))
+
+
+@pytest.mark.parametrize("target", ["/dev/full", None])
+def test_a_reader_that_goes_away_gets_no_traceback(target: str | None) -> None:
+    command = [sys.executable, "-m", "jobs", "index", "--help"]
+    if target is None:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.close()
+        error = process.stderr.read() if process.stderr else b""
+        process.wait()
+    else:
+        with open(target, "w") as full:
+            error = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False).stderr
+    assert b"Traceback" not in error

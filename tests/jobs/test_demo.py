@@ -55,7 +55,7 @@ def test_answers_side_by_side():
 def test_ray_is_started_only_for_what_is_not_complete(tmp_path, monkeypatch, state):
     from contextlib import contextmanager
 
-    from pipeline.features import Manifest
+    from pipeline.manifest import Manifest
 
     events = []
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.datasets.shards import PHOTO_SCHEMA
@@ -41,7 +42,7 @@ def detect(tiny_detector: Any, **options: Any) -> DetectStage:
 
 def encode(tiny_encoder: Any, perturbation: Perturbation | None = None, **options: Any) -> EncodeStage:
     precision = options.pop("precision", "float16")
-    return EncodeStage(tiny_encoder, perturbation, precision, Worker(micro_batch=2, **options), Reporter())
+    return EncodeStage(tiny_encoder, [perturbation], False, precision, Worker(micro_batch=2, **options), Reporter())
 
 
 def test_detection_adds_sizes_and_objects(photos: pa.Table, tiny_detector: Any) -> None:
@@ -113,7 +114,7 @@ def test_numbers_that_are_not_finite_are_a_failure(photos: pa.Table, tiny_encode
         encoder.embed = lambda tokens, *rest: inner(tokens, *rest) / (tokens.flatten(1).amax(1)[:, None, None] < 0.9)
         return encoder
 
-    rows = EncodeStage(build, None, "float16", Worker(), Reporter())(photos).to_pylist()
+    rows = EncodeStage(build, [None], False, "float16", Worker(), Reporter())(photos).to_pylist()
     assert rows[0]["error"].startswith("encoder: ValueError: the embedding is not finite")
     assert rows[0]["embedding"] is None
     assert rows[2]["error"] is None
@@ -126,4 +127,35 @@ def test_a_model_that_does_not_work_is_found_at_the_start(tiny_encoder: Any) -> 
         return encoder
 
     with pytest.raises(QpertError, match="encoder does not work here: AttributeError"):
-        EncodeStage(build, None, "float16", Worker(), Reporter())
+        EncodeStage(build, [None], False, "float16", Worker(), Reporter())
+
+
+def test_several_settings_and_object_embeddings_in_one_pass(
+    photos: pa.Table, tiny_detector: Any, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pooled(encoder: Any, tokens: Any, objects: Any) -> list[torch.Tensor]:
+        return [torch.full((len(each), 2, 4), 0.5) for each in objects]
+
+    monkeypatch.setattr("pipeline.stages.encode.object_embeddings", pooled)
+    found = detect(tiny_detector)(photos)
+    settings = [None, Perturbation.paper(), Perturbation.paper(scale=2)]
+    worker = Worker(micro_batch=2)
+    stage = EncodeStage(tiny_encoder, settings, True, "float16", worker, Reporter())
+    calls = 0
+    backbone = stage.encoder.backbone
+
+    def counted(pixels: Any) -> Any:
+        nonlocal calls
+        calls += len(pixels)
+        return backbone(pixels)
+
+    stage.encoder.backbone = counted  # type: ignore[method-assign]
+    table = stage(found)
+    assert calls == 3
+    assert table.schema == features_schema(with_objects=True)
+    for number, setting in enumerate(settings):
+        alone = encode(tiny_encoder, setting)(found)["embedding"].to_pylist()
+        both = table["embedding"].to_pylist()
+        assert [each and each[8 * number : 8 * number + 8] for each in both] == alone
+    counts = [None if row is None else len(row) // 8 for row in table["object_embeddings"].to_pylist()]
+    assert counts == [1, None, 0, None, 1, None]

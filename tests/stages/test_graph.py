@@ -14,7 +14,8 @@ import pytest
 
 from pipeline.datasets.photos import find_photos
 from pipeline.errors import QpertError
-from pipeline.features import FeatureSet, Manifest
+from pipeline.features import FeatureSet
+from pipeline.manifest import Manifest
 from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import Worker
 from pipeline.stages.graph import Graph
@@ -29,22 +30,23 @@ def index(tmp_path: Path, tiny_encoder: Any, tiny_detector: Any) -> Callable[...
     """Indexes a source into tmp_path/out with one actor per stage."""
 
     def run(source: Path | str, **options: Any) -> Outcome:
-        settings = {
+        chosen = {
             "make_encoder": tiny_encoder,
             "make_detector": tiny_detector,
-            "perturbation": Perturbation.paper(),
+            "settings": (Perturbation.paper(),),
             "block_rows": 8,
             "file_rows": 16,
+            "out": str(tmp_path / "out"),
         } | options
 
         def make_graph(machines: Machines) -> Graph:
-            names = ["detect", "encode"] if settings["make_detector"] else ["encode"]
+            names = ["detect", "encode"] if chosen["make_detector"] else ["encode"]
             pools = plan_pools(machines, names, sizes={"detect": 1, "encode": 1})
             photos = find_photos(str(source))
-            settings.update(precision="float16", pools=pools, worker=Worker(micro_batch=4))
-            return Graph(photos, str(tmp_path / "out"), "f00", **settings)
+            chosen.update(precision="float16", pools=pools, worker=Worker(micro_batch=4))
+            return Graph(photos, fingerprint="f00", **chosen)
 
-        return index_photos(make_graph, Manifest(fingerprint="f00"), str(tmp_path / "out"))
+        return index_photos(make_graph, Manifest(fingerprint="f00"), chosen["out"])
 
     return run
 
@@ -87,9 +89,9 @@ def test_webdataset_tars_without_detection(
                 info = tarfile.TarInfo(name.replace("/", "-"))
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-    outcome = index(tmp_path / "shards", make_detector=None, perturbation=None)
+    outcome = index(tmp_path / "shards", make_detector=None, settings=(None,))
     assert outcome.totals == {"photos": 12, "failed": 0, "objects": 0}
-    again = index(tmp_path / "shards", make_detector=None, perturbation=None)
+    again = index(tmp_path / "shards", make_detector=None, settings=(None,))
     assert again.counts.photos == 0
     assert again.totals["photos"] == 12
     assert "0.tar/" + names[0].replace("/", "-") in FeatureSet.open(str(tmp_path / "out")).ids
@@ -111,13 +113,19 @@ def test_parquet_with_bytes(
 def test_a_file_system_by_uri(
     tmp_path: Path, index: Callable[..., Outcome], make_photos: Callable[[Path, int], list[str]]
 ) -> None:
-    names = make_photos(tmp_path / "photos", 9)
-    outcome = index(f"file://{tmp_path}/photos")
+    names = make_photos(tmp_path / "my photos", 9)
+    (tmp_path / "my photos" / names[0]).rename(tmp_path / "my photos" / "a #1?é.jpg")
+    out = f"file://{tmp_path}/my%20out?region=x"
+    outcome = index(f"file://{tmp_path}/my photos", out=out)
     assert outcome.totals["photos"] == 9
-    features = FeatureSet.open(f"file://{tmp_path}/out")
+    assert outcome.totals["failed"] == 0
+    assert index(f"file://{tmp_path}/my photos", out=out).counts.photos == 0
+    features = FeatureSet.open(str(tmp_path / "my out"))
     (block,) = features.iter_blocks(["image_id", "uri"])
+    folder = f"file://{tmp_path}/my%20photos"
     assert dict(zip(*(column.to_pylist() for column in block.columns), strict=True)) == {
-        name: f"file://{tmp_path}/photos/{name}" for name in names
+        "a #1?é.jpg": f"{folder}/a%20%231%3F%C3%A9.jpg",
+        **{name: f"{folder}/{name}" for name in names[1:]},
     }
 
 

@@ -36,3 +36,12 @@ def test_the_bundled_weights_have_a_path() -> None:
     assert Path(bundled(None, "coca")).parent.name == "miniature"
     assert bundled("miniature", "yolo.pt") == bundled(None, "yolo.pt")
     assert bundled("yolo11n.pt", "yolo.pt") == "yolo11n.pt"
+
+
+def test_annotations_are_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "instances.json"
+    path.write_bytes(b"x" * 1_500_000 + b"1" + b"x" * 1_500_000)
+    before = weights_identity(str(path)), weights_identity(str(path), whole=True)
+    path.write_bytes(b"x" * 1_500_000 + b"2" + b"x" * 1_500_000)
+    assert weights_identity(str(path)) == before[0]
+    assert weights_identity(str(path), whole=True) != before[1]

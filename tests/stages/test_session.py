@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from pipeline.errors import QpertError
-from pipeline.stages.session import ray_session
+from pipeline.stages.session import _stopped_by_sigterm, ray_session
 
 
 def test_a_cluster_that_does_not_answer_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,3 +28,10 @@ def test_a_session_that_does_not_start_is_explained(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(QpertError, match=r"try again .*timed out during startup"), ray_session():
         pass
+
+
+def test_sigterm_ends_a_session_as_ctrl_c_does() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), _stopped_by_sigterm():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before

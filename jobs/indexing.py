@@ -1,0 +1,160 @@
+"""From the options of `qpert index` to what the stages take: identity, manifest, graph, and the plan in words."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from pipeline.errors import QpertError
+from pipeline.storage import absolute, is_uri
+
+if TYPE_CHECKING:
+    from jobs.index import Config
+    from pipeline.datasets.photos import Listing, Shards
+    from pipeline.manifest import Manifest
+    from pipeline.stages.graph import Graph
+    from pipeline.stages.pools import Machines
+    from pipeline.stages.resume import Resume
+
+
+def check_writable(out: str) -> None:
+    """Refuse an output that is a file or that nothing can be written to; of object stores only using them tells.
+
+    Raises:
+        QpertError: with what is wrong.
+    """
+    if is_uri(out):
+        return
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not os.path.isabs(out):
+        raise QpertError(
+            f"--out {out}: the folder of a submitted job goes when the job ends; give an absolute path that all nodes"
+            " see, or a URI such as s3://bucket/features"
+        )
+    place = Path(absolute(out))
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise QpertError(f"--out {out}: {place} is a file; name a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise QpertError(f"--out {out}: no permission to write to {place}")
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """Everything that changes the features, and nothing else; plain JSON values."""
+    from pipeline.manifest import FORMAT_VERSION
+    from pipeline.stages.identity import bundled, weights_identity
+    from pipeline.storage import absolute
+
+    perturbation = config.perturbation.build()
+    detector = config.detector.model_dump(mode="json")
+    detector["model"] = weights_identity(bundled(config.detector.model, "yolo.pt"))
+    if config.detector.annotations:
+        detector["annotations"] = weights_identity(config.detector.annotations, whole=True)
+    what = {
+        "format": FORMAT_VERSION,
+        "source": absolute(config.source),
+        "columns": [config.uri_column, config.bytes_column, config.id_column],
+        "encoder": {"name": config.encoder, "weights": weights_identity(bundled(config.weights, config.encoder))},
+        "detector": None if config.detector.model == "none" else detector,
+        "perturbation": perturbation and dataclasses.asdict(perturbation),
+        "precision": config.precision,
+        "dtype": config.dtype,
+        "max_megapixels": config.max_megapixels,
+    }
+    return cast("dict[str, Any]", json.loads(json.dumps(what)))
+
+
+def make_manifest(config: Config, what: dict[str, Any]) -> Manifest:
+    """The manifest of a new run."""
+    from pipeline.manifest import Manifest
+    from pipeline.stages.identity import fingerprint
+
+    return Manifest(
+        fingerprint=fingerprint(what),
+        identity=what,
+        config=config.model_dump(mode="json"),
+        encoder=what["encoder"],
+        precision=config.precision,
+        versions={"python": platform.python_version(), **{name: version(name) for name in ("ray", "torch", "pyarrow")}},
+    )
+
+
+def block_rows(todo: int | None) -> int:
+    """Photos per unit of work: 64, or as many as give some 16 units in a small run."""
+    return 64 if todo is None else max(8, min(64, todo // 16))
+
+
+def file_rows(todo: int | None, block: int) -> int:
+    """Photos per file: some 32 files, so that little is lost when a run is cut off, but never more than 8,192."""
+    return max(block, min(8192, (todo or 10**6) // 32))
+
+
+def build_graph(
+    config: Config, photos: Listing | Shards, what: dict[str, Any], todo: int | None, machines: Machines
+) -> Graph:
+    """The graph of a run over `todo` photos (None: unknown) on `machines`."""
+    from pipeline.detectors import load_detector
+    from pipeline.encoders import load_encoder
+    from pipeline.stages.actor import Worker
+    from pipeline.stages.graph import Graph
+    from pipeline.stages.identity import fingerprint
+    from pipeline.stages.pools import plan_pools
+
+    detects = config.detector.model != "none"
+    block = config.block_size or block_rows(todo)
+    return Graph(
+        photos=photos,
+        out=config.out,
+        fingerprint=fingerprint(what),
+        make_encoder=partial(load_encoder, config.encoder, weights=config.weights),
+        make_detector=partial(load_detector, config.detector) if detects else None,
+        settings=(config.perturbation.build(),),
+        precision=config.precision,
+        pools=plan_pools(
+            machines,
+            ["detect", "encode"] if detects else ["encode"],
+            accelerators=config.accelerators,
+            sizes={"detect": config.detect_actors, "encode": config.encode_actors},
+            num_gpus={"detect": config.detect_gpus, "encode": config.encode_gpus},
+            cpu_only=("detect",) if config.detector.model == "annotated" else (),
+            blocks=None if todo is None else max(1, -(-todo // block)),
+        ),
+        worker=Worker(dtype=config.dtype, micro_batch=config.batch_size, max_pixels=round(config.max_megapixels * 1e6)),
+        block_rows=block,
+        file_rows=config.file_size or file_rows(todo, block),
+        limit=config.limit,
+    )
+
+
+def plan(config: Config, photos: Listing | Shards, what: dict[str, Any], resume: Resume) -> str:
+    """What would be done. Ray is started only where the answer depends on a cluster or on its names for GPUs."""
+    from pipeline.stages.identity import fingerprint
+    from pipeline.stages.pools import Machines
+    from pipeline.stages.session import ray_session
+
+    if config.address or os.environ.get("RAY_ADDRESS") or config.accelerators not in (None, ["none"]):
+        with ray_session(config.address, cpus=config.cpus, verbose=config.verbose):
+            machines = Machines.cluster()
+    else:
+        machines = Machines.here(config.cpus)
+    graph = build_graph(config, photos, what, resume.todo, machines)
+    found = "counted while they are read" if resume.total is None else f"{resume.total:,} photos"
+    models = {"detect": config.detector.model, "encode": f"{config.encoder}, {config.weights or 'miniature'}"}
+    lines = {
+        "source": f"{config.source}: {photos.kind}, {found}",
+        "machines": str(machines),
+        "read": f"blocks of {graph.block_rows} photos",
+        **{stage: f"{pool} ({models[stage]})" for stage, pool in graph.pools.items()},
+        "write": f"{config.out}/features: files of {graph.file_rows:,} photos, {config.precision}",
+        "perturbation": ", ".join(f"{name} {value}" for name, value in (what["perturbation"] or {}).items()) or "none",
+        "fingerprint": fingerprint(what),
+        "output": "new" if resume.manifest is None else f"{resume.manifest.state}, {resume.done:,} photos are done",
+        "to do": "unknown before reading" if resume.todo is None else f"{resume.todo:,} photos",
+    }
+    return "\n".join(f"{name:<13} {text}" for name, text in lines.items())

@@ -1,0 +1,65 @@
+"""ROI pooling against what can be worked out by hand, with an encoder that only averages its tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.encoders.object_embeddings import object_embeddings
+from pipeline.objects import Objects, TokenGrid
+
+
+class Averaging:
+    """Embeds any number of tokens [B, N, 2] as their mean, without the length of 1, so that it can be read."""
+
+    vectors, dim = 1, 2
+
+    def __init__(self, mode: Any = "squash") -> None:
+        self.grid = TokenGrid(image_size=8, patch=1, mode=mode)
+        self.seen: list[torch.Size] = []
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        self.seen.append(tokens.shape)
+        return tokens.float().mean(1, keepdim=True)
+
+
+def ramp(encoder: Averaging, photos: int = 1) -> torch.Tensor:
+    """Tokens whose two channels are the patch's centre (x, y), and a [CLS] that would spoil any mean."""
+    centres = torch.arange(8) + 0.5
+    grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1).reshape(-1, 2)
+    return torch.cat([torch.full((1, 2), 1e6), grid])[None].expand(photos, -1, -1)
+
+
+def test_a_box_gives_the_mean_place_of_its_tokens() -> None:
+    encoder = Averaging()
+    boxes = [[0.25, 0.5, 0.75, 1.0], [0.5, 0.25, 0.51, 0.26], [0.125, 0.125, 0.875, 0.875]]
+    (vectors,) = object_embeddings(encoder, ramp(encoder), [Objects(boxes, [""] * 3, [1.0] * 3, (100, 50))])
+    assert vectors.shape == (3, 1, 2)
+    assert encoder.seen == [(3, 49, 2)]
+    # Inside the photo a linear field is interpolated exactly, so the mean over a box is the box's centre.
+    assert vectors[2, 0].tolist() == pytest.approx([4.0, 4.0], abs=1e-4)
+    assert vectors[1, 0].tolist() == pytest.approx([4.04, 2.04], abs=1e-4)
+    assert vectors[0, 0, 0].item() == pytest.approx(4.0, abs=1e-4)
+    assert 5.9 < vectors[0, 0, 1].item() < 6.1  # the lowest samples lie half a patch beyond the last centre
+
+
+def test_photos_keep_their_own_objects_and_those_that_the_crop_removed_have_none() -> None:
+    encoder = Averaging("center_crop")
+    wide = (200, 100)  # the crop keeps the middle half
+    objects = [
+        Objects([[0.0, 0.0, 0.2, 1.0]], ["gone"], [1.0], wide),
+        Objects.empty(wide),
+        Objects([[0.0, 0.0, 0.1, 0.1], [0.4, 0.4, 0.6, 0.6]], ["gone", "middle"], [1.0, 1.0], wide),
+    ]
+    found = object_embeddings(encoder, ramp(encoder, 3), objects)
+    assert [len(each) for each in found] == [0, 0, 1]
+    assert found[2][0, 0].tolist() == pytest.approx([4.0, 4.0], abs=1e-4)
+
+
+def test_no_objects_at_all_embed_nothing() -> None:
+    encoder = Averaging()
+    found = object_embeddings(encoder, ramp(encoder, 2), [Objects.empty((5, 5))] * 2)
+    assert [each.shape for each in found] == [(0, 1, 2)] * 2
+    assert encoder.seen == []

@@ -1,0 +1,124 @@
+"""What `qpert index` finds out before it starts Ray, and what it says at the end."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobs import cli
+from jobs.index import Config, with_absolute_paths
+from pipeline.detectors.config import DetectorConfig
+from pipeline.features import FeatureSet
+from pipeline.manifest import Manifest
+
+
+@pytest.fixture
+def photos(tmp_path: Path, make_photos: Callable[[Path, int], list[str]]) -> str:
+    make_photos(tmp_path / "photos", 4)
+    return str(tmp_path / "photos")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--detector", "nofile.pt"], "neither a file here nor an ultralytics model"),
+        (["--detector", "folder/nofile.pt"], "does not exist"),
+        (["--detector", "annotated"], "need a folder|need"),
+        (["--detector", "annotated", "--detector.annotations", "nowhere"], "nowhere"),
+        (["--detector", "none"], "a perturbation needs objects"),
+        (["--weights", "/nope"], "unknown CoCa weights '/nope'"),
+        (["--weights", "coca_ViT-B-32:nope"], "has no weights 'nope'"),
+        (["--encoder", "clap"], "unknown encoder 'clap'"),
+        (["--max-megapixels", "inf"], "finite"),
+        (["--out", "{file}"], "is a file; name a folder"),
+        (["--out", "{file}/below"], "is a file; name a folder"),
+        (["--out", ""], "--out: .* at least 1 character"),
+    ],
+)
+def test_a_dry_run_finds_what_is_wrong(
+    photos: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    (tmp_path / "file").write_text("x")
+    words = [word.format(file=tmp_path / "file") for word in words]
+    out = [] if "--out" in words else ["--out", str(tmp_path / "out")]
+    assert cli.main(["index", photos, "--dry-run", *out, *words]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_refused(
+    photos: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    assert cli.main(["index", photos, "--dry-run", "--out", str(tmp_path / "closed" / "out")]) == 2
+    assert "no permission" in capsys.readouterr().err
+
+
+def test_a_submitted_job_needs_a_place_that_stays(
+    photos: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert cli.main(["index", photos, "--dry-run", "--out", "features"]) == 2
+    assert "give an absolute path" in capsys.readouterr().err
+
+
+def test_classes_are_checked_against_the_detector_before_ray_starts(
+    photos: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["index", photos, "--out", str(tmp_path / "out"), "--detector.classes", "unicorn"]) == 2
+    assert "no class 'unicorn'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_local_places_are_kept_as_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wm").mkdir()
+    (tmp_path / "yolo.pt").write_bytes(b"x")
+    detector = DetectorConfig(model="yolo.pt", annotations="wm")
+    config = with_absolute_paths(Config(source="s", out="o", weights="wm", detector=detector))
+    assert config.weights == str(tmp_path / "wm")
+    assert (config.detector.model, config.detector.annotations) == (str(tmp_path / "yolo.pt"), str(tmp_path / "wm"))
+    config = with_absolute_paths(Config(source="s", out="o", weights="coca_ViT-B-32:yolo.pt"))
+    assert config.weights == f"coca_ViT-B-32:{tmp_path / 'yolo.pt'}"
+    assert config.detector.model == "miniature"
+    config = with_absolute_paths(Config(source="s", out="o", weights="coca_ViT-B-32:laion2b"))
+    assert config.weights == "coca_ViT-B-32:laion2b"
+
+
+@pytest.mark.usefixtures("ray_cpu")
+def test_a_run_its_rerun_and_a_retry(photos: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "out")
+    late = tmp_path / "late.jpg"
+    source = tmp_path / "photos.txt"
+    source.write_text(f"photos/0/0000.jpg\n{late}\n")
+    annotations = tmp_path / "boxes"
+    (annotations / "Annotations").mkdir(parents=True)
+    (annotations / "Annotations" / "other.xml").write_text("<annotation/>")
+    words = ["index", str(source), "--out", out, "--detector", "annotated", "--detector.annotations", str(annotations)]
+    assert cli.main(words) == 0
+    said = capsys.readouterr()
+    assert "indexed 1 photos" in said.out
+    assert "1 photos could not be indexed" in said.err
+    assert "--retry-failed tries them again" in said.err
+    assert "NO OBJECTS in any photo" in said.err
+
+    (tmp_path / "photos" / "0" / "0000.jpg").rename(late)
+    assert cli.main(words) == 0
+    assert "nothing to do: all 2 photos are indexed" in capsys.readouterr().out
+
+    running = Manifest.read(out).model_copy(update={"state": "running"})
+    running.write(out)
+    assert cli.main([*words, "--limit", "1"]) == 0
+    assert Manifest.read(out).state == "running"
+
+    assert cli.main([*words, "--retry-failed"]) == 0
+    assert "trying 1 failed photos again" in capsys.readouterr().err
+    features = FeatureSet.open(out)
+    assert sorted(features.ids) == sorted(["photos/0/0000.jpg", str(late)])
+    assert features.failures == {}
