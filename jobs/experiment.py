@@ -1,0 +1,166 @@
+"""One encoder through the whole protocol of `qpert reproduce`: index under many settings at once, measure, time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from jobs import index, indexing
+from jobs.options import PerturbationConfig
+from pipeline.benchmarks.encoder_cost import EncoderCost, measure_cost
+from pipeline.datasets.boxes import largest_areas, read_boxes
+from pipeline.datasets.photos import find_photos
+from pipeline.detectors.config import DetectorConfig
+from pipeline.encoders import load_encoder
+from pipeline.features import FeatureSet
+from pipeline.perturbation import Perturbation
+from pipeline.reproduction import paper
+from pipeline.reproduction.material import Material
+from pipeline.reproduction.measuring import Variant, measure
+from pipeline.reproduction.outcomes import Outcomes
+from pipeline.reproduction.result import Result
+from pipeline.reproduction.settings import DETECTED, OES, PLAIN, Settings, grid, switches, table_a
+from pipeline.stages.columns import objects_from_row
+from pipeline.stages.resume import inspect
+from pipeline.stages.run import index_photos
+
+if TYPE_CHECKING:
+    from pipeline.objects import Objects
+    from pipeline.stages.graph import Graph
+    from pipeline.stages.pools import Machines
+
+COST_PHOTOS = 16
+"""Photos in the batch of Table B: a batch of their own boxes."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What to run with one encoder, and where to keep it.
+
+    Attributes:
+        folder: for the feature sets and outcomes.
+        encoder: its name.
+        weights: its weights; None for its miniature.
+        detector: of the set with detected boxes.
+        chosen: the perturbation of Table A.
+        grids: the scales of Table C, the paper's first, further ones after it.
+        device: of Table B and of the texts.
+        cpus: of a Ray session on this machine.
+        verbose: show Ray's own messages.
+    """
+
+    folder: str
+    encoder: str
+    weights: str | None
+    detector: DetectorConfig
+    chosen: Perturbation
+    grids: tuple[tuple[float, ...], ...] = (paper.SCALES,)
+    device: str = "cpu"
+    cpus: int | None = None
+    verbose: bool = False
+
+    @property
+    def settings(self) -> Settings:
+        """Every setting that is embedded with the true boxes."""
+        merged = table_a(self.chosen) | switches(self.chosen)
+        for scales in self.grids:
+            merged |= grid(scales)
+        return merged
+
+    def plan(self) -> str:
+        """What would be done."""
+        return (
+            f"{self.encoder} ({self.weights or 'miniature'}): {len(self.settings)} settings with annotated boxes in one"
+            f" pass, 1 with boxes of detector {self.detector.model}; features and outcomes in {self.folder}"
+        )
+
+    def run(self, material: Material) -> Result:
+        """Do what is not done yet, in the current Ray session."""
+        print(self.plan(), file=sys.stderr, flush=True)
+        annotated = DetectorConfig(model="annotated", annotations=material.annotations)
+        sets: dict[str, tuple[DetectorConfig, Settings, bool]] = {
+            "annotated": (annotated, self.settings, True),
+            "detected": (self.detector, {DETECTED: self.chosen}, False),
+        }
+        variants: dict[str, Variant] = {}
+        for name, (detector, settings, with_objects) in sets.items():
+            out = f"{self.folder}/{name}"
+            self._index(material, out, detector, settings, with_objects)
+            variants |= {setting: Variant(out, setting) for setting in settings}
+        variants[OES] = Variant(f"{self.folder}/annotated", PLAIN, with_objects=True)
+        features = FeatureSet.open(f"{self.folder}/annotated", PLAIN)
+        ranks = self._ranks(material, features, variants)
+        cost = self._cost(features)
+        return Result(self.chosen, self.grids, list(switches(self.chosen)), variants, ranks, cost)
+
+    def _index(
+        self, material: Material, out: str, detector: DetectorConfig, settings: Settings, with_objects: bool
+    ) -> None:
+        config = index.Config(
+            source=material.photos,
+            out=out,
+            encoder=self.encoder,
+            weights=self.weights,
+            detector=detector,
+            perturbation=PerturbationConfig(),
+            cpus=self.cpus,
+            verbose=self.verbose,
+        )
+        what = indexing.identity(config) | {
+            "perturbation": json.loads(json.dumps({name: each and vars(each) for name, each in settings.items()})),
+            "with_objects": with_objects,
+        }
+        photos = find_photos(config.source)
+        resume = inspect(out, what, photos)
+        if resume.manifest is not None and resume.manifest.state == "complete" and resume.todo == 0:
+            return
+
+        def make_graph(machines: Machines) -> Graph:
+            graph = indexing.build_graph(config, photos, what, resume.todo, machines)
+            return dataclasses.replace(graph, settings=tuple(settings.values()), with_objects=with_objects)
+
+        manifest = indexing.make_manifest(config, what).model_copy(update={"variants": list(settings)})
+        if resume.manifest is not None:
+            manifest = manifest.model_copy(update={"vectors": resume.manifest.vectors, "dim": resume.manifest.dim})
+        index_photos(make_graph, manifest, out, todo=resume.todo, cpus=self.cpus, verbose=self.verbose)
+
+    def _ranks(self, material: Material, features: FeatureSet, variants: dict[str, Variant]) -> dict[str, Any]:
+        outcomes = Outcomes(Path(self.folder) / "outcomes" / features.manifest.fingerprint)
+        found = {name: outcomes.find(name) for name in variants}
+        left = {name: variants[name] for name, ranks in found.items() if ranks is None}
+        if left:
+            print(f"measuring {len(left)} settings ...", file=sys.stderr, flush=True)
+            boxes = read_boxes(material.annotations)
+            sizes = _sizes(features)
+            areas = largest_areas(boxes, material.captions, sizes.get)
+            task = ray.remote(num_cpus=1)(measure)
+            done = task.remote(left, material.captions, areas, self.weights, self.device)
+            for name, ranks in ray.get(done).items():
+                outcomes.keep(name, ranks)
+                found[name] = ranks
+        return found
+
+    def _cost(self, features: FeatureSet) -> EncoderCost:
+        encoder = load_encoder(self.encoder, weights=self.weights, device=self.device)
+        return measure_cost(encoder, _some_objects(features, COST_PHOTOS), self.chosen)
+
+
+def _sizes(features: FeatureSet) -> dict[str, tuple[int, int]]:
+    """(width, height) of each photo by its file name."""
+    sizes = {}
+    for block in features.iter_blocks(["image_id", "width", "height"]):
+        for row in block.to_pylist():
+            sizes[row["image_id"].rpartition("/")[2]] = (row["width"], row["height"])
+    return sizes
+
+
+def _some_objects(features: FeatureSet, count: int) -> list[Objects]:
+    """The objects of the first photos."""
+    block = next(features.iter_blocks(["objects", "width", "height"], count))
+    return [objects_from_row(row["objects"], (row["width"], row["height"])) for row in block.to_pylist()]

@@ -1,0 +1,107 @@
+"""Table B: milliseconds per photo of an encoder, plain and perturbed, and what the subspaces take."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.benchmarks.timing import interleaved
+from pipeline.encoders.base import Encoder
+from pipeline.encoders.sites import perturbing
+from pipeline.objects import Objects, batch_coverage
+from pipeline.perturbation import Perturbation, object_operator, pool_object_keys
+
+
+@dataclass(frozen=True)
+class EncoderCost:
+    """Medians in milliseconds per photo.
+
+    Attributes:
+        plain: backbone and pooling.
+        perturbed: the same with objects.
+        construction: making the operators from the keys (the paper's KC), by itself.
+        enhancement: applying them to the queries (QE): pooling with ready operators less pooling without.
+        device: where.
+        dtype: number format.
+        images: photos in the batch.
+        objects: mean number of objects per photo.
+    """
+
+    plain: float
+    perturbed: float
+    construction: float
+    enhancement: float
+    device: str
+    dtype: str
+    images: int
+    objects: float
+
+
+@torch.no_grad()
+def measure_cost(
+    encoder: Encoder, objects: Sequence[Objects], perturbation: Perturbation, repetitions: int = 9
+) -> EncoderCost:
+    """Time the encoder on one batch of random pixels.
+
+    Args:
+        encoder: on the device that is measured.
+        objects: one `Objects` per photo of the batch.
+        perturbation: what is done to the queries.
+        repetitions: interleaved; medians are returned.
+    """
+    images = len(objects)
+    side = encoder.grid.image_size
+    pixels = torch.randn(images, 3, side, side, generator=torch.Generator().manual_seed(0))
+    pixels = pixels.to(encoder.device, encoder.dtype)
+    tokens = encoder.backbone(pixels)
+    keys: dict[str, Tensor] = {}
+
+    def record(name: str, found: Tensor) -> Tensor:
+        keys[name] = found
+        return found.new_zeros(*found.shape[:2], found.shape[-1], found.shape[-1], dtype=torch.float32)
+
+    with perturbing(encoder.sites(), record):
+        encoder.embed(tokens)
+
+    def construct() -> dict[str, Tensor]:
+        groups = pool_object_keys(*batch_coverage(objects, encoder.grid), perturbation, encoder.device)
+        return {name: object_operator(found, groups, perturbation) for name, found in keys.items()}
+
+    operators = construct()
+
+    def embed_with_operators() -> None:
+        with perturbing(encoder.sites(), lambda name, _: operators[name]):
+            encoder.embed(tokens)
+
+    works: list[Callable[[], object]] = [
+        lambda: encoder.embed(encoder.backbone(pixels)),
+        lambda: encoder.embed(encoder.backbone(pixels), objects, perturbation),
+        construct,
+        lambda: encoder.embed(tokens),
+        embed_with_operators,
+    ]
+    plain, perturbed, construction, pooling, with_operators = interleaved(works, repetitions, encoder.device)
+    enhancement = [after - before for before, after in zip(pooling, with_operators, strict=True)]
+    plain_ms, perturbed_ms, construction_ms, enhancement_ms = (
+        1000 * statistics.median(times) / images for times in (plain, perturbed, construction, enhancement)
+    )
+    return EncoderCost(
+        plain_ms,
+        perturbed_ms,
+        construction_ms,
+        enhancement_ms,
+        device=_name(encoder.device),
+        dtype=str(encoder.dtype).removeprefix("torch."),
+        images=images,
+        objects=sum(len(each) for each in objects) / images,
+    )
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"

@@ -1,0 +1,1 @@
+"""The paper's experiments: its figures, the settings behind them, and the same measured here."""

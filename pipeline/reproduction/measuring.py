@@ -1,0 +1,57 @@
+"""The task that measures: every variant of the feature sets, with the texts embedded once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.datasets.captions import CaptionedImage
+from pipeline.features import FeatureSet
+from pipeline.retrieval.evaluation import evaluate
+from pipeline.retrieval.ranks import Ranks
+from pipeline.retrieval.similarity import Float32
+from pipeline.retrieval.text import embed_texts, load_text_encoder
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One embedding of all photos: where it is, and whether the scores of object embeddings are added to its own."""
+
+    out: str
+    name: str
+    with_objects: bool = False
+
+
+def measure(
+    variants: Mapping[str, Variant],
+    captions: Sequence[CaptionedImage],
+    areas: Mapping[str, float],
+    weights: str | None = None,
+    device: str = "cpu",
+) -> dict[str, Ranks]:
+    """The ranks of every variant, under the names given. Plain data in and out, so that a Ray task can run it.
+
+    Args:
+        variants: what to measure; all of one encoder.
+        captions: the queries, and the gallery.
+        areas: largest object's area by image id, for the size bins.
+        weights: where the encoder's weights are now, if they have moved.
+        device: torch device for the texts.
+    """
+    first = next(iter(variants.values()))
+    encoder = load_text_encoder(FeatureSet.open(first.out, first.name), weights=weights, device=device)
+    texts = list(dict.fromkeys(caption for image in captions for caption in image.captions))
+    row = {text: number for number, text in enumerate(texts)}
+    vectors = embed_texts(encoder, texts)
+
+    def embedded(wanted: list[str]) -> Float32:
+        return vectors[np.array([row[text] for text in wanted], np.int64)]
+
+    found = {}
+    for name, variant in variants.items():
+        features = FeatureSet.open(variant.out, variant.name)
+        evaluation = evaluate(features, captions, embedded, areas=areas, with_objects=variant.with_objects)
+        found[name] = evaluation.ranks
+    return found

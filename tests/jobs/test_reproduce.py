@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from jobs import cli
+from jobs.reproduce import Config, run
+from pipeline.datasets.scenes import write_scenes
+
+
+def test_a_dry_run_says_what_would_be_done(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.main(["reproduce", "--dry-run", "--out", str(tmp_path / "out")]) == 0
+    assert "coca (miniature): 93 settings with annotated boxes in one pass" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["flickr30k"], "needs --images, --captions, --annotations, --encoder, --weights"),
+        (["--images", "somewhere"], "are for flickr30k and coco"),
+        (["--encoder", "clap"], "unknown encoder 'clap'"),
+        (["--perturbation", "none"], "leaves nothing to compare"),
+        (["mnist"], "PRESET"),
+    ],
+)
+def test_wrong_use_is_refused_at_once(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+    assert cli.main(["reproduce", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("ray_cpu")
+def test_photos_on_disk_go_through_the_whole_protocol(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "data"
+    write_scenes(data, 60, seed=5)
+    config = Config(
+        preset="flickr30k",
+        images=str(data / "images"),
+        captions=str(data / "dataset_scenes.json"),
+        annotations=str(data),
+        encoder="coca",
+        weights="miniature",
+        out=str(tmp_path / "out"),
+        samples=100,
+    )
+    assert run(config) == 0
+    folder = tmp_path / "out" / "flickr30k" / "coca"
+    first = capsys.readouterr().out
+    assert "## Table A" in first
+    assert (folder / "report.md").read_text() in first
+    with (folder / "tables" / "table_a.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row[""] for row in rows} == {"plain", "Q-Pert. (E)", "Q-Pert. (D)", "OEs", "OrQ-Pert."}
+    assert {row["n"] for row in rows if row["metric"] == "R@1"} == {"300"}
+    assert "Q-Perturbation" in (folder / "figure_a.html").read_text()
+    outcomes = sorted((folder / "outcomes").rglob("*.npz"))
+    assert len(outcomes) == 3 + 45 + 5 + 2
+
+    outcomes[0].unlink()
+    times = {path: path.stat().st_mtime_ns for path in outcomes[1:]}
+    assert run(config) == 0
+    again = capsys.readouterr().out
+    table_a = "## Table A", "## Table B"
+    assert (
+        again[again.index(table_a[0]) : again.index(table_a[1])]
+        == first[first.index(table_a[0]) : first.index(table_a[1])]
+    )
+    assert outcomes[0].is_file()
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
