@@ -2,9 +2,9 @@ r"""Reproduce the paper's tables: index once under all their settings, measure e
 
 Examples:
   qpert reproduce                                          the miniature models on 1,000 scenes, offline
-  qpert reproduce flickr30k --images flickr30k-images --captions dataset_flickr30k.json \
+  qpert reproduce --preset flickr30k --images flickr30k-images --captions dataset_flickr30k.json \
         --annotations flickr30k_entities --encoder coca --weights coca_ViT-L-14:TAG --detector yolo11x.pt
-  qpert reproduce coco --images val2014 --captions dataset_coco.json --annotations instances_val2014.json ...
+  qpert reproduce --preset coco --images val2014 --captions dataset_coco.json --annotations instances_val2014.json ...
 
 The photos pass the backbone once with the true boxes, under all settings of tables A, C and D and one for each switch
 between the paper and the released code, and once more with detected boxes. Then a Ray task measures every setting.
@@ -40,9 +40,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    preset: Literal["miniature", "flickr30k", "coco"] = Field(
-        "miniature", description="the data set", json_schema_extra={"positional": True}
-    )
+    preset: Literal["miniature", "flickr30k", "coco"] = Field("miniature", description="the data set")
     out: str = Field("reproduction", description="folder for features and reports; all nodes must see it")
     images: str | None = Field(None, description="folder of the photos (with subfolders)")
     captions: str | None = Field(None, description="Karpathy's or LAVIS' JSON, COCO captions, or a table")
@@ -102,7 +100,7 @@ def _encoders(config: Config) -> list[str]:
         needed = {name: getattr(config, name) for name in ("images", "captions", "annotations", "encoder", "weights")}
         missing = [f"--{name}" for name, value in needed.items() if value is None]
         if missing:
-            raise QpertError(f"reproduce {config.preset} needs {', '.join(missing)}")
+            raise QpertError(f"reproduce --preset {config.preset} needs {', '.join(missing)}")
     elif config.images or config.captions or config.annotations:
         raise QpertError(
             "--images, --captions and --annotations are for flickr30k and coco; the miniature draws its own"

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.datasets.scenes import write_scenes
@@ -78,7 +79,11 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
     from pipeline.errors import QpertError
 
     first = verb.Config(source=str(tmp_path / "photos"), out=str(tmp_path / "out"))
-    verb.make_manifest(first, verb.identity(first)).write(first.out)
+    manifest = verb.make_manifest(first, verb.identity(first))
+    manifest.write(first.out)
+    for folder, name in (("features", "x-0.parquet"), (f"checkpoint/{manifest.fingerprint}", "x.parquet")):
+        (tmp_path / "out" / folder).mkdir(parents=True)
+        pq.write_table(pa.table({"image_id": ["a.jpg"]}), tmp_path / "out" / folder / name)
     for change, words in (
         ({"precision": "float32"}, "precision: float16 -> float32"),
         ({"perturbation": {"scale": 4}}, r"perturbation.scale: 8.0 -> 4.0"),

@@ -19,11 +19,11 @@ def test_a_dry_run_says_what_would_be_done(capsys: pytest.CaptureFixture[str], t
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["flickr30k"], "needs --images, --captions, --annotations, --encoder, --weights"),
+        (["--preset", "flickr30k"], "needs --images, --captions, --annotations, --encoder, --weights"),
         (["--images", "somewhere"], "are for flickr30k and coco"),
         (["--encoder", "clap"], "unknown encoder 'clap'"),
         (["--perturbation", "none"], "leaves nothing to compare"),
-        (["mnist"], "PRESET"),
+        (["--preset", "mnist"], "--preset"),
     ],
 )
 def test_wrong_use_is_refused_at_once(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
