@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs import cli
 from pipeline.datasets.scenes import write_scenes
 from pipeline.features import FeatureSet, feature_ids
 from pipeline.manifest import Manifest
@@ -22,8 +23,8 @@ COUNT = 400
 WORDS = ["--file-size", "16", "--block-size", "16", "--cpus", "2", "--encode-actors", "1", "--detect-actors", "1"]
 
 
-def index(source: Path, out: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "jobs", "index", str(source), "--out", str(out), *WORDS, *more]
+def index(source: Path, out: Path) -> list[str]:
+    return ["index", str(source), "--out", str(out), *WORDS]
 
 
 def committed(out: Path) -> set[str]:
@@ -36,10 +37,13 @@ def table(out: Path) -> pa.Table:
 
 
 @pytest.mark.timeout(900)
-def test_kill_9_half_way_and_run_again(tmp_path: Path) -> None:
+def test_kill_9_half_way_and_run_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
     write_scenes(tmp_path / "scenes", COUNT, seed=5)
     source, out = tmp_path / "scenes" / "images", tmp_path / "out"
-    run = subprocess.Popen(index(source, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "jobs", *index(source, out)]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while len(committed(out)) < COUNT // 3:
         assert run.poll() is None, "the run ended before it could be killed"
         time.sleep(0.05)
@@ -53,18 +57,20 @@ def test_kill_9_half_way_and_run_again(tmp_path: Path) -> None:
     assert COUNT // 3 <= len(done) < COUNT
     assert Manifest.read(str(out)).state == "running"
 
-    again = subprocess.run(index(source, out), capture_output=True, text=True, check=True)
-    assert f"{len(done):,} photos are done" in again.stderr
-    assert f"indexed {COUNT - len(done):,} photos" in again.stdout
+    request.getfixturevalue("ray_cpu")  # from here on in the session of the other tests, which is quicker
+    assert cli.main(index(source, out)) == 0
+    again = capsys.readouterr()
+    assert f"{len(done):,} photos are done" in again.err
+    assert f"indexed {COUNT - len(done):,} photos" in again.out
     resumed = table(out)
     assert resumed.num_rows == COUNT
     assert len(set(resumed["image_id"].to_pylist())) == COUNT
     assert Manifest.read(str(out)).state == "complete"
 
-    third = subprocess.run(index(source, out), capture_output=True, text=True, check=True)
-    assert "nothing to do" in third.stdout
+    assert cli.main(index(source, out)) == 0
+    assert "nothing to do" in capsys.readouterr().out
 
-    subprocess.run(index(source, tmp_path / "whole"), capture_output=True, check=True)
+    assert cli.main(index(source, tmp_path / "whole")) == 0
     whole = table(tmp_path / "whole")
     measured = ["seconds", "embedding"]
     assert resumed.drop_columns(measured).equals(whole.drop_columns(measured))
