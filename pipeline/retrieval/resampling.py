@@ -71,6 +71,9 @@ class Counts:
         for number, k in enumerate(ks):
             hits[:, 0, number] = np.bincount(ranks.image_of_text, ranks.text_ranks <= k, minlength=images)
             hits[:, 1, number] = (ranks.image_ranks > 0) & (ranks.image_ranks <= k)
+        # By name: features lie on disk in the order in which workers were done, and one seed shall be one interval.
+        order = np.argsort(np.array(ranks.image_ids)) if ranks.image_ids else slice(None)
+        queries, hits, groups = queries[order], hits[order], groups[order]
         return cls(queries[:, :, None] * groups[:, None, :], hits[:, :, None, :] * groups[:, None, :, None])
 
     @property

@@ -119,3 +119,16 @@ def test_a_bin_without_a_hit_makes_the_mean_of_a_resample_zero():
 def test_bad_options_are_refused(options, message):
     with pytest.raises(QpertError, match=message):
         bootstrap(random_ranks(), **options)
+
+
+def test_an_interval_does_not_depend_on_the_order_of_the_images():
+    rng = np.random.default_rng(4)
+    owners = np.repeat(np.arange(30), 2)
+    names = tuple(f"{n}.jpg" for n in range(30))
+    ranks = Ranks(rng.integers(1, 4, 60), rng.integers(1, 4, 30), owners, rng.integers(0, 3, 30), names)
+    order = rng.permutation(30)
+    texts = np.concatenate([2 * order[:, None], 2 * order[:, None] + 1], axis=1).ravel()
+    shuffled = Ranks(
+        ranks.text_ranks[texts], ranks.image_ranks[order], owners, ranks.bins[order], tuple(names[n] for n in order)
+    )
+    assert bootstrap(shuffled, samples=200) == bootstrap(ranks, samples=200)
