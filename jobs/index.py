@@ -172,6 +172,8 @@ def _nothing_to_do(config: Config, resume: Resume) -> int:
 
 
 def _finish(config: Config, resume: Resume, totals: dict[str, int]) -> int:
+    if not totals["photos"]:
+        raise QpertError(f"{config.source} holds no photos")  # of tars only reading them tells
     if resume.removed:
         print(f"kept    {resume.removed:,} indexed photos that the source no longer has")
     print(f"{config.out} holds {totals['photos'] - totals['failed']:,} photos with {totals['objects']:,} objects")

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from jobs import cli
-from jobs.index import Config, with_absolute_paths
+from jobs.index import Config, _finish, with_absolute_paths
 from pipeline.detectors.config import DetectorConfig
+from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
 from pipeline.manifest import Manifest
+from pipeline.stages.resume import Resume
 
 
 @pytest.fixture
@@ -89,6 +91,11 @@ def test_local_places_are_kept_as_absolute_paths(tmp_path: Path, monkeypatch: py
     assert config.detector.model == "miniature"
     config = with_absolute_paths(Config(source="s", out="o", weights="coca_ViT-B-32:laion2b"))
     assert config.weights == "coca_ViT-B-32:laion2b"
+
+
+def test_a_source_that_turned_out_empty_is_an_error() -> None:
+    with pytest.raises(QpertError, match="tars holds no photos"):
+        _finish(Config(source="tars", out="o"), Resume(None, None, 0, 0), {"photos": 0, "failed": 0, "objects": 0})
 
 
 @pytest.mark.usefixtures("ray_cpu")
