@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from jobs.fields import options
+from jobs.fields import members, options
 from pipeline.errors import QpertError
 
 
@@ -50,8 +50,11 @@ def _expand(values: Mapping[str, Any], model: type[BaseModel], path: str, prefix
         option = known[name]
         if option.nested is not None and isinstance(value, Mapping):
             value = _expand(value, option.nested, path, f"{prefix}{name}.")
-        elif option.nested is not None and "short" in option.extra and value is not None:
-            value = {option.extra["short"]: value}
+        elif option.nested is not None and "short" in option.extra:
+            value = {option.extra["short"]: "none" if value is None else value}
+        elif isinstance(value, bool) and bool not in members(option.field.annotation):
+            # YAML reads yes, no, on and off as truth values, and a truth value would pass for the number 1.
+            raise QpertError(f"{path}: {prefix}{key} is no switch; write its value, not {str(value).lower()}")
         result[name] = value
     return result
 

@@ -191,6 +191,15 @@ def test_dotted_names_in_yaml(tmp_path: Path) -> None:
         example("p", "--config", str(tmp_path / "run.yaml"))
 
 
+def test_values_that_yaml_reads_in_its_own_way(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("out: o\ninner: ~\ndry_run: yes\n")
+    config = example("p", "--config", str(tmp_path / "run.yaml"))
+    assert (config.inner.model, config.dry_run) == ("none", True)
+    (tmp_path / "run.yaml").write_text("out: o\ntop_k: yes\n")
+    with pytest.raises(QpertError, match="top_k is no switch; write its value, not true"):
+        example("p", "--config", str(tmp_path / "run.yaml"))
+
+
 @pytest.mark.parametrize("target", ["/dev/full", None])
 def test_a_reader_that_goes_away_gets_no_traceback(target: str | None) -> None:
     command = [sys.executable, "-m", "jobs", "index", "--help"]
