@@ -51,7 +51,8 @@ def _expand(values: Mapping[str, Any], model: type[BaseModel], path: str, prefix
         if option.nested is not None and isinstance(value, Mapping):
             value = _expand(value, option.nested, path, f"{prefix}{name}.")
         elif option.nested is not None and "short" in option.extra:
-            value = {option.extra["short"]: "none" if value is None else value}
+            if value is not None or type(None) not in members(option.field.annotation):
+                value = {option.extra["short"]: "none" if value is None else value}
         elif isinstance(value, bool) and bool not in members(option.field.annotation):
             # YAML reads yes, no, on and off as truth values, and a truth value would pass for the number 1.
             raise QpertError(f"{path}: {prefix}{key} is no switch; write its value, not {str(value).lower()}")
