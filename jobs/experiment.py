@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from jobs import index, indexing
+from jobs.evaluate import annotated_areas
 from jobs.options import PerturbationConfig
 from pipeline.benchmarks.encoder_cost import EncoderCost, measure_cost
-from pipeline.datasets.boxes import largest_areas, read_boxes
 from pipeline.datasets.photos import find_photos
 from pipeline.detectors.config import DetectorConfig
 from pipeline.encoders import load_encoder
 from pipeline.features import FeatureSet
+from pipeline.manifest import Manifest
 from pipeline.perturbation import Perturbation
 from pipeline.reproduction import paper
 from pipeline.reproduction.material import Material
@@ -27,6 +28,7 @@ from pipeline.reproduction.outcomes import Outcomes
 from pipeline.reproduction.result import Result
 from pipeline.reproduction.settings import DETECTED, OES, PLAIN, Settings, grid, switches, table_a
 from pipeline.stages.columns import objects_from_row
+from pipeline.stages.identity import fingerprint, weights_identity
 from pipeline.stages.resume import inspect
 from pipeline.stages.run import index_photos
 
@@ -102,7 +104,7 @@ class Experiment:
     def _index(
         self, material: Material, out: str, detector: DetectorConfig, settings: Settings, with_objects: bool
     ) -> None:
-        config = index.Config(
+        options = index.Config(
             source=material.photos,
             out=out,
             encoder=self.encoder,
@@ -112,6 +114,7 @@ class Experiment:
             cpus=self.cpus,
             verbose=self.verbose,
         )
+        config = index.with_absolute_paths(options)
         what = indexing.identity(config) | {
             "perturbation": json.loads(json.dumps({name: each and vars(each) for name, each in settings.items()})),
             "with_objects": with_objects,
@@ -131,14 +134,12 @@ class Experiment:
         index_photos(make_graph, manifest, out, todo=resume.todo, cpus=self.cpus, verbose=self.verbose)
 
     def _ranks(self, material: Material, features: FeatureSet, variants: dict[str, Variant]) -> dict[str, Any]:
-        outcomes = Outcomes(Path(self.folder) / "outcomes" / features.manifest.fingerprint)
+        outcomes = Outcomes(Path(self.folder) / "outcomes" / question(variants, material))
         found = {name: outcomes.find(name) for name in variants}
         left = {name: variants[name] for name, ranks in found.items() if ranks is None}
         if left:
             print(f"measuring {len(left)} settings ...", file=sys.stderr, flush=True)
-            boxes = read_boxes(material.annotations)
-            sizes = _sizes(features)
-            areas = largest_areas(boxes, material.captions, sizes.get)
+            areas = annotated_areas(material.annotations, list(material.captions), features)
             task = ray.remote(num_cpus=1)(measure)
             done = task.remote(left, material.captions, areas, self.weights, self.device)
             for name, ranks in ray.get(done).items():
@@ -151,13 +152,15 @@ class Experiment:
         return measure_cost(encoder, _some_objects(features, COST_PHOTOS), self.chosen)
 
 
-def _sizes(features: FeatureSet) -> dict[str, tuple[int, int]]:
-    """(width, height) of each photo by its file name."""
-    sizes = {}
-    for block in features.iter_blocks(["image_id", "width", "height"]):
-        for row in block.to_pylist():
-            sizes[row["image_id"].rpartition("/")[2]] = (row["width"], row["height"])
-    return sizes
+def question(variants: dict[str, Variant], material: Material) -> str:
+    """A fingerprint of all that outcomes depend on: what is kept of other features, captions or boxes is no answer."""
+    manifests = [Manifest.read(out) for out in sorted({variant.out for variant in variants.values()})]
+    asked = {
+        "sets": [[manifest.fingerprint, manifest.counts] for manifest in manifests],
+        "captions": [[image.image_id, image.captions] for image in material.captions],
+        "annotations": weights_identity(material.annotations, whole=True),
+    }
+    return fingerprint(asked)
 
 
 def _some_objects(features: FeatureSet, count: int) -> list[Objects]:

@@ -65,3 +65,8 @@ class PerturbationConfig(BaseModel):
         names = {field.name for field in dataclasses.fields(Perturbation)}
         given = {name: value for name, value in self if name in names and value is not None}
         return dataclasses.replace(base, **given)
+
+
+MINIATURE = PerturbationConfig(weight="1-area", scale=0.25, threshold=0.99)
+"""Chosen for the miniature among 45 settings on 1,000 other scenes (series 2, annotated boxes): the most Recall@1 for
+the smallest objects at a loss of less than 1.25 points over all. The paper's scales, 2 to 10, are too strong for it."""

@@ -33,12 +33,11 @@ class Material:
 
 def scenes(folder: Path, count: int) -> Material:
     """Synthetic scenes below `folder`, drawn if they are not there."""
-    from pipeline.datasets.scenes import KARPATHY_FILE, write_scenes
+    from pipeline.datasets.scenes import write_scenes
 
     place = folder / f"scenes-{count}"
-    if not (place / KARPATHY_FILE).is_file():  # written last
-        write_scenes(place, count, SEED)
-    return Material(str(place / "images"), read_captions(place / KARPATHY_FILE), str(place))
+    captions = write_scenes(place, count, SEED)
+    return Material(str(place / "images"), read_captions(captions), str(place))
 
 
 def on_disk(folder: Path, images: str, captions: str, annotations: str, split: str) -> Material:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pipeline.reports.tables import percent
 from pipeline.reproduction import paper
 from pipeline.reproduction.settings import CHOSEN, PLAIN, grid_name, grid_points
 from pipeline.retrieval.comparison import Comparison, Difference, compare
@@ -131,11 +132,6 @@ def switch_table(
             between = span(change.interval, signed=True)
             rows.append([name, metric, figure, points(change.difference), between, p, "yes" if sure else "not shown"])
     return headers, rows
-
-
-def percent(value: float | None) -> str:
-    """A fraction in percent, as the paper prints it."""
-    return "-" if value is None else f"{100 * value:.2f}"
 
 
 def points(value: float | None) -> str:

@@ -6,8 +6,13 @@ from pathlib import Path
 import pytest
 
 from jobs import cli
+from jobs.experiment import question
 from jobs.reproduce import Config, run
+from pipeline.datasets.captions import CaptionedImage
 from pipeline.datasets.scenes import write_scenes
+from pipeline.manifest import Manifest
+from pipeline.reproduction.material import Material
+from pipeline.reproduction.measuring import Variant
 
 
 def test_a_dry_run_says_what_would_be_done(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -29,6 +34,27 @@ def test_a_dry_run_says_what_would_be_done(capsys: pytest.CaptureFixture[str], t
 def test_wrong_use_is_refused_at_once(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
     assert cli.main(["reproduce", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_outcomes_are_kept_for_the_same_question_only(tmp_path: Path) -> None:
+    (tmp_path / "boxes.json").write_text("[1]")
+    variants = {name: Variant(str(tmp_path / name), name) for name in ("annotated", "detected")}
+    for name in variants:
+        Manifest(fingerprint=name, counts={"photos": 2}).write(str(tmp_path / name))
+
+    def asked(*captions: str) -> str:
+        return question(
+            variants, Material("photos", [CaptionedImage("a.jpg", list(captions))], str(tmp_path / "boxes.json"))
+        )
+
+    before = asked("a dog")
+    assert asked("a dog") == before
+    assert asked("a dog", "a cat") != before
+    Manifest(fingerprint="another detector", counts={"photos": 2}).write(str(tmp_path / "detected"))
+    changed = asked("a dog")
+    assert changed != before
+    (tmp_path / "boxes.json").write_text("[2]")
+    assert asked("a dog") != changed
 
 
 @pytest.mark.usefixtures("ray_cpu")
