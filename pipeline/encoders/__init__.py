@@ -11,6 +11,7 @@ from pipeline.encoders.base import Encoder
 from pipeline.errors import QpertError
 
 _ENCODERS = {
+    "blip2": "pipeline.encoders.blip2:Blip2Encoder",
     "coca": "pipeline.encoders.coca:CocaEncoder",
 }
 """Name to `module:class`; the module is imported when the encoder is loaded."""

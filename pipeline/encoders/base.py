@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from PIL import Image
@@ -79,6 +80,46 @@ class Encoder(ABC):
     ) -> Tensor:
         """Unit vectors float32 [T, D] of texts, given as strings or as token ids [T, L] (and mask, 1 = keep)."""
 
+    def match(
+        self,
+        tokens: Tensor,
+        texts: Sequence[str] | None = None,
+        objects: Sequence[Objects] | None = None,
+        perturbation: Perturbation | None = None,
+        *,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Image-text matching scores float32 [T], the higher the better, of encoders that have them.
+
+        Args:
+            tokens: [B, N, C] from `backbone`.
+            texts: T of them, or one for all photos; every T / B in a row are matched with one photo: as many as photos
+                are pairs, and a single photo is matched with all of them.
+            objects: one `Objects` per photo.
+            perturbation: acts where its stages include `itm`.
+            input_ids: int64 [T, L] instead of texts.
+            attention_mask: [T, L], 1 = keep.
+
+        Raises:
+            QpertError: this encoder has no matching head.
+        """
+        raise QpertError(f"the encoder {self.name} has no image-text matching: BLIP-2 has")
+
+    def caption(
+        self,
+        tokens: Tensor,
+        objects: Sequence[Objects] | None = None,
+        perturbation: Perturbation | None = None,
+        **decoding: Any,
+    ) -> list[str]:
+        """A caption of each photo, from encoders that write; `perturbation` acts where its stages include `lm`.
+
+        Raises:
+            QpertError: this encoder does not write.
+        """
+        raise QpertError(f"the encoder {self.name} writes no captions: BLIP-2 does")
+
     @abstractmethod
     def sites(self) -> Mapping[str, nn.Module]:
         """The perturbable cross-attentions by name, in the order they run."""
@@ -104,4 +145,12 @@ class Encoder(ABC):
         groups = pool_object_keys(*batch_coverage(objects, self.grid), perturbation, self.device)
         if not groups:
             return nullcontext()
-        return perturbing(self.sites(), lambda _, keys: object_operator(keys, groups, perturbation))
+        known: dict[str, Tensor] = {}
+
+        def operator_of(name: str, keys: Tensor) -> Tensor:
+            """Worked out when a site first sees the photos' keys, for all passes inside the context."""
+            if name not in known:
+                known[name] = object_operator(keys, groups, perturbation)
+            return known[name]
+
+        return perturbing(self.sites(), operator_of)

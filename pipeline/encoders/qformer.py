@@ -29,8 +29,13 @@ class QFormerSite(Site, Blip2QFormerMultiHeadAttention):  # type: ignore[misc]
         encoder_attention_mask: Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """Queries [B, Q, 768] look at image tokens [B, N, 1408]: (output [B, Q, 768], weights or None)."""
-        if self.operator is None or encoder_hidden_states is None:
+        """Queries [r B, Q, 768] look at image tokens [B, N, 1408]: (output [r B, Q, 768], weights or None).
+
+        Every r in a row look at one photo, whose keys are projected once.
+        """
+        if encoder_hidden_states is None or (
+            self.operator is None and len(encoder_hidden_states) == len(hidden_states)
+        ):
             return super().forward(  # type: ignore[no-any-return]
                 hidden_states, attention_mask, encoder_hidden_states, encoder_attention_mask, **kwargs
             )
@@ -38,10 +43,13 @@ class QFormerSite(Site, Blip2QFormerMultiHeadAttention):  # type: ignore[misc]
             x.unflatten(-1, (self.num_attention_heads, self.attention_head_size)).transpose(1, 2)
             for x in (self.query(hidden_states), self.key(encoder_hidden_states), self.value(encoder_hidden_states))
         )
+        q = self.enhance(q, k)
+        if len(q) != len(k):
+            k, v = (x.repeat_interleave(len(q) // len(x), 0) for x in (k, v))
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         dropout = self.attention_dropout if self.training else 0.0
         attended, weights = attention(
-            self, self.enhance(q, k), k, v, encoder_attention_mask, dropout=dropout, scaling=self.scaling, **kwargs
+            self, q, k, v, encoder_attention_mask, dropout=dropout, scaling=self.scaling, **kwargs
         )
         return attended.flatten(2), weights
 

@@ -27,16 +27,22 @@ class Site(nn.Module):
 
     original: ClassVar[type[nn.Module]]
     """The class that this one takes the place of."""
-    operator: Callable[[Tensor], Tensor] | None = None
-    """From this site's keys to A; set by `perturbing` only."""
+    operator: Callable[[Tensor], Tensor] | Tensor | None = None
+    """A, or from this site's keys to A; set by `perturbing` only."""
 
     @classmethod
     def check(cls, module: nn.Module) -> None:
         """Raise ValueError if `module` uses an option that the perturbed forward does not have."""
 
     def enhance(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Perturbed queries [B, H, Q, d], for keys [B, H, N, d]."""
-        return queries if self.operator is None else perturb(queries, self.operator(keys))
+        """Perturbed queries [r B, H, Q, d], for keys [B, H, N, d]; every r queries in a row belong to one photo."""
+        if self.operator is None:
+            return queries
+        operator = self.operator if isinstance(self.operator, Tensor) else self.operator(keys)
+        if len(queries) == len(operator):
+            return perturb(queries, operator)
+        of_photos = queries.unflatten(0, (len(operator), -1)).transpose(1, 2)
+        return perturb(of_photos.flatten(2, 3), operator).view_as(of_photos).transpose(1, 2).flatten(0, 1)
 
 
 class MultiheadAttentionSite(Site, nn.MultiheadAttention):
@@ -97,16 +103,21 @@ def restore(module: nn.Module) -> None:
 
 
 @contextmanager
-def perturbing(sites: Mapping[str, nn.Module], operator_of: OperatorOf) -> Iterator[None]:
+def perturbing(sites: Mapping[str, nn.Module], operator_of: OperatorOf | Mapping[str, Tensor]) -> Iterator[None]:
     """Perturb every forward pass through `sites` inside this context, and never one outside, whatever is raised.
 
     The operator is state of the modules: one thread at a time.
+
+    Args:
+        sites: the modules by name.
+        operator_of: see `OperatorOf`; or A by name, worked out before. The latter compiles into one graph, without the
+            eigendecomposition and for any photos.
     """
     try:
         for name, site in sites.items():
             if not isinstance(site, Site):
                 raise ValueError(f"{name} is not perturbable: call make_perturbable on it first")
-            site.operator = _bind(operator_of, name)
+            site.operator = operator_of[name] if isinstance(operator_of, Mapping) else _bind(operator_of, name)
         yield
     finally:
         for site in sites.values():

@@ -25,8 +25,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from pipeline.datasets.scenes import distinct_scenes, draw_scene, make_captions
-from pipeline.miniature.coca_data import LABELS, SceneBatches
-from pipeline.miniature.coca_model import EOS, IMAGE_SIZE, MODEL, build_tokenizer, save
+from pipeline.miniature.coca_model import EOS, GRID, IMAGE_SIZE, MODEL, build_tokenizer, save
+from pipeline.miniature.scene_batches import LABELS, SceneBatches
+from pipeline.miniature.training import make_optimizer, set_rate
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,14 @@ def train_coca(out: Path, schedule: Schedule, command: str, report: Callable[[st
     patch_head = nn.Linear(MODEL["vision_cfg"]["width"], len(LABELS))
     preprocess = image_transform_v2(PreprocessCfg(size=IMAGE_SIZE), is_train=False)
     parameters = [*model.parameters(), *patch_head.parameters()]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": schedule.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(0.9, 0.98))
-    batches = SceneBatches(schedule.seed, schedule.steps, schedule.batch, preprocess)
+    optimizer = make_optimizer(parameters, schedule.learning_rate, schedule.weight_decay)
+    batches = SceneBatches(schedule.seed, schedule.steps, schedule.batch, preprocess, build_tokenizer(), GRID)
     loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4)
     out.mkdir(parents=True, exist_ok=True)
     curve: list[dict[str, float]] = []
     started = time.perf_counter()
     for step, batch in enumerate(loader):
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.learning_rate * _rate(step, schedule)
+        set_rate(optimizer, schedule.learning_rate, step, schedule.steps, schedule.warmup)
         losses = _losses(model, patch_head, batch)
         weights = {"contrastive": 1.0, "caption": schedule.caption_weight, "patch": schedule.patch_weight}
         loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
@@ -95,13 +91,6 @@ def train_coca(out: Path, schedule: Schedule, command: str, report: Callable[[st
     log = {"command": command, "schedule": asdict(schedule), "held_out_t2i_recall_at_1": recall, "curve": curve}
     (out / "training.json").write_text(json.dumps(log, indent=1))
     return recall
-
-
-def _rate(step: int, schedule: Schedule) -> float:
-    """Linear warm-up, then a cosine to zero."""
-    if step < schedule.warmup:
-        return (step + 1) / schedule.warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - schedule.warmup) / (schedule.steps - schedule.warmup)))
 
 
 def _losses(model: open_clip.CoCa, patch_head: nn.Linear, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -5,8 +5,8 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 
 from pipeline.datasets.scenes.layout import SCENE_SIZE, Scene, SceneObject
-from pipeline.miniature.coca_data import LABELS, SceneBatches, patch_labels
 from pipeline.miniature.coca_model import CONTEXT, GRID, IMAGE_SIZE, MODEL, build_tokenizer
+from pipeline.miniature.scene_batches import LABELS, SceneBatches, patch_labels
 from pipeline.miniature.train_coca import _text
 
 
@@ -14,7 +14,7 @@ def test_patch_labels_name_what_lies_under_each_patch() -> None:
     patch = SCENE_SIZE / GRID.side
     large = SceneObject("square", "red", (0, 0, round(4 * patch), round(2 * patch)))
     tiny = SceneObject("star", "blue", (round(5.2 * patch), round(5.2 * patch), round(5.6 * patch), round(5.6 * patch)))
-    labels = patch_labels(Scene("natural", 0, 0, (large, tiny), "plain")).view(GRID.side, GRID.side, len(LABELS))
+    labels = patch_labels(Scene("natural", 0, 0, (large, tiny), "plain"), GRID).view(GRID.side, GRID.side, len(LABELS))
     assert labels[:2, :4, LABELS.index("square")].all()
     assert labels[..., LABELS.index("square")].sum() == 8
     assert labels[5, 5, LABELS.index("star")] == 1
@@ -24,8 +24,8 @@ def test_patch_labels_name_what_lies_under_each_patch() -> None:
 
 def test_batches_are_always_the_same_and_hold_two_captions_per_scene() -> None:
     preprocess = image_transform_v2(PreprocessCfg(size=IMAGE_SIZE), is_train=False)
-    first = list(SceneBatches(0, 2, 3, preprocess))
-    again = list(SceneBatches(0, 2, 3, preprocess))
+    first = list(SceneBatches(0, 2, 3, preprocess, build_tokenizer(), GRID))
+    again = list(SceneBatches(0, 2, 3, preprocess, build_tokenizer(), GRID))
     assert [batch["text"].shape for batch in first] == [(6, CONTEXT)] * 2
     assert first[0]["pixels"].shape == (3, 3, IMAGE_SIZE, IMAGE_SIZE)
     assert not torch.equal(first[0]["pixels"], first[1]["pixels"])

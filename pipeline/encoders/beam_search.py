@@ -1,0 +1,126 @@
+"""Writing token by token, greedily or with beams: the decoding that LAVIS' captions come from.
+
+The rules are those of transformers 4.26, which LAVIS calls: a hypothesis' score is the sum of its log-probabilities
+over its length, which counts the prompt but not the end token; of 2 x beams candidates an end token counts among the
+best `beams` only; a photo is done when its worst kept hypothesis is at least as good as the best that still grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.errors import QpertError
+
+Step = Callable[[Tensor, Tensor | None], Tensor]
+"""From the new token ids [R, n] of the R = photos x beams rows, and which row each of them goes on from [R] (None: its
+own), to the logits [R, vocabulary] of the next token."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How captions are written; the defaults are LAVIS'.
+
+    Attributes:
+        num_beams: hypotheses kept per photo; 1 is greedy.
+        max_length: tokens at most, the prompt included.
+        min_length: tokens at least before the end token is allowed, the prompt included.
+    """
+
+    num_beams: int = 3
+    max_length: int = 30
+    min_length: int = 10
+
+    def __post_init__(self) -> None:
+        if self.num_beams < 1 or self.min_length < 0 or self.max_length < 2:
+            raise QpertError(f"captions need num_beams >= 1, min_length >= 0 and max_length >= 2, got {self}")
+
+
+@dataclass
+class _Hypotheses:
+    """The best finished captions of one photo."""
+
+    count: int
+    done: bool = False
+    kept: list[tuple[float, list[int]]] = field(default_factory=list)
+
+    def add(self, ids: list[int], log_probability: float) -> None:
+        self.kept.append((log_probability / len(ids), ids))
+        self.kept.sort(key=lambda each: -each[0])  # stable: of equals the earlier one stays
+        del self.kept[self.count :]
+
+    def finish(self, best_growing: float, length: int) -> None:
+        full = len(self.kept) == self.count
+        self.done = self.done or (full and self.kept[-1][0] >= best_growing / length)
+
+
+def greedy(step: Step, prompt: Tensor, decoding: Decoding, end: int) -> list[list[int]]:
+    """The likeliest token, one after the other.
+
+    Args:
+        step: the model.
+        prompt: int64 [B, P].
+        decoding: its `num_beams` is not used.
+        end: id of the end token.
+
+    Returns:
+        For each photo its ids, prompt and end token (where it came to one) included.
+    """
+    rows = prompt.tolist()
+    growing = torch.ones(len(prompt), dtype=torch.bool, device=prompt.device)
+    ids, length = prompt, prompt.shape[1]
+    while length < decoding.max_length and growing.any():
+        logits = step(ids, None).float()
+        if length < decoding.min_length:
+            logits[:, end] = -torch.inf
+        chosen = logits.argmax(-1)
+        for row, (token, grows) in enumerate(zip(chosen.tolist(), growing.tolist(), strict=True)):
+            if grows:
+                rows[row].append(token)
+        growing &= chosen != end
+        ids, length = chosen[:, None], length + 1
+    return rows
+
+
+def beam_search(step: Step, prompt: Tensor, decoding: Decoding, end: int) -> list[list[int]]:
+    """The most probable caption per token that `num_beams` hypotheses at a time lead to; see `greedy`."""
+    beams, photos = decoding.num_beams, len(prompt)
+    found = [_Hypotheses(beams) for _ in range(photos)]
+    rows = prompt.repeat_interleave(beams, 0)
+    scores = torch.full((photos, beams), -1e9, device=prompt.device)
+    scores[:, 0] = 0  # all beams of a photo are the same at first
+    new, origin = rows, None
+    while rows.shape[1] < decoding.max_length and not all(each.done for each in found):
+        length = rows.shape[1]
+        logits = F.log_softmax(step(new, origin).float(), -1)
+        if length < decoding.min_length:
+            logits[:, end] = -torch.inf
+        vocabulary = logits.shape[-1]
+        totals = (logits.view(photos, beams, vocabulary) + scores[..., None]).flatten(1)
+        best, index = totals.topk(2 * beams, dim=1)
+        ended = (index % vocabulary) == end
+        texts = rows.view(photos, beams, length).tolist()
+        for photo, hypotheses in enumerate(found):
+            if hypotheses.done:
+                continue
+            for rank in ended[photo, :beams].nonzero().flatten().tolist():
+                hypotheses.add(texts[photo][int(index[photo, rank]) // vocabulary], float(best[photo, rank]))
+            hypotheses.finish(float(best[photo, 0]), length)
+        going = torch.argsort(ended.int(), dim=1, stable=True)[:, :beams]  # the best that have not ended, in order
+        scores, index = best.gather(1, going), index.gather(1, going)
+        first = torch.arange(photos, device=prompt.device)[:, None] * beams
+        origin = (first + index // vocabulary).flatten()
+        new = (index % vocabulary).flatten()[:, None]
+        rows = torch.cat([rows[origin], new], 1)
+    results = []
+    for photo, hypotheses in enumerate(found):
+        if not hypotheses.done:
+            for beam in range(beams):
+                hypotheses.add(rows[photo * beams + beam].tolist(), float(scores[photo, beam]))
+        ids = hypotheses.kept[0][1]
+        results.append([*ids, end] if len(ids) < decoding.max_length else ids)
+    return results

@@ -1,0 +1,171 @@
+"""Where BLIP-2's weights come from: a hub id, a folder of transformers' form, or LAVIS' `.pth` files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoTokenizer, BertTokenizer, Blip2Config, Blip2ForImageTextRetrieval, GenerationConfig
+from transformers.initialization import no_init_weights
+
+from pipeline.encoders.beam_search import Decoding
+from pipeline.encoders.lavis_checkpoint import HEAD, LN_VISION_EPS, Sizes, read_checkpoint, read_state, to_transformers
+from pipeline.errors import QpertError
+
+HEAD_FILE = "language_head.safetensors"
+BERT = "bert-base-uncased"
+"""Whose words BLIP-2 reads; LAVIS adds [DEC] to them."""
+
+
+@dataclass(frozen=True)
+class Blip2Weights:
+    """What `Blip2Encoder` is built from."""
+
+    model: Blip2ForImageTextRetrieval
+    tokenizer: Any
+    lm_head: Mapping[str, Tensor] | None
+    decoding: Decoding | None = None
+
+
+def load_weights(weights: str) -> Blip2Weights:
+    """Load BLIP-2 on the CPU, in float32.
+
+    Args:
+        weights: one of
+
+            - a hub id (`Salesforce/blip2-itm-vit-g`, 224 px; `-coco`, 364 px) or a folder in that form;
+            - a LAVIS checkpoint `FILE.pth`, with a vision tower in it or added: `FILE.pth+eva_vit_g.pth`. Its words are
+              taken from a tokenizer in the same folder (tokenizer.json or vocab.txt), or else from bert-base-uncased;
+            - `FOLDER_OR_ID+FILE.pth`: the former with the language head of the latter, for captions.
+
+    Raises:
+        QpertError: with what to do, if anything is missing, unknown, or of another size.
+    """
+    check_weights(weights)
+    first, second = split(weights)
+    return _from_lavis(Path(first), second) if first.endswith(".pth") else _from_transformers(first, second)
+
+
+def check_weights(weights: str) -> None:
+    """Refuse files and folders that are not there or lack a part; a hub id is not asked for."""
+    first, second = split(weights)
+    for each in filter(None, (first, second)):
+        if each.endswith(".pth") and not Path(each).is_file():
+            raise QpertError(f"there is no file {each}")
+    if second and not second.endswith(".pth"):
+        raise QpertError(
+            f"what follows the + in {weights!r} must be a .pth file: LAVIS' for captions, or eva_vit_g.pth"
+        )
+    if Path(first).is_dir():
+        if not (Path(first) / "config.json").is_file():
+            raise QpertError(f"{first} has no config.json: a BLIP-2 folder holds it beside its weights")
+    elif not first.endswith(".pth") and (first.count("/") != 1 or first.startswith((".", "/", "~"))):
+        raise QpertError(
+            f"{first!r} is no folder, no .pth file and no hub id; give 'miniature', a folder, a LAVIS checkpoint, or an id"
+            " such as Salesforce/blip2-itm-vit-g-coco"
+        )
+
+
+def split(weights: str) -> tuple[str, str | None]:
+    """`FIRST+SECOND` in two; a single path may hold a plus itself."""
+    first, plus, second = weights.rpartition("+")
+    return (first, second) if plus and not Path(weights).exists() else (weights, None)
+
+
+def _from_transformers(name: str, lavis: str | None) -> Blip2Weights:
+    try:
+        model, info = Blip2ForImageTextRetrieval.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise QpertError(
+            f"BLIP-2 weights {name!r} could not be had: {line}. Without a network, download the repository elsewhere and"
+            " give its folder"
+        ) from error
+    wrong = sorted(str(each) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for each in info[kind])
+    if wrong:
+        raise QpertError(
+            f"{name} is not a whole BLIP-2 for retrieval: {len(wrong)} weights are missing, unknown or of another shape,"
+            f" such as {wrong[0]}; stage-2 models (opt, flan-t5) cannot be used"
+        )
+    head_file = Path(name) / HEAD_FILE
+    head: Mapping[str, Tensor] | None = None
+    if lavis is not None:
+        head = {key: value for key, value in read_state(Path(lavis)).items() if key.startswith(HEAD)}
+        if not head:
+            raise QpertError(f"{lavis} holds no language head ({HEAD}*)")
+    elif head_file.is_file():
+        head = load_file(head_file)
+    return Blip2Weights(model, tokenizer, head, _decoding(Path(name)))
+
+
+def _decoding(folder: Path) -> Decoding | None:
+    """From transformers' own generation_config.json, where the folder has one."""
+    if not (folder / "generation_config.json").is_file():
+        return None
+    found = GenerationConfig.from_pretrained(folder)
+    names = ("num_beams", "max_length", "min_length")
+    return Decoding(**{name: getattr(found, name) for name in names if getattr(found, name) is not None})
+
+
+def _from_lavis(path: Path, vision: str | None) -> Blip2Weights:
+    lavis = read_checkpoint(path, Path(vision) if vision else None)
+    sizes = Sizes.of(lavis, path)
+    state, head = to_transformers(lavis)
+    with no_init_weights():
+        model = Blip2ForImageTextRetrieval(_config(sizes))
+    wanted = model.state_dict()
+    wrong = sorted(
+        n for n in {*wanted, *state} if n not in state or n not in wanted or wanted[n].shape != state[n].shape
+    )
+    if wrong:
+        raise QpertError(
+            f"{path} is not a whole BLIP-2: {len(wrong)} weights are missing, unknown or of another shape, such as {wrong[0]}"
+        )
+    model.load_state_dict(state)
+    model.vision_model.post_layernorm.eps = LN_VISION_EPS
+    return Blip2Weights(model, _bert_tokenizer(path.parent), head or None)
+
+
+def _config(sizes: Sizes) -> Blip2Config:
+    return Blip2Config(
+        vision_config={
+            "image_size": sizes.image_size,
+            "patch_size": sizes.patch,
+            "hidden_size": sizes.vision_width,
+            "num_hidden_layers": sizes.vision_layers,
+            "num_attention_heads": sizes.vision_heads,
+            "intermediate_size": sizes.vision_mlp,
+        },
+        qformer_config={
+            "vocab_size": sizes.vocabulary,
+            "hidden_size": sizes.width,
+            "num_hidden_layers": sizes.layers,
+            "num_attention_heads": sizes.heads,
+            "intermediate_size": sizes.mlp,
+            "max_position_embeddings": sizes.positions,
+            "cross_attention_frequency": sizes.cross_frequency,
+            "encoder_hidden_size": sizes.vision_width,
+            "use_qformer_text_input": True,
+        },
+        num_query_tokens=sizes.queries,
+        image_text_hidden_size=sizes.dim,
+    )
+
+
+def _bert_tokenizer(folder: Path) -> Any:
+    """BERT's words with LAVIS' [DEC] at their end."""
+    beside = any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
+    try:
+        if beside:
+            return BertTokenizer.from_pretrained(folder, bos_token="[DEC]")
+        return BertTokenizer.from_pretrained(BERT, bos_token="[DEC]")
+    except (OSError, ValueError) as error:
+        raise QpertError(
+            f"the words of {BERT} could not be had; without a network, put its tokenizer.json or vocab.txt into {folder}"
+        ) from error

@@ -1,0 +1,139 @@
+"""The miniature BLIP-2: its sizes, its tokenizer, its vision tower from the miniature CoCa, and its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor, nn
+from transformers import Blip2Config, Blip2ForImageTextRetrieval, Blip2VisionModel
+
+from pipeline.datasets.scenes import vocabulary
+from pipeline.encoders.language_head import build_language_head
+from pipeline.miniature import coca_model
+from pipeline.objects import TokenGrid
+
+CONTEXT = 40
+"""Tokens of a caption, with [CLS] and [SEP]; the longest caption has 36 words."""
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[DEC]")
+"""BERT's, and the token that LAVIS adds to begin a caption that is to be written."""
+WORDS = (*SPECIAL[:-1], *(word for word in vocabulary() if word != ","), SPECIAL[-1])
+QUERIES = 8
+VISION = {
+    "image_size": coca_model.IMAGE_SIZE,
+    "patch_size": coca_model.MODEL["vision_cfg"]["patch_size"],
+    "hidden_size": coca_model.MODEL["vision_cfg"]["width"],
+    "num_hidden_layers": coca_model.MODEL["vision_cfg"]["layers"],
+    "num_attention_heads": coca_model.MODEL["vision_cfg"]["width"] // coca_model.MODEL["vision_cfg"]["head_width"],
+    "intermediate_size": 4 * coca_model.MODEL["vision_cfg"]["width"],
+    "initializer_range": 0.02,
+}
+QFORMER = {
+    "vocab_size": len(WORDS),
+    "hidden_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 384,
+    "max_position_embeddings": CONTEXT,
+    "encoder_hidden_size": VISION["hidden_size"],
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+    "use_qformer_text_input": True,
+}
+GRID = TokenGrid(coca_model.IMAGE_SIZE, VISION["patch_size"], "squash")
+
+
+def build_model() -> Blip2ForImageTextRetrieval:
+    """transformers' class in small, with random weights: two cross-attentions of 4 heads x 32."""
+    config = Blip2Config(
+        vision_config=VISION, qformer_config=QFORMER, num_query_tokens=QUERIES, image_text_hidden_size=64
+    )
+    model = Blip2ForImageTextRetrieval(config)
+    nn.init.normal_(model.query_tokens, std=0.02)  # transformers starts from zeros: all queries would stay equal
+    return model
+
+
+def build_tokenizer() -> Tokenizer:
+    """One id for each word of the captions; sequences are framed by `[CLS]` and `[SEP]`."""
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(",", " ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    frame = [(name, WORDS.index(name)) for name in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=frame)
+    tokenizer.enable_padding(length=CONTEXT, pad_id=0)
+    tokenizer.enable_truncation(CONTEXT)
+    return tokenizer
+
+
+@torch.no_grad()
+def take_vision(vision: Blip2VisionModel, coca: open_clip.CoCa, pixels: Tensor) -> None:
+    """Start the vision tower from a CoCa's, as BLIP-2 starts from a tower that is there.
+
+    BLIP-2's tower lacks the LayerNorm that CoCa has before its first block. Centring and the affine part of that are
+    folded into what comes before; of the division by each token's deviation only the average over `pixels` [B, 3, S, S]
+    is kept, so that some training has to follow.
+    """
+    tower = coca.visual
+    norm, embeddings = tower.ln_pre, vision.embeddings
+    deviation = 1.0
+
+    def measure(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        nonlocal deviation
+        deviation = float(inputs[0].std(-1, correction=0).mean())
+
+    hook = norm.register_forward_pre_hook(measure)
+    tower._embeds(pixels)
+    hook.remove()
+
+    def centred(weight: Tensor, channel: int) -> Tensor:
+        shape = [1] * weight.ndim
+        shape[channel] = -1
+        return (weight - weight.mean(channel, keepdim=True)) * (norm.weight / deviation).view(shape)
+
+    embeddings.patch_embedding.weight.copy_(centred(tower.conv1.weight, 0))
+    embeddings.patch_embedding.bias.zero_()
+    embeddings.class_embedding.copy_(centred(tower.class_embedding, 0)[None, None])
+    embeddings.position_embedding.copy_(centred(tower.positional_embedding, 1)[None] + norm.bias)
+    for layer, block in zip(vision.encoder.layers, tower.transformer.resblocks, strict=True):
+        parts = {
+            layer.layer_norm1: block.ln_1,
+            layer.layer_norm2: block.ln_2,
+            layer.self_attn.projection: block.attn.out_proj,
+            layer.mlp.fc1: block.mlp.c_fc,
+            layer.mlp.fc2: block.mlp.c_proj,
+        }
+        for target, origin in parts.items():
+            target.load_state_dict(origin.state_dict())
+        layer.self_attn.qkv.weight.copy_(block.attn.in_proj_weight)
+        layer.self_attn.qkv.bias.copy_(block.attn.in_proj_bias)
+
+
+def save(model: Blip2ForImageTextRetrieval, head: nn.Module, out: Path) -> None:
+    """Write the folder that `load_encoder("blip2", weights=out)` opens; half-precision weights."""
+    out.mkdir(parents=True, exist_ok=True)
+    halves = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    save_file(halves, out / "model.safetensors", {"format": "pt"})
+    head_state = {n: value.half() for n, value in head.state_dict().items() if n != "decoder.weight"}
+    save_file(head_state, out / "language_head.safetensors", {"format": "pt"})
+    # Of a configuration by its defaults, transformers writes hundreds of lines about a language model that is not there.
+    config: dict[str, Any] = {
+        "architectures": ["Blip2ForImageTextRetrieval"],
+        "model_type": "blip-2",
+        "vision_config": VISION,
+        "qformer_config": QFORMER,
+        "num_query_tokens": QUERIES,
+        "image_text_hidden_size": model.config.image_text_hidden_size,
+    }
+    (out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    tokenizer = build_tokenizer()
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.save(str(out / "tokenizer.json"))
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "bos_token"), SPECIAL, strict=True))
+    kind = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": CONTEXT, **names}
+    (out / "tokenizer_config.json").write_text(json.dumps(kind, indent=1) + "\n")
