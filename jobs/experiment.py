@@ -17,7 +17,7 @@ from jobs.options import PerturbationConfig
 from pipeline.benchmarks.encoder_cost import EncoderCost, measure_cost
 from pipeline.datasets.photos import find_photos
 from pipeline.detectors.config import DetectorConfig
-from pipeline.encoders import load_encoder
+from pipeline.encoders import load_encoder, prepare_environment, twin_of
 from pipeline.features import FeatureSet
 from pipeline.manifest import Manifest
 from pipeline.perturbation import Perturbation
@@ -124,6 +124,8 @@ class Experiment:
         if resume.manifest is not None and resume.manifest.state == "complete" and resume.todo == 0:
             return
 
+        prepare_environment(self.encoder)
+
         def make_graph(machines: Machines) -> Graph:
             graph = indexing.build_graph(config, photos, what, resume.todo, machines)
             return dataclasses.replace(graph, settings=tuple(settings.values()), with_objects=with_objects)
@@ -148,7 +150,7 @@ class Experiment:
         return found
 
     def _cost(self, features: FeatureSet) -> EncoderCost:
-        encoder = load_encoder(self.encoder, weights=self.weights, device=self.device)
+        encoder = load_encoder(twin_of(self.encoder), weights=self.weights, device=self.device)
         return measure_cost(encoder, _some_objects(features, COST_PHOTOS), self.chosen)
 
 

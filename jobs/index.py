@@ -128,15 +128,19 @@ def with_absolute_paths(config: Config) -> Config:
 def _absolute(place: str | None) -> str | None:
     if place is None or place in ("miniature", "annotated", "none"):
         return place
+    if "+" in place and not os.path.exists(os.path.expanduser(place)):
+        return "+".join(str(_absolute(part)) for part in place.split("+"))
     name, colon, path = place.rpartition(":")
     local = os.path.abspath(os.path.expanduser(path))
     return f"{name}{colon}{local}" if os.path.exists(local) else place
 
 
 def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resume: Resume) -> int:
+    from pipeline.encoders import prepare_environment
     from pipeline.stages.progress import gpu_warning, summary
     from pipeline.stages.run import index_photos
 
+    prepare_environment(config.encoder)
     manifest = make_manifest(config, what)
     if resume.manifest is not None:
         print(f"going on in {config.out}: {resume.done:,} photos are done", file=sys.stderr)

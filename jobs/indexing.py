@@ -100,7 +100,7 @@ def build_graph(
 ) -> Graph:
     """The graph of a run over `todo` photos (None: unknown) on `machines`."""
     from pipeline.detectors import load_detector
-    from pipeline.encoders import load_encoder
+    from pipeline.encoders import load_encoder, runtime_env
     from pipeline.stages.actor import Worker
     from pipeline.stages.graph import Graph
     from pipeline.stages.identity import fingerprint
@@ -129,6 +129,7 @@ def build_graph(
         block_rows=block,
         file_rows=config.file_size or file_rows(todo, block),
         limit=config.limit,
+        environment=runtime_env(config.encoder),
     )
 
 

@@ -186,11 +186,18 @@ def feature_files(out: str, manifest: Manifest) -> list[str]:
     ``checkpoint/FINGERPRINT/NAME.parquet`` commits ``features/NAME-*.parquet``. Only of a complete set that was copied
     without its checkpoint all files count.
     """
-    files = [str(info.path) for info in list_files(join(out, "features"), ".parquet") if info.size]
-    committed = {posixpath.basename(info.path) for info in list_files(checkpoint_path(out, manifest.fingerprint))}
-    if manifest.state == "complete" and not committed:
-        return files
-    return [path for path in files if posixpath.basename(path).rpartition("-")[0] + ".parquet" in committed]
+    copied = manifest.state == "complete" and not list_files(checkpoint_path(out, manifest.fingerprint))
+    return _written(out) if copied else committed_files(out, manifest.fingerprint)
+
+
+def committed_files(out: str, fingerprint: str) -> list[str]:
+    """The files in `out`/features that Ray's checkpoint has committed, sorted, as its file system names them."""
+    committed = {posixpath.basename(info.path) for info in list_files(checkpoint_path(out, fingerprint))}
+    return [path for path in _written(out) if posixpath.basename(path).rpartition("-")[0] + ".parquet" in committed]
+
+
+def _written(out: str) -> list[str]:
+    return [str(info.path) for info in list_files(join(out, "features"), ".parquet") if info.size]
 
 
 def checkpoint_path(out: str, fingerprint: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,9 +13,14 @@ from pipeline.errors import QpertError
 
 _ENCODERS = {
     "blip2": "pipeline.encoders.blip2:Blip2Encoder",
+    "blip2-lavis": "pipeline.encoders.blip2_lavis:Blip2LavisEncoder",
     "coca": "pipeline.encoders.coca:CocaEncoder",
 }
 """Name to `module:class`; the module is imported when the encoder is loaded."""
+_ENVIRONMENTS = {"blip2-lavis": "pipeline.encoders.lavis_environment"}
+"""Encoders that run in an environment of their own: the module with its `ensure` and `runtime_env`."""
+_TWINS = {"blip2-lavis": "blip2"}
+"""Of an encoder that needs another environment, the one that does the same with the same weights in this one."""
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -35,10 +41,35 @@ def check_encoder(name: str, weights: str | None) -> None:
     Raises:
         QpertError: what `load_encoder` would say.
     """
-    if name not in _ENCODERS:
-        raise QpertError(f"unknown encoder {name!r}; choose one of: {', '.join(list_encoders())}")
-    if weights is not None and weights != "miniature":
+    _check_name(name)
+    if weights is None or weights == "miniature":
+        if name not in miniature_encoders():
+            raise QpertError(f"the encoder {name} has no miniature: say which --weights")
+    else:
         _class(name).check_weights(weights)
+
+
+def runtime_env(name: str) -> dict[str, Any] | None:
+    """Ray's runtime environment for the actors of an encoder; None: the driver's own."""
+    if name not in _ENVIRONMENTS:
+        return None
+    found: dict[str, Any] = import_module(_ENVIRONMENTS[name]).runtime_env()
+    return found
+
+
+def prepare_environment(name: str) -> None:
+    """Make the environment of an encoder on this machine, where it needs one and that is not there yet.
+
+    Raises:
+        QpertError: it cannot be made here.
+    """
+    if name in _ENVIRONMENTS:
+        import_module(_ENVIRONMENTS[name]).ensure()
+
+
+def twin_of(name: str) -> str:
+    """The encoder to use in this process where features of `name` are searched or measured, mostly itself."""
+    return _TWINS.get(name, name)
 
 
 def load_encoder(name: str, *, weights: str | None = None, device: str = "cpu", dtype: str = "float32") -> Encoder:
@@ -53,7 +84,7 @@ def load_encoder(name: str, *, weights: str | None = None, device: str = "cpu", 
     Raises:
         QpertError: unknown name, dtype or device, or weights that cannot be had.
     """
-    check_encoder(name, None)
+    _check_name(name)
     if dtype not in _DTYPES:
         raise QpertError(f"unknown dtype {dtype!r}; choose one of: {', '.join(_DTYPES)}")
     try:
@@ -63,10 +94,24 @@ def load_encoder(name: str, *, weights: str | None = None, device: str = "cpu", 
     return _class(name).load(weights, place, _DTYPES[dtype])
 
 
+def _check_name(name: str) -> None:
+    if name not in _ENCODERS:
+        raise QpertError(f"unknown encoder {name!r}; choose one of: {', '.join(list_encoders())}")
+
+
 def _class(name: str) -> type[Encoder]:
     module, _, cls = _ENCODERS[name].partition(":")
     encoder: type[Encoder] = getattr(import_module(module), cls)
     return encoder
 
 
-__all__ = ["Encoder", "check_encoder", "list_encoders", "load_encoder", "miniature_encoders"]
+__all__ = [
+    "Encoder",
+    "check_encoder",
+    "list_encoders",
+    "load_encoder",
+    "miniature_encoders",
+    "prepare_environment",
+    "runtime_env",
+    "twin_of",
+]

@@ -150,7 +150,8 @@ class Encoder(ABC):
         def operator_of(name: str, keys: Tensor) -> Tensor:
             """Worked out when a site first sees the photos' keys, for all passes inside the context."""
             if name not in known:
-                known[name] = object_operator(keys, groups, perturbation)
+                of_photos = keys[:: len(keys) // count]  # LAVIS repeats the photos, for each beam or text
+                known[name] = object_operator(of_photos, groups, perturbation)
             return known[name]
 
         return perturbing(self.sites(), operator_of)

@@ -49,13 +49,16 @@ class _Hypotheses:
     kept: list[tuple[float, list[int]]] = field(default_factory=list)
 
     def add(self, ids: list[int], log_probability: float) -> None:
-        self.kept.append((log_probability / len(ids), ids))
-        self.kept.sort(key=lambda each: -each[0])  # stable: of equals the earlier one stays
-        del self.kept[self.count :]
+        score = log_probability / len(ids)
+        if len(self.kept) == self.count and score <= self.kept[0][0]:
+            return
+        self.kept.append((score, ids))
+        self.kept.sort(key=lambda each: each[0])  # the worst comes first; of equals, the later one counts as better
+        del self.kept[: -self.count]
 
     def finish(self, best_growing: float, length: int) -> None:
         full = len(self.kept) == self.count
-        self.done = self.done or (full and self.kept[-1][0] >= best_growing / length)
+        self.done = self.done or (full and self.kept[0][0] >= best_growing / length)
 
 
 def greedy(step: Step, prompt: Tensor, decoding: Decoding, end: int) -> list[list[int]]:
@@ -121,6 +124,6 @@ def beam_search(step: Step, prompt: Tensor, decoding: Decoding, end: int) -> lis
         if not hypotheses.done:
             for beam in range(beams):
                 hypotheses.add(rows[photo * beams + beam].tolist(), float(scores[photo, beam]))
-        ids = hypotheses.kept[0][1]
+        ids = hypotheses.kept[-1][1]
         results.append([*ids, end] if len(ids) < decoding.max_length else ids)
     return results

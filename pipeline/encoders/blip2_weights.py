@@ -14,7 +14,16 @@ from transformers import AutoTokenizer, BertTokenizer, Blip2Config, Blip2ForImag
 from transformers.initialization import no_init_weights
 
 from pipeline.encoders.beam_search import Decoding
-from pipeline.encoders.lavis_checkpoint import HEAD, LN_VISION_EPS, Sizes, read_checkpoint, read_state, to_transformers
+from pipeline.encoders.lavis_checkpoint import (
+    HEAD,
+    LN_VISION_EPS,
+    Sizes,
+    check_files,
+    read_checkpoint,
+    read_state,
+    split,
+    to_transformers,
+)
 from pipeline.errors import QpertError
 
 HEAD_FILE = "language_head.safetensors"
@@ -53,14 +62,8 @@ def load_weights(weights: str) -> Blip2Weights:
 
 def check_weights(weights: str) -> None:
     """Refuse files and folders that are not there or lack a part; a hub id is not asked for."""
-    first, second = split(weights)
-    for each in filter(None, (first, second)):
-        if each.endswith(".pth") and not Path(each).is_file():
-            raise QpertError(f"there is no file {each}")
-    if second and not second.endswith(".pth"):
-        raise QpertError(
-            f"what follows the + in {weights!r} must be a .pth file: LAVIS' for captions, or eva_vit_g.pth"
-        )
+    check_files(weights)
+    first, _ = split(weights)
     if Path(first).is_dir():
         if not (Path(first) / "config.json").is_file():
             raise QpertError(f"{first} has no config.json: a BLIP-2 folder holds it beside its weights")
@@ -69,12 +72,6 @@ def check_weights(weights: str) -> None:
             f"{first!r} is no folder, no .pth file and no hub id; give 'miniature', a folder, a LAVIS checkpoint, or an id"
             " such as Salesforce/blip2-itm-vit-g-coco"
         )
-
-
-def split(weights: str) -> tuple[str, str | None]:
-    """`FIRST+SECOND` in two; a single path may hold a plus itself."""
-    first, plus, second = weights.rpartition("+")
-    return (first, second) if plus and not Path(weights).exists() else (weights, None)
 
 
 def _from_transformers(name: str, lavis: str | None) -> Blip2Weights:

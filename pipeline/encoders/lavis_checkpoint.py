@@ -109,6 +109,24 @@ class Sizes:
         return found
 
 
+def split(weights: str) -> tuple[str, str | None]:
+    """`FIRST+SECOND` in two; a single path may hold a plus itself."""
+    first, plus, second = weights.rpartition("+")
+    return (first, second) if plus and not Path(weights).exists() else (weights, None)
+
+
+def check_files(weights: str) -> None:
+    """Refuse `.pth` files that are not there."""
+    first, second = split(weights)
+    for each in filter(None, (first, second)):
+        if each.endswith(".pth") and not Path(each).is_file():
+            raise QpertError(f"there is no file {each}")
+    if second and not second.endswith(".pth"):
+        raise QpertError(
+            f"what follows the + in {weights!r} must be a .pth file: LAVIS' for captions, or eva_vit_g.pth"
+        )
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a `.pth` file, by LAVIS' names; no code in it is run.
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Blip2ForImageTextRetrieval
 
-from pipeline.encoders.blip2_text import unilm_mask
+from pipeline.encoders.blip2_inputs import unilm_mask
 from pipeline.miniature.blip2_model import WORDS
 
 BEGIN = WORDS.index("[DEC]")
@@ -23,12 +23,14 @@ class Objective:
     head: nn.Module
     log_scale: nn.Parameter
 
-    def __call__(self, tokens: Tensor, ids: Tensor) -> dict[str, Tensor]:
+    def __call__(self, tokens: Tensor, ids: Tensor, hardness: float = 1.0) -> dict[str, Tensor]:
         """Mean losses of a batch.
 
         Args:
             tokens: [B, N, C] image tokens, from the vision tower.
             ids: int64 [2B, L], a caption of every photo and then another one of every photo; 0 fills up.
+            hardness: 0 draws the wrong pairs of matching at random, 1 as the contrast mistakes them (BLIP). Pairs that
+                hard teach a matching head that knows nothing yet nothing at all.
 
         Returns:
             `contrastive`, `matching` and `caption`.
@@ -43,7 +45,7 @@ class Objective:
         contrastive = torch.stack(
             [F.cross_entropy(half, own) + F.cross_entropy(half.T, own) for half in torch.split(logits, count, dim=1)]
         ).mean()
-        matching = self._matching(tokens, ids[:count], logits[:, :count].detach())
+        matching = self._matching(tokens, ids[:count], hardness * logits[:, :count].detach())
         return {"contrastive": contrastive / 2, "matching": matching, "caption": written}
 
     def _images_and_captions(self, tokens: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -41,6 +41,8 @@ class Blip2Schedule:
     batch: int = 128
     learning_rate: float = 1.5e-3
     warmup: int = 60
+    hard_from: float = 0.6
+    """Share of the steps after which the wrong pairs of matching are as hard as they get."""
     weight_decay: float = 0.05
     seed: int = 10
     threads: int = 1
@@ -78,7 +80,7 @@ def train_blip2(out: Path, schedule: Blip2Schedule, command: str, report: Callab
         set_rate(optimizer, schedule.learning_rate, step, schedule.steps, schedule.warmup)
         with torch.no_grad():
             tokens = model.vision_model(batch["pixels"]).last_hidden_state
-        losses = objective(tokens, batch["text"])
+        losses = objective(tokens, batch["text"], min(1.0, step / (schedule.hard_from * schedule.steps)))
         optimizer.zero_grad()
         torch.autograd.backward(torch.stack([*losses.values()]).sum())
         nn.utils.clip_grad_norm_(trained, 1.0)

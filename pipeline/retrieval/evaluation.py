@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.datasets.captions import CaptionedImage
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
+from pipeline.retrieval.candidates import Candidates, Chooser
 from pipeline.retrieval.ranks import Ints, Ranker, Ranks, size_bins
 from pipeline.retrieval.recall import RecallReport, check_cutoffs, report_of
 from pipeline.retrieval.similarity import Float32, TileScorer, image_scores, texts_per_tile, unit, vector_blocks
@@ -41,6 +42,10 @@ class Evaluation:
     """Captioned images that could not be indexed, with the reason."""
     ignored: int
     """Indexed photos that are not among the captioned images: they are no distractors."""
+    candidates: Candidates | None = None
+    """The best of each query by number (photos in the order of `ranks.image_ids`, texts in that of `texts`)."""
+    texts: tuple[str, ...] = ()
+    """The captions of the gallery, photo by photo."""
 
 
 def evaluate(
@@ -51,6 +56,7 @@ def evaluate(
     areas: Mapping[str, float] | None = None,
     ks: Iterable[int] = (1, 5, 10),
     with_objects: bool = False,
+    candidates: int | None = None,
 ) -> Evaluation:
     """Recall of `captions` over `features`, text to image and image to text.
 
@@ -67,6 +73,7 @@ def evaluate(
         ks: the K of Recall@K.
         with_objects: add to each score the highest similarity of the text with the photo's object embeddings (OEs,
             Table A). A photo without objects counts as one itself: else it would lack a second score.
+        candidates: keep so many best answers of each query, for `rerank`.
 
     Raises:
         QpertError: nothing in common, a name that fits two photos, a wrong dimension, NaN, no object embeddings.
@@ -82,16 +89,31 @@ def evaluate(
     owners = np.repeat(np.arange(len(gallery)), [len(wanted[name]) for name in gallery])
     if with_objects and "object_embeddings" not in features.dataset.schema.names:
         raise QpertError(f"{features.out} holds no object embeddings")
-    ranker = _rank(features, names, embed_texts(texts), owners, len(gallery), with_objects)
+    chooser = None if candidates is None else Chooser(len(gallery), len(texts), candidates)
+    ranker = _rank(features, names, embed_texts(texts), owners, len(gallery), with_objects, chooser)
     sizes = _stored_areas(features, names) if areas is None else [areas.get(name) for name in gallery]
     ranks = Ranks(*ranker.ranks(), owners, size_bins(sizes, len(gallery)), tuple(gallery))
     present = {*gallery, *failed}
     missing = tuple(name for name in wanted if name not in present)
-    return Evaluation(report_of(ranks, cutoffs), ranks, missing, failed, len(features.ids) - len(gallery))
+    return Evaluation(
+        report_of(ranks, cutoffs),
+        ranks,
+        missing,
+        failed,
+        ignored=len(features.ids) - len(gallery),
+        candidates=chooser and chooser.candidates(),
+        texts=tuple(texts),
+    )
 
 
 def _rank(
-    features: FeatureSet, names: Mapping[str, str], texts: Float32, owners: Ints, images: int, with_objects: bool
+    features: FeatureSet,
+    names: Mapping[str, str],
+    texts: Float32,
+    owners: Ints,
+    images: int,
+    with_objects: bool,
+    chooser: Chooser | None,
 ) -> Ranker:
     """Counts the photos and texts before each right answer; `owners` ascend."""
     if texts.shape[1] != features.dim:
@@ -112,6 +134,8 @@ def _rank(
     for first, parts in kept or _gallery_blocks(features, names, with_objects):
         for start, tile in scorer.tiles(parts[0], texts) if len(parts) == 1 else _sum_tiles(parts, texts):
             ranker.count(tile, first_image=first, first_text=start)
+            if chooser is not None:
+                chooser.count(tile, first_image=first, first_text=start)
     return ranker
 
 

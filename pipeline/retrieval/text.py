@@ -28,7 +28,7 @@ def load_text_encoder(features: FeatureSet, *, weights: str | None = None, devic
     Raises:
         QpertError: the encoder or its weights cannot be had, or they are not those that made the features.
     """
-    from pipeline.encoders import load_encoder  # torch, which `--help` should not wait for
+    from pipeline.encoders import load_encoder, twin_of  # torch, which `--help` should not wait for
     from pipeline.stages.identity import bundled, weights_identity
 
     made_by = features.manifest.encoder
@@ -38,7 +38,7 @@ def load_text_encoder(features: FeatureSet, *, weights: str | None = None, devic
     chosen = weights or features.manifest.config.get("weights")
     shown = f"{name} ({chosen or 'miniature'})"
     try:
-        encoder = load_encoder(name, weights=chosen, device=device)
+        encoder = load_encoder(twin_of(name), weights=chosen, device=device)
     except (QpertError, OSError) as error:
         raise QpertError(
             f"cannot load the encoder {shown} that made {features.out}: {error}; "

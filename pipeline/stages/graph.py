@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -45,6 +45,7 @@ class Graph:
         make_detector: called in each detect actor; None leaves the stage out.
         settings: the perturbations to embed with, None for plain; the backbone runs once for all.
         with_objects: store object embeddings as well.
+        environment: Ray's runtime environment of the encode actors, where the encoder needs one of its own.
         precision: of the stored embeddings, float16 or float32.
         pools: the pools of `detect` and `encode`.
         worker: micro-batch, dtype and limits of the actors.
@@ -66,6 +67,7 @@ class Graph:
     file_rows: int = 256
     limit: int | None = None
     with_objects: bool = False
+    environment: dict[str, Any] | None = None
 
 
 def write_listing(photos: Listing, out: str, limit: int | None = None) -> str:
@@ -82,6 +84,20 @@ def write_listing(photos: Listing, out: str, limit: int | None = None) -> str:
 
 def run_graph(graph: Graph, tally: Any | None = None, *, verbose: bool = False) -> None:
     """Run it to the end in the current Ray session; what is committed already is skipped."""
+    with resumable(graph.out, graph.fingerprint, verbose) as write:
+        write(stages(graph, source(graph), Reporter(tally)), graph.file_rows)
+
+
+@contextmanager
+def resumable(out: str, fingerprint: str, verbose: bool = False) -> Iterator[Callable[[Dataset, int], None]]:
+    """A context in which a dataset is made and written to `out`/features, with Ray's checkpoints on.
+
+    Rows that are committed already are skipped at the source. The dataset must start from a `ray.data.read_*` and have
+    unique ids, `image_id`, in every operator.
+
+    Yields:
+        What writes a dataset, in files of so many rows.
+    """
     context = DataContext.get_current().copy()
     context.enable_progress_bars = verbose
     context.print_on_execution_start = verbose
@@ -89,24 +105,28 @@ def run_graph(graph: Graph, tally: Any | None = None, *, verbose: bool = False) 
         context.issue_detectors_config.detectors = []
     context.target_max_block_size = 16 * 1024**2
     # Ray takes URIs apart in ways of its own, which lose options and escapes; so it gets the path within, no URI.
-    filesystem, features = locate(join(graph.out, "features"))
+    filesystem, features = locate(join(out, "features"))
     context.checkpoint_config = CheckpointConfig(
         id_column="image_id",
-        checkpoint_path=locate(checkpoint_path(graph.out, graph.fingerprint))[1],
+        checkpoint_path=locate(checkpoint_path(out, fingerprint))[1],
         override_filesystem=filesystem,
         delete_checkpoint_on_success=False,
     )
     # Room for the ids in the actor that filters them; Ray adds what they need on top of this floor.
     context.checkpoint_config.checkpoint_actor_memory_bytes = 64 * 1024**2
     context.checkpoint_config.checkpoint_actor_pool_max_size = 1
-    with DataContext.current(context), _quiet(verbose):
-        stages(graph, source(graph), Reporter(tally)).write_parquet(
+
+    def write(dataset: Dataset, rows: int) -> None:
+        dataset.write_parquet(
             features,
             filesystem=filesystem,
-            min_rows_per_file=graph.file_rows,
+            min_rows_per_file=rows,
             use_dictionary=["error", "device", "objects.list.element.label"],  # embeddings are never the same twice
             ray_remote_args={"num_cpus": IO_CPUS},
         )
+
+    with DataContext.current(context), _quiet(verbose):
+        yield write
 
 
 @contextmanager
@@ -157,4 +177,6 @@ def stages(graph: Graph, photos: Dataset, reporter: Reporter) -> Dataset:
     encode = actors(
         EncodeStage, graph.pools["encode"], graph.make_encoder, graph.settings, graph.with_objects, graph.precision
     )
+    if graph.environment is not None:
+        encode["runtime_env"] = graph.environment
     return photos.map_batches(**encode)

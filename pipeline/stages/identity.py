@@ -23,8 +23,14 @@ def weights_identity(weights: str, *, whole: bool = False) -> dict[str, str]:
 
     The digest of a file is over its size and its first and last megabyte: enough to tell trained weights apart, and
     quick for those of many gigabytes. Annotations may differ in the middle, so they are read `whole`. `kind:path` is
-    looked at as `path`.
+    looked at as `path`, and of `path+path` both.
     """
+    parts = weights.split("+")
+    if len(parts) > 1 and not os.path.exists(os.path.expanduser(weights)):
+        found = [weights_identity(part, whole=whole) for part in parts]
+        digests = [each["digest"] for each in found if "digest" in each]
+        together = {"digest": hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]} if digests else {}
+        return {"name": "+".join(each["name"] for each in found), **together}
     for place in (weights, weights.partition(":")[2]):
         if place and os.path.exists(os.path.expanduser(place)):
             return {"name": os.path.basename(place.rstrip("/")), "digest": _digest(os.path.expanduser(place), whole)}

@@ -140,9 +140,9 @@ class Reporter:
         objects: int = 0,
         failures: Mapping[str, int] | None = None,
     ) -> None:
-        """See `Tally.batch`; `encode` is the last stage."""
+        """See `Tally.batch`; `encode` and `match` are the last stages of their graphs."""
         if self.tally is not None:
-            self.tally.batch.remote(stage, photos, seconds, objects, dict(failures or {}), stage == "encode")
+            self.tally.batch.remote(stage, photos, seconds, objects, dict(failures or {}), stage in ("encode", "match"))
 
 
 def start_tally(actors: int | None = None) -> Any:

@@ -97,7 +97,7 @@ def test_a_photo_is_matched_with_many_texts_at_once(
         ]
     )
     torch.testing.assert_close(encoder.match(tokens, TEXTS * 3, objects, perturbation), alone, atol=1e-5, rtol=1e-5)
-    monkeypatch.setattr("pipeline.encoders.blip2._PAIRS", 3)
+    monkeypatch.setattr("pipeline.encoders.blip2_family._PAIRS", 3)
     keys = counting(next(iter(encoder.sites().values())).key)
     made = []
     monkeypatch.setattr(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.encoders.blip2 import Blip2Encoder
-from pipeline.encoders.blip2_text import unilm_mask
+from pipeline.encoders.blip2_inputs import unilm_mask
 from pipeline.encoders.captioning import CaptionWriter
 from pipeline.errors import QpertError
 from pipeline.perturbation import Perturbation, object_operator

@@ -1,0 +1,62 @@
+"""Re-ranking by image-text matching: of each query's k best by contrast, the order by matching score + cosine (LAVIS).
+
+What is not among the k best stays behind them, in the order of the contrast. As everywhere, a tie counts against the
+query.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline.errors import QpertError
+from pipeline.retrieval.candidates import Candidates, Float32, Int32
+from pipeline.retrieval.evaluation import Evaluation
+from pipeline.retrieval.ranks import Ints, Ranks
+from pipeline.retrieval.recall import report_of
+
+
+def rerank(evaluation: Evaluation, matching: Float32) -> Evaluation:
+    """`evaluation` with its candidates in the order of matching.
+
+    Args:
+        evaluation: made with `candidates`.
+        matching: float32 [pairs], a matching score for each pair of `Candidates.texts_of_images`, in that order.
+
+    Raises:
+        QpertError: other pairs, or scores that are not finite.
+    """
+    candidates = evaluation.candidates
+    if candidates is None:
+        raise QpertError("re-ranking needs the candidates of the evaluation: evaluate(..., candidates=k)")
+    starts, texts = candidates.texts_of_images()
+    if len(matching) != len(texts) or not np.isfinite(matching).all():
+        raise QpertError(f"re-ranking needs {len(texts)} finite matching scores, got {np.isfinite(matching).sum()}")
+    ranks = evaluation.ranks
+    owners, count = ranks.image_of_text, len(ranks.image_ranks)
+    keys = np.repeat(np.arange(count, dtype=np.int64), np.diff(starts)) * len(owners) + texts
+
+    def matched(images: Ints | Int32, of_texts: Ints | Int32) -> Float32:
+        """Matching scores of pairs, by their place in the sorted list of all."""
+        found: Float32 = matching[np.searchsorted(keys, images.astype(np.int64) * len(owners) + of_texts)]
+        return found
+
+    rows = np.arange(len(owners))[:, None]
+    by_text = candidates.image_scores + matched(candidates.images, rows)
+    text_ranks = _ranks(by_text, candidates.images == owners[:, None], ranks.text_ranks)
+    images = np.arange(count)[:, None]
+    by_image = candidates.text_scores + matched(images, candidates.texts)
+    image_ranks = _ranks(by_image, owners[candidates.texts] == images, ranks.image_ranks)
+    image_ranks[ranks.image_ranks == 0] = 0  # an image without a caption is no query
+    reranked = Ranks(text_ranks, image_ranks, owners, ranks.bins, ranks.image_ids)
+    return replace(evaluation, report=report_of(reranked, evaluation.report.ks), ranks=reranked)
+
+
+def _ranks(scores: Float32, right: np.ndarray, before: Ints) -> Ints:
+    """Rank [n] of the best right answer among the candidates [n, k]; where there is none, it stays behind them all."""
+    best = np.where(right, scores, -np.inf).max(1)
+    ahead = ((scores >= best[:, None]) & ~right).sum(1)
+    return np.where(right.any(1), ahead + 1, np.maximum(before, scores.shape[1] + 1)).astype(np.int64)
+
+

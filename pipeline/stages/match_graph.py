@@ -1,0 +1,146 @@
+"""The Ray Data graph of re-ranking: photos and their candidate texts -> read -> match -> scores, resumable.
+
+A photo's image tokens and its operator are worked out once for all its texts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from ray.data import ActorPoolStrategy
+
+from pipeline.errors import QpertError
+from pipeline.features import OBJECT_TYPE, committed_files
+from pipeline.perturbation import Perturbation
+from pipeline.stages.actor import Worker
+from pipeline.stages.encode import EncoderBuilder
+from pipeline.stages.graph import IO_CPUS, resumable
+from pipeline.stages.identity import fingerprint
+from pipeline.stages.match import MATCH_SCHEMA, MatchStage
+from pipeline.stages.pools import Machines, plan_pools
+from pipeline.stages.progress import progress
+from pipeline.stages.read import read_photos
+from pipeline.stages.run import readable
+from pipeline.stages.tally import Reporter, start_tally
+from pipeline.storage import exclusive, join, locate
+
+PAIRS_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("uri", pa.string()),
+        ("objects", pa.list_(OBJECT_TYPE)),
+        ("texts", pa.list_(pa.int32())),
+    ]
+)
+_BLOCK, _FILE = 16, 256
+"""Photos per unit of work and per file: a photo has some hundred passes of the Q-Former to make."""
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What to match.
+
+    Attributes:
+        out: folder or URI for the scores; kept there, so that a rerun goes on where this one stopped.
+        pairs: a table of `PAIRS_SCHEMA`.
+        texts: all texts.
+        make_encoder: called in each actor.
+        encoder: all that tells one encoder with its weights from another.
+        perturbation: acts where its stages include `itm`.
+        worker: micro-batch, dtype and limits of the actors.
+        environment: Ray's runtime environment of the actors, for an encoder that needs one of its own.
+    """
+
+    out: str
+    pairs: pa.Table
+    texts: Sequence[str]
+    make_encoder: EncoderBuilder
+    encoder: dict[str, Any]
+    perturbation: Perturbation | None
+    worker: Worker = Worker(micro_batch=8)
+    environment: dict[str, Any] | None = None
+
+
+def match_pairs(matching: Matching, *, verbose: bool = False) -> npt.NDArray[np.float32]:
+    """The matching scores float32 [pairs], photo by photo in the order of the table; in the current Ray session.
+
+    Raises:
+        QpertError: photos that cannot be opened (any more), or a model that does not work.
+    """
+    rows = matching.pairs.to_pylist()
+    setting = matching.perturbation and dataclasses.asdict(matching.perturbation)
+    key = fingerprint({"pairs": rows, "texts": list(matching.texts), "perturbation": setting, "encoder": matching.encoder})
+    folder = join(matching.out, key)
+    filesystem, source = locate(join(folder, "pairs.parquet"))
+    with exclusive(folder):
+        filesystem.create_dir(source.rpartition("/")[0], recursive=True)
+        pq.write_table(matching.pairs, source + ".tmp", filesystem=filesystem)
+        filesystem.move(source + ".tmp", source)
+        done = _scores(folder, key)
+        todo = sum(row["image_id"] not in done for row in rows)
+        if todo:
+            _run(matching, folder, key, todo, verbose)
+            done = _scores(folder, key)
+    missing = {row["image_id"]: "no score" for row in rows if row["image_id"] not in done}
+    failed = missing | {name: error for name, (_, error) in done.items() if error is not None}
+    if failed:
+        name, reason = next(iter(failed.items()))
+        raise QpertError(
+            f"{len(failed)} photos could not be matched, such as {name} ({reason}); re-ranking opens the photos again"
+            f" where they were indexed. What is done is kept; delete {folder} to try all of them once more"
+        )
+    return np.concatenate([np.array(done[row["image_id"]][0], np.float32) for row in rows])
+
+
+def _run(matching: Matching, folder: str, key: str, todo: int, verbose: bool) -> None:
+    pool = plan_pools(Machines.cluster(), ["match"], blocks=max(1, -(-todo // _BLOCK)))["match"]
+    tally = start_tally(pool.size)
+    worker = replace(matching.worker, gpu=bool(pool.num_gpus), threads=pool.threads, decoders=pool.decoders)
+    options = pool.options | ({"runtime_env": matching.environment} if matching.environment else {})
+    filesystem, source = locate(join(folder, "pairs.parquet"))
+    with resumable(folder, key, verbose) as write, progress(tally, todo):
+        photos = ray.data.read_parquet(source, filesystem=filesystem, num_cpus=IO_CPUS)
+        photos = photos.repartition(target_num_rows_per_block=_BLOCK, strict=True)
+        photos = photos.map_batches(read_beside, batch_size=None, batch_format="pyarrow", num_cpus=IO_CPUS)
+        scored = photos.map_batches(
+            MatchStage,
+            fn_constructor_args=(
+                matching.make_encoder,
+                tuple(matching.texts),
+                matching.perturbation,
+                worker,
+                Reporter(tally),
+            ),
+            batch_size=_BLOCK,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=2),
+            **options,
+        )
+        try:
+            write(scored, _FILE)
+        except ray.exceptions.RayError as error:
+            raise readable(error) from error
+
+
+def read_beside(pairs: pa.Table) -> pa.Table:
+    """`read_photos`, with the objects and texts of each photo beside its bytes."""
+    photos = read_photos(pairs)
+    return photos.append_column("objects", pairs["objects"]).append_column("texts", pairs["texts"])
+
+
+def _scores(folder: str, key: str) -> dict[str, tuple[list[float] | None, str | None]]:
+    """What is committed, by photo."""
+    found: dict[str, tuple[list[float] | None, str | None]] = {}
+    filesystem, _ = locate(folder)
+    for path in committed_files(folder, key):
+        table = pq.read_table(path, filesystem=filesystem, partitioning=None)
+        found |= {row["image_id"]: (row["scores"], row["error"]) for row in table.to_pylist()}
+    return found
