@@ -1,9 +1,10 @@
-"""Measure what things cost: the pipeline, Q-Perturbation in a full-size Q-Former, and the ranking of an evaluation.
+"""Measure what things cost: the pipeline, Q-Perturbation in a full-size Q-Former or BLIP-2, ranking for an evaluation.
 
 Examples:
   qpert benchmark                           pipeline and query-former, with 2,000 scenes and the miniature models
   qpert benchmark pipeline --source photos/ --photos 500 --detector yolo11n.pt
   qpert benchmark query-former              only the extra time of Q-Perturbation at BLIP-2's size
+  qpert benchmark blip2                     its share of a whole pass, with ViT-g, and captions; needs some 6 GB
   qpert benchmark evaluate                  COCO's 5,000 photos x 25,000 captions, simulated, 32 vectors each
 
 pipeline: against a bare PyTorch loop. Both sides do the same work with the same models on the same photos: the bare
@@ -12,6 +13,10 @@ writes Parquet and can resume. Warming up is left out on both sides, and said ap
 the pipeline all until every actor is up and a batch has come out at the end, where photos that are half-way by then
 count by the work left on them. The bare loop runs before and after, so that a machine that is busy otherwise shows.
 
+blip2: the whole model at its real size, ViT-g, Q-Former and language head, with random weights in float32: what
+Q-Perturbation adds to a pass from pixels to embeddings, and to writing a caption of 30 tokens for each photo. One photo
+with six boxes unless --blip2.images and --blip2.objects say otherwise.
+
 evaluate: time and peak memory of the whole of `qpert evaluate` but the encoder, against the matrix product that it
 cannot do without (run before and after, reading not counted), and against the common way, which makes the full score
 matrix and sorts all its rows and columns. Each in a process of its own.
@@ -19,6 +24,7 @@ matrix and sorts all its rows and columns. Each in a process of its own.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import tempfile
@@ -34,10 +40,11 @@ from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 
 if TYPE_CHECKING:
+    from pipeline.benchmarks.blip2_pass import Blip2Times
     from pipeline.benchmarks.evaluation import Cost
     from pipeline.benchmarks.query_former import QueryFormerTimes
 
-Part = Literal["pipeline", "query-former", "evaluate"]
+Part = Literal["pipeline", "query-former", "blip2", "evaluate"]
 
 
 class SizesConfig(BaseModel):
@@ -51,6 +58,17 @@ class SizesConfig(BaseModel):
     dim: int = Field(256, ge=1, description="length of a vector")
 
 
+class PassConfig(BaseModel):
+    """The passes of `blip2`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_size: int = Field(364, ge=14, description="side of the square input in pixels")
+    images: int = Field(1, ge=1, description="photos in the batch")
+    objects: int = Field(6, ge=1, description="boxes per photo")
+    repetitions: int = Field(3, ge=1, description="of every pass; medians are shown")
+
+
 class Config(BaseModel):
     """What to measure."""
 
@@ -59,7 +77,7 @@ class Config(BaseModel):
     parts: list[Part] = Field(
         ["pipeline", "query-former"],
         min_length=1,
-        description="what to measure: pipeline, query-former, evaluate",
+        description="what to measure: pipeline, query-former, blip2, evaluate",
         json_schema_extra={"positional": True},
     )
     source: str | None = Field(None, description="folder or list of local photos (default: scenes)")
@@ -78,6 +96,7 @@ class Config(BaseModel):
     encode_actors: int | None = Field(None, ge=1, description="actors that encode (default: by the machine)")
     cpus: int | None = Field(None, ge=1, description="CPU cores for all sides (default: all)")
     repetitions: int = Field(9, ge=1, description="of the Q-Former's passes; medians are shown")
+    blip2: PassConfig = Field(PassConfig(), description="the passes of blip2")
     evaluation: SizesConfig = Field(SizesConfig(), description="the simulated data set of evaluate")
     json_file: str | None = Field(
         None, description="write the figures to this file as well", json_schema_extra={"flag": "--json"}
@@ -92,6 +111,8 @@ def run(config: Config) -> int:
             figures["pipeline"] = _pipeline(config, Path(folder))
     if "query-former" in config.parts:
         figures["query_former"] = _query_former(config)
+    if "blip2" in config.parts:
+        figures["blip2"] = _blip2(config)
     if "evaluate" in config.parts:
         with tempfile.TemporaryDirectory(prefix="qpert-benchmark-") as folder:
             figures["evaluate"] = _evaluate(config, Path(folder))
@@ -161,8 +182,6 @@ def _pipeline(config: Config, folder: Path) -> dict[str, float]:
 
 
 def _query_former(config: Config) -> dict[str, Any]:
-    import dataclasses
-
     import torch
 
     from pipeline.benchmarks.query_former import measure_query_former
@@ -182,9 +201,33 @@ def _query_former(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(times)
 
 
-def _evaluate(config: Config, folder: Path) -> dict[str, Any]:
-    import dataclasses
+def _blip2(config: Config) -> dict[str, Any]:
+    import torch
 
+    from pipeline.benchmarks.blip2_pass import full_size, measure_blip2
+
+    torch.set_num_threads(config.cpus or os.cpu_count() or 1)
+    passes, perturbation = config.blip2, config.perturbation.build()
+    times: Blip2Times = measure_blip2(
+        full_size(passes.image_size), passes.images, passes.objects, passes.repetitions, perturbation
+    )
+    print(
+        f"BLIP-2 at {times.image_size} px, random weights: {times.parameters / 1e6:,.0f} million parameters,"
+        f" {times.vision_parameters / 1e6:,.0f} of them vision; batch of {times.images}, {times.objects} objects each,"
+        f" {times.tokens_per_object:.0f} tokens per object, {times.threads} threads\n"
+        f"  vision tower         {1000 * times.vision:8.1f} ms\n"
+        f"  Q-Former, plain      {1000 * times.plain:8.1f} ms\n"
+        f"  Q-Former, perturbed  {1000 * times.perturbed:8.1f} ms   (operators {1000 * times.construction:.1f} ms,"
+        f" applying them {1000 * times.enhancement:.1f} ms)\n"
+        f"  extra                {times.share:8.4f} of the vision tower's and the plain Q-Former's time\n"
+        f"  captions, plain      {1000 * times.caption:8.1f} ms   {times.caption_tokens} tokens, {times.beams} beams\n"
+        f"  captions, perturbed  {1000 * times.perturbed_caption:8.1f} ms\n"
+        f"  memory               {times.peak / 2**20:8,.0f} MiB at most, the weights {times.weights / 2**20:,.0f} MiB"
+    )
+    return dataclasses.asdict(times)
+
+
+def _evaluate(config: Config, folder: Path) -> dict[str, Any]:
     from pipeline.benchmarks.evaluation import Sizes, measure_evaluation
 
     costs = measure_evaluation(Sizes(**config.evaluation.model_dump()), folder, threads=config.cpus)

@@ -12,6 +12,11 @@ the query. Captions and photos are joined by file name, and the photos of the sp
 95 % interval, from resampled photos. --against OTHER takes the features OTHER as the baseline and measures what OUT
 adds on the same queries: the difference, its interval, and the p of McNemar's exact test.
 
+--rerank looks again at the 128 best photos of each caption, and the 128 best captions of each photo, by image-text
+matching (BLIP-2), and orders them by matching score + cosine; objects act there if the features' perturbation has the
+stage itm. It opens the photos again, on Ray; its scores are kept in OUT/rerank. Shown are both orders and their
+difference; with --against, the two sets, re-ranked.
+
 Where Ray is there already (--address, RAY_ADDRESS, a submitted job) the measurement is one Ray task, so that it runs
 beside the features and not where the command was typed. Otherwise it runs in this process: starting Ray for a single
 task would only cost time.
@@ -52,6 +57,8 @@ class Config(BaseModel):
         "COCO instances_*.json, or COCO Entities JSON",
     )
     against: str | None = Field(None, description="features of the same photos to compare with (the baseline)")
+    rerank: bool = Field(False, description="order the best by image-text matching as well (BLIP-2)")
+    rerank_k: int = Field(128, ge=1, description="how many of the best to look at again")
     k: list[int] = Field([1, 5, 10], min_length=1, description="the K of Recall@K", json_schema_extra={"flag": "-k"})
     samples: int = Field(SAMPLES, ge=100, description="resamples of the bootstrap intervals")
     seed: int = Field(0, ge=0, description="of the resamples")
@@ -74,6 +81,8 @@ class Config(BaseModel):
     )
     device: str = Field("cpu", description="torch device for the captions")
     address: str | None = Field(None, description="Ray cluster to measure on; otherwise RAY_ADDRESS, or this process")
+    cpus: int | None = Field(None, ge=1, description="CPU cores for a Ray session that --rerank starts (default: all)")
+    verbose: bool = Field(False, description="show Ray's own messages")
 
     @field_validator("figure")
     @classmethod
@@ -89,7 +98,10 @@ class Config(BaseModel):
 
 def run(config: Config) -> int:
     """Measures, prints the tables and writes the files."""
-    found = _on_ray(config) if _ray_is_there(config) else measure_all(config)
+    if config.rerank:
+        found = _reranked(config)
+    else:
+        found = _on_ray(config) if _ray_is_there(config) else measure_all(config)
     by = "annotated" if config.annotations else "indexed"
     print(as_text(found, by=by))
     written = []
@@ -162,7 +174,31 @@ def _evaluate(
 ) -> Evaluation:
     features = FeatureSet.open(out, variant)
     encoder = load_text_encoder(features, weights=config.weights, device=config.device)
-    return evaluate(features, captions, lambda texts: embed_texts(encoder, texts), areas=areas, ks=config.k)
+    candidates = config.rerank_k if config.rerank else None
+    return evaluate(
+        features, captions, lambda texts: embed_texts(encoder, texts), areas=areas, ks=config.k, candidates=candidates
+    )
+
+
+def _reranked(config: Config) -> Measurement:
+    """What matching adds to the order by contrast; with a baseline, what OUT adds to that, both re-ranked."""
+    from jobs.reranking import check_reranking, rerank_features
+    from pipeline.stages.session import ray_session
+
+    sets = [(config.out, config.variant)]
+    sets += [(config.against, config.against_variant)] if config.against else []
+    for out, _ in sets:
+        check_reranking(out)
+    captions, areas = _ground_truth(config)
+    with ray_session(config.address, cpus=config.cpus, verbose=config.verbose):
+        before = [_evaluate(config, out, variant, captions, areas) for out, variant in sets]
+        after = [
+            rerank_features(FeatureSet.open(out, variant), each, weights=config.weights, verbose=config.verbose)
+            for (out, variant), each in zip(sets, before, strict=True)
+        ]
+    new, old = _names(config)
+    baseline = (f"{old} + ITM", after[1]) if config.against else (new, before[0])
+    return paired_measurement((f"{new} + ITM", after[0]), baseline, samples=config.samples, seed=config.seed)
 
 
 def _ray_is_there(config: Config) -> bool:

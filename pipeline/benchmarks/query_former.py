@@ -7,12 +7,12 @@ width 1408. The vision encoder is left out; with it the share would be many time
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
 from pipeline.benchmarks.timing import interleaved
@@ -67,6 +67,57 @@ def random_objects(images: int, count: int, seed: int = 0) -> list[Objects]:
     return [Objects(of_photo, [""] * count, torch.ones(count), (640, 480)) for of_photo in boxes]
 
 
+class OperatorWork:
+    """The two steps of Q-Perturbation by themselves, on the keys of one pass: the operators (KC), applying them (QE).
+
+    Args:
+        sites: the perturbable cross-attentions.
+        look: runs the photos through all of them.
+        queries: query tokens per photo.
+        objects: one `Objects` per photo.
+        grid: how a photo is cut into tokens.
+        perturbation: what is done to the queries.
+    """
+
+    def __init__(
+        self,
+        sites: Mapping[str, nn.Module],
+        look: Callable[[], object],
+        queries: int,
+        objects: Sequence[Objects],
+        grid: TokenGrid,
+        perturbation: Perturbation,
+    ) -> None:
+        self._objects, self._grid, self._perturbation = objects, grid, perturbation
+        self._keys: dict[str, Tensor] = {}
+        with perturbing(sites, self._record):
+            look()
+        some = next(iter(self._keys.values()))
+        photos, heads, _, width = some.shape
+        self._queries = torch.randn(photos, queries, heads, width, device=some.device).transpose(1, 2)
+        self._operators = self.construct()
+
+    def construct(self) -> dict[str, Tensor]:
+        """The operators of all sites, from the boxes on."""
+        some = next(iter(self._keys.values()))
+        groups = pool_object_keys(*batch_coverage(self._objects, self._grid), self._perturbation, some.device)
+        return {name: object_operator(k, groups, self._perturbation) for name, k in self._keys.items()}
+
+    def enhance(self) -> list[Tensor]:
+        """Random queries, perturbed with the operator of each site."""
+        return [perturb(self._queries, operator) for operator in self._operators.values()]
+
+    def _record(self, name: str, k: Tensor) -> Tensor:
+        self._keys[name] = k
+        return k.new_zeros(*k.shape[:2], k.shape[-1], k.shape[-1])
+
+
+def mean_tokens(objects: Sequence[Objects], grid: TokenGrid) -> float:
+    """Mean number of image tokens that a box touches; every photo has as many boxes."""
+    coverage, _ = batch_coverage(objects, grid)
+    return float((coverage > 0).sum(-1).float().mean())
+
+
 @torch.no_grad()
 def measure_query_former(
     images: int = 4,
@@ -98,7 +149,6 @@ def measure_query_former(
         torch.randn(images, GRID.tokens, config.encoder_hidden_size, device=device), [config.encoder_hidden_size]
     )
     boxes = random_objects(images, objects, seed)
-    keys: dict[str, Tensor] = {}
 
     def run(perturbed: bool) -> None:
         context: AbstractContextManager[None] = nullcontext()
@@ -108,26 +158,9 @@ def measure_query_former(
         with context:
             model(query_embeds=queries, encoder_hidden_states=tokens)
 
-    def construct() -> dict[str, Tensor]:
-        groups = pool_object_keys(*batch_coverage(boxes, GRID), perturbation, device)
-        return {name: object_operator(k, groups, perturbation) for name, k in keys.items()}
-
-    def record(name: str, k: Tensor) -> Tensor:
-        keys[name] = k
-        return k.new_zeros(*k.shape[:2], k.shape[-1], k.shape[-1])
-
-    with perturbing(sites, record):
-        run(False)
-    operators = construct()
-    split = queries.view(images, 32, config.num_attention_heads, -1).transpose(1, 2)
-    works: list[Callable[[], object]] = [
-        lambda: run(False),
-        lambda: run(True),
-        construct,
-        lambda: [perturb(split, operator) for operator in operators.values()],
-    ]
+    work = OperatorWork(sites, lambda: run(False), queries.shape[1], boxes, GRID, perturbation)
+    works: list[Callable[[], object]] = [lambda: run(False), lambda: run(True), work.construct, work.enhance]
     plain, perturbed, construction, enhancement = interleaved(works, repetitions, torch.device(device))
-    coverage, _ = batch_coverage(boxes, GRID)
     return QueryFormerTimes(
         plain=statistics.median(plain),
         perturbed=statistics.median(perturbed),
@@ -136,7 +169,7 @@ def measure_query_former(
         ratio=statistics.median((after - before) / before for before, after in zip(plain, perturbed, strict=True)),
         images=images,
         objects=objects,
-        tokens_per_object=float((coverage > 0).sum(-1).float().mean()),
+        tokens_per_object=mean_tokens(boxes, GRID),
         threads=torch.get_num_threads(),
         device=str(torch.device(device)),
     )

@@ -67,6 +67,11 @@ def prepare_environment(name: str) -> None:
         import_module(_ENVIRONMENTS[name]).ensure()
 
 
+def can_match(name: str) -> bool:
+    """Whether an encoder has image-text matching."""
+    return _class(twin_of(name)).match is not Encoder.match
+
+
 def twin_of(name: str) -> str:
     """The encoder to use in this process where features of `name` are searched or measured, mostly itself."""
     return _TWINS.get(name, name)
@@ -107,6 +112,7 @@ def _class(name: str) -> type[Encoder]:
 
 __all__ = [
     "Encoder",
+    "can_match",
     "check_encoder",
     "list_encoders",
     "load_encoder",

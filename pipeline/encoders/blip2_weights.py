@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, BertTokenizer, Blip2Config, Blip2ForImageTextRetrieval, GenerationConfig
 from transformers.initialization import no_init_weights
+from transformers.utils import logging
 
 from pipeline.encoders.beam_search import Decoding
 from pipeline.encoders.lavis_checkpoint import (
@@ -74,9 +76,24 @@ def check_weights(weights: str) -> None:
         )
 
 
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    """transformers shows a bar for each part it loads, in every actor."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def _from_transformers(name: str, lavis: str | None) -> Blip2Weights:
     try:
-        model, info = Blip2ForImageTextRetrieval.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+        with _without_bar():
+            model, info = Blip2ForImageTextRetrieval.from_pretrained(
+                name, dtype=torch.float32, output_loading_info=True
+            )
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -46,6 +46,8 @@ class Evaluation:
     """The best of each query by number (photos in the order of `ranks.image_ids`, texts in that of `texts`)."""
     texts: tuple[str, ...] = ()
     """The captions of the gallery, photo by photo."""
+    photo_ids: tuple[str, ...] = ()
+    """The gallery's photos under their names in the features, in the order of `ranks.image_ids`."""
 
 
 def evaluate(
@@ -103,6 +105,7 @@ def evaluate(
         ignored=len(features.ids) - len(gallery),
         candidates=chooser and chooser.candidates(),
         texts=tuple(texts),
+        photo_ids=tuple(image_id for image_id in features.ids if image_id in names),
     )
 
 

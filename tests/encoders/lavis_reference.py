@@ -36,6 +36,8 @@ def write_checkpoint(folder: Path) -> Any:
     for name, parameter in model.named_parameters():
         strong = ".crossattention." in name and ".bias" not in name  # so that objects change captions
         torch.nn.init.normal_(parameter, std=0.8 if strong else 0.3 if parameter.ndim > 1 else 0.5)
+        if "position_embeddings" in name:
+            torch.nn.init.normal_(parameter, std=1.5)  # so that captions are not one word again and again
         if name.endswith("LayerNorm.weight") or ".norm" in name:
             torch.nn.init.uniform_(parameter, 0.5, 1.5)
     head = model.Qformer.cls.predictions
@@ -51,13 +53,31 @@ def lavis_itself(model: Any, pixels: torch.Tensor, texts: list[str]) -> dict[str
     words = model.extract_features({"image": pixels, "text_input": texts}, mode="text")
     tokens = model.ln_vision(model.visual_encoder(pixels))
     read = model.tokenizer(texts, padding="max_length", truncation=True, max_length=35, return_tensors="pt")
+    many = torch.randn(8, *pixels.shape[1:], generator=torch.Generator().manual_seed(2))
+    bias = model.Qformer.cls.predictions.decoder.bias
     return {
+        "many": many,
+        "many_captions": captions_of(lambda beams: model.generate({"image": many}, num_beams=beams), bias),
         "tokens": tokens,
         "image": photos.image_embeds_proj,
         "text": words.text_embeds_proj[:, 0],
         "match": model.compute_itm(tokens, read.input_ids, read.attention_mask),
         "captions": {beams: model.generate({"image": pixels}, num_beams=beams) for beams in (1, 3)},
     }
+
+
+ENDS = (-1.0, 0.5, 1.2, 2.0)
+"""Added to the logit of the end token, so that captions end at all lengths."""
+
+
+def captions_of(write: Any, bias: torch.Tensor) -> list[list[str]]:
+    """Captions with one to five beams and every one of `ENDS`; `bias` is the language head's."""
+    found = []
+    for end in ENDS:
+        bias[3] += end
+        found += [write(beams) for beams in (1, 2, 3, 5)]
+        bias[3] -= end
+    return found
 
 
 def all_of(encoder: Any, pixels: torch.Tensor, texts: list[str], cases: list[dict[str, Any]], objects: list[Objects]) -> Any:

@@ -15,7 +15,7 @@ import torch
 
 from pipeline.encoders import lavis_environment, load_encoder
 from pipeline.errors import QpertError
-from tests.encoders.lavis_reference import all_of, objects_of
+from tests.encoders.lavis_reference import all_of, captions_of, objects_of
 
 HERE = Path(__file__).parent
 TEXTS = ["a small red star", "two dog on the beach", "the dog"]
@@ -84,6 +84,15 @@ def test_perturbed_the_two_agree(results: dict[str, Any], number: int) -> None:
     assert ours["captions"] == lavis["captions"]
     close(ours["image"][1], plain["image"][1])  # no objects in the second photo
     assert (ours["image"] - plain["image"]).abs().amax((1, 2))[[0, 2]].min() > 3e-4
+
+
+def test_our_beam_search_writes_what_transformers_4_26_writes(results: dict[str, Any], made: Path) -> None:
+    """Eight photos x four leanings to end x one to five beams: captions of all lengths."""
+    encoder: Any = load_encoder("blip2", weights=str(made / "tiny.pth"))
+    tokens = encoder.backbone(results["plain"]["many"])
+    got = captions_of(lambda beams: encoder.caption(tokens, num_beams=beams), encoder.head.decoder.bias)
+    assert got == results["plain"]["many_captions"]
+    assert len({len(text.split()) for texts in got for text in texts}) > 5
 
 
 def test_captions_change_under_some_settings(results: dict[str, Any]) -> None:

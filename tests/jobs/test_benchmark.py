@@ -18,6 +18,7 @@ SMALL = ["--evaluation.images", "40", "--evaluation.texts", "80", "--evaluation.
     [
         ([], ["pipeline", "query-former"]),
         (["evaluate"], ["evaluate"]),
+        (["blip2", "--blip2.repetitions", "1"], ["blip2"]),
         (["query-former", "--source", "photos/", "evaluate"], ["query-former", "evaluate"]),
     ],
 )
@@ -29,16 +30,20 @@ def test_parts_are_named_in_any_place(words, parts):
 
 def test_another_word_is_refused(capsys):
     assert main(["benchmark", "photos/"]) == 2
-    assert "PARTS: Input should be 'pipeline', 'query-former' or 'evaluate', not 'photos/'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "PARTS: Input should be 'pipeline', 'query-former', 'blip2' or 'evaluate', not 'photos/'" in said
 
 
 def test_only_what_is_asked_for_is_measured(monkeypatch):
     ran = []
     monkeypatch.setattr(benchmark, "_pipeline", lambda config, folder: ran.append("pipeline"))
     monkeypatch.setattr(benchmark, "_query_former", lambda config: ran.append("query-former"))
+    monkeypatch.setattr(benchmark, "_blip2", lambda config: ran.append("blip2"))
     monkeypatch.setattr(benchmark, "_evaluate", lambda config, folder: ran.append("evaluate"))
     assert main(["benchmark"]) == main(["benchmark", "evaluate"]) == main(["benchmark", "query-former"]) == 0
     assert ran == ["pipeline", "query-former", "evaluate", "query-former"]
+    assert main(["benchmark", "blip2"]) == 0
+    assert ran[4:] == ["blip2"]
 
 
 def test_evaluate_prints_and_writes_all_ways(tmp_path, capsys):

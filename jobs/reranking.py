@@ -1,0 +1,99 @@
+"""From the options of `qpert evaluate --rerank` to the match stage: which photos, which texts, which encoder."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import QpertError
+from pipeline.features import FeatureSet
+from pipeline.manifest import Manifest
+from pipeline.storage import absolute, join
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.perturbation import Perturbation
+    from pipeline.retrieval import Evaluation
+
+_PHOTOS = 8
+"""Photos per pass of the vision tower; their matching goes photo by photo."""
+
+
+def check_reranking(out: str) -> None:
+    """Find out before the work whether the features' encoder can match.
+
+    Raises:
+        QpertError: it cannot, or there are no features.
+    """
+    from pipeline.encoders import can_match
+
+    name = str(Manifest.read(out).encoder.get("name"))
+    if not can_match(name):
+        raise QpertError(f"--rerank needs image-text matching, which the encoder {name} of {out} has not; BLIP-2 has")
+
+
+def rerank_features(features: FeatureSet, evaluation: Evaluation, *, weights: str | None, verbose: bool) -> Evaluation:
+    """`evaluation` re-ranked by the features' own encoder and perturbation; in the current Ray session.
+
+    The scores are kept in `OUT`/rerank, so that a rerun goes on where this one stopped.
+    """
+    from pipeline.encoders import load_encoder, prepare_environment, runtime_env
+    from pipeline.retrieval.reranking import rerank
+    from pipeline.stages.match_graph import Matching, match_pairs
+
+    from pipeline.stages.actor import Worker
+
+    name = str(features.manifest.encoder["name"])
+    made_with = features.manifest.config
+    chosen = weights or made_with.get("weights")
+    prepare_environment(name)
+    pairs = _pairs(features, evaluation)
+    matching = Matching(
+        out=join(absolute(features.out), "rerank"),
+        pairs=pairs,
+        texts=evaluation.texts,
+        make_encoder=partial(load_encoder, name, weights=chosen),
+        encoder=dict(features.manifest.encoder),
+        perturbation=_perturbation(features),
+        worker=Worker(
+            dtype=made_with.get("dtype", "auto"),
+            micro_batch=_PHOTOS,
+            max_pixels=round(made_with.get("max_megapixels", 100) * 1e6),
+        ),
+        environment=runtime_env(name),
+    )
+    count = len(pairs["texts"].combine_chunks().flatten())
+    print(f"matching {count:,} pairs of {len(pairs):,} photos and captions ...", file=sys.stderr, flush=True)
+    return rerank(evaluation, match_pairs(matching, verbose=verbose))
+
+
+def _pairs(features: FeatureSet, evaluation: Evaluation) -> pa.Table:
+    """Every photo of the gallery with its candidates, in the order of the evaluation."""
+    import pyarrow as pa
+
+    from pipeline.retrieval.similarity import rows_of
+    from pipeline.stages.match_graph import PAIRS_SCHEMA
+
+    assert evaluation.candidates is not None
+    starts, texts = evaluation.candidates.texts_of_images()
+    rows = rows_of(features, evaluation.photo_ids, ["uri", "objects"])
+    lists = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), pa.array(texts, pa.int32()))
+    columns: dict[str, Any] = {
+        "image_id": list(evaluation.photo_ids),
+        "uri": [rows[image_id]["uri"] for image_id in evaluation.photo_ids],
+        "objects": [rows[image_id]["objects"] for image_id in evaluation.photo_ids],
+        "texts": lists,
+    }
+    return pa.table(columns, schema=PAIRS_SCHEMA)
+
+
+def _perturbation(features: FeatureSet) -> Perturbation | None:
+    """What the features were made with; of a set with several settings, the variant's."""
+    from pipeline.perturbation import Perturbation
+
+    found = features.manifest.identity.get("perturbation")
+    if features.manifest.variants:
+        found = (found or {}).get(features.manifest.variants[features.variant])
+    return found and Perturbation(**found | {"stages": tuple(found["stages"])})

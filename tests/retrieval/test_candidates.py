@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.errors import QpertError
+from pipeline.retrieval.candidates import Chooser
+
+
+def chosen(scores: np.ndarray, k: int, images: int = 4, texts: int = 5):
+    """By tiles of 3 x 2."""
+    chooser = Chooser(*scores.shape, k)
+    for first in range(0, len(scores), 3):
+        for start in range(0, scores.shape[1], 2):
+            chooser.count(scores[first : first + 3, start : start + 2], first_image=first, first_text=start)
+    return chooser.candidates()
+
+
+@pytest.mark.parametrize("k", [1, 3, 7, 100])
+def test_the_best_of_every_row_and_column(k: int) -> None:
+    scores = np.random.default_rng(0).standard_normal((10, 23)).astype(np.float32)
+    found = chosen(scores, k)
+    for text in range(23):
+        best = np.argsort(-scores[:, text])[:k]
+        assert sorted(found.images[text]) == sorted(best)
+        assert np.array_equal(found.image_scores[text], scores[found.images[text], text])
+    for image in range(10):
+        assert sorted(found.texts[image]) == sorted(np.argsort(-scores[image])[:k])
+        assert np.array_equal(found.text_scores[image], scores[image, found.texts[image]])
+
+
+def test_every_pair_once_photo_by_photo() -> None:
+    scores = np.random.default_rng(1).standard_normal((6, 9)).astype(np.float32)
+    found = chosen(scores, 2)
+    starts, texts = found.texts_of_images()
+    got = [(image, int(text)) for image in range(6) for text in texts[starts[image] : starts[image + 1]]]
+    want = {(int(image), text) for text in range(9) for image in found.images[text]}
+    want |= {(image, int(text)) for image in range(6) for text in found.texts[image]}
+    assert got == sorted(want)
+    assert starts[-1] == len(texts)
+
+
+def test_at_least_one_candidate() -> None:
+    with pytest.raises(QpertError, match="at least 1, not 0"):
+        Chooser(3, 3, 0)

@@ -1,0 +1,94 @@
+"""The match stage as Ray Data calls it, and its graph in a Ray session: scores, bad photos, resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.errors import QpertError
+from pipeline.perturbation import Perturbation
+from pipeline.stages.actor import Worker
+from pipeline.stages.match import MATCH_SCHEMA, MatchStage
+from pipeline.stages.match_graph import PAIRS_SCHEMA, Matching, match_pairs, read_beside
+from pipeline.stages.tally import Reporter
+
+TEXTS = ("1", "20", "300")
+
+
+@pytest.fixture
+def matcher(tiny_encoder: Callable[..., Any]) -> Callable[..., Any]:
+    """An encoder that adds a text's number to the photo's first token; objects add their area, where `itm` is on."""
+
+    def build(device: str = "cpu", dtype: str = "float32") -> Any:
+        import torch
+
+        encoder = tiny_encoder(device, dtype)
+
+        def match(tokens: Any, texts: Any, objects: Any, perturbation: Any) -> Any:
+            on = perturbation is not None and "itm" in perturbation.stages
+            area = float(objects[0].areas.sum()) if on else 0.0
+            return torch.tensor([float(text) for text in texts]) + tokens[0, 0, 0] + area
+
+        encoder.match = match
+        return encoder
+
+    return build
+
+
+def pairs(folder: Path, ids: list[str]) -> pa.Table:
+    box = {"x0": 0.0, "y0": 0.0, "x1": 0.5, "y1": 0.5, "label": "", "score": 1.0}
+    rows = [
+        {"image_id": name, "uri": str(folder / name), "objects": [box], "texts": list(range(1 + at % 3))}
+        for at, name in enumerate(ids)
+    ]
+    return pa.Table.from_pylist(rows, schema=PAIRS_SCHEMA)
+
+
+def test_a_score_for_each_text_and_a_reason_for_a_bad_photo(
+    tmp_path: Path, make_photos: Callable[..., list[str]], matcher: Any
+) -> None:
+    ids = make_photos(tmp_path, 5)
+    (tmp_path / ids[1]).write_bytes(b"no photo")
+    (tmp_path / ids[2]).unlink()
+    table = read_beside(pairs(tmp_path, ids))
+    results = {}
+    for name, setting in (("plain", None), ("itc", Perturbation()), ("itm", Perturbation(stages=("itm",)))):
+        found = MatchStage(matcher, TEXTS, setting, Worker(micro_batch=2), Reporter())(table)
+        assert found.schema == MATCH_SCHEMA
+        results[name] = found.to_pylist()
+    rows = results["plain"]
+    assert [row["image_id"] for row in rows] == ids
+    assert [row["error"] is None for row in rows] == [True, False, False, True, True]
+    assert [row["scores"] and len(row["scores"]) for row in rows] == [1, None, None, 1, 2]
+    assert np.diff(rows[4]["scores"]) == pytest.approx(19)
+    assert results["itc"] == rows
+    assert results["itm"][4]["scores"] == pytest.approx([each + 0.25 for each in rows[4]["scores"]])
+
+
+@pytest.mark.usefixtures("ray_cpu")
+def test_the_graph_gives_all_scores_in_order_and_goes_on_where_it_stopped(
+    tmp_path: Path, make_photos: Callable[..., list[str]], matcher: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = make_photos(tmp_path / "photos", 40)[::-1]
+    table = pairs(tmp_path / "photos", ids)
+    matching = Matching(str(tmp_path / "out"), table, TEXTS, matcher, {"name": "tiny"}, None)
+    scores = match_pairs(matching)
+    stage = MatchStage(matcher, TEXTS, None, Worker(), Reporter())
+    want = [score for row in stage(read_beside(table)).to_pylist() for score in row["scores"]]
+    assert scores.tolist() == pytest.approx(want)
+    monkeypatch.setattr("pipeline.stages.match_graph._run", lambda *_: pytest.fail("all of it is done"))
+    assert np.array_equal(match_pairs(matching), scores)
+
+
+@pytest.mark.usefixtures("ray_cpu")
+def test_photos_that_are_gone_are_named(tmp_path: Path, make_photos: Callable[..., list[str]], matcher: Any) -> None:
+    ids = make_photos(tmp_path / "photos", 4)
+    (tmp_path / "photos" / ids[3]).unlink()
+    matching = Matching(str(tmp_path / "out"), pairs(tmp_path / "photos", ids), TEXTS, matcher, {}, None)
+    with pytest.raises(QpertError, match=rf"1 photos could not be matched, such as {ids[3]} \(.*not found"):
+        match_pairs(matching)
