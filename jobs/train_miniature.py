@@ -1,7 +1,8 @@
-"""Train the bundled miniature models again: CoCa and YOLO, small enough for a CPU, on synthetic scenes.
+"""Train the bundled miniature models again: CoCa, BLIP-2 and YOLO, small enough for a CPU, on synthetic scenes.
 
 Examples:
   qpert train-miniature coca --out models/coca         an hour and a half on one core
+  qpert train-miniature blip2 --out models/blip2       an hour on one core; stands on the miniature CoCa's vision tower
   qpert train-miniature yolo --out models/
   qpert train-miniature coca --out /tmp/try --steps 20   see it run
 
@@ -22,9 +23,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Literal["coca", "yolo"] = Field(description="coca or yolo", json_schema_extra={"positional": True})
+    model: Literal["coca", "blip2", "yolo"] = Field(description="coca, blip2 or yolo", json_schema_extra={"positional": True})
     out: str = Field(description="folder for the weights and the log")
-    steps: int | None = Field(None, ge=1, description="coca: optimiser steps (default: as the bundled weights)")
+    steps: int | None = Field(None, ge=1, description="coca, blip2: optimiser steps (default: as the bundled weights)")
     epochs: int | None = Field(None, ge=1, description="yolo: passes over its scenes (default: as the bundled weights)")
     threads: int = Field(1, ge=1, description="CPU threads")
 
@@ -33,12 +34,17 @@ def run(config: Config) -> int:
     """Train, and print the held-out result."""
     out = Path(config.out)
     command = f"qpert train-miniature {config.model}"
-    if config.model == "coca":
-        from pipeline.miniature.train_coca import Schedule, train_coca
-
+    if config.model in ("coca", "blip2"):
         steps = {"steps": config.steps} if config.steps else {}
         command += f" --steps {config.steps}" if config.steps else ""
-        recall = train_coca(out, Schedule(**steps, threads=config.threads), command)
+        if config.model == "coca":
+            from pipeline.miniature.train_coca import Schedule, train_coca
+
+            recall = train_coca(out, Schedule(**steps, threads=config.threads), command)
+        else:
+            from pipeline.miniature.train_blip2 import Blip2Schedule, train_blip2
+
+            recall = train_blip2(out, Blip2Schedule(**steps, threads=config.threads), command)
         print(f"T2I R@1 on 1,000 held-out scenes: {100 * recall:.1f} %\nweights: {out}")
     else:
         from pipeline.miniature.train_yolo import YoloSchedule, train_yolo

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,6 +115,30 @@ def tiny_detector() -> Callable[[str], Any]:
         return TinyDetector()
 
     return build
+
+
+@pytest.fixture(scope="session")
+def run_lavis(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Runs `tests/encoders/lavis_reference.py` in LAVIS' environment on the cases given; returns the folder it wrote.
+
+    The environment is built as a user's would be: with nothing but a network.
+    """
+    if sys.version_info[:2] not in ((3, 10), (3, 11)):
+        pytest.skip("LAVIS' libraries have no wheels for this Python")
+    from pipeline.encoders import lavis_environment
+
+    root = Path(__file__).parents[1]
+
+    def run(**cases: Any) -> Path:
+        folder = tmp_path_factory.mktemp("lavis")
+        (folder / "cases.json").write_text(json.dumps(cases))
+        path = os.pathsep.join([str(lavis_environment.ensure()), str(root)])
+        command = [sys.executable, str(root / "tests" / "encoders" / "lavis_reference.py"), str(folder)]
+        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return folder
+
+    return run
 
 
 @pytest.fixture

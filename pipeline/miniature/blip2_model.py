@@ -130,6 +130,8 @@ def save(model: Blip2ForImageTextRetrieval, head: nn.Module, out: Path) -> None:
         "image_text_hidden_size": model.config.image_text_hidden_size,
     }
     (out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    decoding = {"num_beams": 3, "max_length": CONTEXT, "min_length": 6}
+    (out / "generation_config.json").write_text(json.dumps(decoding, indent=1) + "\n")
     tokenizer = build_tokenizer()
     tokenizer.no_padding()
     tokenizer.no_truncation()

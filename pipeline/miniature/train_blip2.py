@@ -49,7 +49,11 @@ class Blip2Schedule:
     held_out: int = 1000
 
 
-def train_blip2(out: Path, schedule: Blip2Schedule, command: str, report: Callable[[str], None] = print) -> float:
+def _print(line: str) -> None:
+    print(line, flush=True)  # also into a file, where an hour of training would otherwise show nothing
+
+
+def train_blip2(out: Path, schedule: Blip2Schedule, command: str, report: Callable[[str], None] = _print) -> float:
     """Train, and write the folder that `load_encoder("blip2", weights=out)` opens, with `training.json` as its log.
 
     Returns:

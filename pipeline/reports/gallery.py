@@ -40,6 +40,8 @@ class Photo:
     score: float | None = None
     error: str | None = None
     """Why the photo could not be indexed."""
+    captions: Sequence[tuple[str, str]] = ()
+    """What was written about it: (how, caption)."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def _view(photo: Photo, thumbnails: dict[str, _Thumbnail]) -> dict[str, Any]:
         "image": thumbnail.data_uri,
         "shown_width": thumbnail.shown_width,
         "problem": printable(thumbnail.problem),
+        "captions": [(printable(how), printable(text)) for how, text in photo.captions],
         "boxes": [_box(item) for item in objects] if thumbnail.data_uri else [],
         "summary": f"{len(photo.objects)} object{plural}: {names}" if names else "no objects",
     }

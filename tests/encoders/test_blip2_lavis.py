@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from pipeline.encoders import lavis_environment, load_encoder
+from pipeline.encoders import load_encoder
 from pipeline.errors import QpertError
 from tests.encoders.lavis_reference import all_of, captions_of, objects_of
 
-HERE = Path(__file__).parent
 TEXTS = ["a small red star", "two dog on the beach", "the dog"]
 BOXES = [[[0, 0, 0.5, 0.25], [0.25, 0.5, 1, 1]], [], [[0.5, 0.25, 0.75, 1]]]
 """On the lines of a 4 x 4 grid."""
@@ -28,25 +25,11 @@ SETTINGS = [
     )
 ]
 
-pytestmark = pytest.mark.skipif(
-    sys.version_info[:2] not in ((3, 10), (3, 11)), reason="LAVIS' libraries have no wheels for this Python"
-)
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(run_lavis: Callable[..., Path]) -> Path:
     """A tiny LAVIS checkpoint, and what LAVIS makes of it in a process of its own."""
-    folder = tmp_path_factory.mktemp("lavis")
     pixels = torch.randn(3, 3, 56, 56, generator=torch.Generator().manual_seed(1)).round(decimals=3)
-    cases = [{}, *SETTINGS]
-    given = {"pixels": pixels.tolist(), "texts": TEXTS, "boxes": BOXES, "cases": cases}
-    (folder / "cases.json").write_text(json.dumps(given))
-    place = lavis_environment.ensure()
-    path = os.pathsep.join([str(place), str(HERE.parents[1])])
-    command = [sys.executable, str(HERE / "lavis_reference.py"), str(folder)]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    return run_lavis(pixels=pixels.tolist(), texts=TEXTS, boxes=BOXES, cases=[{}, *SETTINGS])
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,212 @@
+"""Write captions of photos, and see how they change when chosen objects are emphasised (BLIP-2).
+
+Examples:
+  qpert caption scenes/images --limit 8                            captions of eight scenes by the miniature
+  qpert caption scenes/images --emphasise star --limit 8           with the stars strengthened as well, side by side
+  qpert caption photo.jpg --emphasise all --html captions.html     each object in turn, and a report with the boxes
+  qpert caption photos/ --emphasise 2                              the second object of each photo
+  qpert caption photos/ --emphasise dog --detector yolo11x.pt \\
+        --weights Salesforce/blip2-itm-vit-g-coco+blip2_finetune_coco.pth
+
+The queries of the Q-Former are strengthened along the key subspace of the objects while the caption is written (stage
+lm). --perturbation.scale says how much: too little changes nothing, too much makes nonsense. Objects have numbers in
+the order of the detector, as the output shows them. This runs in one process; use --device cuda for a GPU.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jobs.options import PerturbationConfig
+from pipeline.detectors.config import DetectorConfig
+from pipeline.errors import QpertError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from pipeline.emphasis import Captions
+    from pipeline.objects import Objects
+    from pipeline.perturbation import Perturbation
+    from pipeline.reports import Photo
+
+
+class Config(BaseModel):
+    """Which photos, which objects, and how to write."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(
+        min_length=1,
+        description="a photo, a folder, glob or list file of photos",
+        json_schema_extra={"positional": True},
+    )
+    emphasise: str | None = Field(
+        None, min_length=1, description="which objects: a label, a number (from 1), or all: each in turn"
+    )
+    encoder: str = Field("blip2", description="name of the encoder")
+    weights: str | None = Field(None, description="weights of the encoder, with a language head (default: miniature)")
+    detector: DetectorConfig = Field(
+        DetectorConfig(), description="how objects are found", json_schema_extra={"short": "model"}
+    )
+    perturbation: PerturbationConfig = Field(
+        PerturbationConfig(),
+        description="how objects act while the caption is written",
+        json_schema_extra={"short": "preset"},
+    )
+    num_beams: int | None = Field(None, ge=1, description="beams; 1 is greedy (default: the model's, LAVIS: 3)")
+    max_length: int | None = Field(None, ge=2, description="tokens at most (default: the model's, LAVIS: 30)")
+    min_length: int | None = Field(None, ge=0, description="tokens at least (default: the model's, LAVIS: 10)")
+    prompt: str = Field("", description="how every caption shall begin")
+    limit: int | None = Field(None, ge=1, description="only the first so many photos")
+    batch_size: int = Field(8, ge=1, description="photos per pass")
+    html: str | None = Field(None, description="write a report with the photos, boxes and captions to this file")
+    json_file: str | None = Field(
+        None, description="also write the captions to this file", json_schema_extra={"flag": "--json"}
+    )
+    device: str = Field("cpu", description="torch device")
+    dtype: str = Field("float32", description="of the vision tower: float32, float16, bfloat16")
+
+
+def run(config: Config) -> int:
+    """Prints the captions; returns 1 when no photo could be read."""
+    from pipeline.detectors import check_detector, load_detector
+    from pipeline.emphasis import emphases, write_captions
+    from pipeline.encoders import check_encoder, load_encoder
+
+    perturbation = _perturbation(config)
+    check_encoder(config.encoder, config.weights)
+    check_detector(config.detector)
+    photos = _photos(config)
+    encoder = load_encoder(config.encoder, weights=config.weights, device=config.device, dtype=config.dtype)
+    detector = load_detector(config.detector, config.device)
+    names = ("num_beams", "max_length", "min_length")
+    decoding = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    shown: list[dict[str, Any]] = []
+    cards: list[Photo] = []
+    failed = 0
+    while batch := list(islice(photos, config.batch_size)):
+        good = [(name, uri, image) for name, uri, image in batch if not isinstance(image, str)]
+        for name, _, reason in batch:
+            if isinstance(reason, str):
+                failed += 1
+                print(f"{name}: left out: {reason}", file=sys.stderr, flush=True)
+        if not good:
+            continue
+        images = [image for _, _, image in good]
+        objects = _detect(detector, [name for name, _, _ in good], images)
+        wanted = [emphases(each, config.emphasise) if config.emphasise else [] for each in objects]
+        written = write_captions(encoder, images, objects, wanted, perturbation, decoding | {"prompt": config.prompt})
+        for (name, uri, _), of_photo, captions in zip(good, objects, written, strict=True):
+            print(_as_text(name, of_photo, captions, config.emphasise), flush=True)
+            shown.append(_as_row(name, uri, of_photo, captions))
+            cards.append(_as_photo(name, uri, of_photo, captions))
+    _write_files(config, shown, cards)
+    return 0 if shown else 1
+
+
+def _perturbation(config: Config) -> Perturbation:
+    """The perturbation, in the one stage that writes."""
+    chosen = config.perturbation
+    if chosen.stages is not None and "lm" not in chosen.stages:
+        raise QpertError(f"captions are written in the stage lm, not in {', '.join(chosen.stages)}")
+    built = chosen.model_copy(update={"stages": ("lm",)}).build()
+    if built is None:
+        raise QpertError("--perturbation none emphasises nothing; leave --emphasise out for plain captions")
+    return built
+
+
+def _photos(config: Config) -> Iterator[tuple[str, str, Image.Image | str]]:
+    """Id, URI and image of each photo; instead of the image the reason why there is none."""
+    from pipeline.datasets.photos import Listing, find_photos, read_photo
+    from pipeline.datasets.shards import read_shard
+    from pipeline.images import decode
+
+    found = find_photos(config.source)  # says at once when there is nothing
+
+    def rows() -> Iterator[dict[str, Any]]:
+        if isinstance(found, Listing):
+            yield from chain.from_iterable(batch.to_pylist() for batch in found.batches(config.limit, rows=256))
+        else:
+            for shard in found.shards:
+                yield from chain.from_iterable(table.to_pylist() for table in read_shard(shard, config.batch_size))
+
+    def open_all() -> Iterator[tuple[str, str, Image.Image | str]]:
+        for row in islice(rows(), config.limit):
+            try:
+                if row.get("error"):
+                    raise QpertError(row["error"])
+                image: Image.Image | str = decode(row["data"] if "data" in row else read_photo(row["uri"]))
+            except QpertError as error:
+                image = str(error)
+            yield row["image_id"], row["uri"], image
+
+    return open_all()
+
+
+def _detect(detector: Any, names: list[str], images: list[Image.Image]) -> list[Objects]:
+    if hasattr(detector, "objects_for"):
+        return [detector.objects_for(name, image.size) for name, image in zip(names, images, strict=True)]
+    return list(detector.detect(images))
+
+
+def _as_text(name: str, objects: Objects, captions: Captions, what: str | None) -> str:
+    """The photo, its objects by number, and its captions side by side."""
+    from pipeline.reports import printable
+
+    numbers = ", ".join(f"#{number} {label or 'object'}" for number, label in enumerate(objects.labels, 1))
+    lines = [("plain", captions.plain), *((emphasis.name, text) for emphasis, text in captions.emphasised)]
+    width = max(len(printable(label)) for label, _ in lines)
+    text = [f"{printable(name)}  ({printable(numbers) or 'no objects'})"]
+    text += [f"  {printable(label):<{width}}  {printable(caption)}" for label, caption in lines]
+    if what is not None and not captions.emphasised:
+        text.append(f"  no {printable(what)} here")
+    return "\n".join(text) + "\n"
+
+
+def _as_row(name: str, uri: str, objects: Objects, captions: Captions) -> dict[str, Any]:
+    return {
+        "image_id": name,
+        "uri": uri,
+        "objects": [
+            {"number": number, "label": label, "box": [round(edge, 5) for edge in box]}
+            for number, (label, box) in enumerate(zip(objects.labels, objects.boxes.tolist(), strict=True), 1)
+        ],
+        "caption": captions.plain,
+        "emphasised": [
+            {"objects": [number + 1 for number in emphasis.numbers], "name": emphasis.name, "caption": text}
+            for emphasis, text in captions.emphasised
+        ],
+    }
+
+
+def _as_photo(name: str, uri: str, objects: Objects, captions: Captions) -> Photo:
+    from pipeline.reports import Photo
+    from pipeline.stages.columns import objects_to_arrow
+
+    lines = [("plain", captions.plain), *((emphasis.name, text) for emphasis, text in captions.emphasised)]
+    (boxes,) = objects_to_arrow([objects]).to_pylist()
+    numbered = [box | {"label": f"#{number} {box['label'] or 'object'}"} for number, box in enumerate(boxes, 1)]
+    return Photo(name, uri, numbered, captions=lines)
+
+
+def _write_files(config: Config, shown: list[dict[str, Any]], cards: list[Photo]) -> None:
+    if config.json_file is not None:
+        try:
+            Path(config.json_file).write_text(json.dumps(shown, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise QpertError(f"cannot write {config.json_file}: {error.strerror}") from error
+        print(f"captions: {config.json_file}")
+    if config.html is not None:
+        from pipeline.reports import Section, write_gallery
+
+        what = f", emphasised: {config.emphasise}" if config.emphasise else ""
+        subtitle = f"{config.encoder}, {config.weights or 'miniature'} · {len(cards)} photos{what}"
+        write_gallery(config.html, "Captions", [Section(config.source, cards)], subtitle=subtitle)
+        print(f"report: {config.html}")
