@@ -14,8 +14,9 @@ the pipeline all until every actor is up and a batch has come out at the end, wh
 count by the work left on them. The bare loop runs before and after, so that a machine that is busy otherwise shows.
 
 blip2: the whole model at its real size, ViT-g, Q-Former and language head, with random weights in float32: what
-Q-Perturbation adds to a pass from pixels to embeddings, and to writing a caption of 30 tokens for each photo. One photo
-with six boxes unless --blip2.images and --blip2.objects say otherwise.
+Q-Perturbation adds to a pass from pixels to embeddings, and to writing a caption of 30 tokens for each photo. One
+photo, six boxes and torch's own number of threads, unless --blip2.images, --blip2.objects and --cpus say otherwise.
+Threads that share a core wait for each other and spoil the figures: give fewer --cpus where other work is running.
 
 evaluate: time and peak memory of the whole of `qpert evaluate` but the encoder, against the matrix product that it
 cannot do without (run before and after, reading not counted), and against the common way, which makes the full score
@@ -206,7 +207,7 @@ def _blip2(config: Config) -> dict[str, Any]:
 
     from pipeline.benchmarks.blip2_pass import full_size, measure_blip2
 
-    torch.set_num_threads(config.cpus or os.cpu_count() or 1)
+    torch.set_num_threads(config.cpus or torch.get_num_threads())
     passes, perturbation = config.blip2, config.perturbation.build()
     times: Blip2Times = measure_blip2(
         full_size(passes.image_size), passes.images, passes.objects, passes.repetitions, perturbation

@@ -1,11 +1,11 @@
-"""Write captions of photos, and see how they change when chosen objects are emphasised (BLIP-2).
+r"""Write captions of photos, and see how they change when chosen objects are emphasised (BLIP-2).
 
 Examples:
   qpert caption scenes/images --limit 8                            captions of eight scenes by the miniature
   qpert caption scenes/images --emphasise star --limit 8           with the stars strengthened as well, side by side
   qpert caption photo.jpg --emphasise all --html captions.html     each object in turn, and a report with the boxes
   qpert caption photos/ --emphasise 2                              the second object of each photo
-  qpert caption photos/ --emphasise dog --detector yolo11x.pt \\
+  qpert caption photos/ --emphasise dog --detector yolo11x.pt \
         --weights Salesforce/blip2-itm-vit-g-coco+blip2_finetune_coco.pth
 
 The queries of the Q-Former are strengthened along the key subspace of the objects while the caption is written (stage

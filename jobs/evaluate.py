@@ -98,10 +98,8 @@ class Config(BaseModel):
 
 def run(config: Config) -> int:
     """Measures, prints the tables and writes the files."""
-    if config.rerank:
-        found = _reranked(config)
-    else:
-        found = _on_ray(config) if _ray_is_there(config) else measure_all(config)
+    work = _reranked if config.rerank else _on_ray if _ray_is_there(config) else measure_all
+    found = work(config)
     by = "annotated" if config.annotations else "indexed"
     print(as_text(found, by=by))
     written = []
@@ -182,7 +180,7 @@ def _evaluate(
 
 def _reranked(config: Config) -> Measurement:
     """What matching adds to the order by contrast; with a baseline, what OUT adds to that, both re-ranked."""
-    from jobs.reranking import check_reranking, rerank_features
+    from jobs.reranking import check_reranking, perturbation_of, rerank_features
     from pipeline.stages.session import ray_session
 
     sets = [(config.out, config.variant)]
@@ -192,9 +190,10 @@ def _reranked(config: Config) -> Measurement:
     captions, areas = _ground_truth(config)
     with ray_session(config.address, cpus=config.cpus, verbose=config.verbose):
         before = [_evaluate(config, out, variant, captions, areas) for out, variant in sets]
+        features = [FeatureSet.open(out, variant) for out, variant in sets]
         after = [
-            rerank_features(FeatureSet.open(out, variant), each, weights=config.weights, verbose=config.verbose)
-            for (out, variant), each in zip(sets, before, strict=True)
+            rerank_features(some, each, perturbation_of(some), weights=config.weights, verbose=config.verbose)
+            for some, each in zip(features, before, strict=True)
         ]
     new, old = _names(config)
     baseline = (f"{old} + ITM", after[1]) if config.against else (new, before[0])

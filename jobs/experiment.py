@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +15,22 @@ import ray
 from jobs import index, indexing
 from jobs.evaluate import annotated_areas
 from jobs.options import PerturbationConfig
-from pipeline.benchmarks.encoder_cost import EncoderCost, measure_cost
+from jobs.reranking import rerank_features
+from pipeline.benchmarks.encoder_cost import measure_cost
 from pipeline.datasets.photos import find_photos
 from pipeline.detectors.config import DetectorConfig
-from pipeline.encoders import load_encoder, prepare_environment, twin_of
+from pipeline.encoders import Encoder, can_match, load_encoder, prepare_environment, twin_of
 from pipeline.features import FeatureSet
 from pipeline.manifest import Manifest
 from pipeline.perturbation import Perturbation
 from pipeline.reproduction import paper
-from pipeline.reproduction.material import Material
+from pipeline.reproduction.figure_b import FigureB, measure_figure_b
+from pipeline.reproduction.material import SEED, Material
 from pipeline.reproduction.measuring import Variant, measure
 from pipeline.reproduction.outcomes import Outcomes
 from pipeline.reproduction.result import Result
-from pipeline.reproduction.settings import DETECTED, OES, PLAIN, Settings, grid, switches, table_a
+from pipeline.reproduction.settings import DETECTED, OES, PLAIN, Settings, grid, matched, switches, table_a
+from pipeline.retrieval import Ranks, embed_texts, evaluate, load_text_encoder
 from pipeline.stages.columns import objects_from_row
 from pipeline.stages.identity import fingerprint, weights_identity
 from pipeline.stages.resume import inspect
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
     from pipeline.stages.graph import Graph
     from pipeline.stages.pools import Machines
 
+EMPHASIS_SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
+EMPHASIS_THRESHOLD = 0.9
+"""Of figure B: the paper shows examples and gives no setting."""
 COST_PHOTOS = 16
 """Photos in the batch of Table B: a batch of their own boxes."""
 
@@ -52,6 +59,8 @@ class Experiment:
         detector: of the set with detected boxes.
         chosen: the perturbation of Table A.
         grids: the scales of Table C, the paper's first, further ones after it.
+        candidates: how many of the best to re-rank by image-text matching, where the encoder has that.
+        captioned: scenes for figure B, where the encoder writes; 0 leaves it out.
         device: of Table B and of the texts.
         cpus: of a Ray session on this machine.
         verbose: show Ray's own messages.
@@ -63,6 +72,8 @@ class Experiment:
     detector: DetectorConfig
     chosen: Perturbation
     grids: tuple[tuple[float, ...], ...] = (paper.SCALES,)
+    candidates: int = 128
+    captioned: int = 0
     device: str = "cpu"
     cpus: int | None = None
     verbose: bool = False
@@ -98,8 +109,19 @@ class Experiment:
         variants[OES] = Variant(f"{self.folder}/annotated", PLAIN, with_objects=True)
         features = FeatureSet.open(f"{self.folder}/annotated", PLAIN)
         ranks = self._ranks(material, features, variants)
-        cost = self._cost(features)
-        return Result(self.chosen, self.grids, list(switches(self.chosen)), variants, ranks, cost)
+        matched = self._matched(material, variants) if can_match(self.encoder) else {}
+        encoder = load_encoder(twin_of(self.encoder), weights=self.weights, device=self.device)
+        return Result(
+            self.chosen,
+            self.grids,
+            list(switches(self.chosen)),
+            variants,
+            ranks,
+            measure_cost(encoder, _some_objects(features, COST_PHOTOS), self.chosen),
+            matched,
+            self.candidates,
+            self._figure_b(encoder) if matched and self.captioned else None,
+        )
 
     def _index(
         self, material: Material, out: str, detector: DetectorConfig, settings: Settings, with_objects: bool
@@ -149,9 +171,26 @@ class Experiment:
                 found[name] = ranks
         return found
 
-    def _cost(self, features: FeatureSet) -> EncoderCost:
-        encoder = load_encoder(twin_of(self.encoder), weights=self.weights, device=self.device)
-        return measure_cost(encoder, _some_objects(features, COST_PHOTOS), self.chosen)
+    def _matched(self, material: Material, variants: dict[str, Variant]) -> dict[str, Ranks]:
+        """The settings of the matching table; scores that are there are not worked out again."""
+        found = {}
+        captions = list(material.captions)
+        for name, (contrast, setting) in matched(self.chosen).items():
+            features = FeatureSet.open(variants[contrast].out, contrast)
+            areas = annotated_areas(material.annotations, captions, features)
+            reader = partial(embed_texts, load_text_encoder(features, weights=self.weights, device=self.device))
+            before = evaluate(features, captions, reader, areas=areas, candidates=self.candidates)
+            again = rerank_features(features, before, setting, weights=self.weights, verbose=self.verbose)
+            found[name] = again.ranks
+        return found
+
+    def _figure_b(self, encoder: Encoder) -> FigureB:
+        settings = {
+            f"scale {scale:g}": Perturbation(scale=scale, threshold=EMPHASIS_THRESHOLD, stages=("lm",))
+            for scale in EMPHASIS_SCALES
+        }
+        print(f"writing captions of {self.captioned} scenes ...", file=sys.stderr, flush=True)
+        return measure_figure_b(encoder, settings, self.captioned, SEED)
 
 
 def question(variants: dict[str, Variant], material: Material) -> str:

@@ -34,16 +34,22 @@ def check_reranking(out: str) -> None:
         raise QpertError(f"--rerank needs image-text matching, which the encoder {name} of {out} has not; BLIP-2 has")
 
 
-def rerank_features(features: FeatureSet, evaluation: Evaluation, *, weights: str | None, verbose: bool) -> Evaluation:
-    """`evaluation` re-ranked by the features' own encoder and perturbation; in the current Ray session.
+def rerank_features(
+    features: FeatureSet,
+    evaluation: Evaluation,
+    perturbation: Perturbation | None,
+    *,
+    weights: str | None = None,
+    verbose: bool = False,
+) -> Evaluation:
+    """`evaluation` re-ranked by the features' own encoder, with `perturbation` where its stages include `itm`.
 
-    The scores are kept in `OUT`/rerank, so that a rerun goes on where this one stopped.
+    Needs a Ray session. The scores are kept in `OUT`/rerank, so that a rerun goes on where this one stopped.
     """
     from pipeline.encoders import load_encoder, prepare_environment, runtime_env
     from pipeline.retrieval.reranking import rerank
-    from pipeline.stages.match_graph import Matching, match_pairs
-
     from pipeline.stages.actor import Worker
+    from pipeline.stages.match_graph import Matching, match_pairs
 
     name = str(features.manifest.encoder["name"])
     made_with = features.manifest.config
@@ -56,7 +62,7 @@ def rerank_features(features: FeatureSet, evaluation: Evaluation, *, weights: st
         texts=evaluation.texts,
         make_encoder=partial(load_encoder, name, weights=chosen),
         encoder=dict(features.manifest.encoder),
-        perturbation=_perturbation(features),
+        perturbation=perturbation,
         worker=Worker(
             dtype=made_with.get("dtype", "auto"),
             micro_batch=_PHOTOS,
@@ -89,7 +95,7 @@ def _pairs(features: FeatureSet, evaluation: Evaluation) -> pa.Table:
     return pa.table(columns, schema=PAIRS_SCHEMA)
 
 
-def _perturbation(features: FeatureSet) -> Perturbation | None:
+def perturbation_of(features: FeatureSet) -> Perturbation | None:
     """What the features were made with; of a set with several settings, the variant's."""
     from pipeline.perturbation import Perturbation
 

@@ -23,7 +23,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Literal["coca", "blip2", "yolo"] = Field(description="coca, blip2 or yolo", json_schema_extra={"positional": True})
+    model: Literal["coca", "blip2", "yolo"] = Field(
+        description="coca, blip2 or yolo", json_schema_extra={"positional": True}
+    )
     out: str = Field(description="folder for the weights and the log")
     steps: int | None = Field(None, ge=1, description="coca, blip2: optimiser steps (default: as the bundled weights)")
     epochs: int | None = Field(None, ge=1, description="yolo: passes over its scenes (default: as the bundled weights)")

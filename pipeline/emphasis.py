@@ -52,11 +52,11 @@ def emphases(objects: Objects, what: str) -> list[Emphasis]:
         return [Emphasis(_name(objects, (number,)), (number,)) for number in range(len(objects))]
     if what.strip().isdecimal():
         number = int(what) - 1
-        numbers = (number,) if 0 <= number < len(objects) else ()
+        numbers = [number] if 0 <= number < len(objects) else []
     else:
         wanted = what.strip().lower()
-        numbers = tuple(number for number, label in enumerate(objects.labels) if label.lower() == wanted)
-    return [Emphasis(_name(objects, numbers), numbers)] if numbers else []
+        numbers = [number for number, label in enumerate(objects.labels) if label.lower() == wanted]
+    return [Emphasis(_name(objects, numbers), tuple(numbers))] if numbers else []
 
 
 def subset(objects: Objects, numbers: Sequence[int]) -> Objects:

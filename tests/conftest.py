@@ -134,7 +134,9 @@ def run_lavis(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         (folder / "cases.json").write_text(json.dumps(cases))
         path = os.pathsep.join([str(lavis_environment.ensure()), str(root)])
         command = [sys.executable, str(root / "tests" / "encoders" / "lavis_reference.py"), str(folder)]
-        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         return folder
 

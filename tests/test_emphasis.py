@@ -22,7 +22,8 @@ OBJECTS = Objects(
 @pytest.mark.parametrize(
     ("what", "numbers"),
     [
-        ("dog", [(0, 2)]), (" STAR ", [(1,)]), ("cat", []), ("2", [(1,)]), ("4", []), ("0", []), ("all", [(0,), (1,), (2,)]),
+        ("dog", [(0, 2)]), (" STAR ", [(1,)]), ("cat", []), ("2", [(1,)]), ("4", []), ("0", []),
+        ("all", [(0,), (1,), (2,)]),
     ],
 )  # fmt: skip
 def test_labels_numbers_and_all(what: str, numbers: list[tuple[int, ...]]) -> None:

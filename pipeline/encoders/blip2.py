@@ -141,8 +141,8 @@ class Blip2Encoder(Blip2Family):
     def _check_writes(self) -> None:
         if self.head is None:
             raise QpertError(
-                "these weights have no language head, which transformers' BLIP-2 leaves out: add the LAVIS checkpoint, as"
-                " in --weights Salesforce/blip2-itm-vit-g-coco+blip2_finetune_coco.pth"
+                "these weights have no language head, which transformers' BLIP-2 leaves out: add the LAVIS checkpoint,"
+                " as in --weights Salesforce/blip2-itm-vit-g-coco+blip2_finetune_coco.pth"
             )
 
 

@@ -27,11 +27,11 @@ _PAIRS = 128
 class Blip2Family(Encoder):
     """Contrast, matching and captions by a Q-Former whose cross-attentions see objects.
 
-    Each query token gives a vector, V = 32. What follows the vision tower computes in float32 whatever the tower's dtype.
+    Each query token gives a vector, V = 32. What follows the vision tower computes in float32 whatever its dtype.
 
     Args:
-        tokenizer: a transformers tokenizer of BERT's kind, with `[DEC]` as its bos token where captions are wanted; None:
-            texts are given as ids, and captions come as ids.
+        tokenizer: a transformers tokenizer of BERT's kind, with `[DEC]` as its bos token where captions are wanted;
+            None: texts are given as ids, and captions come as ids.
         grid: how a photo is cut into tokens.
         sites: the cross-attentions, in the order they run.
         decoding: how captions are written by default.
@@ -58,7 +58,7 @@ class Blip2Family(Encoder):
     def _write(self, tokens: Tensor, prompt: Tensor, decoding: Decoding, end: int) -> list[list[int]]:
         """Ids of captions of photos [B, N, C] begun by `prompt` [B, P], without padding."""
 
-    def _check_writes(self) -> None:  # noqa: B027 - most models do
+    def _check_writes(self) -> None:
         """Raise QpertError if this model has no language head."""
 
     @property

@@ -67,8 +67,8 @@ class Blip2LavisEncoder(Blip2Family):
         """Refuse what is no LAVIS checkpoint."""
         if not split(weights)[0].endswith(".pth"):
             raise QpertError(
-                f"blip2-lavis opens LAVIS' checkpoints: give --weights FILE.pth, not {weights!r} (the encoder blip2 has a"
-                " miniature, and opens hub ids)"
+                f"blip2-lavis opens LAVIS' checkpoints: give --weights FILE.pth, not {weights!r} (the encoder blip2 has"
+                " a miniature, and opens hub ids)"
             )
         check_files(weights)
 
@@ -140,7 +140,8 @@ def _build(sizes: Sizes, folder: Path) -> Any:
                 tokenizer = BertTokenizer.from_pretrained(words)
             except (OSError, ValueError) as error:
                 raise QpertError(
-                    f"the words of bert-base-uncased could not be had; without a network, put its vocab.txt into {folder}"
+                    "the words of bert-base-uncased could not be had; without a network, put its vocab.txt into"
+                    f" {folder}"
                 ) from error
             tokenizer.add_special_tokens({"bos_token": "[DEC]"})
             return tokenizer
@@ -161,7 +162,7 @@ def _build(sizes: Sizes, folder: Path) -> Any:
             return tower, LayerNorm(tower.num_features)
 
         @classmethod
-        def init_Qformer(cls, count: int, width: int, frequency: int = 2) -> tuple[Any, nn.Parameter]:  # noqa: N802
+        def init_Qformer(cls, count: int, width: int, frequency: int = 2) -> tuple[Any, nn.Parameter]:
             config = BertConfig(
                 vocab_size=sizes.vocabulary - 1,  # [DEC] is added afterwards
                 hidden_size=sizes.width,

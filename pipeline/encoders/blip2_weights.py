@@ -71,14 +71,14 @@ def check_weights(weights: str) -> None:
             raise QpertError(f"{first} has no config.json: a BLIP-2 folder holds it beside its weights")
     elif not first.endswith(".pth") and (first.count("/") != 1 or first.startswith((".", "/", "~"))):
         raise QpertError(
-            f"{first!r} is no folder, no .pth file and no hub id; give 'miniature', a folder, a LAVIS checkpoint, or an id"
-            " such as Salesforce/blip2-itm-vit-g-coco"
+            f"{first!r} is no folder, no .pth file and no hub id; give 'miniature', a folder, a LAVIS checkpoint, or an"
+            " id such as Salesforce/blip2-itm-vit-g-coco"
         )
 
 
 @contextmanager
 def _without_bar() -> Iterator[None]:
-    """transformers shows a bar for each part it loads, in every actor."""
+    """Transformers shows a bar for each part it loads, in every actor."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -98,14 +98,14 @@ def _from_transformers(name: str, lavis: str | None) -> Blip2Weights:
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise QpertError(
-            f"BLIP-2 weights {name!r} could not be had: {line}. Without a network, download the repository elsewhere and"
-            " give its folder"
+            f"BLIP-2 weights {name!r} could not be had: {line}. Without a network, download the repository elsewhere"
+            " and give its folder"
         ) from error
     wrong = sorted(str(each) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for each in info[kind])
     if wrong:
         raise QpertError(
-            f"{name} is not a whole BLIP-2 for retrieval: {len(wrong)} weights are missing, unknown or of another shape,"
-            f" such as {wrong[0]}; stage-2 models (opt, flan-t5) cannot be used"
+            f"{name} is not a whole BLIP-2 for retrieval: {len(wrong)} weights are missing, unknown or of another"
+            f" shape, such as {wrong[0]}; stage-2 models (opt, flan-t5) cannot be used"
         )
     head_file = Path(name) / HEAD_FILE
     head: Mapping[str, Tensor] | None = None
@@ -139,7 +139,8 @@ def _from_lavis(path: Path, vision: str | None) -> Blip2Weights:
     )
     if wrong:
         raise QpertError(
-            f"{path} is not a whole BLIP-2: {len(wrong)} weights are missing, unknown or of another shape, such as {wrong[0]}"
+            f"{path} is not a whole BLIP-2: {len(wrong)} weights are missing, unknown or of another shape, such as"
+            f" {wrong[0]}"
         )
     model.load_state_dict(state)
     model.vision_model.post_layernorm.eps = LN_VISION_EPS
@@ -181,5 +182,6 @@ def _bert_tokenizer(folder: Path) -> Any:
         return BertTokenizer.from_pretrained(BERT, bos_token="[DEC]")
     except (OSError, ValueError) as error:
         raise QpertError(
-            f"the words of {BERT} could not be had; without a network, put its tokenizer.json or vocab.txt into {folder}"
+            f"the words of {BERT} could not be had; without a network, put its tokenizer.json or vocab.txt into"
+            f" {folder}"
         ) from error

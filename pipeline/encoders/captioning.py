@@ -7,6 +7,8 @@ tokens, its cross-attention keys and the operator of Q-Perturbation are used in 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -72,6 +74,7 @@ class CaptionWriter:
         return cache
 
 
-def _heads(states: Tensor, attention: nn.Module) -> Tensor:
+def _heads(states: Any, attention: Any) -> Tensor:
     """[R, n, H d] to [R, H, n, d]."""
-    return states.unflatten(-1, (attention.num_attention_heads, attention.attention_head_size)).transpose(1, 2)
+    heads: Tensor = states.unflatten(-1, (attention.num_attention_heads, attention.attention_head_size))
+    return heads.transpose(1, 2)

@@ -1,4 +1,4 @@
-"""BLIP-2's language head: from the Q-Former's text states to words. transformers' BLIP-2 has none; LAVIS' weights do."""
+"""BLIP-2's language head, from text states to words: transformers' BLIP-2 has none, LAVIS' checkpoints do."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def build_language_head(words: nn.Embedding, state: Mapping[str, Tensor] | None 
 
     Args:
         words: [vocabulary, width], the model's word embeddings; shared, not copied.
-        state: the head's weights, as LAVIS names them, with or without `Qformer.cls.predictions.` before: `transform.
-            dense.*`, `transform.LayerNorm.*` and `decoder.bias`. A `decoder.weight` must be that of the embeddings. None:
-            random weights, to be trained.
+        state: the head's weights, as LAVIS names them, with or without `Qformer.cls.predictions.` before:
+            `transform.dense.*`, `transform.LayerNorm.*` and `decoder.bias`. A `decoder.weight` must be that of the
+            embeddings. None: random weights, to be trained.
 
     Returns:
         From states [..., width] to logits [..., vocabulary].

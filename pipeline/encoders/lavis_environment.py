@@ -46,7 +46,7 @@ _READY = "qpert-ready"
 
 
 def folder() -> Path:
-    """Where the environment is or will be: the variable QPERT_LAVIS_ENV, or one for these versions in the user's cache."""
+    """Where the environment is or will be: QPERT_LAVIS_ENV, or a folder for these versions in the user's cache."""
     if chosen := os.environ.get(VARIABLE):
         return Path(chosen).expanduser().absolute()
     what = "\n".join([*PACKAGES, platform.machine(), platform.python_version()])
@@ -98,8 +98,8 @@ def _build(place: Path) -> None:
             raise QpertError(
                 "the environment of LAVIS could not be built; pip said:\n       "
                 + "\n       ".join(lines[-4:])
-                + f"\n       Without a network, build it elsewhere and name it by {VARIABLE}: pip install --no-deps --target"
-                f" FOLDER {' '.join(PACKAGES)}; touch FOLDER/{_READY}"
+                + f"\n       Without a network, build it elsewhere and name it by {VARIABLE}: pip install --no-deps"
+                f" --target FOLDER {' '.join(PACKAGES)}; touch FOLDER/{_READY}"
             )
         for name in _FOREIGN:
             shutil.rmtree(target / name, ignore_errors=True)
@@ -125,8 +125,8 @@ def activate() -> None:
     found = importlib.util.find_spec("transformers")
     if found is None or found.origin is None or not Path(found.origin).is_relative_to(place):
         raise QpertError(
-            f"blip2-lavis runs in a process of its own, with {place} first in PYTHONPATH, as `qpert index` starts it; here"
-            " the encoder blip2 opens the same weights"
+            f"blip2-lavis runs in a process of its own, with {place} first in PYTHONPATH, as `qpert index` starts it;"
+            " here the encoder blip2 opens the same weights"
         )
     if "lavis" in sys.modules:
         return

@@ -18,6 +18,8 @@ class LavisSite(Site, BertSelfAttention):  # type: ignore[misc]
     query: nn.Linear
     key: nn.Linear
     value: nn.Linear
+    num_attention_heads: int
+    attention_head_size: int
 
     def forward(
         self,
@@ -43,7 +45,7 @@ class LavisSite(Site, BertSelfAttention):  # type: ignore[misc]
         if output_attentions or head_mask is not None:
             raise ValueError("a perturbed cross-attention of LAVIS takes no head mask and returns no weights")
         q, k, v = (
-            self.transpose_for_scores(x)
+            x.unflatten(-1, (self.num_attention_heads, self.attention_head_size)).transpose(1, 2)
             for x in (self.query(hidden_states), self.key(encoder_hidden_states), self.value(encoder_hidden_states))
         )
         attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v, encoder_attention_mask)

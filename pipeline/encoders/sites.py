@@ -41,7 +41,7 @@ class Site(nn.Module):
         operator = self.operator if isinstance(self.operator, Tensor) else self.operator(keys)
         if len(queries) == len(operator):
             return perturb(queries, operator)
-        of_photos = queries.unflatten(0, (len(operator), -1)).transpose(1, 2)
+        of_photos = queries.view(len(operator), -1, *queries.shape[1:]).transpose(1, 2)
         return perturb(of_photos.flatten(2, 3), operator).view_as(of_photos).transpose(1, 2).flatten(0, 1)
 
 

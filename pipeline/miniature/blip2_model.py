@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from transformers import Blip2Config, Blip2ForImageTextRetrieval, Blip2VisionModel
 
 from pipeline.datasets.scenes import vocabulary
-from pipeline.encoders.language_head import build_language_head
 from pipeline.miniature import coca_model
 from pipeline.objects import TokenGrid
 
@@ -49,7 +48,7 @@ GRID = TokenGrid(coca_model.IMAGE_SIZE, VISION["patch_size"], "squash")
 
 
 def build_model() -> Blip2ForImageTextRetrieval:
-    """transformers' class in small, with random weights: two cross-attentions of 4 heads x 32."""
+    """Transformers' class in small, with random weights: two cross-attentions of 4 heads x 32."""
     config = Blip2Config(
         vision_config=VISION, qformer_config=QFORMER, num_query_tokens=QUERIES, image_text_hidden_size=64
     )
@@ -93,7 +92,8 @@ def take_vision(vision: Blip2VisionModel, coca: open_clip.CoCa, pixels: Tensor) 
     def centred(weight: Tensor, channel: int) -> Tensor:
         shape = [1] * weight.ndim
         shape[channel] = -1
-        return (weight - weight.mean(channel, keepdim=True)) * (norm.weight / deviation).view(shape)
+        scaled: Tensor = (weight - weight.mean(channel, keepdim=True)) * (norm.weight / deviation).view(shape)
+        return scaled
 
     embeddings.patch_embedding.weight.copy_(centred(tower.conv1.weight, 0))
     embeddings.patch_embedding.bias.zero_()
@@ -120,7 +120,7 @@ def save(model: Blip2ForImageTextRetrieval, head: nn.Module, out: Path) -> None:
     save_file(halves, out / "model.safetensors", {"format": "pt"})
     head_state = {n: value.half() for n, value in head.state_dict().items() if n != "decoder.weight"}
     save_file(head_state, out / "language_head.safetensors", {"format": "pt"})
-    # Of a configuration by its defaults, transformers writes hundreds of lines about a language model that is not there.
+    # By itself transformers would write hundreds of lines about a language model that is not there.
     config: dict[str, Any] = {
         "architectures": ["Blip2ForImageTextRetrieval"],
         "model_type": "blip-2",

@@ -21,6 +21,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
+from transformers import Blip2ForImageTextRetrieval
 
 from pipeline.datasets.scenes import distinct_scenes, draw_scene, make_captions
 from pipeline.encoders.coca import CocaEncoder
@@ -35,9 +36,9 @@ from pipeline.miniature.training import make_optimizer, set_rate
 class Blip2Schedule:
     """How long and how fast; the defaults are those of the bundled weights."""
 
-    vision_steps: int = 200
-    vision_learning_rate: float = 3e-4
-    steps: int = 1600
+    vision_steps: int = 800
+    vision_learning_rate: float = 1e-3
+    steps: int = 1500
     batch: int = 128
     learning_rate: float = 1.5e-3
     warmup: int = 60
@@ -66,13 +67,13 @@ def train_blip2(out: Path, schedule: Blip2Schedule, command: str, report: Callab
     head = build_language_head(model.embeddings.word_embeddings)
     objective = Objective(model, head, nn.Parameter(torch.tensor(math.log(1 / 0.07))))
     started = time.perf_counter()
-    curve: list[dict[str, float]] = []
+    curve: list[dict[str, Any]] = []
 
     def note(stage: str, step: int, losses: dict[str, Tensor]) -> None:
         seconds = round(time.perf_counter() - started)
         curve.append(
             {"stage": stage, "step": step, "seconds": seconds} | {n: round(v.item(), 4) for n, v in losses.items()}
-        )  # type: ignore[dict-item]
+        )
         report(json.dumps(curve[-1]))
 
     _train_vision(model, schedule, note)
@@ -110,7 +111,7 @@ def _batches(schedule: Blip2Schedule, seed: int, steps: int) -> DataLoader[dict[
 
 
 def _train_vision(
-    model: nn.Module, schedule: Blip2Schedule, note: Callable[[str, int, dict[str, Tensor]], None]
+    model: Blip2ForImageTextRetrieval, schedule: Blip2Schedule, note: Callable[[str, int, dict[str, Tensor]], None]
 ) -> None:
     """The tower from the miniature CoCa, and the patch loss until it does without that model's first LayerNorm."""
     coca = CocaEncoder.load(None, torch.device("cpu"), torch.float32).model
@@ -121,7 +122,7 @@ def _train_vision(
     for step, batch in enumerate(_batches(schedule, schedule.seed, schedule.vision_steps)):
         if step == 0:
             take_vision(vision, coca, batch["pixels"])
-        set_rate(optimizer, schedule.vision_learning_rate, step, schedule.vision_steps, min(10, schedule.vision_steps))
+        set_rate(optimizer, schedule.vision_learning_rate, step, schedule.vision_steps, min(50, schedule.vision_steps))
         tokens = vision(batch["pixels"]).last_hidden_state[:, GRID.prefix :]
         loss = F.binary_cross_entropy_with_logits(patch_head(tokens), batch["patches"])
         optimizer.zero_grad()
@@ -133,8 +134,8 @@ def _train_vision(
 
 
 @torch.no_grad()
-def recall_at_1(model: nn.Module, count: int, seed: int = 1) -> float:
-    """T2I Recall@1 by contrast over `count` distinct `balanced` scenes with five captions each, ties against the query."""
+def recall_at_1(model: Blip2ForImageTextRetrieval, count: int, seed: int = 1) -> float:
+    """T2I Recall@1 by contrast over `count` distinct `balanced` scenes, five captions each; a tie is a miss."""
     preprocess = image_transform_v2(PreprocessCfg(size=GRID.image_size), is_train=False)
     scenes = list(distinct_scenes(count, seed))
     images = []

@@ -15,6 +15,8 @@ from pipeline.features import FeatureSet
 from pipeline.reports.gallery import Section, photos_of, write_gallery
 from pipeline.reports.tables import markdown
 from pipeline.reproduction import paper
+from pipeline.reproduction.figure_b import figure_b_table
+from pipeline.reproduction.matching import matching_table
 from pipeline.reproduction.result import Result
 from pipeline.reproduction.settings import CHOSEN, DETECTED, OES, ORTHOGONAL, PLAIN
 from pipeline.reproduction.tables import Measures, Table, grid_note, grid_table, switch_table, table_a
@@ -56,7 +58,18 @@ def parts(result: Result, *, samples: int, seed: int) -> list[Part]:
         '"moves it": the 95 % interval of the paired difference does not hold 0. "not shown" is not "does not matter".'
     )
     table = switch_table(measures, result.ranks, result.switches, samples, seed)
-    return [*found, Part("switches", heading, note, table)]
+    found.append(Part("switches", heading, note, table))
+    if result.matched:
+        note = (
+            f"The {result.candidates} best of each query by contrast, ordered by matching score + cosine. The paper"
+            " perturbs contrast alone, the released code both."
+        )
+        table = matching_table(result.ranks[PLAIN], result.matched, samples=samples, seed=seed)
+        found.append(Part("matching", "Re-ranked by image-text matching", note, table))
+    if result.figure_b is not None:
+        heading = "Figure B, counted: is the emphasised object named?"
+        found.append(Part("figure_b", heading, *figure_b_table(result.figure_b, samples=samples, seed=seed)))
+    return found
 
 
 def as_markdown(title: str, result: Result, found: Sequence[Part]) -> str:

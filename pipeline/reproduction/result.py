@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.benchmarks.encoder_cost import EncoderCost
 from pipeline.perturbation import Perturbation
+from pipeline.reproduction.figure_b import FigureB
 from pipeline.reproduction.measuring import Variant
 from pipeline.retrieval.ranks import Ranks
 
@@ -22,6 +23,9 @@ class Result:
         variants: where each setting's embeddings are.
         ranks: the outcome of its queries.
         cost: of Table B.
+        matched: the outcome of its queries re-ranked by image-text matching, where the encoder has that.
+        candidates: how many of the best were re-ranked.
+        figure_b: what emphasis does to captions, where the encoder writes and the photos are scenes.
     """
 
     chosen: Perturbation
@@ -30,3 +34,6 @@ class Result:
     variants: Mapping[str, Variant]
     ranks: Mapping[str, Ranks]
     cost: EncoderCost
+    matched: Mapping[str, Ranks] = field(default_factory=dict)
+    candidates: int = 0
+    figure_b: FigureB | None = None

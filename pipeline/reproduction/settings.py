@@ -16,11 +16,26 @@ ORTHOGONAL = "OrQ-Pert."
 OES = "OEs"
 DETECTED = "Q-Pert. (D)"
 """As in Table A; `CHOSEN` has annotated boxes, (E)."""
+PLAIN_ITM = "plain, ITM plain"
+"""Contrast without objects, re-ranked by matching without objects."""
 
 
 def table_a(chosen: Perturbation) -> Settings:
     """Plain, the chosen perturbation, and its orthogonal control."""
     return {PLAIN: None, CHOSEN: chosen, ORTHOGONAL: dataclasses.replace(chosen, operator="orthogonal")}
+
+
+def matched(chosen: Perturbation) -> dict[str, tuple[str, Perturbation | None]]:
+    """Settings to re-rank by image-text matching: whose contrast, and how objects act in matching.
+
+    The paper perturbs contrast alone, the released code matching as well.
+    """
+    perturbed = dataclasses.replace(chosen, stages=("itc", "itm"))
+    return {
+        PLAIN_ITM: (PLAIN, None),
+        f"{CHOSEN}, ITM plain": (CHOSEN, None),
+        f"{CHOSEN}, ITM perturbed": (CHOSEN, perturbed),
+    }
 
 
 def grid(scales: Sequence[float]) -> Settings:

@@ -49,7 +49,7 @@ class Measures:
         for name, each in ranks.items():
             intervals = bootstrap(each, KS, samples=samples, seed=seed).t2i
             figures[name] = _figures(report_of(each, KS).t2i, intervals)
-            against[name] = _by_metric(compare(plain, each, KS, samples=samples, seed=seed))
+            against[name] = by_metric(compare(plain, each, KS, samples=samples, seed=seed))
         return cls(figures, against)
 
 
@@ -123,7 +123,7 @@ def switch_table(
     headers = ["switch", "metric", "here", "against Q-Pert.", "95 % interval", "p", "moves it"]
     rows = []
     for name in names:
-        changes = _by_metric(compare(ranks[CHOSEN], ranks[name], KS, samples=samples, seed=seed))
+        changes = by_metric(compare(ranks[CHOSEN], ranks[name], KS, samples=samples, seed=seed))
         for metric in ("10%", "R@1", "mR@1"):
             change = changes[metric]
             sure = change.interval is not None and (change.interval.low > 0 or change.interval.high < 0)
@@ -156,7 +156,8 @@ def _figures(recall: DirectionRecall, intervals: Figures[Interval | None]) -> di
     return found
 
 
-def _by_metric(comparison: Comparison) -> dict[str, Difference]:
+def by_metric(comparison: Comparison) -> dict[str, Difference]:
+    """The text-to-image differences of `METRICS`."""
     t2i = comparison.t2i
     recalls = {f"R@{k}": t2i.overall[k] for k in KS} | {f"mR@{k}": t2i.mean_recall[k] for k in KS}
     return {"10%": t2i.bins[0][1], **recalls}

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.errors import QpertError
-from pipeline.retrieval.candidates import Candidates, Float32, Int32
+from pipeline.retrieval.candidates import Float32, Int32
 from pipeline.retrieval.evaluation import Evaluation
 from pipeline.retrieval.ranks import Ints, Ranks
 from pipeline.retrieval.recall import report_of
@@ -57,6 +57,5 @@ def _ranks(scores: Float32, right: np.ndarray, before: Ints) -> Ints:
     """Rank [n] of the best right answer among the candidates [n, k]; where there is none, it stays behind them all."""
     best = np.where(right, scores, -np.inf).max(1)
     ahead = ((scores >= best[:, None]) & ~right).sum(1)
-    return np.where(right.any(1), ahead + 1, np.maximum(before, scores.shape[1] + 1)).astype(np.int64)
-
-
+    ranks: Ints = np.where(right.any(1), ahead + 1, np.maximum(before, scores.shape[1] + 1)).astype(np.int64)
+    return ranks

@@ -22,9 +22,7 @@ from pipeline.stages.encode import EncoderBuilder
 from pipeline.stages.guard import Failure, Guard, load
 from pipeline.stages.tally import Reporter
 
-MATCH_SCHEMA = pa.schema(
-    [("image_id", pa.string()), ("scores", pa.list_(pa.float32())), ("error", pa.string())]
-)
+MATCH_SCHEMA = pa.schema([("image_id", pa.string()), ("scores", pa.list_(pa.float32())), ("error", pa.string())])
 """One row per photo: a matching score for each of its texts, null when the photo failed."""
 
 Row = tuple[bytes, list[dict[str, Any]] | None, list[int]]
@@ -76,7 +74,9 @@ class MatchStage:
                 scores[at] = result
         failures = Counter(error for error in errors if error is not None)
         self.reporter.batch("match", photos=len(errors), seconds=seconds, failures=failures)
-        arrays = [pa.array(column, field.type) for field, column in zip(MATCH_SCHEMA, ((), scores, errors), strict=True)]
+        arrays = [
+            pa.array(column, field.type) for field, column in zip(MATCH_SCHEMA, ((), scores, errors), strict=True)
+        ]
         return pa.Table.from_arrays([table["image_id"], *arrays[1:]], schema=MATCH_SCHEMA)
 
     def _prepare(self, row: Row) -> Item:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from pipeline.stages.actor import Worker
 from pipeline.stages.encode import EncoderBuilder
 from pipeline.stages.graph import IO_CPUS, resumable
 from pipeline.stages.identity import fingerprint
-from pipeline.stages.match import MATCH_SCHEMA, MatchStage
+from pipeline.stages.match import MatchStage
 from pipeline.stages.pools import Machines, plan_pools
 from pipeline.stages.progress import progress
 from pipeline.stages.read import read_photos
@@ -65,7 +65,7 @@ class Matching:
     make_encoder: EncoderBuilder
     encoder: dict[str, Any]
     perturbation: Perturbation | None
-    worker: Worker = Worker(micro_batch=8)
+    worker: Worker = field(default_factory=lambda: Worker(micro_batch=8))
     environment: dict[str, Any] | None = None
 
 
@@ -77,7 +77,9 @@ def match_pairs(matching: Matching, *, verbose: bool = False) -> npt.NDArray[np.
     """
     rows = matching.pairs.to_pylist()
     setting = matching.perturbation and dataclasses.asdict(matching.perturbation)
-    key = fingerprint({"pairs": rows, "texts": list(matching.texts), "perturbation": setting, "encoder": matching.encoder})
+    key = fingerprint(
+        {"pairs": rows, "texts": list(matching.texts), "perturbation": setting, "encoder": matching.encoder}
+    )
     folder = join(matching.out, key)
     filesystem, source = locate(join(folder, "pairs.parquet"))
     with exclusive(folder):

@@ -1,4 +1,4 @@
-"""Run in LAVIS' environment: `python lavis_reference.py FOLDER`. Writes a tiny LAVIS checkpoint and what LAVIS makes of it.
+"""`python lavis_reference.py FOLDER`, in LAVIS' environment: writes a tiny checkpoint and what LAVIS makes of it.
 
 `plain.pt` holds what LAVIS' own, unchanged methods return; `lavis.pt` what the encoder `blip2-lavis` returns, plain and
 perturbed, for the settings in `cases.json`.
@@ -20,8 +20,8 @@ from pipeline.perturbation import Perturbation
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "small", "red", "star", "dog", "on", "the", "beach", "two"]
 SIZES = Sizes(
-    image_size=56, patch=14, vision_width=24, vision_layers=2, vision_heads=2, vision_mlp=104, width=32, layers=4, heads=2,
-    mlp=48, cross_frequency=2, vocabulary=len(WORDS) + 1, positions=64, queries=6, dim=16,
+    image_size=56, patch=14, vision_width=24, vision_layers=2, vision_heads=2, vision_mlp=104, width=32, layers=4,
+    heads=2, mlp=48, cross_frequency=2, vocabulary=len(WORDS) + 1, positions=64, queries=6, dim=16,
 )  # fmt: skip
 
 
@@ -80,7 +80,9 @@ def captions_of(write: Any, bias: torch.Tensor) -> list[list[str]]:
     return found
 
 
-def all_of(encoder: Any, pixels: torch.Tensor, texts: list[str], cases: list[dict[str, Any]], objects: list[Objects]) -> Any:
+def all_of(
+    encoder: Any, pixels: torch.Tensor, texts: list[str], cases: list[dict[str, Any]], objects: list[Objects]
+) -> Any:
     """What an encoder makes of every case; a case is the fields of a `Perturbation`, or empty for plain."""
     tokens = encoder.backbone(pixels)
     found = []

@@ -185,20 +185,25 @@ def test_preprocessing_squashes_by_pils_bicubic_filter(encoder: Blip2Encoder) ->
     assert encoder.preprocess(image.convert("L")).shape == (3, 56, 56)
 
 
+def operators(
+    encoder: Blip2Encoder, tokens: Tensor, objects: list[Objects], perturbation: Perturbation
+) -> dict[str, Tensor]:
+    """A of every site, worked out before the pass that uses it."""
+    groups = pool_object_keys(*batch_coverage(objects, encoder.grid), perturbation)
+    bank: dict[str, Tensor] = {}
+
+    def remember(name: str, keys: Tensor) -> Tensor:
+        return bank.setdefault(name, object_operator(keys, groups, perturbation))
+
+    with perturbing(encoder.sites(), remember):
+        encoder.embed(tokens)
+    return bank
+
+
 @torch.no_grad()
 def test_prepared_operators_compile_into_one_graph(encoder: Blip2Encoder, pixels: Tensor) -> None:
     tokens, perturbation = encoder.backbone(pixels), Perturbation(scale=2)
-    prefix = "qformer."
-    banks = []
-    for objects in (some_objects(), some_objects()[::-1]):
-        groups = pool_object_keys(*batch_coverage(objects, encoder.grid), perturbation)
-        bank: dict[str, Tensor] = {}
-        with perturbing(
-            encoder.sites(), lambda name, keys: bank.setdefault(name, object_operator(keys, groups, perturbation))
-        ):
-            encoder.embed(tokens)
-        banks.append(bank)
-    assert all(name.startswith(prefix) for name in banks[0])
+    banks = [operators(encoder, tokens, objects, perturbation) for objects in (some_objects(), some_objects()[::-1])]
     torch._dynamo.reset()
     graphs: list[Any] = []
 

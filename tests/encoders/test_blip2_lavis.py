@@ -25,6 +25,7 @@ SETTINGS = [
     )
 ]
 
+
 @pytest.fixture(scope="module")
 def made(run_lavis: Callable[..., Path]) -> Path:
     """A tiny LAVIS checkpoint, and what LAVIS makes of it in a process of its own."""
@@ -88,5 +89,5 @@ def test_it_has_the_same_sites(results: dict[str, Any], made: Path) -> None:
 
 
 def test_in_the_wrong_process_it_says_so(made: Path) -> None:
-    with pytest.raises(QpertError, match="process of its own.*the encoder blip2 opens the same weights"):
+    with pytest.raises(QpertError, match=r"process of its own.*the encoder blip2 opens the same weights"):
         load_encoder("blip2-lavis", weights=str(made / "tiny.pth"))

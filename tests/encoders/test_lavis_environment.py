@@ -49,7 +49,9 @@ def test_it_is_built_once_and_said(elsewhere: Path, monkeypatch: pytest.MonkeyPa
 
 def test_what_pip_says_is_passed_on(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_pip(monkeypatch, 1, "WARNING: slow\nERROR: No matching distribution found for timm==0.4.12\n")
-    with pytest.raises(QpertError, match="(?s)could not be built; pip said:.*No matching.*QPERT_LAVIS_ENV.*pip install"):
+    with pytest.raises(
+        QpertError, match=r"(?s)could not be built; pip said:.*No matching.*QPERT_LAVIS_ENV.*pip install"
+    ):
         lavis_environment.ensure(lambda _: None)
     assert not elsewhere.exists()
 
@@ -57,7 +59,7 @@ def test_what_pip_says_is_passed_on(elsewhere: Path, monkeypatch: pytest.MonkeyP
 def test_where_it_cannot_be_is_said(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere.mkdir()
     (elsewhere / "mine.txt").touch()
-    with pytest.raises(QpertError, match="holds something else"):
+    with pytest.raises(QpertError, match=r"holds something else"):
         lavis_environment.ensure()
     monkeypatch.setattr(lavis_environment, "_PYTHONS", ((2, 7),))
     with pytest.raises(QpertError, match=r"needs Python 3.10 or 3.11.*blip2 opens the same weights"):

@@ -27,7 +27,14 @@ def test_both_encoders_index_scenes_alike(
     for encoder in ("blip2-lavis", "blip2"):
         out = tmp_path / encoder
         words = ["index", str(tmp_path / "scenes" / "images"), "--out", str(out), "--encoder", encoder]
-        words += ["--weights", str(weights), "--detector", "annotated", "--detector.annotations", str(tmp_path / "scenes")]
+        words += [
+            "--weights",
+            str(weights),
+            "--detector",
+            "annotated",
+            "--detector.annotations",
+            str(tmp_path / "scenes"),
+        ]
         assert main([*words, "--perturbation.scale", "3", "--precision", "float32", "--strict"]) == 0
         features = FeatureSet.open(str(out))
         assert len(features) == COUNT

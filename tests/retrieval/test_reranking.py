@@ -23,9 +23,7 @@ def setting(write_features):
     features = write_features(vectors, precision="float32")
     texts = np.repeat(vectors[:, 0], CAPTIONS, axis=0) + 0.5 * rng.standard_normal((IMAGES * CAPTIONS, DIM))
     texts = (texts / np.linalg.norm(texts, axis=-1, keepdims=True)).astype(np.float32)
-    captions = [
-        CaptionedImage(f"{i:06d}.jpg", [str(CAPTIONS * i + j) for j in range(CAPTIONS)]) for i in range(IMAGES)
-    ]
+    captions = [CaptionedImage(f"{i:06d}.jpg", [str(CAPTIONS * i + j) for j in range(CAPTIONS)]) for i in range(IMAGES)]
     matching = rng.standard_normal((IMAGES, IMAGES * CAPTIONS)).astype(np.float32)
     cosines = np.einsum("ivd,td->ivt", vectors, texts).max(1)
     return features, captions, lambda names: texts[[int(name) for name in names]], matching, cosines
@@ -40,9 +38,7 @@ def naive(cosines: np.ndarray, matching: np.ndarray, k: int) -> tuple[list[int],
         return [*best[np.argsort(-(itm + cosine)[best])], *by_cosine[k:]]
 
     t2i = [1 + order(cosines[:, t], matching[:, t]).index(owner[t]) for t in range(len(owner))]
-    i2t = [
-        1 + min(order(cosines[i], matching[i]).index(t) for t in np.flatnonzero(owner == i)) for i in range(IMAGES)
-    ]
+    i2t = [1 + min(order(cosines[i], matching[i]).index(t) for t in np.flatnonzero(owner == i)) for i in range(IMAGES)]
     # A photo's other captions do not stand before its best one.
     return t2i, i2t
 
@@ -70,7 +66,9 @@ def test_an_oracle_is_right_wherever_the_answer_is_among_the_best(setting) -> No
     images = np.repeat(np.arange(IMAGES), np.diff(starts))
     after = rerank(before, 10 * (texts // CAPTIONS == images).astype(np.float32))
     assert np.array_equal(after.ranks.text_ranks == 1, before.ranks.text_ranks <= 3)
-    assert np.array_equal(after.ranks.text_ranks[before.ranks.text_ranks > 3], before.ranks.text_ranks[before.ranks.text_ranks > 3])
+    assert np.array_equal(
+        after.ranks.text_ranks[before.ranks.text_ranks > 3], before.ranks.text_ranks[before.ranks.text_ranks > 3]
+    )
 
 
 def test_a_tie_counts_against_the_query(setting) -> None:

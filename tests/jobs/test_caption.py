@@ -1,0 +1,89 @@
+"""`qpert caption`: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from safetensors.torch import save_file
+
+from jobs.cli import main
+from pipeline.datasets.scenes import write_scenes
+from tests.encoders.tiny_blip2 import build, head_state, tokenizer
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> str:
+    folder = tmp_path / "blip2"
+    model = build()
+    model.save_pretrained(folder)
+    tokenizer(folder).save_pretrained(folder)
+    save_file(head_state(model), folder / "language_head.safetensors")
+    return str(folder)
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    write_scenes(tmp_path / "scenes", 4, seed=5)
+    return tmp_path / "scenes"
+
+
+def test_side_by_side_in_terminal_json_and_html(
+    weights: str, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (scenes / "images" / "000001.jpg").write_bytes(b"no photo")
+    html, saved = tmp_path / "r.html", tmp_path / "r.json"
+    words = ["caption", str(scenes / "images"), "--weights", weights, "--detector", "annotated"]
+    words += ["--detector.annotations", str(scenes), "--perturbation.scale", "60", "--emphasise", "all"]
+    assert main([*words, "--batch-size", "3", "--html", str(html), "--json", str(saved)]) == 0
+    out, err = capsys.readouterr()
+    assert err.splitlines() == ["000001.jpg: left out: not an image"]
+    rows = json.loads(saved.read_text())
+    assert [row["image_id"] for row in rows] == ["000000.jpg", "000002.jpg", "000003.jpg"]
+    assert all(len(row["emphasised"]) == len(row["objects"]) > 0 for row in rows)
+    assert any(each["caption"] != row["caption"] for row in rows for each in row["emphasised"])
+    for row in rows:
+        block = out[out.index(row["image_id"]) :].split("\n\n")[0].splitlines()
+        assert block[1].split(maxsplit=1) == ["plain", row["caption"]]
+        assert [line.strip().endswith(each["caption"]) for line, each in zip(block[2:], row["emphasised"], strict=True)]
+        assert f"<dd>{row['caption']}</dd>" in html.read_text()
+    assert "#1 " in html.read_text()
+
+
+def test_a_photo_without_the_object_says_so(weights: str, scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = str(scenes / "images" / "000000.jpg")
+    words = ["caption", photo, "--weights", weights, "--detector", "none", "--emphasise", "dog", "--num-beams", "1"]
+    assert main([*words, "--max-length", "6", "--min-length", "3", "--prompt", "two dog"]) == 0
+    first, plain, none = capsys.readouterr().out.splitlines()[:3]
+    assert first == "000000.jpg  (no objects)"
+    assert plain.split()[:3] == ["plain", "two", "dog"]
+    assert none == "  no dog here"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--perturbation", "none"], "emphasises nothing"),
+        (["--perturbation.stages", "itc"], "written in the stage lm, not in itc"),
+        (["--encoder", "coca"], "coca writes no captions"),
+        (["--weights", "/nowhere.pth"], "there is no file /nowhere.pth"),
+        (["--encoder", "blip2-lavis", "--weights", "WEIGHTS"], "opens LAVIS' checkpoints"),
+    ],
+)
+def test_wrong_use_is_refused(
+    words: list[str], message: str, weights: str, scenes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [weights if word == "WEIGHTS" else word for word in words]
+    if "--encoder" not in given and "--weights" not in given:
+        given += ["--weights", weights]
+    assert main(["caption", str(scenes / "images"), *given]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_nothing_readable_is_a_failure(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(b"")
+    assert main(["caption", str(tmp_path / "a.png"), "--weights", weights]) == 1
+    assert "empty file" in capsys.readouterr().err
