@@ -85,6 +85,26 @@ def test_with_objects_it_is_algorithm_1_1(
 
 
 @torch.no_grad()
+def test_each_stage_does_what_it_says(encoder: Blip2Encoder, pixels: Tensor) -> None:
+    objects, tokens = some_objects(), encoder.backbone(pixels)
+
+    def outcome(setting: Perturbation | None) -> dict[str, Any]:
+        return {
+            "itc": encoder.embed(tokens, objects, setting),
+            "itm": encoder.match(tokens, TEXTS, objects, setting),
+            "lm": encoder.caption(tokens, objects, setting),
+        }
+
+    def same(a: Any, b: Any) -> bool:
+        return a == b if isinstance(a, list) else torch.equal(a, b)
+
+    plain = outcome(None)
+    for stages in ((), ("itc",), ("itm",), ("lm",), ("itc", "itm"), ("itc", "itm", "lm")):
+        got = outcome(Perturbation(scale=60, stages=stages))  # type: ignore[arg-type]
+        assert {stage for stage in plain if not same(got[stage], plain[stage])} == set(stages)
+
+
+@torch.no_grad()
 def test_a_photo_is_matched_with_many_texts_at_once(
     encoder: Blip2Encoder, pixels: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

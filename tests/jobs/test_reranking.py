@@ -1,0 +1,85 @@
+"""`qpert evaluate --rerank`: from photos on disk to figures, against the same worked out photo by photo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from jobs.cli import main
+from jobs.reranking import perturbation_of
+from pipeline.datasets.scenes import write_scenes
+from pipeline.encoders import load_encoder
+from pipeline.features import FeatureSet
+from pipeline.images import decode
+from pipeline.perturbation import Perturbation
+from pipeline.stages.columns import objects_from_row
+from tests.encoders.tiny_blip2 import build, head_state, tokenizer
+
+COUNT, K = 10, 4
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> str:
+    folder = tmp_path / "blip2"
+    model = build()
+    model.save_pretrained(folder)
+    tokenizer(folder).save_pretrained(folder)
+    save_file(head_state(model), folder / "language_head.safetensors")
+    return str(folder)
+
+
+@pytest.mark.usefixtures("ray_cpu")
+def test_figures_are_those_of_matching_the_best_again(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenes = tmp_path / "scenes"
+    captions = json.loads(write_scenes(scenes, COUNT, seed=9).read_text())["images"]
+    out = tmp_path / "out"
+    words = ["index", str(scenes / "images"), "--out", str(out), "--encoder", "blip2", "--weights", weights]
+    words += ["--detector", "annotated", "--detector.annotations", str(scenes), "--precision", "float32"]
+    assert main([*words, "--perturbation.stages", "itc", "itm", "--perturbation.scale", "30"]) == 0
+    figures = tmp_path / "figures.json"
+    command = ["evaluate", str(out), "--captions", str(scenes / "dataset_scenes.json"), "-k", "1", "2", "--rerank"]
+    assert main([*command, "--rerank-k", str(K), "--json", str(figures)]) == 0
+    text = capsys.readouterr()
+    assert "out + ITM" in text.out
+    assert "pairs of 10 photos and captions" in text.err
+    found = json.loads(figures.read_text())
+
+    features = FeatureSet.open(str(out))
+    setting = perturbation_of(features)
+    assert setting == Perturbation(scale=30, stages=("itc", "itm"))
+    encoder = load_encoder("blip2", weights=weights)
+    rows = [row for block in features.iter_blocks() for row in block.to_pylist()]
+    vectors = np.concatenate([features.embeddings(block) for block in features.iter_blocks()])
+    by_name = {entry["filename"]: [each["raw"] for each in entry["sentences"]] for entry in captions}
+    texts = [(number, text) for number, row in enumerate(rows) for text in by_name[row["image_id"]]]
+    with torch.no_grad():
+        cosine = np.einsum("ivd,td->ivt", vectors, encoder.embed_text([text for _, text in texts]).numpy()).max(1)
+        matching = np.empty_like(cosine)
+        for number, row in enumerate(rows):
+            image = decode(Path(row["uri"]).read_bytes())
+            tokens = encoder.backbone(encoder.preprocess(image)[None])
+            objects = [objects_from_row(row["objects"], image.size)]
+            matching[number] = encoder.match(tokens, [text for _, text in texts], objects, setting).numpy()
+    ranks = []
+    for column, (owner, _) in enumerate(texts):
+        order = np.argsort(-cosine[:, column])
+        best = order[:K]
+        again = [*best[np.argsort(-(matching + cosine)[best, column])], *order[K:]]
+        ranks.append(1 + again.index(owner))
+    got = found["report"]["t2i"]["overall"]
+    for k in (1, 2):
+        assert got[str(k)] == pytest.approx(np.mean(np.array(ranks) <= k))
+    assert not np.allclose(np.mean(np.array(ranks) == 1), np.mean(cosine.argmax(0) == [owner for owner, _ in texts]))
+
+
+def test_an_encoder_without_matching_is_refused_at_once(write_features, capsys: pytest.CaptureFixture[str]) -> None:
+    out = write_features(np.eye(3)[:, None]).out
+    assert main(["evaluate", out, "--captions", "/nowhere.json", "--rerank"]) == 2
+    assert "--rerank needs image-text matching, which the encoder coca" in capsys.readouterr().err
