@@ -90,24 +90,27 @@ def run(config: Config) -> int:
     decoding = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
     shown: list[dict[str, Any]] = []
     cards: list[Photo] = []
-    failed = 0
-    while batch := list(islice(photos, config.batch_size)):
-        good = [(name, uri, image) for name, uri, image in batch if not isinstance(image, str)]
-        for name, _, reason in batch:
-            if isinstance(reason, str):
-                failed += 1
-                print(f"{name}: left out: {reason}", file=sys.stderr, flush=True)
-        if not good:
-            continue
-        images = [image for _, _, image in good]
-        objects = _detect(detector, [name for name, _, _ in good], images)
-        wanted = [emphases(each, config.emphasise) if config.emphasise else [] for each in objects]
-        written = write_captions(encoder, images, objects, wanted, perturbation, decoding | {"prompt": config.prompt})
-        for (name, uri, _), of_photo, captions in zip(good, objects, written, strict=True):
-            print(_as_text(name, of_photo, captions, config.emphasise), flush=True)
-            shown.append(_as_row(name, uri, of_photo, captions))
-            cards.append(_as_photo(name, uri, of_photo, captions))
-    _write_files(config, shown, cards)
+    try:
+        while batch := list(islice(photos, config.batch_size)):
+            good = [(name, uri, image) for name, uri, image in batch if not isinstance(image, str)]
+            for name, _, reason in batch:
+                if isinstance(reason, str):
+                    print(f"{name}: left out: {reason}", file=sys.stderr, flush=True)
+            if not good:
+                continue
+            images = [image for _, _, image in good]
+            objects = _detect(detector, [name for name, _, _ in good], images)
+            wanted = [emphases(each, config.emphasise) if config.emphasise else [] for each in objects]
+            written = write_captions(
+                encoder, images, objects, wanted, perturbation, decoding | {"prompt": config.prompt}
+            )
+            for (name, uri, _), of_photo, captions in zip(good, objects, written, strict=True):
+                print(_as_text(name, of_photo, captions, config.emphasise), flush=True)
+                shown.append(_as_row(name, uri, of_photo, captions))
+                cards.append(_as_photo(name, uri, of_photo, captions))
+    finally:
+        if shown:  # interrupted or not, what was written is kept
+            _write_files(config, shown, cards)
     return 0 if shown else 1
 
 

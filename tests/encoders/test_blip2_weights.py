@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.encoders import check_encoder, load_encoder
@@ -15,19 +14,14 @@ from pipeline.encoders.blip2 import Blip2Encoder
 from pipeline.encoders.blip2_weights import load_weights
 from pipeline.encoders.lavis_checkpoint import split
 from pipeline.errors import QpertError
-from tests.encoders.tiny_blip2 import build, head_state, tokenizer
+from tests.encoders.tiny_blip2 import build, head_state, tokenizer, write_folder
 
 TEXTS = ["a small red star", "two dogs"]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder in transformers' form, as `save_pretrained` leaves it, with a language head beside it."""
-    model = build()
-    model.save_pretrained(tmp_path / "hf")
-    tokenizer(tmp_path / "hf").save_pretrained(tmp_path / "hf")
-    save_file(head_state(model), tmp_path / "hf" / "language_head.safetensors")
-    return tmp_path / "hf"
+    return Path(write_folder(tmp_path / "hf"))
 
 
 def lavis_names(prefix: str = "") -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import BertTokenizer, Blip2Config, Blip2ForImageTextRetrieval
 
@@ -59,6 +60,15 @@ def head_state(model: Blip2ForImageTextRetrieval, prefix: str = "") -> dict[str,
 def tokenizer(folder: Path) -> BertTokenizer:
     (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
     return BertTokenizer.from_pretrained(folder, bos_token="[DEC]")
+
+
+def write_folder(folder: Path) -> str:
+    """A folder in transformers' form, as `save_pretrained` leaves it, with a language head beside it."""
+    model = build()
+    model.save_pretrained(folder)
+    tokenizer(folder).save_pretrained(folder)
+    save_file(head_state(model), folder / "language_head.safetensors")
+    return str(folder)
 
 
 def some_objects() -> list[Objects]:

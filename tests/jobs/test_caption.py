@@ -7,21 +7,15 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from safetensors.torch import save_file
 
 from jobs.cli import main
 from pipeline.datasets.scenes import write_scenes
-from tests.encoders.tiny_blip2 import build, head_state, tokenizer
+from tests.encoders.tiny_blip2 import write_folder
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> str:
-    folder = tmp_path / "blip2"
-    model = build()
-    model.save_pretrained(folder)
-    tokenizer(folder).save_pretrained(folder)
-    save_file(head_state(model), folder / "language_head.safetensors")
-    return str(folder)
+    return write_folder(tmp_path / "blip2")
 
 
 @pytest.fixture

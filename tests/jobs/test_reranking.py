@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from jobs.cli import main
 from jobs.reranking import perturbation_of
@@ -18,19 +17,14 @@ from pipeline.features import FeatureSet
 from pipeline.images import decode
 from pipeline.perturbation import Perturbation
 from pipeline.stages.columns import objects_from_row
-from tests.encoders.tiny_blip2 import build, head_state, tokenizer
+from tests.encoders.tiny_blip2 import write_folder
 
 COUNT, K = 10, 4
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> str:
-    folder = tmp_path / "blip2"
-    model = build()
-    model.save_pretrained(folder)
-    tokenizer(folder).save_pretrained(folder)
-    save_file(head_state(model), folder / "language_head.safetensors")
-    return str(folder)
+    return write_folder(tmp_path / "blip2")
 
 
 @pytest.mark.usefixtures("ray_cpu")
