@@ -16,7 +16,6 @@ A photo that cannot be indexed is a row with its reason in the column `error`; a
 
 from __future__ import annotations
 
-import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -116,23 +115,15 @@ def run(config: Config) -> int:
 
 def with_absolute_paths(config: Config) -> Config:
     """Local weights and annotations by absolute paths: workers, and searches later on, run in other folders."""
+    from pipeline.weights import absolute_weights
+
     detector = {
-        name: _absolute(value)
+        name: absolute_weights(value)
         for name, value in (("model", config.detector.model), ("annotations", config.detector.annotations))
     }
     return config.model_copy(
-        update={"weights": _absolute(config.weights), "detector": config.detector.model_copy(update=detector)}
+        update={"weights": absolute_weights(config.weights), "detector": config.detector.model_copy(update=detector)}
     )
-
-
-def _absolute(place: str | None) -> str | None:
-    if place is None or place in ("miniature", "annotated", "none"):
-        return place
-    if "+" in place and not os.path.exists(os.path.expanduser(place)):
-        return "+".join(str(_absolute(part)) for part in place.split("+"))
-    name, colon, path = place.rpartition(":")
-    local = os.path.abspath(os.path.expanduser(path))
-    return f"{name}{colon}{local}" if os.path.exists(local) else place
 
 
 def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resume: Resume) -> int:

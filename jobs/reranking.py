@@ -49,11 +49,13 @@ def rerank_features(
     from pipeline.encoders import load_encoder, prepare_environment, runtime_env
     from pipeline.retrieval.reranking import rerank
     from pipeline.stages.actor import Worker
+    from pipeline.stages.identity import bundled, weights_identity
     from pipeline.stages.match_graph import Matching, match_pairs
+    from pipeline.weights import absolute_weights
 
     name = str(features.manifest.encoder["name"])
     made_with = features.manifest.config
-    chosen = weights or made_with.get("weights")
+    chosen = absolute_weights(weights or made_with.get("weights"))
     prepare_environment(name)
     pairs = _pairs(features, evaluation)
     matching = Matching(
@@ -61,7 +63,7 @@ def rerank_features(
         pairs=pairs,
         texts=evaluation.texts,
         make_encoder=partial(load_encoder, name, weights=chosen),
-        encoder=dict(features.manifest.encoder),
+        encoder={"name": name, "weights": weights_identity(bundled(chosen, name)), "dtype": made_with.get("dtype")},
         perturbation=perturbation,
         worker=Worker(
             dtype=made_with.get("dtype", "auto"),
@@ -76,7 +78,8 @@ def rerank_features(
 
 
 def _pairs(features: FeatureSet, evaluation: Evaluation) -> pa.Table:
-    """Every photo of the gallery with its candidates, in the order of the evaluation."""
+    """The photos of the gallery that have candidates, with them, in the order of the evaluation."""
+    import numpy as np
     import pyarrow as pa
 
     from pipeline.retrieval.similarity import rows_of
@@ -84,6 +87,8 @@ def _pairs(features: FeatureSet, evaluation: Evaluation) -> pa.Table:
 
     assert evaluation.candidates is not None
     starts, texts = evaluation.candidates.texts_of_images()
+    if len(texts) > np.iinfo(np.int32).max:
+        raise QpertError(f"{len(texts):,} pairs are too many to match: lower --rerank-k")
     rows = rows_of(features, evaluation.photo_ids, ["uri", "objects"])
     lists = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), pa.array(texts, pa.int32()))
     columns: dict[str, Any] = {
@@ -92,7 +97,7 @@ def _pairs(features: FeatureSet, evaluation: Evaluation) -> pa.Table:
         "objects": [rows[image_id]["objects"] for image_id in evaluation.photo_ids],
         "texts": lists,
     }
-    return pa.table(columns, schema=PAIRS_SCHEMA)
+    return pa.table(columns, schema=PAIRS_SCHEMA).filter(pa.array(np.diff(starts) > 0))
 
 
 def perturbation_of(features: FeatureSet) -> Perturbation | None:

@@ -14,6 +14,8 @@ from pipeline.objects import Objects
 from pipeline.perturbation import Perturbation
 
 ALL = "all"
+_ROWS = 32
+"""Emphases in one pass: a photo may have many objects, and each of them has the photo's image tokens."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def write_captions(
     tokens = encoder.backbone(stack([encoder.preprocess(image) for image in images]))
     plain = encoder.caption(tokens, **options)
     pairs = [(row, emphasis) for row, of_photo in enumerate(wanted) for emphasis in of_photo]
-    changed = _emphasised(encoder, tokens, objects, pairs, perturbation, options) if pairs else []
+    changed = emphasised_captions(encoder, tokens, objects, pairs, perturbation, options)
     return [
         Captions(
             plain[row],
@@ -102,17 +104,22 @@ def write_captions(
     ]
 
 
-def _emphasised(
+def emphasised_captions(
     encoder: Encoder,
     tokens: Tensor,
     objects: Sequence[Objects],
     pairs: Sequence[tuple[int, Emphasis]],
     perturbation: Perturbation,
-    options: dict[str, Any],
+    decoding: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    rows = tensor([row for row, _ in pairs], device=tokens.device)
-    chosen = [subset(objects[row], emphasis.numbers) for row, emphasis in pairs]
-    return encoder.caption(tokens[rows], chosen, perturbation, **options)
+    """A caption for each (row of the photo, emphasis); see `write_captions`. `tokens` [B, N, C] from the backbone."""
+    texts: list[str] = []
+    for start in range(0, len(pairs), _ROWS):
+        some = pairs[start : start + _ROWS]
+        rows = tensor([row for row, _ in some], device=tokens.device)
+        chosen = [subset(objects[row], emphasis.numbers) for row, emphasis in some]
+        texts += encoder.caption(tokens[rows], chosen, perturbation, **dict(decoding or {}))
+    return texts
 
 
 def _name(objects: Objects, numbers: Sequence[int]) -> str:

@@ -106,13 +106,14 @@ def beam_search(step: Step, prompt: Tensor, decoding: Decoding, end: int) -> lis
         totals = (logits.view(photos, beams, vocabulary) + scores[..., None]).flatten(1)
         best, index = totals.topk(2 * beams, dim=1)
         ended = (index % vocabulary) == end
-        texts = rows.view(photos, beams, length).tolist()
+        texts, probable, places = rows.view(photos, beams, length).tolist(), best.tolist(), index.tolist()
         for photo, hypotheses in enumerate(found):
             if hypotheses.done:
                 continue
-            for rank in ended[photo, :beams].nonzero().flatten().tolist():
-                hypotheses.add(texts[photo][int(index[photo, rank]) // vocabulary], float(best[photo, rank]))
-            hypotheses.finish(float(best[photo, 0]), length)
+            for rank, place in enumerate(places[photo][:beams]):
+                if place % vocabulary == end:
+                    hypotheses.add(texts[photo][place // vocabulary], probable[photo][rank])
+            hypotheses.finish(probable[photo][0], length)
         going = torch.argsort(ended.int(), dim=1, stable=True)[:, :beams]  # the best that have not ended, in order
         scores, index = best.gather(1, going), index.gather(1, going)
         first = torch.arange(photos, device=prompt.device)[:, None] * beams

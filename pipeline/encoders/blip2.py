@@ -110,6 +110,11 @@ class Blip2Encoder(Blip2Family):
         """Number of token ids."""
         return int(self.model.embeddings.word_embeddings.num_embeddings)
 
+    @property
+    def positions(self) -> int:
+        """Tokens of the longest text."""
+        return int(self.model.embeddings.position_embeddings.num_embeddings)
+
     def _look(self, tokens: Tensor) -> Tensor:
         queries = self.model.query_tokens.expand(len(tokens), -1, -1)
         states = self.model.qformer(query_embeds=queries, encoder_hidden_states=tokens).last_hidden_state

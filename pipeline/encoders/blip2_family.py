@@ -66,6 +66,11 @@ class Blip2Family(Encoder):
     def vocabulary(self) -> int:
         """Number of token ids."""
 
+    @property
+    @abstractmethod
+    def positions(self) -> int:
+        """Tokens of the longest text that the model has positions for."""
+
     def preprocess(self, image: Image.Image) -> Tensor:
         """Both sides squashed to S by PIL's bicubic filter, CLIP's mean and deviation: float32 [3, S, S]."""
         return self._transform(image.convert("RGB"))
@@ -162,6 +167,11 @@ class Blip2Family(Encoder):
             raise QpertError(f"token {end} cannot end a caption of this model: it has no such token; give eos_token_id")
         begin = (self._prompt(prompt) if input_ids is None else input_ids).to(self.device).expand(len(tokens), -1)
         chosen = Decoding(**{**vars(self.decoding), **decoding})
+        if not begin.shape[1] < chosen.max_length <= self.positions:
+            raise QpertError(
+                f"captions of {chosen.max_length} tokens (max_length), {begin.shape[1]} of them the prompt, cannot be"
+                f" written: the prompt must be shorter, and the model has positions for {self.positions}"
+            )
         with self.perturbing(len(tokens), objects, perturbation, "lm"):
             rows = self._write(self._tokens(tokens), begin, chosen, end)
         if self.tokenizer is None:
@@ -191,9 +201,16 @@ class Blip2Family(Encoder):
         if input_ids is None:
             if self.tokenizer is None:
                 raise QpertError("this BLIP-2 was built without a tokenizer; give input_ids instead of texts")
-            cleaned = [clean(text) for text in ([texts] if isinstance(texts, str) else texts or ())]
+            if not texts:
+                raise QpertError("there are no texts")
+            cleaned = [clean(text) for text in ([texts] if isinstance(texts, str) else texts)]
             found = self.tokenizer(
-                cleaned, padding=True, truncation=True, max_length=self.max_text_length, return_tensors="pt"
+                cleaned,
+                padding=True,
+                padding_side="right",
+                truncation=True,
+                max_length=self.max_text_length,
+                return_tensors="pt",
             )
             input_ids, attention_mask = found["input_ids"], found["attention_mask"]
         if attention_mask is None:

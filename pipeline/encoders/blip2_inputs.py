@@ -36,8 +36,8 @@ def photo_transform(size: int) -> Callable[[Image.Image], Tensor]:
 
 def clean(text: str) -> str:
     """LAVIS' `blip_caption`: lower case, some punctuation to spaces, single spaces, at most 50 words."""
-    text = re.sub(r"[.!\"()*#:;~]", " ", text.lower())
-    return " ".join(re.sub(r"\s{2,}", " ", text.rstrip("\n").strip(" ")).split(" ")[:_MAX_WORDS])
+    text = re.sub(r"\s{2,}", " ", re.sub(r"[.!\"()*#:;~]", " ", text.lower()))
+    return " ".join(text.rstrip("\n").strip(" ").split(" ")[:_MAX_WORDS])
 
 
 def unilm_mask(queries: int, text_mask: Tensor) -> Tensor:

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from pipeline.encoders import lavis_environment
 from pipeline.encoders.beam_search import Decoding
 from pipeline.encoders.blip2_family import Blip2Family
-from pipeline.encoders.lavis_checkpoint import HEAD, Sizes, check_files, read_checkpoint, split
+from pipeline.encoders.lavis_checkpoint import HEAD, Sizes, check_files, read_checkpoint
 from pipeline.errors import QpertError
 from pipeline.objects import TokenGrid
+from pipeline.weights import split_weights
 
 _ORPHAN = f"{HEAD}bias"
 """A second bias of the language head, which LAVIS' vocabulary outgrows and nothing reads."""
@@ -55,7 +56,7 @@ class Blip2LavisEncoder(Blip2Family):
         """
         cls.check_weights(weights or "miniature")
         lavis_environment.activate()
-        first, second = split(str(weights))
+        first, second = split_weights(str(weights))
         state = read_checkpoint(Path(first), Path(second) if second else None)
         model = _build(Sizes.of(state, Path(first)), Path(first).parent)
         _fill(model, state, first)
@@ -65,7 +66,7 @@ class Blip2LavisEncoder(Blip2Family):
     @classmethod
     def check_weights(cls, weights: str) -> None:
         """Refuse what is no LAVIS checkpoint."""
-        if not split(weights)[0].endswith(".pth"):
+        if not split_weights(weights)[0].endswith(".pth"):
             raise QpertError(
                 f"blip2-lavis opens LAVIS' checkpoints: give --weights FILE.pth, not {weights!r} (the encoder blip2 has"
                 " a miniature, and opens hub ids)"
@@ -82,6 +83,11 @@ class Blip2LavisEncoder(Blip2Family):
     def vocabulary(self) -> int:
         """Number of token ids."""
         return int(self.model.Qformer.bert.embeddings.word_embeddings.num_embeddings)
+
+    @property
+    def positions(self) -> int:
+        """Tokens of the longest text."""
+        return int(self.model.Qformer.bert.embeddings.position_embeddings.num_embeddings)
 
     def _look(self, tokens: Tensor) -> Tensor:
         states = self.model.Qformer.bert(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, BertTokenizer, Blip2Config, Blip2ForImageTextRetrieval, GenerationConfig
@@ -23,12 +24,14 @@ from pipeline.encoders.lavis_checkpoint import (
     check_files,
     read_checkpoint,
     read_state,
-    split,
     to_transformers,
 )
 from pipeline.errors import QpertError
+from pipeline.weights import split_weights
 
 HEAD_FILE = "language_head.safetensors"
+_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
+"""What transformers and safetensors raise of files that are missing, damaged or of something else."""
 BERT = "bert-base-uncased"
 """Whose words BLIP-2 reads; LAVIS adds [DEC] to them."""
 
@@ -58,14 +61,14 @@ def load_weights(weights: str) -> Blip2Weights:
         QpertError: with what to do, if anything is missing, unknown, or of another size.
     """
     check_weights(weights)
-    first, second = split(weights)
+    first, second = split_weights(weights)
     return _from_lavis(Path(first), second) if first.endswith(".pth") else _from_transformers(first, second)
 
 
 def check_weights(weights: str) -> None:
     """Refuse files and folders that are not there or lack a part; a hub id is not asked for."""
     check_files(weights)
-    first, _ = split(weights)
+    first, _ = split_weights(weights)
     if Path(first).is_dir():
         if not (Path(first) / "config.json").is_file():
             raise QpertError(f"{first} has no config.json: a BLIP-2 folder holds it beside its weights")
@@ -95,7 +98,7 @@ def _from_transformers(name: str, lavis: str | None) -> Blip2Weights:
                 name, dtype=torch.float32, output_loading_info=True
             )
         tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except _UNREADABLE as error:
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise QpertError(
             f"BLIP-2 weights {name!r} could not be had: {line}. Without a network, download the repository elsewhere"
@@ -115,8 +118,25 @@ def _from_transformers(name: str, lavis: str | None) -> Blip2Weights:
         if not head:
             raise QpertError(f"{lavis} holds no language head ({HEAD}*)")
     elif head_file.is_file():
-        head = load_file(head_file)
+        try:
+            head = load_file(head_file)
+        except _UNREADABLE as error:
+            raise QpertError(f"{head_file} cannot be opened: {error}") from error
+    _check_words(tokenizer, model.embeddings.word_embeddings.num_embeddings, name)
     return Blip2Weights(model, tokenizer, head, _decoding(Path(name)))
+
+
+def _check_words(tokenizer: Any, words: int, place: str) -> None:
+    """Refuse a tokenizer of another vocabulary: transformers makes an empty one where its files are missing."""
+    special = (tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id)
+    begin = tokenizer.bos_token_id
+    # BERT's words alone, with LAVIS' [DEC] behind them, or with the image token of later processors behind that.
+    fits = None not in special and words - 1 <= len(tokenizer) <= words + 1 and begin in (None, words - 1)
+    if not fits:
+        raise QpertError(
+            f"the tokenizer of {place} has {len(tokenizer):,} words, but the model {words:,}: put the tokenizer of the"
+            " model there (tokenizer.json or vocab.txt)"
+        )
 
 
 def _decoding(folder: Path) -> Decoding | None:
@@ -145,7 +165,9 @@ def _from_lavis(path: Path, vision: str | None) -> Blip2Weights:
         )
     model.load_state_dict(state)
     model.vision_model.post_layernorm.eps = LN_VISION_EPS
-    return Blip2Weights(model, _bert_tokenizer(path.parent), head or None)
+    tokenizer = _bert_tokenizer(path.parent)
+    _check_words(tokenizer, sizes.vocabulary, str(path.parent))
+    return Blip2Weights(model, tokenizer, head or None)
 
 
 def _config(sizes: Sizes) -> Blip2Config:

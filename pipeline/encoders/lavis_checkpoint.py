@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import QpertError
+from pipeline.weights import split_weights
 
 LN_VISION_EPS = 1e-5
 """Of LAVIS' LayerNorm after the vision tower; transformers has the tower's own 1e-6 there."""
@@ -72,8 +74,18 @@ class Sizes:
         """Read from a LAVIS state. Heads are as wide as in ViT-g (88) and BERT (64), or as `PATH.json` says.
 
         Raises:
-            QpertError: heads of these widths do not divide the model's.
+            QpertError: heads of these widths do not divide the model's, or the state is not whole.
         """
+        try:
+            return cls._of(state, path)
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            raise QpertError(
+                f"{path} is not a whole BLIP-2, or {path}.json beside it is no list of heads:"
+                f" {type(error).__name__} {error}"
+            ) from error
+
+    @classmethod
+    def _of(cls, state: Mapping[str, Tensor], path: Path) -> Sizes:
         side = Path(f"{path}.json")
         heads: dict[str, int] = json.loads(side.read_text(encoding="utf-8")) if side.is_file() else {}
         positions, patch = (
@@ -109,15 +121,9 @@ class Sizes:
         return found
 
 
-def split(weights: str) -> tuple[str, str | None]:
-    """`FIRST+SECOND` in two; a single path may hold a plus itself."""
-    first, plus, second = weights.rpartition("+")
-    return (first, second) if plus and not Path(weights).exists() else (weights, None)
-
-
 def check_files(weights: str) -> None:
     """Refuse `.pth` files that are not there."""
-    first, second = split(weights)
+    first, second = split_weights(weights)
     for each in filter(None, (first, second)):
         if each.endswith(".pth") and not Path(each).is_file():
             raise QpertError(f"there is no file {each}")
@@ -134,7 +140,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         QpertError: it cannot be opened, or holds something else.
     """
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise QpertError(
             f"{path} was refused, as opening it could run code; save its state_dict alone, as {{'model': state_dict}}"
@@ -168,6 +174,8 @@ def read_checkpoint(path: Path, vision: Path | None = None) -> dict[str, Tensor]
                 f" --weights {path}+eva_vit_g.pth"
             )
         state |= _eva(read_state(vision))
+    elif vision is not None:
+        raise QpertError(f"{path} has a vision tower of its own; leave +{vision} out")
     return state
 
 
@@ -195,7 +203,10 @@ def to_transformers(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dic
     if unknown:
         raise QpertError(f"the checkpoint holds {len(unknown)} weights that BLIP-2 has not, such as {unknown[0]}")
     for name in [name for name in renamed if name.endswith(".q_bias")]:
-        q, v = renamed.pop(name), renamed.pop(name.replace("q_bias", "v_bias"))
+        v = renamed.pop(name.replace("q_bias", "v_bias"), None)
+        if v is None:
+            continue  # the name that is left will be found to have no place
+        q = renamed.pop(name)
         renamed[name.replace("q_bias", "qkv.bias")] = torch.cat([q, torch.zeros_like(q), v])  # EVA's keys have none
     return renamed, head
 

@@ -111,7 +111,7 @@ def _build(place: Path) -> None:
 def runtime_env() -> dict[str, Any]:
     """Ray's runtime environment with LAVIS in front; an actor on a machine that lacks the folder builds it itself."""
     path = os.pathsep.join(filter(None, [str(folder()), os.environ.get("PYTHONPATH")]))
-    return {"env_vars": {"PYTHONPATH": path}}
+    return {"env_vars": {"PYTHONPATH": path, VARIABLE: str(folder())}}
 
 
 def activate() -> None:
@@ -120,14 +120,14 @@ def activate() -> None:
     Raises:
         QpertError: this process has other libraries in front.
     """
-    place = ensure()
+    place = folder()
+    if str(place) not in sys.path:
+        raise QpertError(_elsewhere(place))
+    ensure()
     importlib.invalidate_caches()
     found = importlib.util.find_spec("transformers")
     if found is None or found.origin is None or not Path(found.origin).is_relative_to(place):
-        raise QpertError(
-            f"blip2-lavis runs in a process of its own, with {place} first in PYTHONPATH, as `qpert index` starts it;"
-            " here the encoder blip2 opens the same weights"
-        )
+        raise QpertError(_elsewhere(place))
     if "lavis" in sys.modules:
         return
     root = place / "lavis"
@@ -141,3 +141,10 @@ def activate() -> None:
         ("lavis.processors", "lavis.processors.base_processor", "BaseProcessor"),
     ):
         setattr(sys.modules[package_name], attribute, getattr(importlib.import_module(module), attribute))
+
+
+def _elsewhere(place: Path) -> str:
+    return (
+        f"blip2-lavis runs in a process of its own, with {place} first in PYTHONPATH, as `qpert index` starts it; here"
+        " the encoder blip2 opens the same weights"
+    )

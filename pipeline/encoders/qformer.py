@@ -33,9 +33,8 @@ class QFormerSite(Site, Blip2QFormerMultiHeadAttention):  # type: ignore[misc]
 
         Every r in a row look at one photo, whose keys are projected once.
         """
-        if encoder_hidden_states is None or (
-            self.operator is None and len(encoder_hidden_states) == len(hidden_states)
-        ):
+        same = encoder_hidden_states is not None and len(encoder_hidden_states) == len(hidden_states)
+        if encoder_hidden_states is None or (self.operator is None and same):
             return super().forward(  # type: ignore[no-any-return]
                 hidden_states, attention_mask, encoder_hidden_states, encoder_attention_mask, **kwargs
             )
@@ -43,15 +42,15 @@ class QFormerSite(Site, Blip2QFormerMultiHeadAttention):  # type: ignore[misc]
             x.unflatten(-1, (self.num_attention_heads, self.attention_head_size)).transpose(1, 2)
             for x in (self.query(hidden_states), self.key(encoder_hidden_states), self.value(encoder_hidden_states))
         )
+        # Nothing hides a photo's tokens from its texts: those of one photo attend as if they were one long text.
+        q = q.view(len(k), -1, *q.shape[1:]).transpose(1, 2).flatten(2, 3)
         q = self.enhance(q, k)
-        if len(q) != len(k):
-            k, v = (x.repeat_interleave(len(q) // len(x), 0) for x in (k, v))
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         dropout = self.attention_dropout if self.training else 0.0
         attended, weights = attention(
             self, q, k, v, encoder_attention_mask, dropout=dropout, scaling=self.scaling, **kwargs
         )
-        return attended.flatten(2), weights
+        return attended.reshape(*hidden_states.shape[:2], -1), weights
 
 
 def qformer_sites(qformer: Blip2QFormerModel) -> dict[str, nn.Module]:

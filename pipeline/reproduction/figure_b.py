@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from pipeline.datasets.scenes import COLOURS, SCENE_SIZE, SHAPES, Scene, distinct_scenes, draw_scene
-from pipeline.emphasis import emphases, write_captions
+from pipeline.emphasis import emphases, emphasised_captions
 from pipeline.encoders.base import Encoder
 from pipeline.objects import Objects
 from pipeline.perturbation import Perturbation
@@ -85,14 +85,13 @@ def measure_figure_b(encoder: Encoder, settings: dict[str, Perturbation], count:
         some = scenes[start : start + _BATCH]
         objects = [scene_objects(scene) for scene in some]
         wanted = [emphases(each, "all") for each in objects]
-        images = [draw_scene(scene) for scene in some]
-        for number, (name, setting) in enumerate(settings.items()):
-            written = write_captions(encoder, images, objects, wanted, setting)
-            for row, captions in enumerate(written):
-                changed[name] += [text for _, text in captions.emphasised]
-                if number == 0:
-                    plain += [captions.plain] * len(captions.emphasised)
-                    owners += [start + row] * len(captions.emphasised)
+        tokens = encoder.backbone(torch.stack([encoder.preprocess(draw_scene(scene)) for scene in some]))
+        pairs = [(row, emphasis) for row, of_scene in enumerate(wanted) for emphasis in of_scene]
+        unchanged = encoder.caption(tokens)
+        plain += [unchanged[row] for row, _ in pairs]
+        owners += [start + row for row, _ in pairs]
+        for name, setting in settings.items():
+            changed[name] += emphasised_captions(encoder, tokens, objects, pairs, setting)
     targets = [(thing.colour, thing.shape) for scene in scenes for thing in scene.objects]
     shown = [{(thing.colour, thing.shape) for thing in scenes[owner].objects} for owner in owners]
     return FigureB(

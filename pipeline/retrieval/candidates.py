@@ -23,17 +23,20 @@ class Candidates:
         image_scores: float32 [T, k], their scores.
         texts: [I, k] numbers of the texts that suit each photo best, in no order.
         text_scores: float32 [I, k], their scores.
+        queries: bool [I], the photos that have texts of their own; of the others no texts are looked for.
     """
 
     images: Int32
     image_scores: Float32
     texts: Int32
     text_scores: Float32
+    queries: npt.NDArray[np.bool_]
 
     def texts_of_images(self) -> tuple[Ints, Int32]:
         """Every pair once, photo by photo: where each photo's texts begin [I + 1], and their numbers, ascending."""
         count, width = self.texts.shape[0], int(self.images.shape[0])
-        by_image = np.repeat(np.arange(count, dtype=np.int64), self.texts.shape[1]) * width + self.texts.ravel()
+        asking = np.flatnonzero(self.queries).astype(np.int64)
+        by_image = np.repeat(asking, self.texts.shape[1]) * width + self.texts[asking].ravel()
         rows = np.repeat(np.arange(width, dtype=np.int64), self.images.shape[1])
         pairs = np.unique(np.concatenate([by_image, self.images.ravel().astype(np.int64) * width + rows]))
         starts = np.searchsorted(pairs, np.arange(count + 1, dtype=np.int64) * width)
@@ -54,9 +57,11 @@ class Chooser:
         self._images.take(tile.T, first_text, first_image)
         self._texts.take(tile, first_image, first_text)
 
-    def candidates(self) -> Candidates:
-        """The best of all that was counted."""
-        return Candidates(self._images.ids, self._images.scores, self._texts.ids, self._texts.scores)
+    def candidates(self, owners: Ints) -> Candidates:
+        """The best of all that was counted; `owners` [T] is the photo of each text."""
+        queries = np.zeros(len(self._texts.ids), bool)
+        queries[owners] = True
+        return Candidates(self._images.ids, self._images.scores, self._texts.ids, self._texts.scores, queries)
 
 
 class _Best:

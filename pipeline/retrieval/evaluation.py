@@ -103,7 +103,7 @@ def evaluate(
         missing,
         failed,
         ignored=len(features.ids) - len(gallery),
-        candidates=None if chooser is None else chooser.candidates(),
+        candidates=None if chooser is None else chooser.candidates(owners),
         texts=tuple(texts),
         photo_ids=tuple(image_id for image_id in features.ids if image_id in names),
     )

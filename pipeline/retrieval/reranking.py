@@ -16,6 +16,9 @@ from pipeline.retrieval.evaluation import Evaluation
 from pipeline.retrieval.ranks import Ints, Ranks
 from pipeline.retrieval.recall import report_of
 
+_ROUNDING = 1e-5
+"""Scores this close are ties: the last bits of a logit depend on the pairs that are matched in the same pass."""
+
 
 def rerank(evaluation: Evaluation, matching: Float32) -> Evaluation:
     """`evaluation` with its candidates in the order of matching.
@@ -45,10 +48,11 @@ def rerank(evaluation: Evaluation, matching: Float32) -> Evaluation:
     rows = np.arange(len(owners))[:, None]
     by_text = candidates.image_scores + matched(candidates.images, rows)
     text_ranks = _ranks(by_text, candidates.images == owners[:, None], ranks.text_ranks)
-    images = np.arange(count)[:, None]
-    by_image = candidates.text_scores + matched(images, candidates.texts)
-    image_ranks = _ranks(by_image, owners[candidates.texts] == images, ranks.image_ranks)
-    image_ranks[ranks.image_ranks == 0] = 0  # an image without a caption is no query
+    asking = np.flatnonzero(candidates.queries)
+    texts_of = candidates.texts[asking]
+    by_image = candidates.text_scores[asking] + matched(asking[:, None], texts_of)
+    image_ranks = np.zeros(count, np.int64)  # an image without a caption is no query
+    image_ranks[asking] = _ranks(by_image, owners[texts_of] == asking[:, None], ranks.image_ranks[asking])
     reranked = Ranks(text_ranks, image_ranks, owners, ranks.bins, ranks.image_ids)
     return replace(evaluation, report=report_of(reranked, evaluation.report.ks), ranks=reranked)
 
@@ -56,6 +60,6 @@ def rerank(evaluation: Evaluation, matching: Float32) -> Evaluation:
 def _ranks(scores: Float32, right: np.ndarray, before: Ints) -> Ints:
     """Rank [n] of the best right answer among the candidates [n, k]; where there is none, it stays behind them all."""
     best = np.where(right, scores, -np.inf).max(1)
-    ahead = ((scores >= best[:, None]) & ~right).sum(1)
+    ahead = ((scores >= best[:, None] - _ROUNDING) & ~right).sum(1)
     ranks: Ints = np.where(right.any(1), ahead + 1, np.maximum(before, scores.shape[1] + 1)).astype(np.int64)
     return ranks

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.weights import split_weights
+
 _EDGE = 1024 * 1024
 
 
@@ -25,16 +27,28 @@ def weights_identity(weights: str, *, whole: bool = False) -> dict[str, str]:
     quick for those of many gigabytes. Annotations may differ in the middle, so they are read `whole`. `kind:path` is
     looked at as `path`, and of `path+path` both.
     """
-    parts = weights.split("+")
-    if len(parts) > 1 and not os.path.exists(os.path.expanduser(weights)):
-        found = [weights_identity(part, whole=whole) for part in parts]
+    first, second = split_weights(weights)
+    if second is not None:
+        found = [weights_identity(part, whole=whole) for part in (first, second)]
         digests = [each["digest"] for each in found if "digest" in each]
         together = {"digest": hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]} if digests else {}
         return {"name": "+".join(each["name"] for each in found), **together}
     for place in (weights, weights.partition(":")[2]):
         if place and os.path.exists(os.path.expanduser(place)):
-            return {"name": os.path.basename(place.rstrip("/")), "digest": _digest(os.path.expanduser(place), whole)}
+            path = os.path.expanduser(place)
+            digests = [_digest(path, whole), *(_digest(each, whole=True) for each in _beside(path))]
+            joined = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
+            return {"name": os.path.basename(place.rstrip("/")), "digest": joined}
     return {"name": weights}
+
+
+def _beside(path: str) -> list[str]:
+    """Files that a checkpoint is read with: its words, and how many heads it has."""
+    if not path.endswith(".pth"):
+        return []
+    folder = os.path.dirname(path)
+    names = [f"{path}.json", os.path.join(folder, "tokenizer.json"), os.path.join(folder, "vocab.txt")]
+    return [name for name in names if os.path.isfile(name)]
 
 
 def bundled(weights: str | None, name: str) -> str:

@@ -6,6 +6,7 @@ A photo's image tokens and its operator are worked out once for all its texts.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -28,6 +29,7 @@ from pipeline.stages.match import MatchStage
 from pipeline.stages.pools import Machines, plan_pools
 from pipeline.stages.progress import progress
 from pipeline.stages.read import read_photos
+from pipeline.stages.retry import drop_failed
 from pipeline.stages.run import readable
 from pipeline.stages.tally import Reporter, start_tally
 from pipeline.storage import exclusive, join, locate
@@ -75,31 +77,31 @@ def match_pairs(matching: Matching, *, verbose: bool = False) -> npt.NDArray[np.
     Raises:
         QpertError: photos that cannot be opened (any more), or a model that does not work.
     """
-    rows = matching.pairs.to_pylist()
+    ids = matching.pairs["image_id"].to_pylist()
     setting = matching.perturbation and dataclasses.asdict(matching.perturbation)
-    key = fingerprint(
-        {"pairs": rows, "texts": list(matching.texts), "perturbation": setting, "encoder": matching.encoder}
-    )
+    texts, pairs = list(matching.texts), _digest(matching.pairs)
+    key = fingerprint({"pairs": pairs, "texts": texts, "perturbation": setting, "encoder": matching.encoder})
     folder = join(matching.out, key)
     filesystem, source = locate(join(folder, "pairs.parquet"))
     with exclusive(folder):
         filesystem.create_dir(source.rpartition("/")[0], recursive=True)
         pq.write_table(matching.pairs, source + ".tmp", filesystem=filesystem)
         filesystem.move(source + ".tmp", source)
+        drop_failed(folder, key, committed_files(folder, key))  # they are tried again
         done = _scores(folder, key)
-        todo = sum(row["image_id"] not in done for row in rows)
+        todo = sum(name not in done for name in ids)
         if todo:
             _run(matching, folder, key, todo, verbose)
             done = _scores(folder, key)
-    missing = {row["image_id"]: "no score" for row in rows if row["image_id"] not in done}
-    failed = missing | {name: error for name, (_, error) in done.items() if error is not None}
+    failed = {name: done.get(name, "no score") for name in ids if isinstance(done.get(name, ""), str)}
     if failed:
         name, reason = next(iter(failed.items()))
         raise QpertError(
             f"{len(failed)} photos could not be matched, such as {name} ({reason}); re-ranking opens the photos again"
-            f" where they were indexed. What is done is kept; delete {folder} to try all of them once more"
+            " where they were indexed. What is done is kept: the same command tries these photos again"
         )
-    return np.concatenate([np.array(done[row["image_id"]][0], np.float32) for row in rows])
+    scores = [each for name in ids if not isinstance(each := done[name], str)]
+    return np.concatenate(scores or [np.zeros(0, np.float32)])
 
 
 def _run(matching: Matching, folder: str, key: str, todo: int, verbose: bool) -> None:
@@ -138,11 +140,20 @@ def read_beside(pairs: pa.Table) -> pa.Table:
     return photos.append_column("objects", pairs["objects"]).append_column("texts", pairs["texts"])
 
 
-def _scores(folder: str, key: str) -> dict[str, tuple[list[float] | None, str | None]]:
-    """What is committed, by photo."""
-    found: dict[str, tuple[list[float] | None, str | None]] = {}
+def _digest(table: pa.Table) -> str:
+    """Of all that is in a table."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return hashlib.sha256(sink.getvalue()).hexdigest()
+
+
+def _scores(folder: str, key: str) -> dict[str, npt.NDArray[np.float32] | str]:
+    """What is committed, by photo: its scores, or why there are none."""
+    found: dict[str, npt.NDArray[np.float32] | str] = {}
     filesystem, _ = locate(folder)
     for path in committed_files(folder, key):
         table = pq.read_table(path, filesystem=filesystem, partitioning=None)
-        found |= {row["image_id"]: (row["scores"], row["error"]) for row in table.to_pylist()}
+        for name, scores, error in zip(*(table[each] for each in ("image_id", "scores", "error")), strict=True):
+            found[name.as_py()] = error.as_py() if error.is_valid else scores.values.to_numpy()
     return found

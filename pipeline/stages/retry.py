@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,20 +23,25 @@ def forget_failures(out: str, manifest: Manifest) -> int:
     Returns:
         How many photos were forgotten.
     """
+    with exclusive(out):
+        return drop_failed(out, manifest.fingerprint, feature_files(out, manifest))
+
+
+def drop_failed(out: str, fingerprint: str, files: Sequence[str]) -> int:
+    """The same for `files` of `out`/features, by whoever keeps others from writing there."""
     filesystem, _ = locate(out)
     forgotten = 0
-    with exclusive(out):
-        for path in feature_files(out, manifest):
-            table = pq.read_table(path, columns=["image_id", "error"], filesystem=filesystem, partitioning=None)
-            failed = table.filter(pc.is_valid(table["error"]))["image_id"].combine_chunks()
-            if not len(failed):
-                continue
-            name = posixpath.basename(path).rpartition("-")[0] + ".parquet"
-            folder = checkpoint_path(out, manifest.fingerprint)
-            if any(posixpath.basename(info.path) == name for info in list_files(folder)):
-                _drop(filesystem, locate(join(folder, name))[1], failed)
-            _drop(filesystem, path, failed)
-            forgotten += len(failed)
+    for path in files:
+        table = pq.read_table(path, columns=["image_id", "error"], filesystem=filesystem, partitioning=None)
+        failed = table.filter(pc.is_valid(table["error"]))["image_id"].combine_chunks()
+        if not len(failed):
+            continue
+        name = posixpath.basename(path).rpartition("-")[0] + ".parquet"
+        folder = checkpoint_path(out, fingerprint)
+        if any(posixpath.basename(info.path) == name for info in list_files(folder)):
+            _drop(filesystem, locate(join(folder, name))[1], failed)
+        _drop(filesystem, path, failed)
+        forgotten += len(failed)
     return forgotten
 
 

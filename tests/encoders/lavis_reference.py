@@ -93,6 +93,7 @@ def all_of(
             {
                 "image": encoder.embed(tokens, *given),
                 "match": encoder.match(tokens, texts, *given),
+                "match_many": encoder.match(tokens, [*texts, *texts[::-1]], *given),
                 "captions": {beams: encoder.caption(tokens, *given, num_beams=beams) for beams in (1, 3)},
             }
         )

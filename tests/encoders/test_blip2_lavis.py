@@ -65,6 +65,7 @@ def test_perturbed_the_two_agree(results: dict[str, Any], number: int) -> None:
     ours, lavis, plain = results["blip2"]["cases"][number], results["lavis"]["cases"][number], results["plain"]
     close(ours["image"], lavis["image"])
     close(ours["match"], lavis["match"])
+    close(ours["match_many"], lavis["match_many"])
     assert ours["captions"] == lavis["captions"]
     close(ours["image"][1], plain["image"][1])  # no objects in the second photo
     assert (ours["image"] - plain["image"]).abs().amax((1, 2))[[0, 2]].min() > 3e-4

@@ -12,7 +12,6 @@ from torch import Tensor
 from pipeline.encoders import check_encoder, load_encoder
 from pipeline.encoders.blip2 import Blip2Encoder
 from pipeline.encoders.blip2_weights import load_weights
-from pipeline.encoders.lavis_checkpoint import split
 from pipeline.errors import QpertError
 from tests.encoders.tiny_blip2 import build, head_state, tokenizer, write_folder
 
@@ -210,7 +209,48 @@ def test_damaged_and_foreign_weights_are_refused(folder: Path, checkpoint: Path,
         load_encoder("blip2", weights=str(folder))
 
 
-def test_a_plus_in_a_path_is_a_plus(tmp_path: Path) -> None:
-    (tmp_path / "a+b").mkdir()
-    assert split(str(tmp_path / "a+b")) == (str(tmp_path / "a+b"), None)
-    assert split("x.pth+y.pth") == ("x.pth", "y.pth")
+def test_words_of_another_model_are_refused(folder: Path, checkpoint: Path) -> None:
+    """transformers would make an empty tokenizer where there is none, and every word unknown."""
+    for name in ("tokenizer.json", "vocab.txt"):
+        (folder / name).unlink(missing_ok=True)
+    with pytest.raises(QpertError, match=r"the tokenizer of .* has \d+ words, but the model 15|could not be had"):
+        load_encoder("blip2", weights=str(folder))
+    words = (checkpoint.parent / "vocab.txt").read_text().splitlines()
+    for changed in (words[:-3], [*words, "one", "more", "than", "fits"]):
+        (checkpoint.parent / "vocab.txt").write_text("\n".join(changed) + "\n")
+        with pytest.raises(QpertError, match="words, but the model 15"):
+            load_encoder("blip2", weights=str(checkpoint))
+
+
+@pytest.mark.parametrize(
+    "missing", ["vision_proj.weight", "visual_encoder.pos_embed", "visual_encoder.blocks.1.attn.v_bias"]
+)
+def test_a_checkpoint_that_is_not_whole_is_said_to_be(checkpoint: Path, missing: str) -> None:
+    torch.save({"model": {name: value for name, value in lavis_names().items() if name != missing}}, checkpoint)
+    with pytest.raises(QpertError, match=r"not a whole BLIP-2|BLIP-2 has not"):
+        load_encoder("blip2", weights=str(checkpoint))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"heads": "two", "vision_heads": 2}'])
+def test_a_list_of_heads_that_is_none_is_said_to_be(checkpoint: Path, text: str) -> None:
+    Path(f"{checkpoint}.json").write_text(text)
+    with pytest.raises(QpertError, match=r"blip2.pth.json"):
+        load_encoder("blip2", weights=str(checkpoint))
+
+
+def test_files_in_torchs_old_form_open_and_damaged_ones_are_refused(folder: Path, checkpoint: Path) -> None:
+    torch.save({"model": lavis_names()}, checkpoint, _use_new_zipfile_serialization=False)
+    assert load_encoder("blip2", weights=str(checkpoint)).dim == 16
+    (folder / "language_head.safetensors").write_bytes(b"x" * 40)
+    with pytest.raises(QpertError, match=r"language_head.safetensors cannot be opened"):
+        load_encoder("blip2", weights=str(folder))
+    (folder / "model.safetensors").write_bytes(b"x" * 40)
+    with pytest.raises(QpertError, match="could not be had"):
+        load_encoder("blip2", weights=str(folder))
+
+
+def test_a_second_tower_is_refused(checkpoint: Path) -> None:
+    other = checkpoint.with_name("eva.pth")
+    torch.save({"nonsense": torch.zeros(1)}, other)
+    with pytest.raises(QpertError, match=r"has a vision tower of its own; leave \+"):
+        load_encoder("blip2", weights=f"{checkpoint}+{other}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -126,3 +127,9 @@ def test_the_batch_does_not_matter(encoder: Blip2Encoder, tokens: Tensor) -> Non
     together = encoder.caption(tokens, some_objects(), LM)
     alone = [encoder.caption(tokens[row : row + 1], some_objects()[row : row + 1], LM)[0] for row in range(3)]
     assert together == alone
+
+
+@pytest.mark.parametrize("wrong", [{"max_length": 41}, {"max_length": 2, "prompt": "two dog"}])
+def test_lengths_that_cannot_be_are_refused(encoder: Blip2Encoder, tokens: Tensor, wrong: dict[str, Any]) -> None:
+    with pytest.raises(QpertError, match=r"cannot be written: .* positions for 40"):
+        encoder.caption(tokens, **wrong)

@@ -68,7 +68,15 @@ def test_where_it_cannot_be_is_said(elsewhere: Path, monkeypatch: pytest.MonkeyP
 
 def test_actors_find_it_before_all_else(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/mine")
-    assert lavis_environment.runtime_env() == {"env_vars": {"PYTHONPATH": f"{elsewhere}{os.pathsep}/mine"}}
+    wanted = {"PYTHONPATH": f"{elsewhere}{os.pathsep}/mine", lavis_environment.VARIABLE: str(elsewhere)}
+    assert lavis_environment.runtime_env() == {"env_vars": wanted}
+
+
+def test_the_wrong_process_is_told_before_anything_is_built(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = fake_pip(monkeypatch, 0)
+    with pytest.raises(QpertError, match="process of its own"):
+        lavis_environment.activate()
+    assert not calls
 
 
 def test_other_versions_live_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

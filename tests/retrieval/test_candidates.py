@@ -13,7 +13,7 @@ def chosen(scores: np.ndarray, k: int, images: int = 4, texts: int = 5):
     for first in range(0, len(scores), 3):
         for start in range(0, scores.shape[1], 2):
             chooser.count(scores[first : first + 3, start : start + 2], first_image=first, first_text=start)
-    return chooser.candidates()
+    return chooser.candidates(np.arange(scores.shape[1]) % len(scores))
 
 
 @pytest.mark.parametrize("k", [1, 3, 7, 100])
@@ -38,6 +38,17 @@ def test_every_pair_once_photo_by_photo() -> None:
     want |= {(image, int(text)) for image in range(6) for text in found.texts[image]}
     assert got == sorted(want)
     assert starts[-1] == len(texts)
+
+
+def test_photos_without_a_text_ask_for_none() -> None:
+    chooser = Chooser(5, 4, 2)
+    chooser.count(np.random.default_rng(2).standard_normal((5, 4)).astype(np.float32), first_image=0, first_text=0)
+    found = chooser.candidates(np.array([1, 1, 3, 3]))
+    assert found.queries.tolist() == [False, True, False, True, False]
+    starts, texts = found.texts_of_images()
+    wanted = {(int(image), text) for text in range(4) for image in found.images[text]}
+    wanted |= {(image, int(text)) for image in (1, 3) for text in found.texts[image]}
+    assert [(i, int(t)) for i in range(5) for t in texts[starts[i] : starts[i + 1]]] == sorted(wanted)
 
 
 def test_at_least_one_candidate() -> None:

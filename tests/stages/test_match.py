@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,10 @@ def test_photos_that_are_gone_are_named(tmp_path: Path, make_photos: Callable[..
     matching = Matching(str(tmp_path / "out"), pairs(tmp_path / "photos", ids), TEXTS, matcher, {}, None)
     with pytest.raises(QpertError, match=rf"1 photos could not be matched, such as {ids[3]} \(.*not found"):
         match_pairs(matching)
+    make_photos(tmp_path / "photos", 4)
+    for name in ids[:3]:  # these are done: they are not opened again
+        (tmp_path / "photos" / name).unlink()
+    scores = match_pairs(matching)
+    make_photos(tmp_path / "photos", 4)
+    again = replace(matching, out=str(tmp_path / "again"))
+    assert np.array_equal(match_pairs(again), scores)
