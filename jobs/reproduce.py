@@ -7,8 +7,10 @@ Examples:
   qpert reproduce --preset coco --images val2014 --captions dataset_coco.json --annotations instances_val2014.json ...
 
 The photos pass the backbone once with the true boxes, under all settings of tables A, C and D and one for each switch
-between the paper and the released code, and once more with detected boxes. Then a Ray task measures every setting.
-Interrupted, the same command goes on where it stopped. The report, its tables as CSV, and the figures lie in --out.
+between the paper and the released code, and once more with detected boxes. Then a Ray task measures every setting. With
+BLIP-2 the best are also re-ranked by image-text matching, plain and perturbed, and on scenes figure B is counted: how
+often the caption names an object that is emphasised. Interrupted, the same command goes on where it stopped. The
+report, its tables as CSV, and the figures lie in --out.
 """
 
 from __future__ import annotations

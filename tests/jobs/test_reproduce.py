@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs import cli
-from jobs.experiment import question
+from jobs.experiment import EMPHASIS_SCALES, question
 from jobs.reproduce import Config, run
 from pipeline.datasets.captions import CaptionedImage
 from pipeline.datasets.scenes import write_scenes
@@ -55,6 +55,27 @@ def test_outcomes_are_kept_for_the_same_question_only(tmp_path: Path) -> None:
     assert changed != before
     (tmp_path / "boxes.json").write_text("[2]")
     assert asked("a dog") != changed
+
+
+@pytest.mark.usefixtures("ray_cpu")
+def test_blip2_is_re_ranked_and_writes_captions_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = Config(encoder="blip2", scenes=50, samples=100, rerank_k=4, out=str(tmp_path))
+    assert run(config) == 0
+    tables = tmp_path / "miniature" / "blip2" / "tables"
+    out = capsys.readouterr().out
+    assert "## Re-ranked by image-text matching" in out
+    assert "The 4 best of each query" in out
+    with (tables / "matching.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["metric"] == "R@1"]
+    assert [row[""] for row in rows] == [
+        "contrast alone", "plain, ITM plain", "Q-Pert. (E), ITM plain", "Q-Pert. (E), ITM perturbed",
+    ]  # fmt: skip
+    with (tables / "table_a.csv").open() as file:
+        plain = next(row for row in csv.DictReader(file) if (row[""], row["metric"]) == ("plain", "R@1"))
+    assert rows[0]["here"] == plain["here"]
+    with (tables / "figure_b.csv").open() as file:
+        settings = [row[""] for row in csv.DictReader(file)]
+    assert settings == ["plain", *(f"scale {scale:g}" for scale in EMPHASIS_SCALES)]
 
 
 @pytest.mark.usefixtures("ray_cpu")
