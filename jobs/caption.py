@@ -16,7 +16,9 @@ the order of the detector, as the output shows them. This runs in one process; u
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -79,7 +81,16 @@ def run(config: Config) -> int:
     from pipeline.detectors import check_detector, load_detector
     from pipeline.emphasis import emphases, write_captions
     from pipeline.encoders import check_encoder, load_encoder
+    from pipeline.objects import Objects
+    from pipeline.reports import Photo
 
+    if config.min_length is not None and config.max_length is not None and config.min_length > config.max_length:
+        raise QpertError(f"--min-length {config.min_length} is above --max-length {config.max_length}")
+    for path in filter(None, (config.html, config.json_file)):
+        if Path(path).is_dir() or not os.access(Path(path).absolute().parent, os.W_OK):
+            raise QpertError(f"cannot write {path}: name a file in a folder that is there and can be written to")
+    if config.emphasise is not None:
+        emphases(Objects.empty((1, 1)), config.emphasise)  # a number that cannot be is said at once
     perturbation = _perturbation(config)
     check_encoder(config.encoder, config.weights)
     check_detector(config.detector)
@@ -92,26 +103,28 @@ def run(config: Config) -> int:
     cards: list[Photo] = []
     try:
         while batch := list(islice(photos, config.batch_size)):
-            good = [(name, uri, image) for name, uri, image in batch if not isinstance(image, str)]
-            for name, _, reason in batch:
-                if isinstance(reason, str):
-                    print(f"{name}: left out: {reason}", file=sys.stderr, flush=True)
-            if not good:
-                continue
-            images = [image for _, _, image in good]
-            objects = _detect(detector, [name for name, _, _ in good], images)
+            images = [image for _, _, image in batch if not isinstance(image, str)]
+            good = [name for name, _, image in batch if not isinstance(image, str)]
+            objects = _detect(detector, good, images) if images else []
             wanted = [emphases(each, config.emphasise) if config.emphasise else [] for each in objects]
-            written = write_captions(
-                encoder, images, objects, wanted, perturbation, decoding | {"prompt": config.prompt}
-            )
-            for (name, uri, _), of_photo, captions in zip(good, objects, written, strict=True):
+            options = decoding | {"prompt": config.prompt}
+            written = write_captions(encoder, images, objects, wanted, perturbation, options)
+            done = zip(objects, written, strict=True)
+            for name, uri, image in batch:
+                if isinstance(image, str):
+                    print(f"{name}: left out: {image}", file=sys.stderr, flush=True)
+                    shown.append({"image_id": name, "uri": uri, "error": image})
+                    cards.append(Photo(name, uri, error=image))
+                    continue
+                of_photo, captions = next(done)
                 print(_as_text(name, of_photo, captions, config.emphasise), flush=True)
                 shown.append(_as_row(name, uri, of_photo, captions))
                 cards.append(_as_photo(name, uri, of_photo, captions))
     finally:
         if shown:  # interrupted or not, what was written is kept
             _write_files(config, shown, cards)
-    return 0 if shown else 1
+    _summarise(config, shown)
+    return 0 if any("caption" in row for row in shown) else 1
 
 
 def _perturbation(config: Config) -> Perturbation:
@@ -169,8 +182,26 @@ def _as_text(name: str, objects: Objects, captions: Captions, what: str | None) 
     text = [f"{printable(name)}  ({printable(numbers) or 'no objects'})"]
     text += [f"  {printable(label):<{width}}  {printable(caption)}" for label, caption in lines]
     if what is not None and not captions.emphasised:
-        text.append(f"  no {printable(what)} here")
+        text.append(f"  {_missing(what, objects)}")
     return "\n".join(text) + "\n"
+
+
+def _missing(what: str, objects: Objects) -> str:
+    from pipeline.reports import printable
+
+    return "no objects here" if not len(objects) else f"no {printable(what)} here"
+
+
+def _summarise(config: Config, shown: list[dict[str, Any]]) -> None:
+    """What was left out, and whether there was anything to emphasise."""
+    failed = sum("error" in row for row in shown)
+    if failed:
+        print(f"{failed} of {len(shown)} photos were left out", file=sys.stderr)
+    if config.emphasise is None or any(row.get("emphasised") for row in shown):
+        return
+    found = Counter(thing["label"] or "object" for row in shown for thing in row.get("objects", ()))
+    there = ", ".join(f"{label} ({count})" for label, count in found.most_common()) or "nothing"
+    print(f"no photo has {config.emphasise} to emphasise; found: {there}", file=sys.stderr)
 
 
 def _as_row(name: str, uri: str, objects: Objects, captions: Captions) -> dict[str, Any]:

@@ -40,6 +40,9 @@ from pipeline.retrieval import Evaluation, embed_texts, evaluate, load_text_enco
 from pipeline.retrieval.intervals import SAMPLES
 from pipeline.retrieval.measurement import Measurement, measurement, paired_measurement
 
+CANDIDATES = 128
+"""LAVIS' k_test."""
+
 
 class Config(BaseModel):
     """Which features, which captions, and what to measure."""
@@ -58,7 +61,7 @@ class Config(BaseModel):
     )
     against: str | None = Field(None, description="features of the same photos to compare with (the baseline)")
     rerank: bool = Field(False, description="order the best by image-text matching as well (BLIP-2)")
-    rerank_k: int = Field(128, ge=1, description="how many of the best to look at again")
+    rerank_k: int | None = Field(None, ge=1, description="how many of the best to look at again (default: 128)")
     k: list[int] = Field([1, 5, 10], min_length=1, description="the K of Recall@K", json_schema_extra={"flag": "-k"})
     samples: int = Field(SAMPLES, ge=100, description="resamples of the bootstrap intervals")
     seed: int = Field(0, ge=0, description="of the resamples")
@@ -98,6 +101,8 @@ class Config(BaseModel):
 
 def run(config: Config) -> int:
     """Measures, prints the tables and writes the files."""
+    if config.rerank_k is not None and not config.rerank:
+        raise QpertError("--rerank-k says how many to look at again with --rerank, which is not given")
     work = _reranked if config.rerank else _on_ray if _ray_is_there(config) else measure_all
     found = work(config)
     by = "annotated" if config.annotations else "indexed"
@@ -172,7 +177,7 @@ def _evaluate(
 ) -> Evaluation:
     features = FeatureSet.open(out, variant)
     encoder = load_text_encoder(features, weights=config.weights, device=config.device)
-    candidates = config.rerank_k if config.rerank else None
+    candidates = (config.rerank_k or CANDIDATES) if config.rerank else None
     return evaluate(
         features, captions, lambda texts: embed_texts(encoder, texts), areas=areas, ks=config.k, candidates=candidates
     )
@@ -195,9 +200,17 @@ def _reranked(config: Config) -> Measurement:
             rerank_features(some, each, perturbation_of(some), weights=config.weights, verbose=config.verbose)
             for some, each in zip(features, before, strict=True)
         ]
+    for some in features:
+        setting = perturbation_of(some)
+        if setting is not None and "itm" not in setting.stages:
+            print(
+                f"matching is plain: {some.out} was indexed without the stage itm (--perturbation.stages itc itm)",
+                file=sys.stderr,
+            )
     new, old = _names(config)
-    baseline = (f"{old} + ITM", after[1]) if config.against else (new, before[0])
-    return paired_measurement((f"{new} + ITM", after[0]), baseline, samples=config.samples, seed=config.seed)
+    matched = f"+ ITM of {config.rerank_k or CANDIDATES}"
+    baseline = (f"{old} {matched}", after[1]) if config.against else (new, before[0])
+    return paired_measurement((f"{new} {matched}", after[0]), baseline, samples=config.samples, seed=config.seed)
 
 
 def _ray_is_there(config: Config) -> bool:

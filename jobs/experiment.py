@@ -90,8 +90,17 @@ class Experiment:
         """What would be done."""
         return (
             f"{self.encoder} ({self.weights or 'miniature'}): {len(self.settings)} settings with annotated boxes in one"
-            f" pass, 1 with boxes of detector {self.detector.model}; features and outcomes in {self.folder}"
+            f" pass, 1 with boxes of detector {self.detector.model}{self._further()}; features and"
+            f" outcomes in {self.folder}"
         )
+
+    def _further(self) -> str:
+        if not can_match(self.encoder):
+            return ""
+        captioned = (
+            f", captions of {self.captioned} scenes in {len(EMPHASIS_SCALES)} settings" if self.captioned else ""
+        )
+        return f", {len(matched(self.chosen))} settings re-ranked by matching, {self.candidates} best each{captioned}"
 
     def run(self, material: Material) -> Result:
         """Do what is not done yet, in the current Ray session."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +71,6 @@ def rerank_features(
         ),
         environment=runtime_env(name),
     )
-    count = len(pairs["texts"].combine_chunks().flatten())
-    print(f"matching {count:,} pairs of {len(pairs):,} photos and captions ...", file=sys.stderr, flush=True)
     return rerank(evaluation, match_pairs(matching, verbose=verbose))
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, stack, tensor
 
 from pipeline.encoders.base import Encoder
+from pipeline.errors import QpertError
 from pipeline.objects import Objects
 from pipeline.perturbation import Perturbation
 
@@ -49,11 +50,16 @@ def emphases(objects: Objects, what: str) -> list[Emphasis]:
 
     Returns:
         Nothing where the photo has no such object.
+
+    Raises:
+        QpertError: a number that no object has.
     """
     if what.strip().lower() == ALL:
         return [Emphasis(_name(objects, (number,)), (number,)) for number in range(len(objects))]
-    if what.strip().isdecimal():
+    if what.strip().lstrip("-").isdecimal():
         number = int(what) - 1
+        if number < 0:
+            raise QpertError(f"objects are numbered from 1, so there is no {what}")
         numbers = [number] if 0 <= number < len(objects) else []
     else:
         wanted = what.strip().lower()
@@ -90,6 +96,8 @@ def write_captions(
     Raises:
         QpertError: the encoder cannot write.
     """
+    if not images:
+        return []
     options = dict(decoding or {})
     tokens = encoder.backbone(stack([encoder.preprocess(image) for image in images]))
     plain = encoder.caption(tokens, **options)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from pipeline.emphasis import Emphasis, emphases, subset, write_captions
 from pipeline.encoders.blip2 import Blip2Encoder
+from pipeline.errors import QpertError
 from pipeline.objects import Objects
 from pipeline.perturbation import Perturbation
 from tests.encoders.tiny_blip2 import build, counting, head_state, tokenizer
@@ -22,12 +23,18 @@ OBJECTS = Objects(
 @pytest.mark.parametrize(
     ("what", "numbers"),
     [
-        ("dog", [(0, 2)]), (" STAR ", [(1,)]), ("cat", []), ("2", [(1,)]), ("4", []), ("0", []),
+        ("dog", [(0, 2)]), (" STAR ", [(1,)]), ("cat", []), ("2", [(1,)]), ("4", []),
         ("all", [(0,), (1,), (2,)]),
     ],
 )  # fmt: skip
 def test_labels_numbers_and_all(what: str, numbers: list[tuple[int, ...]]) -> None:
     assert [each.numbers for each in emphases(OBJECTS, what)] == numbers
+
+
+def test_numbers_begin_with_one() -> None:
+    for what in ("0", "-1"):
+        with pytest.raises(QpertError, match=f"numbered from 1, so there is no {what}"):
+            emphases(OBJECTS, what)
 
 
 def test_names_are_for_people() -> None:

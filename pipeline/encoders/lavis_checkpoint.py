@@ -20,6 +20,8 @@ LN_VISION_EPS = 1e-5
 """Of LAVIS' LayerNorm after the vision tower; transformers has the tower's own 1e-6 there."""
 HEAD = "Qformer.cls.predictions."
 _VISION_HEAD_WIDTH, _BERT_HEAD_WIDTH = 88, 64
+_BEGINNINGS = (b"PK", b"\x80")
+"""Of a zip file, and of a pickle, torch's old form."""
 _DROPPED = {"temp", "Qformer.bert.embeddings.position_ids"}
 """The temperature of the training loss, and a constant."""
 _EVA_DEPTH, _EVA_WIDTH = 39, 1408
@@ -122,11 +124,17 @@ class Sizes:
 
 
 def check_files(weights: str) -> None:
-    """Refuse `.pth` files that are not there."""
+    """Refuse `.pth` files that are not there, or whose first bytes are not those of a checkpoint."""
     first, second = split_weights(weights)
     for each in filter(None, (first, second)):
-        if each.endswith(".pth") and not Path(each).is_file():
+        if not each.endswith(".pth"):
+            continue
+        if not Path(each).is_file():
             raise QpertError(f"there is no file {each}")
+        with open(each, "rb") as file:
+            begin = file.read(2)
+        if not begin.startswith(_BEGINNINGS):
+            raise QpertError(f"{each} is no checkpoint: {'it holds something else' if begin else 'the file is empty'}")
     if second and not second.endswith(".pth"):
         raise QpertError(
             f"what follows the + in {weights!r} must be a .pth file: LAVIS' for captions, or eva_vit_g.pth"
@@ -145,8 +153,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise QpertError(
             f"{path} was refused, as opening it could run code; save its state_dict alone, as {{'model': state_dict}}"
         ) from error
-    except (OSError, RuntimeError, EOFError) as error:
-        raise QpertError(f"{path} cannot be opened as a checkpoint: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # whatever a damaged pickle comes to
+        raise QpertError(f"{path} cannot be opened as a checkpoint: {type(error).__name__} {error}") from error
     for key in ("model", "module"):
         found = found.get(key, found) if isinstance(found, dict) else found
     if not isinstance(found, dict) or not all(isinstance(each, Tensor) for each in found.values()):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -42,6 +43,8 @@ PAIRS_SCHEMA = pa.schema(
         ("texts", pa.list_(pa.int32())),
     ]
 )
+_NAMED = 3
+"""Failed photos that a message names."""
 _BLOCK, _FILE = 16, 256
 """Photos per unit of work and per file: a photo has some hundred passes of the Q-Former to make."""
 
@@ -90,15 +93,21 @@ def match_pairs(matching: Matching, *, verbose: bool = False) -> npt.NDArray[np.
         drop_failed(folder, key, committed_files(folder, key))  # they are tried again
         done = _scores(folder, key)
         todo = sum(name not in done for name in ids)
+        count = len(matching.pairs["texts"].combine_chunks().flatten())
+        kept = f"; {len(ids) - todo:,} photos are done" if todo < len(ids) else ""
+        print(f"matching {count:,} pairs of {len(ids):,} photos and captions{kept}", file=sys.stderr, flush=True)
         if todo:
             _run(matching, folder, key, todo, verbose)
             done = _scores(folder, key)
     failed = {name: done.get(name, "no score") for name in ids if isinstance(done.get(name, ""), str)}
     if failed:
-        name, reason = next(iter(failed.items()))
+        uris = dict(zip(ids, matching.pairs["uri"].to_pylist(), strict=True))
+        some = "".join(f"\n       {uris[name]}: {reason}" for name, reason in list(failed.items())[:_NAMED])
+        more = f"\n       and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
         raise QpertError(
-            f"{len(failed)} photos could not be matched, such as {name} ({reason}); re-ranking opens the photos again"
-            " where they were indexed. What is done is kept: the same command tries these photos again"
+            f"of {len(ids)} photos {len(failed)} could not be matched; re-ranking opens them again where they were"
+            f" indexed:{some}{more}\n       What is done is kept: put them back and run the same command, or take them"
+            " out of the captions"
         )
     scores = [each for name in ids if not isinstance(each := done[name], str)]
     return np.concatenate(scores or [np.zeros(0, np.float32)])

@@ -193,9 +193,15 @@ def test_damaged_and_foreign_weights_are_refused(folder: Path, checkpoint: Path,
     Path(f"{checkpoint}.json").unlink()
     with pytest.raises(QpertError, match=r"how many heads it has cannot be told.*vision_heads"):
         load_encoder("blip2", weights=str(checkpoint))
-    checkpoint.write_bytes(b"nothing")
-    with pytest.raises(QpertError, match=r"cannot be opened as a checkpoint|was refused"):
-        load_encoder("blip2", weights=str(checkpoint))
+    for content, message in (
+        (b"", "is no checkpoint: the file is empty"),
+        (b"some text", "is no checkpoint: it holds something else"),
+        (b"PK\x03\x04 but no zip", "cannot be opened as a checkpoint|was refused"),
+        (b"\x80\x02 but no pickle", "cannot be opened as a checkpoint|was refused"),
+    ):
+        checkpoint.write_bytes(content)
+        with pytest.raises(QpertError, match=message):
+            load_encoder("blip2", weights=str(checkpoint))
     torch.save({"weight": torch.zeros(2)}, checkpoint)
     with pytest.raises(QpertError, match=r"holds no BLIP-2"):
         load_encoder("blip2", weights=str(checkpoint))

@@ -33,8 +33,10 @@ def test_side_by_side_in_terminal_json_and_html(
     words += ["--detector.annotations", str(scenes), "--perturbation.scale", "60", "--emphasise", "all"]
     assert main([*words, "--batch-size", "3", "--html", str(html), "--json", str(saved)]) == 0
     out, err = capsys.readouterr()
-    assert err.splitlines() == ["000001.jpg: left out: not an image"]
+    assert err.splitlines() == ["000001.jpg: left out: not an image", "1 of 4 photos were left out"]
     rows = json.loads(saved.read_text())
+    assert rows.pop(1)["error"] == "not an image"
+    assert "not an image" in html.read_text()
     assert [row["image_id"] for row in rows] == ["000000.jpg", "000002.jpg", "000003.jpg"]
     assert all(len(row["emphasised"]) == len(row["objects"]) > 0 for row in rows)
     assert any(each["caption"] != row["caption"] for row in rows for each in row["emphasised"])
@@ -50,10 +52,12 @@ def test_a_photo_without_the_object_says_so(weights: str, scenes: Path, capsys: 
     photo = str(scenes / "images" / "000000.jpg")
     words = ["caption", photo, "--weights", weights, "--detector", "none", "--emphasise", "dog", "--num-beams", "1"]
     assert main([*words, "--max-length", "6", "--min-length", "3", "--prompt", "two dog"]) == 0
-    first, plain, none = capsys.readouterr().out.splitlines()[:3]
+    out, err = capsys.readouterr()
+    first, plain, none = out.splitlines()[:3]
+    assert "no photo has dog to emphasise; found: nothing" in err
     assert first == "000000.jpg  (no objects)"
     assert plain.split()[:3] == ["plain", "two", "dog"]
-    assert none == "  no dog here"
+    assert none == "  no objects here"
 
 
 @pytest.mark.parametrize(
@@ -63,6 +67,9 @@ def test_a_photo_without_the_object_says_so(weights: str, scenes: Path, capsys: 
         (["--perturbation.stages", "itc"], "written in the stage lm, not in itc"),
         (["--encoder", "coca"], "coca writes no captions"),
         (["--weights", "/nowhere.pth"], "there is no file /nowhere.pth"),
+        (["--emphasise", "0"], "numbered from 1"),
+        (["--min-length", "9", "--max-length", "5"], "is above --max-length 5"),
+        (["--html", "."], "cannot write .: name a file"),
         (["--encoder", "blip2-lavis", "--weights", "WEIGHTS"], "opens LAVIS' checkpoints"),
     ],
 )

@@ -41,7 +41,7 @@ def test_figures_are_those_of_matching_the_best_again(
     command = ["evaluate", str(out), "--captions", str(scenes / "dataset_scenes.json"), "-k", "1", "2", "--rerank"]
     assert main([*command, "--rerank-k", str(K), "--json", str(figures)]) == 0
     text = capsys.readouterr()
-    assert "out + ITM" in text.out
+    assert "out + ITM of 4" in text.out
     assert "pairs of 10 photos and captions" in text.err
     found = json.loads(figures.read_text())
 
@@ -75,5 +75,7 @@ def test_figures_are_those_of_matching_the_best_again(
 
 def test_an_encoder_without_matching_is_refused_at_once(write_features, capsys: pytest.CaptureFixture[str]) -> None:
     out = write_features(np.eye(3)[:, None]).out
+    assert main(["evaluate", out, "--captions", "/nowhere.json", "--rerank-k", "3"]) == 2
+    assert "--rerank, which is not given" in capsys.readouterr().err
     assert main(["evaluate", out, "--captions", "/nowhere.json", "--rerank"]) == 2
     assert "--rerank needs image-text matching, which the encoder coca" in capsys.readouterr().err
