@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.options import MINIATURE, PerturbationConfig
+from jobs.options import MINIATURE, MINIATURE_BLIP2, PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 
@@ -57,7 +57,7 @@ class Config(BaseModel):
     )
     perturbation: PerturbationConfig | None = Field(
         None,
-        description="of Table A (default: the demo's for the miniature; constant, 10, 0.9 else)",
+        description="of Table A (default: chosen for each miniature on other scenes; constant, 10, 0.9 else)",
         json_schema_extra={"short": "preset"},
     )
     rerank_k: int | None = Field(
@@ -121,7 +121,8 @@ def _experiment(config: Config, encoder: str) -> Experiment:
     from jobs.experiment import Experiment
     from pipeline.reproduction import paper
 
-    chosen = (config.perturbation or (MINIATURE if config.preset == "miniature" else PAPER)).build()
+    miniature = MINIATURE_BLIP2 if encoder == "blip2" else MINIATURE
+    chosen = (config.perturbation or (miniature if config.preset == "miniature" else PAPER)).build()
     if chosen is None:
         raise QpertError("--perturbation none leaves nothing to compare")
     return Experiment(
