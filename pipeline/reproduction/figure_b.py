@@ -1,8 +1,8 @@
 """Figure B, counted: is the emphasised object named in the caption? On scenes, where every object is known.
 
-The paper shows examples. Here every object of every scene is emphasised in turn, with its true box, and the caption is
-searched for its colour and shape: named at all, and named first. What is strengthened too much makes nonsense, so it is
-counted too how much of what captions name is in the scene.
+The paper shows examples. Here every object of every scene is emphasised in turn, with its true box, and looked for in
+the caption: told by its colour, which no other object of the scene has, told first, and named with the right shape as
+well. What is strengthened too much makes nonsense, so it is counted too how much of what captions name is in the scene.
 """
 
 from __future__ import annotations
@@ -35,13 +35,15 @@ class Naming:
     """Captions of one setting, object by object.
 
     Attributes:
-        named: [objects] 1 where the caption names the object.
-        first: [objects] 1 where it names that one first.
+        told: [objects] 1 where the caption has a thing of the object's colour.
+        first: [objects] 1 where that thing is its first.
+        named: [objects] 1 where it has one of the object's colour and shape.
         true: [objects] share of what the caption names that is in the scene; 1 where it names nothing.
     """
 
-    named: Floats
+    told: Floats
     first: Floats
+    named: Floats
     true: Floats
 
 
@@ -106,9 +108,11 @@ def _naming(
     captions: Sequence[str], targets: Sequence[tuple[str, str]], shown: Sequence[set[tuple[str, str]]]
 ) -> Naming:
     found = [things(caption) for caption in captions]
+    colours = [[colour for colour, _ in each] for each in found]
     return Naming(
+        told=np.array([target[0] in each for each, target in zip(colours, targets, strict=True)], np.float64),
+        first=np.array([each[:1] == [target[0]] for each, target in zip(colours, targets, strict=True)], np.float64),
         named=np.array([target in each for each, target in zip(found, targets, strict=True)], np.float64),
-        first=np.array([each[:1] == [target] for each, target in zip(found, targets, strict=True)], np.float64),
         true=np.array(
             [np.mean([one in there for one in each]) if each else 1.0 for each, there in zip(found, shown, strict=True)]
         ),
@@ -121,32 +125,44 @@ def figure_b_table(found: FigureB, *, samples: int, seed: int) -> tuple[str, Tab
     scenes = len(np.unique(found.scene))
     note = (
         f"{scenes} scenes; each of their {len(small)} objects ({int(small.sum())} of them below {SMALL:.0%} of the"
-        " picture) was emphasised by itself, with its true box, and looked for in the caption by its colour and shape."
-        " true: of what captions name, the share that is in the scene. Differences to plain with 95 % bootstrap"
-        " intervals over scenes."
+        " picture) was emphasised by itself, with its true box. told: the caption has a thing of its colour, which no"
+        " other object of the scene has; first: as its first thing; named: of its colour and shape. true: of what"
+        " captions name, the share that is in the scene. Differences to plain with 95 % bootstrap intervals over"
+        " scenes."
     )
-    headers = ["", "named", "over plain", "95 % interval", "first", "over plain", "95 % interval", "true"]
-    headers += ["small: named", "small: first"]
+    kinds = ("told", "first", "named")
+    headers = [""]
+    for kind in kinds:
+        headers += [kind, "over plain", "95 % interval"]
+    headers += ["true", "small: told", "over plain", "95 % interval"]
     draws = np.random.default_rng(seed).multinomial(scenes, np.full(scenes, 1 / scenes), size=samples)
     rows = []
     for name, each in (("plain", found.plain), *found.emphasised.items()):
         row = [name]
-        for kind in ("named", "first"):
-            here, plain = getattr(each, kind), getattr(found.plain, kind)
-            row.append(percent(float(here.mean())))
-            row += ["", ""] if name == "plain" else _difference(here - plain, found.scene, draws)
+        for kind in kinds:
+            row += _cells(getattr(each, kind), getattr(found.plain, kind), found.scene, draws, compared=name != "plain")
         row.append(percent(float(each.true.mean())))
-        row += [
-            percent(float(getattr(each, kind)[small].mean()) if small.any() else None) for kind in ("named", "first")
-        ]
+        counts = np.where(small, 1.0, np.nan)
+        row += _cells(each.told * counts, found.plain.told * counts, found.scene, draws, compared=name != "plain")
         rows.append(row)
     return note, (headers, rows)
 
 
-def _difference(change: Floats, scene: np.ndarray, draws: np.ndarray) -> list[str]:
-    """The mean of `change` [objects], and its interval: scenes are drawn, with all of their objects."""
-    _, number = np.unique(scene, return_inverse=True)
-    sums, counts = np.bincount(number, change), np.bincount(number)
-    means = (draws @ sums) / (draws @ counts)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return [points(float(change.mean())), f"{points(float(low))} to {points(float(high))}"]
+def _cells(here: Floats, plain: Floats, scene: np.ndarray, draws: np.ndarray, *, compared: bool) -> list[str]:
+    """The mean of `here` [objects] (NaN: left out), its difference to `plain`, and the interval of that.
+
+    Scenes are drawn, with all of their objects; a draw without any object of the kind has no mean.
+    """
+    kept = ~np.isnan(here)
+    if not kept.any():
+        return ["-", "", ""]
+    mean = percent(float(here[kept].mean()))
+    if not compared:
+        return [mean, "", ""]
+    change, number = (here - plain)[kept], np.unique(scene, return_inverse=True)[1][kept]
+    scenes = draws.shape[1]
+    sums, counts = np.bincount(number, change, scenes), np.bincount(number, minlength=scenes)
+    with np.errstate(invalid="ignore"):
+        means = (draws @ sums) / (draws @ counts)
+    low, high = np.nanquantile(means, (0.025, 0.975))
+    return [mean, points(float(change.mean())), f"{points(float(low))} to {points(float(high))}"]

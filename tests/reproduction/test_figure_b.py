@@ -44,7 +44,10 @@ def test_every_object_is_emphasised_and_looked_for() -> None:
     one = (scenes[0].objects[0].colour, scenes[0].objects[0].shape)
     same = [float((thing.colour, thing.shape) == one) for scene in scenes for thing in scene.objects]
     shown = [float(any((t.colour, t.shape) == one for t in scene.objects)) for scene in scenes for _ in scene.objects]
-    assert found.plain.named.tolist() == found.plain.first.tolist() == same
+    coloured = [float(thing.colour == one[0]) for scene in scenes for thing in scene.objects]
+    assert found.plain.named.tolist() == same
+    assert found.plain.told.tolist() == found.plain.first.tolist() == coloured
+    assert coloured != same
     assert found.plain.true.tolist() == shown
     assert found.emphasised["scale 1"].named.tolist() == same
     assert found.emphasised["scale 2"].named.all()
@@ -56,24 +59,27 @@ def test_every_object_is_emphasised_and_looked_for() -> None:
 def test_the_table_has_paired_intervals_over_scenes() -> None:
     scene = np.repeat(np.arange(40), 2)
     nothing, half = np.zeros(80), (np.arange(80) % 2).astype(float)
-    plain = Naming(nothing, nothing, np.ones(80))
-    found = FigureB(scene, np.where(half, 0.05, 0.5), plain, {"strong": Naming(half, nothing, half)})
+    plain = Naming(nothing, nothing, nothing, np.ones(80))
+    found = FigureB(scene, np.where(half, 0.05, 0.5), plain, {"strong": Naming(half, nothing, nothing, half)})
     note, (headers, rows) = figure_b_table(found, samples=200, seed=0)
     assert "40 scenes; each of their 80 objects (40 of them below 10% of the picture)" in note
     assert all(len(row) == len(headers) for row in rows)
     assert rows[0][:4] == ["plain", "0.00", "", ""]
     assert rows[1][:4] == ["strong", "50.00", "+50.00", "+50.00 to +50.00"]  # every scene alike: no spread
-    assert rows[1][4:8] == ["0.00", "+0.00", "+0.00 to +0.00", "50.00"]
-    assert rows[1][8:] == ["100.00", "0.00"]
+    assert rows[1][4:7] == rows[1][7:10] == ["0.00", "+0.00", "+0.00 to +0.00"]
+    assert rows[1][10:] == ["50.00", "100.00", "+100.00", "+100.00 to +100.00"]
+    none_small = FigureB(scene, np.ones(80), plain, {})
+    assert figure_b_table(none_small, samples=200, seed=0)[1][1][0][11:] == ["-", "", ""]
 
 
 def test_the_interval_is_that_of_drawn_scenes() -> None:
     rng = np.random.default_rng(1)
     scene = np.arange(400)
-    plain = Naming(np.zeros(400), np.zeros(400), np.ones(400))
+    zeros = np.zeros(400)
+    plain = Naming(zeros, zeros, zeros, np.ones(400))
     named = (rng.random(400) < 0.3).astype(float)
     _, (_, rows) = figure_b_table(
-        FigureB(scene, np.ones(400), plain, {"x": Naming(named, named, named)}), samples=4000, seed=2
+        FigureB(scene, np.ones(400), plain, {"x": Naming(named, named, named, named)}), samples=4000, seed=2
     )
     low, high = map(float, rows[1][3].split(" to "))
     width = 2 * 1.96 * 100 * (named.mean() * (1 - named.mean()) / 400) ** 0.5
