@@ -71,5 +71,5 @@ MINIATURE = PerturbationConfig(weight="1-area", scale=0.25, threshold=0.99)
 """Chosen for the miniature CoCa among 45 settings on 1,000 other scenes (series 2, annotated boxes): the most Recall@1
 for the smallest objects at a loss of less than 1.25 points over all. The paper's scales, 2 to 10, are too strong."""
 MINIATURE_BLIP2 = PerturbationConfig(weight="constant", scale=1, threshold=0.99)
-"""The same for the miniature BLIP-2, among 40 settings on 500 scenes of series 2: most Recall@1 over all but for `area`,
-which does nothing for small objects, and among the most for these."""
+"""The same for the miniature BLIP-2, among 40 settings on 500 scenes of series 2: the most Recall@1 over all, but for
+`area`, which does nothing for small objects, and among the most for these."""
