@@ -39,6 +39,7 @@ from pipeline.reports.recall_report import as_csv, as_json, as_markdown, as_text
 from pipeline.retrieval import Evaluation, embed_texts, evaluate, load_text_encoder
 from pipeline.retrieval.intervals import SAMPLES
 from pipeline.retrieval.measurement import Measurement, measurement, paired_measurement
+from pipeline.weights import absolute_weights
 
 CANDIDATES = 128
 """LAVIS' k_test."""
@@ -185,28 +186,16 @@ def _evaluate(
 
 def _reranked(config: Config) -> Measurement:
     """What matching adds to the order by contrast; with a baseline, what OUT adds to that, both re-ranked."""
-    from jobs.reranking import check_reranking, perturbation_of, rerank_features
+    from jobs.reranking import check_reranking, rerank_sets
     from pipeline.stages.session import ray_session
 
     sets = [(config.out, config.variant)]
     sets += [(config.against, config.against_variant)] if config.against else []
-    for out, _ in sets:
-        check_reranking(out)
-    captions, areas = _ground_truth(config)
+    check_reranking([out for out, _ in sets])
+    truth = _ground_truth(config)
     with ray_session(config.address, cpus=config.cpus, verbose=config.verbose):
-        before = [_evaluate(config, out, variant, captions, areas) for out, variant in sets]
-        features = [FeatureSet.open(out, variant) for out, variant in sets]
-        after = [
-            rerank_features(some, each, perturbation_of(some), weights=config.weights, verbose=config.verbose)
-            for some, each in zip(features, before, strict=True)
-        ]
-    for some in features:
-        setting = perturbation_of(some)
-        if setting is not None and "itm" not in setting.stages:
-            print(
-                f"matching is plain: {some.out} was indexed without the stage itm (--perturbation.stages itc itm)",
-                file=sys.stderr,
-            )
+        before = [_evaluate(config, *each, *truth) for each in sets]
+        after = rerank_sets(sets, before, weights=config.weights, verbose=config.verbose)
     new, old = _names(config)
     matched = f"+ ITM of {config.rerank_k or CANDIDATES}"
     baseline = (f"{old} {matched}", after[1]) if config.against else (new, before[0])
@@ -250,10 +239,9 @@ def _task(config: Config) -> tuple[Measurement, list[tuple[type[Warning], str]]]
 
 def _at_home_everywhere(config: Config) -> Config:
     """Local paths in full: a worker's working directory is another one."""
-    names = ("out", "against", "captions", "annotations", "weights")
-    paths = {name: getattr(config, name) for name in names}
+    paths = {name: getattr(config, name) for name in ("out", "against", "captions", "annotations")}
     full = {name: os.path.abspath(path) for name, path in paths.items() if path and os.path.exists(path)}
-    return config.model_copy(update=full)
+    return config.model_copy(update=full | {"weights": absolute_weights(config.weights)})
 
 
 def _names(config: Config) -> tuple[str, str]:

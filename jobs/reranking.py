@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +22,35 @@ _PHOTOS = 8
 """Photos per pass of the vision tower; their matching goes photo by photo."""
 
 
-def check_reranking(out: str) -> None:
-    """Find out before the work whether the features' encoder can match.
+def check_reranking(outs: Sequence[str]) -> None:
+    """Find out before the work whether the encoder of every feature set can match.
 
     Raises:
-        QpertError: it cannot, or there are no features.
+        QpertError: one cannot, or there are no features.
     """
     from pipeline.encoders import can_match
 
-    name = str(Manifest.read(out).encoder.get("name"))
-    if not can_match(name):
-        raise QpertError(f"--rerank needs image-text matching, which the encoder {name} of {out} has not; BLIP-2 has")
+    for out in outs:
+        name = str(Manifest.read(out).encoder.get("name"))
+        if not can_match(name):
+            raise QpertError(
+                f"--rerank needs image-text matching, which the encoder {name} of {out} has not; BLIP-2 has"
+            )
+
+
+def rerank_sets(
+    sets: Sequence[tuple[str, str | None]], evaluations: Sequence[Evaluation], *, weights: str | None, verbose: bool
+) -> list[Evaluation]:
+    """Each (folder, variant) re-ranked as it was indexed; needs a Ray session. Says where matching sees no objects."""
+    found = []
+    for (out, variant), evaluation in zip(sets, evaluations, strict=True):
+        features = FeatureSet.open(out, variant)
+        setting = perturbation_of(features)
+        if setting is not None and "itm" not in setting.stages:
+            advice = "was indexed without the stage itm (--perturbation.stages itc itm)"
+            print(f"matching is plain: {out} {advice}", file=sys.stderr)
+        found.append(rerank_features(features, evaluation, setting, weights=weights, verbose=verbose))
+    return found
 
 
 def rerank_features(
