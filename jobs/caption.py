@@ -33,7 +33,6 @@ from pipeline.errors import QpertError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from pipeline.emphasis import Captions
     from pipeline.objects import Objects
     from pipeline.perturbation import Perturbation
     from pipeline.reports import Photo
@@ -83,6 +82,7 @@ def run(config: Config) -> int:
     from pipeline.encoders import check_encoder, load_encoder
     from pipeline.objects import Objects
     from pipeline.reports import Photo
+    from pipeline.reports.caption_report import as_photo, as_row, as_text
 
     if config.min_length is not None and config.max_length is not None and config.min_length > config.max_length:
         raise QpertError(f"--min-length {config.min_length} is above --max-length {config.max_length}")
@@ -117,9 +117,9 @@ def run(config: Config) -> int:
                     cards.append(Photo(name, uri, error=image))
                     continue
                 of_photo, captions = next(done)
-                print(_as_text(name, of_photo, captions, config.emphasise), flush=True)
-                shown.append(_as_row(name, uri, of_photo, captions))
-                cards.append(_as_photo(name, uri, of_photo, captions))
+                print(as_text(name, of_photo, captions, config.emphasise), flush=True)
+                shown.append(as_row(name, uri, of_photo, captions))
+                cards.append(as_photo(name, uri, of_photo, captions))
     finally:
         if shown:  # interrupted or not, what was written is kept
             _write_files(config, shown, cards)
@@ -168,28 +168,20 @@ def _photos(config: Config) -> Iterator[tuple[str, str, Image.Image | str]]:
 
 def _detect(detector: Any, names: list[str], images: list[Image.Image]) -> list[Objects]:
     if hasattr(detector, "objects_for"):
-        return [detector.objects_for(name, image.size) for name, image in zip(names, images, strict=True)]
+        return [_annotated(detector, name, image.size) for name, image in zip(names, images, strict=True)]
     return list(detector.detect(images))
 
 
-def _as_text(name: str, objects: Objects, captions: Captions, what: str | None) -> str:
-    """The photo, its objects by number, and its captions side by side."""
-    from pipeline.reports import printable
+def _annotated(boxes: Any, name: str, size: tuple[int, int]) -> Objects:
+    """The annotated objects of one photo; damaged ones are said, and none."""
+    from pipeline.objects import Objects
 
-    numbers = ", ".join(f"#{number} {label or 'object'}" for number, label in enumerate(objects.labels, 1))
-    lines = [("plain", captions.plain), *((emphasis.name, text) for emphasis, text in captions.emphasised)]
-    width = max(len(printable(label)) for label, _ in lines)
-    text = [f"{printable(name)}  ({printable(numbers) or 'no objects'})"]
-    text += [f"  {printable(label):<{width}}  {printable(caption)}" for label, caption in lines]
-    if what is not None and not captions.emphasised:
-        text.append(f"  {_missing(what, objects)}")
-    return "\n".join(text) + "\n"
-
-
-def _missing(what: str, objects: Objects) -> str:
-    from pipeline.reports import printable
-
-    return "no objects here" if not len(objects) else f"no {printable(what)} here"
+    try:
+        found: Objects = boxes.objects_for(name, size)
+    except QpertError as error:
+        print(f"{name}: captioned without objects: {error}", file=sys.stderr, flush=True)
+        return Objects.empty(size)
+    return found
 
 
 def _summarise(config: Config, shown: list[dict[str, Any]]) -> None:
@@ -202,32 +194,6 @@ def _summarise(config: Config, shown: list[dict[str, Any]]) -> None:
     found = Counter(thing["label"] or "object" for row in shown for thing in row.get("objects", ()))
     there = ", ".join(f"{label} ({count})" for label, count in found.most_common()) or "nothing"
     print(f"no photo has {config.emphasise} to emphasise; found: {there}", file=sys.stderr)
-
-
-def _as_row(name: str, uri: str, objects: Objects, captions: Captions) -> dict[str, Any]:
-    return {
-        "image_id": name,
-        "uri": uri,
-        "objects": [
-            {"number": number, "label": label, "box": [round(edge, 5) for edge in box]}
-            for number, (label, box) in enumerate(zip(objects.labels, objects.boxes.tolist(), strict=True), 1)
-        ],
-        "caption": captions.plain,
-        "emphasised": [
-            {"objects": [number + 1 for number in emphasis.numbers], "name": emphasis.name, "caption": text}
-            for emphasis, text in captions.emphasised
-        ],
-    }
-
-
-def _as_photo(name: str, uri: str, objects: Objects, captions: Captions) -> Photo:
-    from pipeline.reports import Photo
-    from pipeline.stages.columns import objects_to_arrow
-
-    lines = [("plain", captions.plain), *((emphasis.name, text) for emphasis, text in captions.emphasised)]
-    (boxes,) = objects_to_arrow([objects]).to_pylist()
-    numbered = [box | {"label": f"#{number} {box['label'] or 'object'}"} for number, box in enumerate(boxes, 1)]
-    return Photo(name, uri, numbered, captions=lines)
 
 
 def _write_files(config: Config, shown: list[dict[str, Any]], cards: list[Photo]) -> None:

@@ -222,7 +222,10 @@ class Blip2Family(Encoder):
         if text:
             if self.tokenizer is None:
                 raise QpertError("this BLIP-2 was built without a tokenizer; give input_ids instead of a prompt")
-            ids += self.tokenizer(clean(text), add_special_tokens=False)["input_ids"]
+            words = self.tokenizer(clean(text), add_special_tokens=False)["input_ids"]
+            if self.tokenizer.unk_token_id in words:
+                raise QpertError(f"the prompt {text!r} has words that this model does not know")
+            ids += words
         return torch.tensor([ids])
 
     def _special(self, name: str, otherwise: int) -> int:

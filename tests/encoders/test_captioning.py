@@ -116,6 +116,8 @@ def test_only_the_stage_lm_changes_captions(encoder: Blip2Encoder, tokens: Tenso
 def test_prompts(encoder: Blip2Encoder, tokens: Tensor) -> None:
     texts = encoder.caption(tokens, prompt="Two dog", max_length=8)
     assert all(text.startswith("two dog") for text in texts)
+    with pytest.raises(QpertError, match="'two zebras' has words that this model does not know"):
+        encoder.caption(tokens, prompt="two zebras")
     ids = torch.tensor([[BEGIN, 13, 9]])
     assert encoder.caption(tokens, input_ids=ids, max_length=8) == texts
     assert encoder.caption(tokens, input_ids=ids.expand(3, -1), attention_mask=torch.ones(3, 3), max_length=8) == texts
