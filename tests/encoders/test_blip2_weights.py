@@ -164,10 +164,18 @@ def test_a_folder_takes_its_language_head_from_a_lavis_checkpoint(folder: Path, 
         load_encoder("blip2", weights=f"{folder}+{checkpoint}")
 
 
-def test_code_in_a_checkpoint_is_refused(checkpoint: Path) -> None:
-    torch.save({"model": lavis_names(), "config": Path("x")}, checkpoint)
+class Code:
+    """Opening it would run whatever this says."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return print, ("code has run",)
+
+
+def test_code_in_a_checkpoint_is_refused(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": lavis_names(), "config": Code()}, checkpoint)
     with pytest.raises(QpertError, match=r"was refused, as opening it could run code"):
         load_encoder("blip2", weights=str(checkpoint))
+    assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
