@@ -118,7 +118,7 @@ class Experiment:
         variants[OES] = Variant(f"{self.folder}/annotated", PLAIN, with_objects=True)
         features = FeatureSet.open(f"{self.folder}/annotated", PLAIN)
         ranks = self._ranks(material, features, variants)
-        matched = self._matched(material, variants) if can_match(self.encoder) else {}
+        reranked = self._matched(material, variants) if can_match(self.encoder) else {}
         encoder = load_encoder(twin_of(self.encoder), weights=self.weights, device=self.device)
         return Result(
             self.chosen,
@@ -127,9 +127,9 @@ class Experiment:
             variants,
             ranks,
             measure_cost(encoder, _some_objects(features, COST_PHOTOS), self.chosen),
-            matched,
+            reranked,
             self.candidates,
-            self._figure_b(encoder) if matched and self.captioned else None,
+            self._figure_b(encoder) if reranked and self.captioned else None,
         )
 
     def _index(
@@ -182,16 +182,21 @@ class Experiment:
 
     def _matched(self, material: Material, variants: dict[str, Variant]) -> dict[str, Ranks]:
         """The settings of the matching table; scores that are there are not worked out again."""
-        found = {}
         captions = list(material.captions)
-        for name, (contrast, setting) in matched(self.chosen).items():
-            features = FeatureSet.open(variants[contrast].out, contrast)
-            areas = annotated_areas(material.annotations, captions, features)
-            reader = partial(embed_texts, load_text_encoder(features, weights=self.weights, device=self.device))
-            before = evaluate(features, captions, reader, areas=areas, candidates=self.candidates)
-            again = rerank_features(features, before, setting, weights=self.weights, verbose=self.verbose)
-            found[name] = again.ranks
-        return found
+        wanted = matched(self.chosen)
+        sets = {name: FeatureSet.open(variants[name].out, name) for name in {name for name, _ in wanted.values()}}
+        areas = annotated_areas(material.annotations, captions, sets[PLAIN])
+        reader = partial(embed_texts, load_text_encoder(sets[PLAIN], weights=self.weights, device=self.device))
+        before = {
+            name: evaluate(features, captions, reader, areas=areas, candidates=self.candidates)
+            for name, features in sets.items()
+        }
+        return {
+            name: rerank_features(
+                sets[contrast], before[contrast], setting, weights=self.weights, verbose=self.verbose
+            ).ranks
+            for name, (contrast, setting) in wanted.items()
+        }
 
     def _figure_b(self, encoder: Encoder) -> FigureB:
         settings = {

@@ -160,23 +160,43 @@ def source(graph: Graph) -> Dataset:
 
 def stages(graph: Graph, photos: Dataset, reporter: Reporter) -> Dataset:
     """`photos` with detection and encoding added."""
-
-    def actors(stage: type, pool: Pool, *arguments: Any) -> dict[str, Any]:
-        worker = replace(graph.worker, gpu=bool(pool.num_gpus), threads=pool.threads, decoders=pool.decoders)
-        return {
-            "fn": stage,
-            "fn_constructor_args": (*arguments, worker, reporter),
-            "batch_size": graph.block_rows,
-            "batch_format": "pyarrow",
-            "compute": ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=2),
-            **pool.options,
-        }
-
+    rows, worker, pools = graph.block_rows, graph.worker, graph.pools
     if graph.make_detector is not None:
-        photos = photos.map_batches(**actors(DetectStage, graph.pools["detect"], graph.make_detector))
-    encode = actors(
-        EncodeStage, graph.pools["encode"], graph.make_encoder, graph.settings, graph.with_objects, graph.precision
-    )
-    if graph.environment is not None:
-        encode["runtime_env"] = graph.environment
+        photos = photos.map_batches(
+            **actors(DetectStage, pools["detect"], worker, rows, (graph.make_detector,), reporter)
+        )
+    arguments = (graph.make_encoder, graph.settings, graph.with_objects, graph.precision)
+    encode = actors(EncodeStage, pools["encode"], worker, rows, arguments, reporter, graph.environment)
     return photos.map_batches(**encode)
+
+
+def actors(
+    stage: type,
+    pool: Pool,
+    worker: Worker,
+    rows: int,
+    arguments: tuple[Any, ...],
+    reporter: Reporter,
+    environment: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What `map_batches` takes to run `stage(*arguments, worker, reporter)` in a pool, on blocks of so many rows.
+
+    Args:
+        stage: the actors' class.
+        pool: how many actors there are, and where.
+        worker: how they work; what the pool says of devices and threads is filled in.
+        rows: photos per call.
+        arguments: the first ones of the class.
+        reporter: where they report.
+        environment: Ray's runtime environment, where they need one of their own.
+    """
+    worker = replace(worker, gpu=bool(pool.num_gpus), threads=pool.threads, decoders=pool.decoders)
+    return {
+        "fn": stage,
+        "fn_constructor_args": (*arguments, worker, reporter),
+        "batch_size": rows,
+        "batch_format": "pyarrow",
+        "compute": ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=2),
+        **pool.options,
+        **({} if environment is None else {"runtime_env": environment}),
+    }

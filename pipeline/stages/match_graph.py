@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
-from ray.data import ActorPoolStrategy
 
 from pipeline.errors import QpertError
 from pipeline.features import OBJECT_TYPE, committed_files
 from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import Worker
 from pipeline.stages.encode import EncoderBuilder
-from pipeline.stages.graph import IO_CPUS, resumable
+from pipeline.stages.graph import IO_CPUS, actors, resumable
 from pipeline.stages.identity import fingerprint
 from pipeline.stages.match import MatchStage
 from pipeline.stages.pools import Machines, plan_pools
@@ -116,29 +115,15 @@ def match_pairs(matching: Matching, *, verbose: bool = False) -> npt.NDArray[np.
 def _run(matching: Matching, folder: str, key: str, todo: int, verbose: bool) -> None:
     pool = plan_pools(Machines.cluster(), ["match"], blocks=max(1, -(-todo // _BLOCK)))["match"]
     tally = start_tally(pool.size)
-    worker = replace(matching.worker, gpu=bool(pool.num_gpus), threads=pool.threads, decoders=pool.decoders)
-    options = pool.options | ({"runtime_env": matching.environment} if matching.environment else {})
+    arguments = (matching.make_encoder, tuple(matching.texts), matching.perturbation)
+    match = actors(MatchStage, pool, matching.worker, _BLOCK, arguments, Reporter(tally), matching.environment)
     filesystem, source = locate(join(folder, "pairs.parquet"))
     with resumable(folder, key, verbose) as write, progress(tally, todo):
         photos = ray.data.read_parquet(source, filesystem=filesystem, num_cpus=IO_CPUS)
         photos = photos.repartition(target_num_rows_per_block=_BLOCK, strict=True)
         photos = photos.map_batches(read_beside, batch_size=None, batch_format="pyarrow", num_cpus=IO_CPUS)
-        scored = photos.map_batches(
-            MatchStage,
-            fn_constructor_args=(
-                matching.make_encoder,
-                tuple(matching.texts),
-                matching.perturbation,
-                worker,
-                Reporter(tally),
-            ),
-            batch_size=_BLOCK,
-            batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=2),
-            **options,
-        )
         try:
-            write(scored, _FILE)
+            write(photos.map_batches(**match), _FILE)
         except ray.exceptions.RayError as error:
             raise readable(error) from error
 
