@@ -147,7 +147,7 @@ class Experiment:
         )
         config = index.with_absolute_paths(options)
         what = indexing.identity(config) | {
-            "perturbation": json.loads(json.dumps({name: each and vars(each) for name, each in settings.items()})),
+            "perturbation": json.loads(json.dumps({name: each and each.as_dict() for name, each in settings.items()})),
             "with_objects": with_objects,
         }
         photos = find_photos(config.source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import platform
@@ -62,7 +61,7 @@ def identity(config: Config) -> dict[str, Any]:
         "columns": [config.uri_column, config.bytes_column, config.id_column],
         "encoder": {"name": config.encoder, "weights": weights_identity(bundled(config.weights, config.encoder))},
         "detector": None if config.detector.model == "none" else detector,
-        "perturbation": perturbation and dataclasses.asdict(perturbation),
+        "perturbation": perturbation and perturbation.as_dict(),
         "precision": config.precision,
         "dtype": config.dtype,
         "max_megapixels": config.max_megapixels,

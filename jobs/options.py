@@ -40,6 +40,9 @@ class PerturbationConfig(BaseModel):
     min_components: Literal[0, 1] | None = Field(
         None, description="1 keeps the first component of every object (default: the preset's)"
     )
+    sites: tuple[int | str, ...] | None = Field(
+        None, description="cross-attentions to perturb, by number or name, such as 0 2 'qllama.*' (default: all)"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -19,8 +19,8 @@ dtype, and no knowledge of models.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -58,6 +58,9 @@ class Perturbation:
         threshold: largest contribution ratio of the kept components, in (0, 1] (equation 2).
         stages: where the queries are perturbed: image-text contrast, image-text matching, language modelling.
         min_components: 1 keeps the first component even if it alone exceeds the threshold; 0 then keeps none.
+        sites: which of the encoder's cross-attentions are perturbed, by name (`*` stands for anything) or by number,
+            in the order of `Encoder.sites()`, from the end where negative; None for all, as in the paper, which names
+            leaving some out as future work.
 
     Raises:
         QpertError: a value that is not among these; the message lists them.
@@ -71,6 +74,7 @@ class Perturbation:
     threshold: float = 0.9
     stages: tuple[Stage, ...] = ("itc",)
     min_components: Literal[0, 1] = 1
+    sites: tuple[str | int, ...] | None = None
 
     def __post_init__(self) -> None:
         _one_of("operator", self.operator, get_args(Operator))
@@ -88,6 +92,12 @@ class Perturbation:
                 f"got {self.threshold}; the paper tries 0.8 to 0.99"
             )
         object.__setattr__(self, "stages", tuple(stage for stage in get_args(Stage) if stage in self.stages))
+        if self.sites is not None:
+            given = (self.sites,) if isinstance(self.sites, str | int) else self.sites
+            sites = tuple(int(each) if str(each).removeprefix("-").isdigit() else each for each in given)
+            object.__setattr__(self, "sites", sites)
+            if not sites:
+                raise QpertError("perturbation sites: name at least one cross-attention, or leave it out for all")
 
     @classmethod
     def paper(cls, scale: float = 8.0, threshold: float = 0.9, weight: Weight = "constant") -> Perturbation:
@@ -106,6 +116,10 @@ class Perturbation:
             threshold=threshold,
             stages=("itc", "itm"),
         )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields, for files and fingerprints; without `sites` where all are meant, as before there was a choice."""
+        return {name: value for name, value in asdict(self).items() if name != "sites" or value is not None}
 
     def alphas(self, areas: Tensor) -> Tensor:
         """`scale * weight(area)` for objects with these areas (fractions of the photo, any shape)."""

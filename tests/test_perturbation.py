@@ -320,6 +320,24 @@ def test_stages_have_one_order() -> None:
     assert Perturbation(stages=()).stages == ()
 
 
+def test_sites_are_names_and_numbers() -> None:
+    """As they come from a command line, too."""
+    assert Perturbation(sites=("0", "-1", "pool.*", 2)).sites == (0, -1, "pool.*", 2)
+    assert Perturbation(sites=["pool"]).sites == Perturbation(sites="pool").sites == ("pool",)  # type: ignore[arg-type]
+
+
+def test_as_files_and_fingerprints_know_it() -> None:
+    """Features that were made when there was no choice of sites are still those of all sites."""
+    plain = Perturbation()
+    assert list(plain.as_dict()) == [
+        "operator", "combine", "tokens", "weight", "scale", "threshold", "stages", "min_components",
+    ]  # fmt: skip
+    some = Perturbation(sites=(0, "pool"))
+    assert some.as_dict()["sites"] == (0, "pool")
+    assert Perturbation(**some.as_dict()) == some
+    assert Perturbation(**plain.as_dict()) == plain
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -333,6 +351,7 @@ def test_stages_have_one_order() -> None:
         ("threshold", 90.0, "0.8 to 0.99"),
         ("threshold", float("nan"), "0.8 to 0.99"),
         ("scale", float("inf"), "2 to 10"),
+        ("sites", (), "at least one cross-attention"),
     ],
 )
 def test_bad_settings_are_refused(field: str, value: object, message: str) -> None:

@@ -15,6 +15,8 @@ _ENCODERS = {
     "blip2": "pipeline.encoders.blip2:Blip2Encoder",
     "blip2-lavis": "pipeline.encoders.blip2_lavis:Blip2LavisEncoder",
     "coca": "pipeline.encoders.coca:CocaEncoder",
+    "internvl": "pipeline.encoders.internvl:InternVLEncoder",
+    "internvl-c": "pipeline.encoders.internvl:InternVLCEncoder",
 }
 """Name to `module:class`; the module is imported when the encoder is loaded."""
 _ENVIRONMENTS = {"blip2-lavis": "pipeline.encoders.lavis_environment"}

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pipeline.encoders.sites import perturbing
+from pipeline.encoders.sites import choose_sites, perturbing
 from pipeline.errors import QpertError
 from pipeline.objects import Objects, TokenGrid, batch_coverage
 from pipeline.perturbation import Perturbation, Stage, object_operator, pool_object_keys
@@ -136,12 +136,13 @@ class Encoder(ABC):
             stage: what the passes inside the context are for.
 
         Raises:
-            QpertError: not one `Objects` per photo.
+            QpertError: not one `Objects` per photo, or `perturbation` names a site that the encoder has not.
         """
         if objects is not None and len(objects) != count:
             raise QpertError(f"objects must hold one Objects per photo: {len(objects)} for {count} photos")
         if objects is None or perturbation is None or stage not in perturbation.stages:
             return nullcontext()
+        sites = choose_sites(self.sites(), perturbation.sites)
         groups = pool_object_keys(*batch_coverage(objects, self.grid), perturbation, self.device)
         if not groups:
             return nullcontext()
@@ -154,4 +155,4 @@ class Encoder(ABC):
                 known[name] = object_operator(of_photos, groups, perturbation)
             return known[name]
 
-        return perturbing(self.sites(), operator_of)
+        return perturbing(sites, operator_of)

@@ -8,13 +8,15 @@ very keys that the attention then uses, so a perturbed pass projects the keys on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import fnmatch
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.errors import QpertError
 from pipeline.perturbation import perturb
 
 OperatorOf = Callable[[str, Tensor], Tensor]
@@ -100,6 +102,28 @@ def restore(module: nn.Module) -> None:
     """Undo `make_perturbable`: the module is what it was before."""
     if isinstance(module, Site):
         module.__class__ = module.original  # type: ignore[assignment]
+
+
+def choose_sites(sites: Mapping[str, nn.Module], chosen: Sequence[str | int] | None) -> dict[str, nn.Module]:
+    """Those of `sites` that `chosen` names, in their order.
+
+    Args:
+        sites: an encoder's, by name.
+        chosen: names (`*` stands for anything) and numbers, see `Perturbation.sites`; None for all.
+
+    Raises:
+        QpertError: one that is not there.
+    """
+    names = list(sites)
+    found = set(names) if chosen is None else set()
+    for each in chosen or ():
+        matches = names[each:][:1] if isinstance(each, int) else fnmatch.filter(names, each)
+        if not matches or (isinstance(each, int) and each < -len(names)):
+            raise QpertError(
+                f"no cross-attention {each!r} (sites); there are 0 to {len(names) - 1}: {', '.join(names)}"
+            )
+        found |= {*matches}
+    return {name: site for name, site in sites.items() if name in found}
 
 
 @contextmanager

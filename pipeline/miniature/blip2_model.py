@@ -15,6 +15,7 @@ from transformers import Blip2Config, Blip2ForImageTextRetrieval, Blip2VisionMod
 
 from pipeline.datasets.scenes import vocabulary
 from pipeline.miniature import coca_model
+from pipeline.miniature.coca_tower import embeddings_without_norm
 from pipeline.objects import TokenGrid
 
 CONTEXT = 40
@@ -73,32 +74,14 @@ def build_tokenizer() -> Tokenizer:
 def take_vision(vision: Blip2VisionModel, coca: open_clip.CoCa, pixels: Tensor) -> None:
     """Start the vision tower from a CoCa's, as BLIP-2 starts from a tower that is there.
 
-    BLIP-2's tower lacks the LayerNorm that CoCa has before its first block. Centring and the affine part of that are
-    folded into what comes before; of the division by each token's deviation only the average over `pixels` [B, 3, S, S]
-    is kept, so that some training has to follow.
+    BLIP-2's tower lacks the LayerNorm that CoCa has before its first block, see `embeddings_without_norm`.
     """
-    tower = coca.visual
-    norm, embeddings = tower.ln_pre, vision.embeddings
-    deviation = 1.0
-
-    def measure(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        nonlocal deviation
-        deviation = float(inputs[0].std(-1, correction=0).mean())
-
-    hook = norm.register_forward_pre_hook(measure)
-    tower._embeds(pixels)
-    hook.remove()
-
-    def centred(weight: Tensor, channel: int) -> Tensor:
-        shape = [1] * weight.ndim
-        shape[channel] = -1
-        scaled: Tensor = (weight - weight.mean(channel, keepdim=True)) * (norm.weight / deviation).view(shape)
-        return scaled
-
-    embeddings.patch_embedding.weight.copy_(centred(tower.conv1.weight, 0))
+    tower, embeddings = coca.visual, vision.embeddings
+    start = embeddings_without_norm(tower, pixels)
+    embeddings.patch_embedding.weight.copy_(start.patches)
     embeddings.patch_embedding.bias.zero_()
-    embeddings.class_embedding.copy_(centred(tower.class_embedding, 0)[None, None])
-    embeddings.position_embedding.copy_(centred(tower.positional_embedding, 1)[None] + norm.bias)
+    embeddings.class_embedding.copy_(start.cls[None, None])
+    embeddings.position_embedding.copy_(start.positions[None])
     for layer, block in zip(vision.encoder.layers, tower.transformer.resblocks, strict=True):
         parts = {
             layer.layer_norm1: block.ln_1,

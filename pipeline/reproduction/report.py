@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +38,7 @@ class Part(NamedTuple):
 def parts(result: Result, *, samples: int, seed: int) -> list[Part]:
     """All tables, measured from the outcomes."""
     measures = Measures.of(result.ranks, samples=samples, seed=seed)
-    setting = ", ".join(f"{name} {value}" for name, value in asdict(result.chosen).items() if name != "stages")
+    setting = ", ".join(f"{name} {value}" for name, value in result.chosen.as_dict().items() if name != "stages")
     note = f"Q-Perturbation here: {setting}. (E): annotated boxes, (D): detected ones."
     rows = (PLAIN, CHOSEN, DETECTED, OES, ORTHOGONAL)
     found = [Part("table_a", "Table A: baselines and variants, text to image", note, table_a(measures, rows))]

@@ -5,7 +5,6 @@ A photo's image tokens and its operator are worked out once for all its texts.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import sys
 from collections.abc import Sequence
@@ -80,7 +79,7 @@ def match_pairs(matching: Matching, *, verbose: bool = False) -> npt.NDArray[np.
         QpertError: photos that cannot be opened (any more), or a model that does not work.
     """
     ids = matching.pairs["image_id"].to_pylist()
-    setting = matching.perturbation and dataclasses.asdict(matching.perturbation)
+    setting = matching.perturbation and matching.perturbation.as_dict()
     texts, pairs = list(matching.texts), _digest(matching.pairs)
     key = fingerprint({"pairs": pairs, "texts": texts, "perturbation": setting, "encoder": matching.encoder})
     folder = join(matching.out, key)

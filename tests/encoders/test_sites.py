@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
 from pipeline.encoders.qformer import QFormerSite, qformer_sites
-from pipeline.encoders.sites import MultiheadAttentionSite, make_perturbable, perturbing, restore
+from pipeline.encoders.sites import MultiheadAttentionSite, choose_sites, make_perturbable, perturbing, restore
+from pipeline.errors import QpertError
 
 DIM, HEADS, WIDTH = 16, 4, 24
 
@@ -207,3 +208,23 @@ def test_qformer_keys_are_the_projected_tokens() -> None:
         model(query_embeds=torch.randn(2, 6, 32), encoder_hidden_states=tokens)
     assert calls == dict.fromkeys(sites, 1)
     assert projections == [2]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (None, ["layer.0.attention", "layer.2.attention", "pool"]),
+        ((0, -1), ["layer.0.attention", "pool"]),
+        (("pool", 0, "pool"), ["layer.0.attention", "pool"]),
+        (("layer.*",), ["layer.0.attention", "layer.2.attention"]),
+    ],
+)
+def test_sites_by_name_and_number(chosen: tuple[str | int, ...] | None, expected: list[str]) -> None:
+    sites = {name: nn.Identity() for name in ("layer.0.attention", "layer.2.attention", "pool")}
+    assert list(choose_sites(sites, chosen)) == expected
+
+
+@pytest.mark.parametrize("wrong", [3, -4, "layer.1.attention", "nothing.*"])
+def test_a_site_that_is_not_there(wrong: str | int) -> None:
+    with pytest.raises(QpertError, match=r"no cross-attention .* 0 to 1: a, b"):
+        choose_sites({"a": nn.Identity(), "b": nn.Identity()}, (0, wrong))

@@ -182,6 +182,16 @@ def test_a_choice_that_begins_with_a_dash_is_no_option(tmp_path: Path) -> None:
     assert (config.perturbation.weight, config.limit) == ("-area", 3)
 
 
+def test_sites_may_be_numbers_from_the_end_and_names() -> None:
+    from jobs.index import Config
+
+    config = parse(Config, ["p", "--out", "o", "--perturbation.sites", "0", "-1", "clip_projector.*"], verb="index")
+    assert config is not None
+    built = config.perturbation.build()
+    assert built is not None
+    assert built.sites == (0, -1, "clip_projector.*")
+
+
 def test_dotted_names_in_yaml(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("out: o\ninner.model: big\ninner.confidence: 0.5\n")
     config = example("p", "--config", str(tmp_path / "run.yaml"))

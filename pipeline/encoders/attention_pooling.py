@@ -1,0 +1,45 @@
+"""InternVL's attention pooling: the mean token asks, all tokens answer. After the vision tower it is a site."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.encoders.sites import Site
+
+
+class AttentionPooling(nn.Module):
+    """One vector from all tokens of a photo: [B, N, C] to [B, D]."""
+
+    def __init__(self, width: int, heads: int, dim: int) -> None:
+        super().__init__()
+        self.norm1_q, self.norm1_k, self.norm1_v = (nn.LayerNorm(width) for _ in range(3))
+        self.cross_attn = PoolingAttention(width, heads, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """The query is the mean of all tokens, [CLS] among them."""
+        query = self.norm1_q(tokens.mean(1, keepdim=True))
+        pooled: Tensor = self.cross_attn(query, self.norm1_k(tokens), self.norm1_v(tokens))
+        return pooled.squeeze(1)
+
+
+class PoolingAttention(Site):
+    """A cross-attention that keeps the biases of its queries, keys and values apart from their weights."""
+
+    def __init__(self, width: int, heads: int, dim: int) -> None:
+        super().__init__()
+        self.num_heads = heads
+        self.q, self.k, self.v = (nn.Linear(width, width, bias=False) for _ in range(3))
+        self.q_bias, self.k_bias, self.v_bias = (nn.Parameter(torch.zeros(width)) for _ in range(3))
+        self.proj = nn.Linear(width, dim)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Queries [B, Q, C] look at keys and values [B, N, C]: [B, Q, D]."""
+        q = F.linear(query, self.q.weight, self.q_bias)
+        k = F.linear(key, self.k.weight, self.k_bias)
+        v = F.linear(value, self.v.weight, self.v_bias)
+        q, k, v = (x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2) for x in (q, k, v))
+        attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v)
+        output: Tensor = self.proj(attended.transpose(1, 2).flatten(2))
+        return output

@@ -1,0 +1,140 @@
+"""The miniature InternVL-G: its sizes, its tokenizer, its vision tower from the miniature CoCa, and its folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor, nn
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+from pipeline.datasets.scenes import vocabulary
+from pipeline.encoders.intern_vit import InternViT
+from pipeline.encoders.internvl_config import InternVLConfig, QLlamaConfig, VisionConfig
+from pipeline.encoders.internvl_inputs import IMAGENET_MEAN, IMAGENET_STD, PROMPT
+from pipeline.encoders.internvl_model import InternVL
+from pipeline.miniature import coca_model
+from pipeline.miniature.coca_tower import embeddings_without_norm
+from pipeline.objects import TokenGrid
+
+CONTEXT = 44
+"""Tokens of a caption with its frame and prompt; the longest caption has 36 words."""
+SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
+"""LLaMA's, with padding as id 0, which is how InternVL tells it."""
+WORDS = (*SPECIAL, "summarize", ":", *(word for word in vocabulary() if word != ","))
+_TOWER = coca_model.MODEL["vision_cfg"]
+CONFIG = InternVLConfig(
+    VisionConfig(
+        hidden_size=_TOWER["width"],
+        num_hidden_layers=_TOWER["layers"],
+        num_attention_heads=_TOWER["width"] // _TOWER["head_width"],
+        intermediate_size=4 * _TOWER["width"],
+        image_size=coca_model.IMAGE_SIZE,
+        patch_size=_TOWER["patch_size"],
+    ),
+    QLlamaConfig(
+        hidden_size=128, num_hidden_layers=4, num_attention_heads=4, intermediate_size=320, vocab_size=len(WORDS)
+    ),
+    clip_embed_dim=128,
+    attn_pool_num_heads=4,
+    num_query_token=16,
+)
+"""The published classes in small: two cross-attentions of 4 heads x 32 and the pooling attention of 4 heads x 40."""
+GRID = TokenGrid(CONFIG.image_size, CONFIG.vision_config.patch_size, "squash")
+
+
+def build_tokenizer(prompted: bool = False) -> Tokenizer:
+    """One id for each word of the captions; sequences are framed by `<s>` and `</s>`.
+
+    Args:
+        prompted: put InternVL's prompt before each caption, as the encoder does.
+    """
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(",", " ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    if prompted:
+        tokenizer.normalizer = normalizers.Sequence([tokenizer.normalizer, normalizers.Prepend(PROMPT)])
+    frame = [(name, WORDS.index(name)) for name in ("<s>", "</s>")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=frame)
+    tokenizer.enable_padding(length=CONTEXT, pad_id=0, pad_token="<pad>")
+    tokenizer.enable_truncation(CONTEXT)
+    return tokenizer
+
+
+@torch.no_grad()
+def take_vision(vision: InternViT, coca: open_clip.CoCa, pixels: Tensor) -> None:
+    """Start the vision tower from a CoCa's, as far as the two agree; some training has to follow.
+
+    CoCa's LayerNorms become RMSNorms: what each block adds is centred, so that there is no mean left to take away, and
+    their biases move into the layers that follow. Queries and keys lose their biases, and the RMSNorm that InternViT
+    has there keeps their mean length over `pixels` only.
+
+    Args:
+        vision: a tower of CoCa's sizes.
+        coca: the trained model.
+        pixels: [B, 3, S, S], of photos as InternVL takes them.
+    """
+    tower, embeddings = coca.visual, vision.embeddings
+    bias = embeddings.patch_embedding.bias
+    assert bias is not None
+    mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
+    clip_mean, clip_std = (torch.tensor(e).view(1, 3, 1, 1) for e in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
+    start = embeddings_without_norm(tower, (pixels * std + mean - clip_mean) / clip_std)
+    embeddings.patch_embedding.weight.copy_(start.patches * std / clip_std)
+    bias.copy_((start.patches * (mean - clip_mean) / clip_std).sum((1, 2, 3)))
+    embeddings.class_embedding.copy_(start.cls[None, None])
+    embeddings.position_embedding.copy_(start.positions[None])
+    layers: list[Any] = list(vision.encoder.layers)
+    for layer, block in zip(layers, tower.transformer.resblocks, strict=True):
+        qkv, qkv_bias = block.attn.in_proj_weight, block.attn.in_proj_bias
+        values = block.attn.out_proj.weight @ (qkv @ block.ln_1.bias + qkv_bias).chunk(3)[2]
+        layer.attn.qkv.weight.copy_(qkv)
+        layer.attn.proj.weight.copy_(_centred(block.attn.out_proj.weight))
+        layer.attn.proj.bias.copy_(_centred(block.attn.out_proj.bias + values))
+        layer.mlp.fc1.weight.copy_(block.mlp.c_fc.weight)
+        layer.mlp.fc1.bias.copy_(block.mlp.c_fc.bias + block.mlp.c_fc.weight @ block.ln_2.bias)
+        layer.mlp.fc2.weight.copy_(_centred(block.mlp.c_proj.weight))
+        layer.mlp.fc2.bias.copy_(_centred(block.mlp.c_proj.bias))
+        layer.norm1.weight.copy_(block.ln_1.weight)
+        layer.norm2.weight.copy_(block.ln_2.weight)
+        for scale in (layer.ls1, layer.ls2):
+            scale.fill_(1.0)
+    hooks = [
+        norm.register_forward_pre_hook(_keep_length)
+        for layer in layers
+        for norm in (layer.attn.q_norm, layer.attn.k_norm)
+    ]
+    vision(pixels)
+    for hook in hooks:
+        hook.remove()
+
+
+def _centred(weight: Tensor) -> Tensor:
+    return weight - weight.mean(0, keepdim=True)
+
+
+def _keep_length(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    assert isinstance(norm, LlamaRMSNorm)
+    nn.init.constant_(norm.weight, float(inputs[0].square().mean(-1).sqrt().mean()))
+
+
+def save(model: InternVL, out: Path) -> None:
+    """Write the folder that `load_encoder("internvl", weights=out)` opens; half-precision weights."""
+    out.mkdir(parents=True, exist_ok=True)
+    halves = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    save_file(halves, out / "model.safetensors", {"format": "pt"})
+    (out / "config.json").write_text(json.dumps({"model_type": "internvl", **asdict(model.config)}, indent=1) + "\n")
+    tokenizer = build_tokenizer()
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.save(str(out / "tokenizer.json"))
+    names = dict(zip(("pad_token", "bos_token", "eos_token", "unk_token"), SPECIAL, strict=True))
+    kind = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": CONTEXT, **names}
+    (out / "tokenizer_config.json").write_text(json.dumps(kind, indent=1) + "\n")
