@@ -28,6 +28,7 @@ import os
 import sys
 import warnings
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -84,6 +85,10 @@ class Config(BaseModel):
         None, description="the encoder's weights, if they have moved since the photos were indexed"
     )
     device: str = Field("cpu", description="torch device for the captions")
+    dtype: Literal["float32", "float16", "bfloat16"] = Field(
+        "float32",
+        description="of the encoder for the captions; bfloat16 halves the memory of a large one",
+    )
     address: str | None = Field(None, description="Ray cluster to measure on; otherwise RAY_ADDRESS, or this process")
     cpus: int | None = Field(None, ge=1, description="CPU cores for a Ray session that --rerank starts (default: all)")
     verbose: bool = Field(False, description="show Ray's own messages")
@@ -177,7 +182,7 @@ def _evaluate(
     config: Config, out: str, variant: str | None, captions: list[CaptionedImage], areas: dict[str, float] | None
 ) -> Evaluation:
     features = FeatureSet.open(out, variant)
-    encoder = load_text_encoder(features, weights=config.weights, device=config.device)
+    encoder = load_text_encoder(features, weights=config.weights, device=config.device, dtype=config.dtype)
     candidates = (config.rerank_k or CANDIDATES) if config.rerank else None
     return evaluate(
         features, captions, lambda texts: embed_texts(encoder, texts), areas=areas, ks=config.k, candidates=candidates

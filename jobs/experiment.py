@@ -39,7 +39,7 @@ from pipeline.stages.run import index_photos
 if TYPE_CHECKING:
     from pipeline.objects import Objects
     from pipeline.stages.graph import Graph
-    from pipeline.stages.pools import Machines
+    from pipeline.stages.machines import Machines
 
 EMPHASIS_SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
 EMPHASIS_THRESHOLD = 0.99

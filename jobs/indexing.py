@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.datasets.photos import Listing, Shards
     from pipeline.manifest import Manifest
     from pipeline.stages.graph import Graph
-    from pipeline.stages.pools import Machines
+    from pipeline.stages.machines import Machines
     from pipeline.stages.resume import Resume
 
 
@@ -46,11 +46,13 @@ def check_writable(out: str) -> None:
 
 def identity(config: Config) -> dict[str, Any]:
     """Everything that changes the features, and nothing else; plain JSON values."""
+    from pipeline.encoders import miniature_of
     from pipeline.manifest import FORMAT_VERSION
     from pipeline.stages.identity import bundled, weights_identity
     from pipeline.storage import absolute
 
     perturbation = config.perturbation.build()
+    weights = bundled(config.weights, miniature_of(config.encoder))
     detector = config.detector.model_dump(mode="json")
     detector["model"] = weights_identity(bundled(config.detector.model, "yolo.pt"))
     if config.detector.annotations:
@@ -59,7 +61,7 @@ def identity(config: Config) -> dict[str, Any]:
         "format": FORMAT_VERSION,
         "source": absolute(config.source),
         "columns": [config.uri_column, config.bytes_column, config.id_column],
-        "encoder": {"name": config.encoder, "weights": weights_identity(bundled(config.weights, config.encoder))},
+        "encoder": {"name": config.encoder, "weights": weights_identity(weights)},
         "detector": None if config.detector.model == "none" else detector,
         "perturbation": perturbation and perturbation.as_dict(),
         "precision": config.precision,
@@ -99,7 +101,7 @@ def build_graph(
 ) -> Graph:
     """The graph of a run over `todo` photos (None: unknown) on `machines`."""
     from pipeline.detectors import load_detector
-    from pipeline.encoders import load_encoder, runtime_env
+    from pipeline.encoders import load_encoder, memory_needed, runtime_env
     from pipeline.stages.actor import Worker
     from pipeline.stages.graph import Graph
     from pipeline.stages.identity import fingerprint
@@ -123,6 +125,8 @@ def build_graph(
             num_gpus={"detect": config.detect_gpus, "encode": config.encode_gpus},
             cpu_only=("detect",) if config.detector.model == "annotated" else (),
             blocks=None if todo is None else max(1, -(-todo // block)),
+            needs={"encode": partial(memory_needed, config.encoder, config.weights)},
+            dtype=config.dtype,
         ),
         worker=Worker(dtype=config.dtype, micro_batch=config.batch_size, max_pixels=round(config.max_megapixels * 1e6)),
         block_rows=block,
@@ -135,7 +139,7 @@ def build_graph(
 def plan(config: Config, photos: Listing | Shards, what: dict[str, Any], resume: Resume) -> str:
     """What would be done. Ray is started only where the answer depends on a cluster or on its names for GPUs."""
     from pipeline.stages.identity import fingerprint
-    from pipeline.stages.pools import Machines
+    from pipeline.stages.machines import Machines
     from pipeline.stages.session import ray_session
 
     if config.address or os.environ.get("RAY_ADDRESS") or config.accelerators not in (None, ["none"]):

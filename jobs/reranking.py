@@ -65,7 +65,7 @@ def rerank_features(
 
     Needs a Ray session. The scores are kept in `OUT`/rerank, so that a rerun goes on where this one stopped.
     """
-    from pipeline.encoders import load_encoder, prepare_environment, runtime_env
+    from pipeline.encoders import load_encoder, memory_needed, miniature_of, prepare_environment, runtime_env
     from pipeline.retrieval.reranking import rerank
     from pipeline.stages.actor import Worker
     from pipeline.stages.identity import bundled, weights_identity
@@ -77,18 +77,20 @@ def rerank_features(
     chosen = absolute_weights(weights or made_with.get("weights"))
     prepare_environment(name)
     pairs = _pairs(features, evaluation)
+    identity = weights_identity(bundled(chosen, miniature_of(name)))
     matching = Matching(
         out=join(absolute(features.out), "rerank"),
         pairs=pairs,
         texts=evaluation.texts,
         make_encoder=partial(load_encoder, name, weights=chosen),
-        encoder={"name": name, "weights": weights_identity(bundled(chosen, name)), "dtype": made_with.get("dtype")},
+        encoder={"name": name, "weights": identity, "dtype": made_with.get("dtype")},
         perturbation=perturbation,
         worker=Worker(
             dtype=made_with.get("dtype", "auto"),
             micro_batch=_PHOTOS,
             max_pixels=round(made_with.get("max_megapixels", 100) * 1e6),
         ),
+        need=partial(memory_needed, name, chosen),
         environment=runtime_env(name),
     )
     return rerank(evaluation, match_pairs(matching, verbose=verbose))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from itertools import chain, islice
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -50,6 +51,9 @@ class Config(BaseModel):
         None, description="the encoder's weights, if they have moved since the photos were indexed"
     )
     device: str = Field("cpu", description="torch device for the texts")
+    dtype: Literal["float32", "float16", "bfloat16"] = Field(
+        "float32", description="of the encoder for the texts; bfloat16 halves the memory of a large one"
+    )
 
 
 def run(config: Config) -> int:
@@ -62,7 +66,7 @@ def run(config: Config) -> int:
     features = FeatureSet.open(config.out, config.variant)
     sections = []
     if texts:
-        encoder = load_text_encoder(features, weights=config.weights, device=config.device)
+        encoder = load_text_encoder(features, weights=config.weights, device=config.device, dtype=config.dtype)
         answers = top_k(features, embed_texts(encoder, texts), config.k, min_score=config.min_score)
         print(as_json(texts, answers) if config.print_json else as_text(texts, answers))
         if config.html is not None:

@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from pipeline.encoders.base import Encoder
@@ -23,6 +24,10 @@ _ENVIRONMENTS = {"blip2-lavis": "pipeline.encoders.lavis_environment"}
 """Encoders that run in an environment of their own: the module with its `ensure` and `runtime_env`."""
 _TWINS = {"blip2-lavis": "blip2"}
 """Of an encoder that needs another environment, the one that does the same with the same weights in this one."""
+_MINIATURES = {"internvl-c": "internvl"}
+"""Encoders that share the bundled weights of another."""
+WORKING_MEMORY = 2**30
+"""Bytes beside the weights: CUDA's own, and the tokens and keys of a few photos."""
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -37,6 +42,11 @@ def miniature_encoders() -> list[str]:
     return [name for name in list_encoders() if (folder / name).is_dir()]
 
 
+def miniature_of(name: str) -> str:
+    """The encoder whose bundled weights `name` uses, mostly its own."""
+    return _MINIATURES.get(name, name)
+
+
 def check_encoder(name: str, weights: str | None) -> None:
     """Find out cheaply whether there is such an encoder and, as far as that shows without loading, such weights.
 
@@ -45,7 +55,7 @@ def check_encoder(name: str, weights: str | None) -> None:
     """
     _check_name(name)
     if weights is None or weights == "miniature":
-        if name not in miniature_encoders():
+        if miniature_of(name) not in miniature_encoders():
             raise QpertError(f"the encoder {name} has no miniature: say which --weights")
     else:
         _class(name).check_weights(weights)
@@ -79,6 +89,18 @@ def twin_of(name: str) -> str:
     return _TWINS.get(name, name)
 
 
+def memory_needed(name: str, weights: str | None, dtype: str) -> int:
+    """Bytes of memory that an encoder takes on its device: its weights, and `WORKING_MEMORY` to work with.
+
+    An estimate that keeps a model from devices that cannot hold it; how many photos fit beside it shows in use.
+
+    Raises:
+        QpertError: unknown name or dtype, or weights of which it shows that they are not there.
+    """
+    check_encoder(name, weights)
+    return _class(name).weight_bytes(None if weights == "miniature" else weights, _dtype(dtype)) + WORKING_MEMORY
+
+
 def load_encoder(name: str, *, weights: str | None = None, device: str = "cpu", dtype: str = "float32") -> Encoder:
     """Load an encoder, ready for inference.
 
@@ -89,16 +111,37 @@ def load_encoder(name: str, *, weights: str | None = None, device: str = "cpu", 
         dtype: "float32", "float16" or "bfloat16".
 
     Raises:
-        QpertError: unknown name, dtype or device, or weights that cannot be had.
+        QpertError: unknown name, dtype or device, weights that cannot be had, or a GPU that is too small for them.
     """
     _check_name(name)
-    if dtype not in _DTYPES:
-        raise QpertError(f"unknown dtype {dtype!r}; choose one of: {', '.join(_DTYPES)}")
+    kind = _dtype(dtype)
     try:
         place = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise QpertError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
-    return _class(name).load(weights, place, _DTYPES[dtype])
+    _check_room(name, weights, place, dtype)
+    return _class(name).load(weights, place, kind)
+
+
+def _check_room(name: str, weights: str | None, place: torch.device, dtype: str) -> None:
+    """Half-precision weights on a CPU need none: the files they come in are mapped."""
+    if place.type == "cuda":
+        there, what = torch.cuda.get_device_properties(place).total_memory, torch.cuda.get_device_name(place)
+        advice = "leave such GPUs out (--accelerators)"
+    elif place.type == "cpu" and dtype == "float32":
+        there, what = psutil.virtual_memory().total, "this machine"
+        advice = "--dtype bfloat16 maps its files instead of copying them, a GPU serves it best"
+    else:
+        return
+    needed = memory_needed(name, weights, dtype)
+    if needed > there:
+        raise QpertError(f"{name} takes {needed / 1e9:.1f} GB in {dtype}, and {what} has {there / 1e9:.1f}: {advice}")
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name not in _DTYPES:
+        raise QpertError(f"unknown dtype {name!r}; choose one of: {', '.join(_DTYPES)}")
+    return _DTYPES[name]
 
 
 def _check_name(name: str) -> None:
@@ -118,7 +161,9 @@ __all__ = [
     "check_encoder",
     "list_encoders",
     "load_encoder",
+    "memory_needed",
     "miniature_encoders",
+    "miniature_of",
     "prepare_environment",
     "runtime_env",
     "twin_of",

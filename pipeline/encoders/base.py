@@ -49,6 +49,14 @@ class Encoder(ABC):
     def check_weights(cls, weights: str) -> None:
         """Raise QpertError where it shows without loading that there are no such weights."""
 
+    @classmethod
+    def weight_bytes(cls, weights: str | None, dtype: torch.dtype) -> int:
+        """Bytes of the loaded weights (None: the bundled miniature), as far as that shows without loading them.
+
+        Where it does not show, those of the largest published model. 0 for an encoder that every device holds.
+        """
+        return 0
+
     @abstractmethod
     def preprocess(self, image: Image.Image) -> Tensor:
         """A photo as the model wants it: float32 [3, S, S] on the CPU, S = `grid.image_size`."""

@@ -110,6 +110,20 @@ class CocaEncoder(Encoder):
         else:
             _model_and_source(weights)
 
+    @classmethod
+    def weight_bytes(cls, weights: str | None, dtype: torch.dtype) -> int:
+        """By the model's configuration."""
+        folder = MINIATURE if weights is None else Path(weights)
+        if folder.is_dir():
+            config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))["model_cfg"]
+        else:
+            config = open_clip.get_model_config(str(weights).partition(":")[0])
+            config = config or open_clip.get_model_config("coca_ViT-L-14")
+        with torch.device("meta"):
+            model = open_clip.CoCa(**{name: value for name, value in config.items() if name != "custom_text"})
+        parameters: int = sum(value.numel() for value in model.parameters())
+        return parameters * dtype.itemsize
+
     def preprocess(self, image: Image.Image) -> Tensor:
         """open_clip's own inference transform for this model: float32 [3, S, S]."""
         pixels: Tensor = self._transform(image)

@@ -14,7 +14,7 @@ from pipeline.encoders.base import Encoder
 from pipeline.encoders.internvl_config import InternVLConfig
 from pipeline.encoders.internvl_inputs import photo_transform, text_ids
 from pipeline.encoders.internvl_model import InternVL, build_internvl
-from pipeline.encoders.internvl_weights import check_weights, load_weights
+from pipeline.encoders.internvl_weights import check_weights, load_weights, read_config
 from pipeline.encoders.sites import Site
 from pipeline.errors import QpertError
 from pipeline.objects import Objects, TokenGrid
@@ -94,6 +94,14 @@ class InternVLEncoder(Encoder):
     def check_weights(cls, weights: str) -> None:
         """Refuse folders that are not there or lack a part; a hub id is only asked for when loading."""
         check_weights(weights)
+
+    @classmethod
+    def weight_bytes(cls, weights: str | None, dtype: torch.dtype) -> int:
+        """By the folder's config.json; of a hub id, those of the published model at 364 pixels."""
+        folder = MINIATURE if weights is None else Path(weights)
+        config = read_config(folder) if folder.is_dir() else InternVLConfig(force_image_size=364)
+        with torch.device("meta"):
+            return sum(value.numel() for value in InternVL(config).parameters()) * dtype.itemsize
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """Both sides squashed to S by PIL's bicubic filter, ImageNet's mean and deviation: float32 [3, S, S]."""

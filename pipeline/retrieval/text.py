@@ -17,18 +17,21 @@ if TYPE_CHECKING:
 _TEXT_BATCH = 256
 
 
-def load_text_encoder(features: FeatureSet, *, weights: str | None = None, device: str = "cpu") -> Encoder:
+def load_text_encoder(
+    features: FeatureSet, *, weights: str | None = None, device: str = "cpu", dtype: str = "float32"
+) -> Encoder:
     """The encoder that made `features`, as its manifest names it.
 
     Args:
         features: the indexed photos.
         weights: where the encoder's weights are now, if they have moved.
         device: a torch device.
+        dtype: of the encoder.
 
     Raises:
         QpertError: the encoder or its weights cannot be had, or they are not those that made the features.
     """
-    from pipeline.encoders import load_encoder, twin_of  # torch, which `--help` should not wait for
+    from pipeline.encoders import load_encoder, miniature_of, twin_of  # torch, which `--help` should not wait for
     from pipeline.stages.identity import bundled, weights_identity
 
     made_by = features.manifest.encoder
@@ -38,13 +41,13 @@ def load_text_encoder(features: FeatureSet, *, weights: str | None = None, devic
     chosen = weights or features.manifest.config.get("weights")
     shown = f"{name} ({chosen or 'miniature'})"
     try:
-        encoder = load_encoder(twin_of(name), weights=chosen, device=device)
+        encoder = load_encoder(twin_of(name), weights=chosen, device=device, dtype=dtype)
     except (QpertError, OSError) as error:
         raise QpertError(
             f"cannot load the encoder {shown} that made {features.out}: {error}; "
             "if its weights have moved, say where they are with --weights"
         ) from error
-    before, now = made_by.get("weights"), weights_identity(bundled(chosen, name))
+    before, now = made_by.get("weights"), weights_identity(bundled(chosen, miniature_of(name)))
     digests = {before.get("digest"), now.get("digest")} - {None} if isinstance(before, dict) else set()
     if len(digests) > 1 or encoder.dim != features.dim:
         raise QpertError(

@@ -25,17 +25,26 @@ class Device:
     capability: tuple[int, int] = (0, 0)
 
     def dtype(self, wanted: Dtype = "auto") -> str:
-        """The dtype to compute in. A dtype that the device lacks becomes float32.
+        """The dtype to compute in, see `dtype_for`."""
+        return dtype_for(None if self.torch == "cpu" else self.capability, wanted)
 
-        bfloat16 needs compute capability 8 (Ampere). float16 is slow on Pascal (6.x), so that takes float32; a CPU
-        takes float32 unless told otherwise.
-        """
-        if self.torch == "cpu":
-            return "float32" if wanted in ("auto", "float16") else wanted
-        best = "bfloat16" if self.capability >= (8, 0) else "float16" if self.capability >= (7, 0) else "float32"
-        if wanted == "auto":
-            return best
-        return "float32" if wanted != best and wanted == "bfloat16" else wanted
+
+def dtype_for(capability: tuple[int, int] | None, wanted: Dtype = "auto") -> str:
+    """The dtype to compute in. A dtype that the device lacks becomes float32.
+
+    bfloat16 needs compute capability 8 (Ampere). float16 is slow on Pascal (6.x), so that takes float32; a CPU takes
+    float32 unless told otherwise.
+
+    Args:
+        capability: of a CUDA device; None for a CPU.
+        wanted: what was asked for.
+    """
+    if capability is None:
+        return "float32" if wanted in ("auto", "float16") else wanted
+    best = "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
+    if wanted == "auto":
+        return best
+    return "float32" if wanted != best and wanted == "bfloat16" else wanted
 
 
 def this_device(gpu: bool) -> Device:

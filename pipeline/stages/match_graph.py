@@ -24,8 +24,9 @@ from pipeline.stages.actor import Worker
 from pipeline.stages.encode import EncoderBuilder
 from pipeline.stages.graph import IO_CPUS, actors, resumable
 from pipeline.stages.identity import fingerprint
+from pipeline.stages.machines import Machines
 from pipeline.stages.match import MatchStage
-from pipeline.stages.pools import Machines, plan_pools
+from pipeline.stages.pools import Need, plan_pools
 from pipeline.stages.progress import progress
 from pipeline.stages.read import read_photos
 from pipeline.stages.retry import drop_failed
@@ -59,6 +60,7 @@ class Matching:
         encoder: all that tells one encoder with its weights from another.
         perturbation: acts where its stages include `itm`.
         worker: micro-batch, dtype and limits of the actors.
+        need: from a dtype to the bytes that the model takes; None where it fits anywhere.
         environment: Ray's runtime environment of the actors, for an encoder that needs one of its own.
     """
 
@@ -69,6 +71,7 @@ class Matching:
     encoder: dict[str, Any]
     perturbation: Perturbation | None
     worker: Worker = field(default_factory=lambda: Worker(micro_batch=8))
+    need: Need | None = None
     environment: dict[str, Any] | None = None
 
 
@@ -112,7 +115,9 @@ def match_pairs(matching: Matching, *, verbose: bool = False) -> npt.NDArray[np.
 
 
 def _run(matching: Matching, folder: str, key: str, todo: int, verbose: bool) -> None:
-    pool = plan_pools(Machines.cluster(), ["match"], blocks=max(1, -(-todo // _BLOCK)))["match"]
+    needs = {} if matching.need is None else {"match": matching.need}
+    blocks, dtype = max(1, -(-todo // _BLOCK)), matching.worker.dtype
+    pool = plan_pools(Machines.cluster(), ["match"], blocks=blocks, needs=needs, dtype=dtype)["match"]
     tally = start_tally(pool.size)
     arguments = (matching.make_encoder, tuple(matching.texts), matching.perturbation)
     match = actors(MatchStage, pool, matching.worker, _BLOCK, arguments, Reporter(tally), matching.environment)

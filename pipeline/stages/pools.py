@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import QpertError
+from pipeline.stages.device import Dtype, dtype_for
+from pipeline.stages.machines import ACCELERATOR, UNKNOWN, Gpu, Machines
 
-ACCELERATOR = "ray.io/accelerator-type"
-
-
-@dataclass(frozen=True)
-class Machines:
-    """What there is to compute on: CPU cores, and GPUs by type as Ray labels them ("A100", "GeForce-GTX-1080-Ti")."""
-
-    cpus: float
-    gpus: Counter[str] = field(default_factory=Counter)
-
-    @classmethod
-    def here(cls, cpus: int | None = None) -> Machines:
-        """This machine, without Ray; `cpus` of its cores."""
-        import torch
-
-        names = (torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
-        return cls(float(cpus or os.cpu_count() or 1), Counter(names))
-
-    @classmethod
-    def cluster(cls) -> Machines:
-        """The nodes of the Ray cluster that are alive now."""
-        import ray
-
-        cpus, gpus = 0.0, Counter[str]()
-        for node in ray.nodes():  # type: ignore[no-untyped-call]
-            if node["Alive"]:
-                cpus += node["Resources"].get("CPU", 0)
-                if count := int(node["Resources"].get("GPU", 0)):
-                    gpus[node["Labels"].get(ACCELERATOR, "unknown")] += count
-        return cls(cpus, gpus)
-
-    def __str__(self) -> str:
-        """For people: "8 CPU cores, 2 x A100"."""
-        gpus = ", ".join(f"{count} x {kind}" for kind, count in self.gpus.items())
-        return f"{self.cpus:g} CPU cores, {gpus or 'no GPU'}"
+Need = Callable[[str], int]
+"""From a dtype to the bytes that a model takes in it."""
+_LARGE = 2 * 2**30
+"""From so many bytes on it matters how many copies of a model a node's memory holds."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +27,7 @@ class Pool:
         threads: CPU threads that each computes with, None for torch's own choice.
         decoders: threads that each decodes photos with beside the model.
         labels: label selector of the GPU types.
+        memory: bytes of main memory that each reserves from Ray, where its model is large.
     """
 
     size: int
@@ -66,6 +36,7 @@ class Pool:
     threads: int | None
     decoders: int
     labels: dict[str, str] | None = None
+    memory: int | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -75,6 +46,8 @@ class Pool:
             chosen |= {"num_gpus": self.num_gpus}
         if self.labels:
             chosen |= {"label_selector": self.labels}
+        if self.memory:
+            chosen |= {"memory": self.memory}
         return chosen
 
     def __str__(self) -> str:
@@ -93,12 +66,15 @@ def plan_pools(
     num_gpus: dict[str, float | None] | None = None,
     cpu_only: Sequence[str] = (),
     blocks: int | None = None,
+    needs: Mapping[str, Need] | None = None,
+    dtype: Dtype = "auto",
 ) -> dict[str, Pool]:
     """A fixed-size pool for each of `stages`.
 
     With GPUs every GPU carries one actor of each stage, in equal shares: a GPU that is waiting for photos of one stage
-    works on the other. Without, the cores are split between the actors. What they reserve of Ray's CPUs leaves enough
-    for reading and writing.
+    works on the other. Where some GPUs are too small for one stage's model, that stage gets the others for itself, and
+    the rest of the stages these. Without GPUs, the cores are split between the actors. What they reserve of Ray's CPUs
+    leaves enough for reading and writing.
 
     Args:
         machines: what there is.
@@ -108,26 +84,35 @@ def plan_pools(
         num_gpus: stage -> share of a GPU per actor, likewise.
         cpu_only: stages that have no use for a GPU.
         blocks: of work that there are, at most; more actors would only load models.
+        needs: stage -> bytes that its model takes in a dtype, where that matters.
+        dtype: what was asked for.
 
     Raises:
-        QpertError: a GPU type was named, and there is none of it.
+        QpertError: a GPU type was named, and there is none of it; or a model fits nowhere.
     """
-    sizes, num_gpus = sizes or {}, num_gpus or {}
-    labels, count = _gpus(machines, accelerators)
-    on_gpu = [stage for stage in stages if count and stage not in cpu_only]
+    sizes, num_gpus, needs = sizes or {}, num_gpus or {}, needs or {}
+    named = _named(machines, accelerators)
+    places = {stage: () if stage in cpu_only else _roomy(stage, machines, named, needs, dtype) for stage in stages}
+    small = next((kinds for kinds in places.values() if kinds and len(kinds) < len(named)), None)
+    if small is not None:  # apart, as an actor that waits for a GPU which other stages have taken waits for ever
+        rest = tuple(kind for kind in named if kind not in small)
+        places = {stage: rest if kinds == named else kinds for stage, kinds in places.items()}
     pools: dict[str, Pool] = {}
-    for stage in stages:
-        if stage in on_gpu:
-            share = num_gpus.get(stage) or 1 / len(on_gpu)
-            size = sizes.get(stage) or min(max(1, int(count / (share * len(on_gpu)))), blocks or count)
-            decoders = max(1, min(8, int(machines.cpus / (size * len(on_gpu)))))
-            cpus = _share(machines, size * len(on_gpu))
+    for stage, kinds in places.items():
+        sharing = sum(each == kinds for each in places.values())
+        if kinds:
+            count = sum(machines.gpus[kind] for kind in kinds)
+            share = num_gpus.get(stage) or 1 / sharing
+            size = sizes.get(stage) or min(max(1, int(count / (share * sharing))), blocks or count)
+            decoders = max(1, min(8, int(machines.cpus / (size * sharing))))
+            cpus = _share(machines, size * sharing)
+            labels = _selector(machines, kinds, accelerators)
             pools[stage] = Pool(size, share, num_cpus=cpus, threads=None, decoders=decoders, labels=labels)
         else:
-            others = len(stages) - len(on_gpu)
-            size = sizes.get(stage) or min(cpu_actors(machines.cpus), blocks or 10**6)
-            threads = max(1, int(machines.cpus / size))
-            pools[stage] = Pool(size, None, num_cpus=_share(machines, size * others), threads=threads, decoders=0)
+            most, memory = _in_memory(stage, machines, needs, dtype)
+            size = sizes.get(stage) or min(cpu_actors(machines.cpus), blocks or 10**6, most)
+            threads, cpus = max(1, int(machines.cpus / size)), _share(machines, size * sharing)
+            pools[stage] = Pool(size, None, num_cpus=cpus, threads=threads, decoders=0, memory=memory)
     return pools
 
 
@@ -140,18 +125,67 @@ def cpu_actors(cpus: float) -> int:
     return max(1, int(cpus)) if cpus <= 4 else max(4, int(cpus) // 4)
 
 
-def _gpus(machines: Machines, accelerators: Sequence[str] | None) -> tuple[dict[str, str] | None, int]:
+def _named(machines: Machines, accelerators: Sequence[str] | None) -> tuple[str, ...]:
+    """The GPU types to use."""
     if accelerators is None:
-        return None, sum(machines.gpus.values())
+        return tuple(machines.gpus)
     if list(accelerators) in ([], ["none"]):
-        return None, 0
+        return ()
     missing = [kind for kind in accelerators if not machines.gpus.get(kind)]
     if missing:
         there = ", ".join(f"{count} x {kind}" for kind, count in machines.gpus.items()) or "no GPU"
         raise QpertError(f"no GPU of type {', '.join(missing)} (--accelerators); there is {there}")
+    return tuple(accelerators)
+
+
+def _roomy(
+    stage: str, machines: Machines, named: tuple[str, ...], needs: Mapping[str, Need], dtype: Dtype
+) -> tuple[str, ...]:
+    """Those of the GPU types that hold the stage's model. One of unknown size counts: its actor checks again."""
+    if stage not in needs:
+        return named
+    lacking = {}
+    for kind in named:
+        gpu = machines.kinds.get(kind, Gpu())
+        chosen = dtype_for(gpu.capability or (7, 0), dtype)
+        if gpu.memory is not None and gpu.memory < needs[stage](chosen):
+            lacking[kind] = (
+                f"{kind} has {gigabytes(gpu.memory)}, and it needs {gigabytes(needs[stage](chosen))} in {chosen}"
+            )
+    if named and len(lacking) == len(named):
+        raise QpertError(
+            f"no GPU holds the model of the stage {stage}: {'; '.join(lacking.values())}. On CPUs: --accelerators none"
+        )
+    return tuple(kind for kind in named if kind not in lacking)
+
+
+def _selector(machines: Machines, kinds: tuple[str, ...], accelerators: Sequence[str] | None) -> dict[str, str] | None:
+    if accelerators is None and len(kinds) == len(machines.gpus):
+        return None
+    if UNKNOWN in kinds:  # has no label to select by
+        return {ACCELERATOR: f"!in({','.join(kind for kind in machines.gpus if kind not in kinds)})"}
     # A selector of several values needs the in() form.
-    value = accelerators[0] if len(accelerators) == 1 else f"in({','.join(accelerators)})"
-    return {ACCELERATOR: value}, sum(machines.gpus[kind] for kind in accelerators)
+    return {ACCELERATOR: kinds[0] if len(kinds) == 1 else f"in({','.join(kinds)})"}
+
+
+def _in_memory(stage: str, machines: Machines, needs: Mapping[str, Need], dtype: Dtype) -> tuple[int, int | None]:
+    """How many actors of the stage the nodes' memory holds, and what Ray shall reserve for each (large models only)."""
+    chosen = dtype_for(None, dtype)
+    need = needs[stage](chosen) if stage in needs else 0
+    if need < _LARGE:
+        return 10**6, None
+    most = sum(memory // need for memory in machines.memory) if machines.memory else 10**6
+    if not most:
+        raise QpertError(
+            f"the model of the stage {stage} takes {gigabytes(need)} of memory in {chosen}, and the largest machine has"
+            f" {gigabytes(max(machines.memory))} for it; --dtype bfloat16 takes half, a GPU serves it best"
+        )
+    return most, need
+
+
+def gigabytes(count: int) -> str:
+    """For people: "27.7 GB"."""
+    return f"{count / 1e9:.1f} GB"
 
 
 def _share(machines: Machines, actors: int) -> float:

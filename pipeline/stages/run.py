@@ -14,7 +14,7 @@ from pipeline.errors import QpertError
 from pipeline.features import count_rows, feature_files
 from pipeline.manifest import Manifest
 from pipeline.stages.graph import Graph, run_graph
-from pipeline.stages.pools import Machines
+from pipeline.stages.machines import Machines
 from pipeline.stages.progress import progress
 from pipeline.stages.session import ray_session
 from pipeline.stages.tally import Counts, start_tally

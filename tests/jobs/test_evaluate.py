@@ -31,7 +31,7 @@ def box(area):
 
 @pytest.fixture
 def files(write_features, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "load_text_encoder", lambda features, weights, device: NumberEncoder())
+    monkeypatch.setattr(evaluate, "load_text_encoder", lambda features, **_: NumberEncoder())
     # Other tests may have started Ray, whose workers know nothing of the line above.
     monkeypatch.setattr(evaluate, "_ray_is_there", lambda config: False)
     objects = [box(0.05), box(0.05), box(0.55), box(0.55), [], box(0.95)]

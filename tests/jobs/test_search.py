@@ -28,7 +28,7 @@ class WordEncoder:
 
 @pytest.fixture
 def features(write_features, tmp_path, monkeypatch):
-    monkeypatch.setattr(search, "load_text_encoder", lambda features, weights, device: WordEncoder())
+    monkeypatch.setattr(search, "load_text_encoder", lambda features, **_: WordEncoder())
     for i in range(3):
         Image.new("RGB", (64, 48), (80 * i, 0, 0)).save(tmp_path / f"{i:06d}.jpg")
     box = {"x0": 0.1, "y0": 0.2, "x1": 0.3, "y1": 0.4, "label": "star", "score": 0.9}

@@ -51,10 +51,10 @@ def loaded(monkeypatch):
 def test_loads_what_the_manifest_names(write_features, loaded):
     features = write_features(np.ones((1, 1, 3)), encoder={"name": "coca", "weights": {"name": "a:b"}}, weights="a:b")
     load_text_encoder(features)
-    load_text_encoder(features, weights="/moved", device="meta")
+    load_text_encoder(features, weights="/moved", device="meta", dtype="bfloat16")
     assert loaded == [
-        ("coca", {"weights": "a:b", "device": "cpu"}),
-        ("coca", {"weights": "/moved", "device": "meta"}),
+        ("coca", {"weights": "a:b", "device": "cpu", "dtype": "float32"}),
+        ("coca", {"weights": "/moved", "device": "meta", "dtype": "bfloat16"}),
     ]
 
 

@@ -19,7 +19,8 @@ from pipeline.manifest import Manifest
 from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import Worker
 from pipeline.stages.graph import Graph
-from pipeline.stages.pools import Machines, plan_pools
+from pipeline.stages.machines import Machines
+from pipeline.stages.pools import plan_pools
 from pipeline.stages.run import Outcome, index_photos
 
 pytestmark = pytest.mark.usefixtures("ray_cpu")

@@ -6,7 +6,8 @@ import pytest
 
 from pipeline.errors import QpertError
 from pipeline.stages.graph import IO_CPUS
-from pipeline.stages.pools import Machines, plan_pools
+from pipeline.stages.machines import Gpu, Machines
+from pipeline.stages.pools import plan_pools
 
 BOTH = ["detect", "encode"]
 MIXED = Machines(64, Counter({"A100": 4, "GeForce-GTX-1080-Ti": 2}))
@@ -67,3 +68,64 @@ def test_machines_and_pools_read_well() -> None:
     assert str(MIXED) == "64 CPU cores, 4 x A100, 2 x GeForce-GTX-1080-Ti"
     assert str(plan_pools(MIXED, BOTH, accelerators=["A100"])["detect"]) == "4 actors, each 0.5 GPU of A100"
     assert str(plan_pools(Machines(2), ["encode"], sizes={"encode": 1})["encode"]) == "1 actor, each CPU, 2 threads"
+
+
+GB = 10**9
+SIZED = Machines(
+    64,
+    Counter({"A100": 4, "GeForce-GTX-1080-Ti": 2}),
+    {"A100": Gpu(80 * GB, (8, 0)), "GeForce-GTX-1080-Ti": Gpu(11 * GB, (6, 1))},
+)
+BIG = {"encode": {"float32": 56 * GB, "float16": 28 * GB, "bfloat16": 28 * GB}.__getitem__}
+
+
+def test_a_gpu_too_small_for_a_model_is_left_to_the_other_stages() -> None:
+    pools = plan_pools(SIZED, BOTH, needs=BIG)
+    encode, detect = pools["encode"], pools["detect"]
+    assert (encode.size, encode.num_gpus, encode.labels) == (4, 1.0, {"ray.io/accelerator-type": "A100"})
+    assert (detect.size, detect.num_gpus, detect.labels) == (2, 1.0, {"ray.io/accelerator-type": "GeForce-GTX-1080-Ti"})
+
+
+def test_gpus_that_hold_the_model_are_shared_as_ever() -> None:
+    assert plan_pools(SIZED, BOTH, needs={"encode": lambda dtype: 10 * GB}) == plan_pools(SIZED, BOTH)
+    assert plan_pools(MIXED, BOTH, needs=BIG) == plan_pools(MIXED, BOTH)  # of unknown size: the actor checks
+
+
+def test_the_dtype_of_each_gpu_counts() -> None:
+    """16 GB in half precision: the V100 computes in it, the 1080 Ti does not, and a large dtype asks for more."""
+    machines = Machines(8, Counter(V100=1, Pascal=1), {"V100": Gpu(16 * GB, (7, 0)), "Pascal": Gpu(24 * GB, (6, 1))})
+    need = {"encode": {"float32": 26 * GB, "float16": 13 * GB, "bfloat16": 13 * GB}.__getitem__}
+    assert plan_pools(machines, ["encode"], needs=need)["encode"].labels == {"ray.io/accelerator-type": "V100"}
+    both = plan_pools(machines, ["encode"], needs=need, dtype="float16")["encode"]
+    assert (both.size, both.labels) == (2, None)
+    with pytest.raises(QpertError, match=r"V100 has 16.0 GB, and it needs 26.0 GB in float32; Pascal has 24.0 GB"):
+        plan_pools(machines, ["encode"], needs=need, dtype="float32")
+
+
+def test_no_gpu_holds_the_model() -> None:
+    small = Machines(8, Counter(T4=2), {"T4": Gpu(16 * GB, (7, 5))})
+    with pytest.raises(QpertError, match=r"no GPU holds the model of the stage encode: T4 has .*--accelerators none"):
+        plan_pools(small, BOTH, needs=BIG)
+    with pytest.raises(QpertError, match="no GPU holds"):
+        plan_pools(SIZED, BOTH, needs=BIG, accelerators=["GeForce-GTX-1080-Ti"])
+
+
+def test_gpus_without_a_label_are_selected_by_what_they_are_not() -> None:
+    machines = Machines(8, Counter(unknown=2, T4=1), {"T4": Gpu(16 * GB, (7, 5)), "unknown": Gpu(80 * GB, (8, 0))})
+    pools = plan_pools(machines, BOTH, needs=BIG)
+    assert (pools["encode"].size, pools["encode"].labels) == (2, {"ray.io/accelerator-type": "!in(T4)"})
+    assert (pools["detect"].size, pools["detect"].labels) == (1, {"ray.io/accelerator-type": "T4"})
+
+
+def test_large_models_on_cpus_are_as_many_as_the_nodes_hold() -> None:
+    machines = Machines(64, memory=(100 * GB, 120 * GB, 20 * GB))
+    pools = plan_pools(machines, BOTH, needs=BIG)
+    assert (pools["encode"].size, pools["encode"].memory) == (3, 56 * GB)
+    assert pools["encode"].options["memory"] == 56 * GB
+    assert pools["detect"].size == 16
+    assert "memory" not in pools["detect"].options
+    assert plan_pools(machines, BOTH, needs=BIG, dtype="bfloat16")["encode"].size == 7
+    small = plan_pools(Machines(8, memory=(GB,)), ["encode"], needs={"encode": lambda dtype: GB // 2})["encode"]
+    assert (small.size, small.memory) == (4, None)
+    with pytest.raises(QpertError, match=r"takes 56.0 GB of memory in float32, and the largest machine has 20.0 GB"):
+        plan_pools(Machines(8, memory=(20 * GB,)), BOTH, needs=BIG)

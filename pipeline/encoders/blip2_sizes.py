@@ -1,0 +1,35 @@
+"""How many parameters a BLIP-2 has, told without loading it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+MINIATURE = Path(__file__).parents[1] / "miniature" / "blip2"
+PUBLISHED = 986_500_000, 186_100_000
+"""Of the vision tower and of all that follows, in Salesforce/blip2-itm-vit-g-coco."""
+
+
+def parameter_counts(weights: str | None) -> tuple[int, int]:
+    """Parameters of the vision tower and of all the rest.
+
+    Args:
+        weights: a folder with safetensors, which is looked into; None for the miniature. Of anything else (hub ids,
+            `.pth` files, which tell nothing before they are read) the published model's.
+    """
+    files = sorted((MINIATURE if weights is None else Path(weights.partition("+")[0])).glob("model*.safetensors"))
+    vision = rest = 0
+    try:
+        for path in files:
+            with safe_open(path, "np") as file:
+                for name in file.keys():  # noqa: SIM118 - it is no mapping
+                    count = math.prod(file.get_slice(name).get_shape())
+                    if name.startswith("vision_model."):
+                        vision += count
+                    else:
+                        rest += count
+    except (OSError, SafetensorError):
+        return PUBLISHED
+    return (vision, rest) if files else PUBLISHED

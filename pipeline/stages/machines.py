@@ -1,0 +1,142 @@
+"""What there is to compute on: CPU cores and memory, and GPUs by type with what each of them holds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import psutil
+
+ACCELERATOR = "ray.io/accelerator-type"
+"""Ray's label for the type of a node's GPUs."""
+UNKNOWN = "unknown"
+"""The type of GPUs on nodes that have no such label."""
+GPU_MEMORY = "gpu-memory-gib"
+"""A label of ours: the memory of each of a node's GPUs in GiB, for where `nvidia-smi` cannot be asked."""
+_PATIENCE = 60.0
+"""Seconds to wait for the nodes to say what GPUs they have."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What all GPUs of one type have at least.
+
+    Attributes:
+        memory: bytes, None if unknown.
+        capability: CUDA compute capability, None if unknown.
+    """
+
+    memory: int | None = None
+    capability: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What there is to compute on.
+
+    Attributes:
+        cpus: cores.
+        gpus: how many, by type as Ray labels them ("A100", "GeForce-GTX-1080-Ti").
+        kinds: what GPUs of each type are like.
+        memory: bytes of main memory that each node has for actors; empty if unknown.
+    """
+
+    cpus: float
+    gpus: Counter[str] = field(default_factory=Counter)
+    kinds: Mapping[str, Gpu] = field(default_factory=dict)
+    memory: tuple[int, ...] = ()
+
+    @classmethod
+    def here(cls, cpus: int | None = None) -> Machines:
+        """This machine, without Ray; `cpus` of its cores."""
+        import torch
+
+        gpus, found = Counter[str](), defaultdict[str, list[Gpu]](list)
+        for index in range(torch.cuda.device_count()):
+            of = torch.cuda.get_device_properties(index)
+            gpus[of.name] += 1
+            found[of.name].append(Gpu(of.total_memory, (of.major, of.minor)))
+        kinds = {kind: _least(each) for kind, each in found.items()}
+        return cls(float(cpus or os.cpu_count() or 1), gpus, kinds, (psutil.virtual_memory().total,))
+
+    @classmethod
+    def cluster(cls) -> Machines:
+        """The nodes of the Ray cluster that are alive now. Each node with GPUs is asked what they are like."""
+        import ray
+
+        cpus, gpus, memory = 0.0, Counter[str](), list[int]()
+        of_node: dict[str, str] = {}
+        found: dict[str, list[Gpu]] = defaultdict(list)
+        for node in ray.nodes():  # type: ignore[no-untyped-call]
+            if not node["Alive"]:
+                continue
+            cpus += node["Resources"].get("CPU", 0)
+            if node["Resources"].get("CPU", 0) and "memory" in node["Resources"]:
+                memory.append(int(node["Resources"]["memory"]))
+            if count := int(node["Resources"].get("GPU", 0)):
+                kind = node["Labels"].get(ACCELERATOR, UNKNOWN)
+                gpus[kind] += count
+                if label := node["Labels"].get(GPU_MEMORY):
+                    found[kind].append(Gpu(round(float(label) * 2**30)))
+                else:
+                    of_node[node["NodeID"]] = kind
+        for kind, gpu in _ask(of_node):
+            found[kind].append(gpu)
+        return cls(cpus, gpus, {kind: _least(each) for kind, each in found.items()}, tuple(memory))
+
+    def __str__(self) -> str:
+        """For people: "8 CPU cores, 2 x A100"."""
+        gpus = ", ".join(f"{count} x {kind}" for kind, count in self.gpus.items())
+        return f"{self.cpus:g} CPU cores, {gpus or 'no GPU'}"
+
+
+def gpus_of_this_node() -> list[Gpu]:
+    """What `nvidia-smi` says, which also sees GPUs that Ray hides from a task; nothing where there is none."""
+    query = ["nvidia-smi", "--query-gpu=memory.total,compute_cap", "--format=csv,noheader,nounits"]
+    try:
+        lines = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return []
+    gpus = []
+    for line in lines:
+        memory, _, capability = line.partition(",")
+        major, _, minor = capability.strip().partition(".")
+        known = major.isdigit() and minor.isdigit()
+        megabytes = memory.strip()
+        gpus.append(
+            Gpu(int(megabytes) * 2**20 if megabytes.isdigit() else None, (int(major), int(minor)) if known else None)
+        )
+    return gpus
+
+
+def _ask(kind_of_node: Mapping[str, str]) -> Iterable[tuple[str, Gpu]]:
+    """The GPUs of these nodes with their type; of one that does not answer in time, nothing."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    if not kind_of_node:
+        return
+    ask = ray.remote(num_cpus=0, max_retries=0)(gpus_of_this_node)
+    asked = {
+        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(): kind
+        for node, kind in kind_of_node.items()
+    }
+    answered, late = ray.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE)
+    for reference in late:
+        ray.cancel(reference)
+    for reference in answered:
+        try:
+            yield from ((asked[reference], gpu) for gpu in ray.get(reference))
+        except ray.exceptions.RayError:  # the node has just gone
+            continue
+
+
+def _least(gpus: Iterable[Gpu]) -> Gpu:
+    """What all of them have."""
+    every = list(gpus)
+    memory = [gpu.memory for gpu in every if gpu.memory is not None]
+    capabilities = [gpu.capability for gpu in every if gpu.capability is not None]
+    return Gpu(min(memory, default=None), min(capabilities, default=None))
