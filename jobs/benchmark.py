@@ -5,6 +5,7 @@ Examples:
   qpert benchmark pipeline --source photos/ --photos 500 --detector yolo11n.pt
   qpert benchmark query-former              only the extra time of Q-Perturbation at BLIP-2's size
   qpert benchmark blip2                     its share of a whole pass, with ViT-g, and captions; needs some 6 GB
+  qpert benchmark internvl                  its cost in InternVL-14B's layers, by number of objects; needs some 4 GB
   qpert benchmark evaluate                  COCO's 5,000 photos x 25,000 captions, simulated, 32 vectors each
 
 pipeline: against a bare PyTorch loop. Both sides do the same work with the same models on the same photos: the bare
@@ -17,6 +18,9 @@ blip2: the whole model at its real size, ViT-g, Q-Former and language head, with
 Q-Perturbation adds to a pass from pixels to embeddings, and to writing a caption of 30 tokens for each photo. One
 photo, six boxes and torch's own number of threads, unless --blip2.images, --blip2.objects and --cpus say otherwise.
 Threads that share a core wait for each other and spoil the figures: give fewer --cpus where other work is running.
+
+internvl: one layer of each kind at its real size, with random weights in float32, for one photo, added up as often as
+the model has them: what all sixteen cross-attentions cost, and what four of them do.
 
 evaluate: time and peak memory of the whole of `qpert evaluate` but the encoder, against the matrix product that it
 cannot do without (run before and after, reading not counted), and against the common way, which makes the full score
@@ -41,11 +45,9 @@ from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 
 if TYPE_CHECKING:
-    from pipeline.benchmarks.blip2_pass import Blip2Times
     from pipeline.benchmarks.evaluation import Cost
-    from pipeline.benchmarks.query_former import QueryFormerTimes
 
-Part = Literal["pipeline", "query-former", "blip2", "evaluate"]
+Part = Literal["pipeline", "query-former", "blip2", "internvl", "evaluate"]
 
 
 class SizesConfig(BaseModel):
@@ -78,7 +80,7 @@ class Config(BaseModel):
     parts: list[Part] = Field(
         ["pipeline", "query-former"],
         min_length=1,
-        description="what to measure: pipeline, query-former, blip2, evaluate",
+        description="what to measure: pipeline, query-former, blip2, internvl, evaluate",
         json_schema_extra={"positional": True},
     )
     source: str | None = Field(None, description="folder or list of local photos (default: scenes)")
@@ -96,7 +98,7 @@ class Config(BaseModel):
     detect_actors: int | None = Field(None, ge=1, description="actors that detect (default: by the machine)")
     encode_actors: int | None = Field(None, ge=1, description="actors that encode (default: by the machine)")
     cpus: int | None = Field(None, ge=1, description="CPU cores for all sides (default: all)")
-    repetitions: int = Field(9, ge=1, description="of the Q-Former's passes; medians are shown")
+    repetitions: int = Field(9, ge=1, description="of query-former's and internvl's passes; medians are shown")
     blip2: PassConfig = Field(PassConfig(), description="the passes of blip2")
     evaluation: SizesConfig = Field(SizesConfig(), description="the simulated data set of evaluate")
     json_file: str | None = Field(
@@ -114,6 +116,8 @@ def run(config: Config) -> int:
         figures["query_former"] = _query_former(config)
     if "blip2" in config.parts:
         figures["blip2"] = _blip2(config)
+    if "internvl" in config.parts:
+        figures["internvl"] = _internvl(config)
     if "evaluate" in config.parts:
         with tempfile.TemporaryDirectory(prefix="qpert-benchmark-") as folder:
             figures["evaluate"] = _evaluate(config, Path(folder))
@@ -188,17 +192,8 @@ def _query_former(config: Config) -> dict[str, Any]:
     from pipeline.benchmarks.query_former import measure_query_former
 
     torch.set_num_threads(config.cpus or os.cpu_count() or 1)
-    times: QueryFormerTimes = measure_query_former(
-        repetitions=config.repetitions, perturbation=config.perturbation.build()
-    )
-    print(
-        f"BLIP-2's Q-Former, random weights: {times.images} photos, {times.objects} objects each,"
-        f" {times.tokens_per_object:.0f} tokens per object, {times.threads} threads on {times.device}\n"
-        f"  plain      {1000 * times.plain:8.1f} ms\n"
-        f"  perturbed  {1000 * times.perturbed:8.1f} ms\n"
-        f"  extra      {times.ratio:8.2f} of the plain time   (operators {1000 * times.construction:.1f} ms,"
-        f" applying them {1000 * times.enhancement:.1f} ms)"
-    )
+    times = measure_query_former(repetitions=config.repetitions, perturbation=config.perturbation.build())
+    print(times)
     return dataclasses.asdict(times)
 
 
@@ -209,22 +204,19 @@ def _blip2(config: Config) -> dict[str, Any]:
 
     torch.set_num_threads(config.cpus or torch.get_num_threads())
     passes, perturbation = config.blip2, config.perturbation.build()
-    times: Blip2Times = measure_blip2(
-        full_size(passes.image_size), passes.images, passes.objects, passes.repetitions, perturbation
-    )
-    print(
-        f"BLIP-2 at {times.image_size} px, random weights: {times.parameters / 1e6:,.0f} million parameters,"
-        f" {times.vision_parameters / 1e6:,.0f} of them vision; batch of {times.images}, {times.objects} objects each,"
-        f" {times.tokens_per_object:.0f} tokens per object, {times.threads} threads\n"
-        f"  vision tower         {1000 * times.vision:8.1f} ms\n"
-        f"  Q-Former, plain      {1000 * times.plain:8.1f} ms\n"
-        f"  Q-Former, perturbed  {1000 * times.perturbed:8.1f} ms   (operators {1000 * times.construction:.1f} ms,"
-        f" applying them {1000 * times.enhancement:.1f} ms)\n"
-        f"  extra                {times.share:8.4f} of the vision tower's and the plain Q-Former's time\n"
-        f"  captions, plain      {1000 * times.caption:8.1f} ms   {times.caption_tokens} tokens, {times.beams} beams\n"
-        f"  captions, perturbed  {1000 * times.perturbed_caption:8.1f} ms\n"
-        f"  memory               {times.peak / 2**20:8,.0f} MiB at most, the weights {times.weights / 2**20:,.0f} MiB"
-    )
+    times = measure_blip2(full_size(passes.image_size), passes.images, passes.objects, passes.repetitions, perturbation)
+    print(times)
+    return dataclasses.asdict(times)
+
+
+def _internvl(config: Config) -> dict[str, Any]:
+    import torch
+
+    from pipeline.benchmarks.internvl_layers import measure_layers
+
+    torch.set_num_threads(config.cpus or torch.get_num_threads())
+    times = measure_layers(repetitions=config.repetitions, perturbation=config.perturbation.build())
+    print(times)
     return dataclasses.asdict(times)
 
 

@@ -81,6 +81,21 @@ class Blip2Times:
     threads: int
     repetitions: int
 
+    def __str__(self) -> str:
+        return (
+            f"BLIP-2 at {self.image_size} px, random weights: {self.parameters / 1e6:,.0f} million parameters,"
+            f" {self.vision_parameters / 1e6:,.0f} of them vision; batch of {self.images}, {self.objects} objects each,"
+            f" {self.tokens_per_object:.0f} tokens per object, {self.threads} threads\n"
+            f"  vision tower         {1000 * self.vision:8.1f} ms\n"
+            f"  Q-Former, plain      {1000 * self.plain:8.1f} ms\n"
+            f"  Q-Former, perturbed  {1000 * self.perturbed:8.1f} ms   (operators {1000 * self.construction:.1f} ms,"
+            f" applying them {1000 * self.enhancement:.1f} ms)\n"
+            f"  extra                {self.share:8.4f} of the vision tower's and the plain Q-Former's time\n"
+            f"  captions, plain      {1000 * self.caption:8.1f} ms   {self.caption_tokens} tokens, {self.beams} beams\n"
+            f"  captions, perturbed  {1000 * self.perturbed_caption:8.1f} ms\n"
+            f"  memory               {self.peak / 2**20:8,.0f} MiB at most, the weights {self.weights / 2**20:,.0f} MiB"
+        )
+
 
 def full_size(image_size: int = 364) -> Blip2Config:
     """The sizes of BLIP-2 with ViT-g: transformers' defaults, with the text side and the word [DEC].

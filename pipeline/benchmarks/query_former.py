@@ -53,6 +53,16 @@ class QueryFormerTimes:
     threads: int
     device: str
 
+    def __str__(self) -> str:
+        return (
+            f"BLIP-2's Q-Former, random weights: {self.images} photos, {self.objects} objects each,"
+            f" {self.tokens_per_object:.0f} tokens per object, {self.threads} threads on {self.device}\n"
+            f"  plain      {1000 * self.plain:8.1f} ms\n"
+            f"  perturbed  {1000 * self.perturbed:8.1f} ms\n"
+            f"  extra      {self.ratio:8.2f} of the plain time   (operators {1000 * self.construction:.1f} ms,"
+            f" applying them {1000 * self.enhancement:.1f} ms)"
+        )
+
 
 def random_objects(images: int, count: int, seed: int = 0) -> list[Objects]:
     """Boxes anywhere in the photo, areas log-uniform between 0.5 % and 50 % of it, aspects between 1:2 and 2:1."""
