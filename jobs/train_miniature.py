@@ -1,8 +1,9 @@
-"""Train the bundled miniature models again: CoCa, BLIP-2 and YOLO, small enough for a CPU, on synthetic scenes.
+"""Train the bundled miniatures again, CoCa, BLIP-2, InternVL-G and YOLO: small enough for a CPU, on synthetic scenes.
 
 Examples:
-  qpert train-miniature coca --out models/coca         an hour and a half on one core
-  qpert train-miniature blip2 --out models/blip2       an hour on one core; stands on the miniature CoCa's vision tower
+  qpert train-miniature coca --out models/coca           an hour and a half on one core
+  qpert train-miniature blip2 --out models/blip2         an hour on one core; on the miniature CoCa's vision tower
+  qpert train-miniature internvl --out models/internvl   half an hour on one core; on the same
   qpert train-miniature yolo --out models/
   qpert train-miniature coca --out /tmp/try --steps 20   see it run
 
@@ -23,11 +24,11 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Literal["coca", "blip2", "yolo"] = Field(
-        description="coca, blip2 or yolo", json_schema_extra={"positional": True}
+    model: Literal["coca", "blip2", "internvl", "yolo"] = Field(
+        description="coca, blip2, internvl or yolo", json_schema_extra={"positional": True}
     )
     out: str = Field(description="folder for the weights and the log")
-    steps: int | None = Field(None, ge=1, description="coca, blip2: optimiser steps (default: as the bundled weights)")
+    steps: int | None = Field(None, ge=1, description="encoders: optimiser steps (default: as the bundled weights)")
     epochs: int | None = Field(None, ge=1, description="yolo: passes over its scenes (default: as the bundled weights)")
     threads: int = Field(1, ge=1, description="CPU threads")
 
@@ -36,17 +37,21 @@ def run(config: Config) -> int:
     """Train, and print the held-out result."""
     out = Path(config.out)
     command = f"qpert train-miniature {config.model}"
-    if config.model in ("coca", "blip2"):
+    if config.model != "yolo":
         steps = {"steps": config.steps} if config.steps else {}
         command += f" --steps {config.steps}" if config.steps else ""
         if config.model == "coca":
             from pipeline.miniature.train_coca import Schedule, train_coca
 
             recall = train_coca(out, Schedule(**steps, threads=config.threads), command)
-        else:
+        elif config.model == "blip2":
             from pipeline.miniature.train_blip2 import Blip2Schedule, train_blip2
 
             recall = train_blip2(out, Blip2Schedule(**steps, threads=config.threads), command)
+        else:
+            from pipeline.miniature.train_internvl import InternVLSchedule, train_internvl
+
+            recall = train_internvl(out, InternVLSchedule(**steps, threads=config.threads), command)["g"]
         print(f"T2I R@1 on 1,000 held-out scenes: {100 * recall:.1f} %\nweights: {out}")
     else:
         from pipeline.miniature.train_yolo import YoloSchedule, train_yolo

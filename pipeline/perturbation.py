@@ -26,15 +26,15 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import QpertError
+from pipeline.object_keys import ObjectTokens, pool_object_keys
+from pipeline.subspaces import Subspaces, decompose, leading_components
 
 Operator = Literal["subspace", "orthogonal", "eigenvector-rows"]
 Combine = Literal["sum", "mean"]
 TokenWeight = Literal["overlap", "coverage"]
 Weight = Literal["area", "1-area", "area-0.5", "0.5-area", "constant", "-area"]
 Stage = Literal["itc", "itm", "lm"]
-
-_TIE = 1e-6
-"""A contribution ratio this little above the threshold is equal to it: eigenvalues carry fp32 rounding."""
+_ROWS = "eigenvector-rows"
 
 
 @dataclass(frozen=True)
@@ -138,126 +138,61 @@ class Perturbation:
         return (coverage > 0).to(coverage.dtype) if self.tokens == "overlap" else coverage
 
 
-@dataclass(frozen=True)
-class ObjectTokens:
-    """Objects with about as many tokens each, and which keys are theirs (the paper's Object Key Pooling).
-
-    Attributes:
-        index: int64 [g, n], places in the token sequence, n the most that any of the g objects has.
-        photo: int64 [g], the object's photo in the batch.
-        weights: float32 [g, n], m at these places; 0 fills up.
-        alphas: float32 [g], divided by the photo's number of objects where their mean is taken.
-    """
-
-    index: Tensor
-    photo: Tensor
-    weights: Tensor
-    alphas: Tensor
-
-
-_SIZES = (8, 16, 24, 32, 40, 48, 56, 64, 96, 144, 216, 324, 484, 729)
-"""Objects are grouped by token count up to these bounds, since a group pays for its largest; finely below the usual
-head dimension of 64, where the eigendecomposition grows with the cube of the count."""
-
-
-def pool_object_keys(
-    coverage: Tensor, areas: Tensor, perturbation: Perturbation, device: torch.device | str = "cpu"
-) -> list[ObjectTokens]:
-    """Select each object's keys, and group the objects so that little is computed on padding.
-
-    Args:
-        coverage: [B, O, N] on the CPU, share of each token's patch that each object covers; padding objects are 0.
-        areas: [B, O], the objects' share of the photo.
-        perturbation: `tokens`, `weight`, `scale` and `combine` are used.
-        device: where the groups shall be.
-
-    Returns:
-        The groups, smallest objects first. Objects that cover no token are in none and contribute nothing.
-    """
-    weights = perturbation.token_weights(coverage.float())
-    counts = (weights > 0).sum(-1)
-    alphas = perturbation.alphas(areas.float())
-    if perturbation.combine == "mean":
-        alphas = alphas / (counts > 0).sum(1, keepdim=True).clamp(min=1)
-    groups = []
-    size = torch.bucketize(counts, torch.tensor(_SIZES))
-    for each in sorted(set(size[counts > 0].tolist())):
-        photo, which = ((size == each) & (counts > 0)).nonzero(as_tuple=True)
-        most = int(counts[photo, which].max())
-        chosen, index = weights[photo, which].sort(dim=-1, descending=True, stable=True)
-        parts = index[:, :most], photo, chosen[:, :most], alphas[photo, which]
-        groups.append(ObjectTokens(*(part.to(device) for part in parts)))
-    return groups
-
-
-def object_operator(keys: Tensor, groups: list[ObjectTokens], perturbation: Perturbation) -> Tensor:
+def object_operator(
+    keys: Tensor, groups: list[ObjectTokens], perturbation: Perturbation, subspaces: list[Subspaces] | None = None
+) -> Tensor:
     """A = sum_i alpha_i P_i for each photo and head.
 
     Args:
         keys: [B, H, N, d], any floating dtype, of one cross-attention.
         groups: from `pool_object_keys`.
         perturbation: `operator`, `threshold` and `min_components` are used.
+        subspaces: what `object_subspaces` gave for these keys, and for a perturbation whose `tokens` and `operator` are
+            of the same kind; None: they are worked out.
 
     Returns:
         float32 [B, H, d, d]; exactly 0 for photos without objects.
     """
     photos, heads, _, dim = keys.shape
     total = keys.new_zeros(photos, heads, dim, dim, dtype=torch.float32)
-    head = torch.arange(heads, device=keys.device)[:, None]
-    for group in groups:
-        of_objects = keys[group.photo[:, None, None], head, group.index[:, None]].float()  # a copy [g, H, n, d]
-        of_objects *= group.weights[:, None, :, None]
+    for number, group in enumerate(groups):
+        found = _of_group(keys, group, perturbation) if subspaces is None else subspaces[number]
         with torch.autocast(keys.device.type, enabled=False):
-            projection = projector(of_objects, perturbation)
+            projection = _project(found, perturbation)
         total.index_add_(0, group.photo, projection * group.alphas[:, None, None, None])
     return total
+
+
+def object_subspaces(keys: Tensor, groups: list[ObjectTokens], perturbation: Perturbation) -> list[Subspaces]:
+    """The dear part of `object_operator`, which many perturbations share: weight, scale and threshold come after it."""
+    return [_of_group(keys, group, perturbation) for group in groups]
+
+
+def _of_group(keys: Tensor, group: ObjectTokens, perturbation: Perturbation) -> Subspaces:
+    head = torch.arange(keys.shape[1], device=keys.device)[:, None]
+    of_objects = keys[group.photo[:, None, None], head, group.index[:, None]].float()  # a copy [g, H, n, d]
+    of_objects *= group.weights[:, None, :, None]
+    with torch.autocast(keys.device.type, enabled=False):
+        return decompose(of_objects, rows=perturbation.operator == _ROWS)
 
 
 def projector(keys: Tensor, perturbation: Perturbation) -> Tensor:
     """P of one object for each head: what `operator` makes of the object's weighted keys float32 [..., n, d].
 
-    The eigenvalues of (mK)^T (mK) [d, d] that are not 0 are also those of (mK)(mK)^T [n, n], and eigenvectors U of the
-    latter give those of the former as (mK)^T U / sqrt(sigma): for an object of few tokens that is much less work.
-
     Returns:
         float32 [..., d, d], symmetric and idempotent; exactly 0 where all keys are 0.
     """
-    few = keys.shape[-2] < keys.shape[-1] and perturbation.operator != "eigenvector-rows"
-    gram = keys @ keys.mT if few else keys.mT @ keys
-    sigma, vectors = torch.linalg.eigh(gram.nan_to_num(0, 0, 0))  # ascending; one NaN would fail the whole batch
-    keep = leading_components(sigma.flip(-1), perturbation.threshold, perturbation.min_components).flip(-1)
-    if perturbation.operator == "eigenvector-rows":
-        basis = (vectors.flip(-1) * keep.flip(-1)[..., None]).mT
-    elif few:
-        basis = keys.mT @ (vectors * (keep / sigma.where(keep, 1).sqrt())[..., None, :])
-    else:
-        basis = vectors * keep[..., None, :]
+    return _project(decompose(keys, rows=perturbation.operator == _ROWS), perturbation)
+
+
+def _project(found: Subspaces, perturbation: Perturbation) -> Tensor:
+    keep = leading_components(found.sigma.flip(-1), perturbation.threshold, perturbation.min_components).flip(-1)
+    basis = found.basis * keep[..., None, :]
     projection: Tensor = basis @ basis.mT
     if perturbation.operator == "orthogonal":
-        present = (sigma[..., -1:] > 0)[..., None]
-        projection = present * (torch.eye(keys.shape[-1], device=keys.device) - projection)
+        present = (found.sigma[..., -1:] > 0)[..., None]
+        projection = present * (torch.eye(basis.shape[-2], device=basis.device) - projection)
     return projection
-
-
-def leading_components(sigma: Tensor, threshold: float, min_components: int) -> Tensor:
-    """Which eigenvalues are kept (equation 2): the most whose share of the sum does not exceed the threshold.
-
-    Components beyond the rank of the keys (up to fp32 rounding) are never kept, nor is anything of an all-zero Gram
-    matrix.
-
-    Args:
-        sigma: [..., n] eigenvalues of a positive semi-definite matrix, descending; rounding may make the last negative.
-        threshold: largest contribution ratio.
-        min_components: keep at least as many (0 or 1).
-
-    Returns:
-        bool [..., n].
-    """
-    sigma = sigma.clamp(min=0)
-    total = sigma.sum(-1, keepdim=True)
-    keep = sigma.cumsum(-1) <= (threshold + _TIE) * total
-    keep[..., :min_components] = True
-    return keep & (sigma > sigma.shape[-1] * torch.finfo(sigma.dtype).eps * sigma[..., :1])
 
 
 def perturb(queries: Tensor, operator: Tensor) -> Tensor:
@@ -270,3 +205,6 @@ def perturb(queries: Tensor, operator: Tensor) -> Tensor:
 def _one_of(name: str, value: object, options: tuple[object, ...]) -> None:
     if value not in options:
         raise QpertError(f"perturbation {name}: {value!r} is not one of {', '.join(map(str, options))}")
+
+
+__all__ = ["Perturbation", "leading_components", "object_operator", "object_subspaces", "perturb", "pool_object_keys"]

@@ -36,10 +36,12 @@ class PoolingAttention(Site):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Queries [B, Q, C] look at keys and values [B, N, C]: [B, Q, D]."""
-        q = F.linear(query, self.q.weight, self.q_bias)
-        k = F.linear(key, self.k.weight, self.k_bias)
-        v = F.linear(value, self.v.weight, self.v_bias)
-        q, k, v = (x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2) for x in (q, k, v))
+
+        def part(x: Tensor, layer: nn.Linear, bias: Tensor) -> Tensor:
+            return F.linear(x, layer.weight, bias).view(*x.shape[:2], self.num_heads, -1).transpose(1, 2)
+
+        q = part(query, self.q, self.q_bias)
+        k, v = self.seen(lambda: (part(key, self.k, self.k_bias), part(value, self.v, self.v_bias)))
         attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v)
         output: Tensor = self.proj(attended.transpose(1, 2).flatten(2))
         return output

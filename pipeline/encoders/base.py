@@ -11,10 +11,17 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pipeline.encoders.sites import choose_sites, perturbing
+from pipeline.encoders.sites import choose_sites, perturbing, remembering
 from pipeline.errors import QpertError
 from pipeline.objects import Objects, TokenGrid, batch_coverage
-from pipeline.perturbation import Perturbation, Stage, object_operator, pool_object_keys
+from pipeline.perturbation import (
+    Perturbation,
+    Stage,
+    object_operator,
+    object_subspaces,
+    pool_object_keys,
+)
+from pipeline.subspaces import Subspaces
 
 
 class Encoder(ABC):
@@ -39,6 +46,8 @@ class Encoder(ABC):
     dim: int
     device: torch.device
     dtype: torch.dtype
+    _subspaces: dict[tuple[str, str, bool], list[Subspaces]] | None = None
+    """Inside `embed_each`: by site, and by what of a perturbation they depend on."""
 
     @classmethod
     @abstractmethod
@@ -77,6 +86,22 @@ class Encoder(ABC):
             perturbation: how objects act on the queries; without it, or without objects, or where its stages do not
                 include `itc`, the embeddings are the untouched model's.
         """
+
+    def embed_each(
+        self, tokens: Tensor, objects: Sequence[Objects], settings: Sequence[Perturbation | None]
+    ) -> list[Tensor]:
+        """`embed` under each of `settings` (None: plain), bit for bit, at a part of the price.
+
+        Keys, values and eigendecompositions depend on the photos and their objects alone, and are worked out once.
+        """
+        if len(settings) == 1:
+            return [self.embed(tokens, objects, settings[0])]
+        self._subspaces = {}
+        try:
+            with remembering(self.sites()):
+                return [self.embed(tokens, objects, setting) for setting in settings]
+        finally:
+            self._subspaces = None
 
     @abstractmethod
     def embed_text(
@@ -160,7 +185,15 @@ class Encoder(ABC):
             """Worked out when a site first sees the photos' keys, for all passes inside the context."""
             if name not in known:
                 of_photos = keys[:: len(keys) // count]  # LAVIS repeats the photos, for each beam or text
-                known[name] = object_operator(of_photos, groups, perturbation)
+                known[name] = object_operator(of_photos, groups, perturbation, subspaces_of(name, of_photos))
             return known[name]
+
+        def subspaces_of(name: str, keys: Tensor) -> list[Subspaces] | None:
+            if self._subspaces is None:
+                return None
+            kind = name, perturbation.tokens, perturbation.operator == "eigenvector-rows"
+            if kind not in self._subspaces:
+                self._subspaces[kind] = object_subspaces(keys, groups, perturbation)
+            return self._subspaces[kind]
 
         return perturbing(sites, operator_of)

@@ -27,6 +27,8 @@ Tokenize = Callable[[Sequence[str]], Tensor]
 MINIATURE = Path(__file__).parent.parent / "miniature" / "coca"
 _MODES = {"shortest": "center_crop", "squash": "squash"}
 """open_clip's `resize_mode` to the grid's mode."""
+_LARGEST = 638_450_177
+"""Parameters of coca_ViT-L-14."""
 _TEXTS_AT_ONCE = 256
 """The text tower makes a mask of heads x length^2 numbers for every text."""
 
@@ -112,17 +114,18 @@ class CocaEncoder(Encoder):
 
     @classmethod
     def weight_bytes(cls, weights: str | None, dtype: torch.dtype) -> int:
-        """By the model's configuration."""
+        """By the model's configuration; where there is none to go by, as ViT-L/14."""
         folder = MINIATURE if weights is None else Path(weights)
-        if folder.is_dir():
-            config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))["model_cfg"]
-        else:
-            config = open_clip.get_model_config(str(weights).partition(":")[0])
-            config = config or open_clip.get_model_config("coca_ViT-L-14")
-        with torch.device("meta"):
-            model = open_clip.CoCa(**{name: value for name, value in config.items() if name != "custom_text"})
-        parameters: int = sum(value.numel() for value in model.parameters())
-        return parameters * dtype.itemsize
+        try:
+            if folder.is_dir():
+                config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))["model_cfg"]
+            else:
+                config = open_clip.get_model_config(str(weights).partition(":")[0])
+            with torch.device("meta"):
+                model = open_clip.CoCa(**{name: value for name, value in config.items() if name != "custom_text"})
+            return sum(int(value.numel()) for value in model.parameters()) * dtype.itemsize
+        except (AttributeError, KeyError, TypeError, ValueError, OSError):
+            return _LARGEST * dtype.itemsize
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """open_clip's own inference transform for this model: float32 [3, S, S]."""

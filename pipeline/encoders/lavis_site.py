@@ -44,10 +44,12 @@ class LavisSite(Site, BertSelfAttention):  # type: ignore[misc]
             )
         if output_attentions or head_mask is not None:
             raise ValueError("a perturbed cross-attention of LAVIS takes no head mask and returns no weights")
-        q, k, v = (
-            x.unflatten(-1, (self.num_attention_heads, self.attention_head_size)).transpose(1, 2)
-            for x in (self.query(hidden_states), self.key(encoder_hidden_states), self.value(encoder_hidden_states))
-        )
+
+        def split(x: Tensor) -> Tensor:
+            return x.view(*x.shape[:2], self.num_attention_heads, -1).transpose(1, 2)
+
+        q = split(self.query(hidden_states))
+        k, v = self.seen(lambda: (split(self.key(encoder_hidden_states)), split(self.value(encoder_hidden_states))))
         attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v, encoder_attention_mask)
         return attended.transpose(1, 2).flatten(2), (k, v)
 

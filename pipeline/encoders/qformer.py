@@ -38,10 +38,13 @@ class QFormerSite(Site, Blip2QFormerMultiHeadAttention):  # type: ignore[misc]
             return super().forward(  # type: ignore[no-any-return]
                 hidden_states, attention_mask, encoder_hidden_states, encoder_attention_mask, **kwargs
             )
-        q, k, v = (
-            x.unflatten(-1, (self.num_attention_heads, self.attention_head_size)).transpose(1, 2)
-            for x in (self.query(hidden_states), self.key(encoder_hidden_states), self.value(encoder_hidden_states))
-        )
+
+        def split(layer: nn.Linear, x: Tensor) -> Tensor:
+            heads: Tensor = layer(x).unflatten(-1, (self.num_attention_heads, self.attention_head_size))
+            return heads.transpose(1, 2)
+
+        q, image = split(self.query, hidden_states), encoder_hidden_states
+        k, v = self.seen(lambda: (split(self.key, image), split(self.value, image)))
         # Nothing hides a photo's tokens from its texts: those of one photo attend as if they were one long text.
         q = q.view(len(k), -1, *q.shape[1:]).transpose(1, 2).flatten(2, 3)
         q = self.enhance(q, k)

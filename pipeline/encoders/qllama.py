@@ -108,11 +108,15 @@ class CrossAttention(Site):
 
     def forward(self, states: Tensor, image_tokens: Tensor) -> Tensor:
         """Queries [B, Q, C] look at [B, N, C of the vision tower]: [B, Q, C]."""
-        seen = self.norm2(image_tokens)
-        q, k, v = (
-            x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for x in (self.q_proj(self.norm1(states)), self.k_proj(seen), self.v_proj(seen))
-        )
+
+        def split(x: Tensor) -> Tensor:
+            return x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2)
+
+        def look() -> tuple[Tensor, Tensor]:
+            normed = self.norm2(image_tokens)
+            return split(self.k_proj(normed)), split(self.v_proj(normed))
+
+        q, (k, v) = split(self.q_proj(self.norm1(states))), self.seen(look)
         attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v)
         output: Tensor = self.o_proj(attended.transpose(1, 2).flatten(2))
         return output

@@ -31,10 +31,20 @@ class Site(nn.Module):
     """The class that this one takes the place of."""
     operator: Callable[[Tensor], Tensor] | Tensor | None = None
     """A, or from this site's keys to A; set by `perturbing` only."""
+    memory: list[tuple[Tensor, Tensor]] | None = None
+    """The keys and values of the photos that several passes look at; set by `remembering` only."""
 
     @classmethod
     def check(cls, module: nn.Module) -> None:
         """Raise ValueError if `module` uses an option that the perturbed forward does not have."""
+
+    def seen(self, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Head-split keys and values [B, H, N, d] as `project` makes them, once for all passes of `remembering`."""
+        if self.memory is None:
+            return project()
+        if not self.memory:
+            self.memory.append(project())
+        return self.memory[0]
 
     def enhance(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Perturbed queries [r B, H, Q, d], for keys [B, H, N, d]; every r queries in a row belong to one photo."""
@@ -69,11 +79,13 @@ class MultiheadAttentionSite(Site, nn.MultiheadAttention):
         else:
             weights = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
         biases = (None, None, None) if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
-        # The batch comes second, as in the original, which is then matched bit for bit.
-        inputs = (x.transpose(0, 1) if self.batch_first else x for x in (query, key, value))
-        q, k, v = (
-            self._split(F.linear(x, weight, bias)) for x, weight, bias in zip(inputs, weights, biases, strict=True)
-        )
+
+        def part(which: int, x: Tensor) -> Tensor:
+            # The batch comes second, as in the original, which is then matched bit for bit.
+            x = x.transpose(0, 1) if self.batch_first else x
+            return self._split(F.linear(x, weights[which], biases[which]))
+
+        q, (k, v) = part(0, query), self.seen(lambda: (part(1, key), part(2, value)))
         dropout = self.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v, dropout_p=dropout)
         output = self.out_proj(attended.permute(2, 0, 1, 3).flatten(2))
@@ -146,6 +158,22 @@ def perturbing(sites: Mapping[str, nn.Module], operator_of: OperatorOf | Mapping
     finally:
         for site in sites.values():
             site.__dict__.pop("operator", None)
+
+
+@contextmanager
+def remembering(sites: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Project keys and values once for all perturbed passes inside this context, which must be over the same photos.
+
+    Keys and values come from the image tokens alone, whatever the queries, so every pass computes what it would have.
+    """
+    try:
+        for site in sites.values():
+            assert isinstance(site, Site)
+            site.memory = []
+        yield
+    finally:
+        for site in sites.values():
+            site.__dict__.pop("memory", None)
 
 
 def _bind(operator_of: OperatorOf, name: str) -> Callable[[Tensor], Tensor]:

@@ -127,16 +127,14 @@ class EncodeStage:
         pixels = torch.stack([item[0] for item in items])
         objects = [item[1] for item in items]
         tokens = self.encoder.backbone(pixels)
-        flat = torch.cat([self._embed(tokens, objects, each).flatten(1) for each in self.settings], 1).cpu().numpy()
+        vectors = self.encoder.embed_each(tokens, objects, self.settings)
+        flat = torch.cat([each.flatten(1) for each in vectors], 1).cpu().numpy()
         of_objects: list[npt.NDArray[Any] | None] = [None] * len(items)
         if self.with_objects:
             of_objects = [each.flatten().cpu().numpy() for each in object_embeddings(self.encoder, tokens, objects)]
         if not all(np.isfinite(each).all() for each in (flat, *of_objects) if each is not None):
             raise ValueError(f"the embedding is not finite in {self.encoder.dtype}")
         return [(*each, of_photo.size) for *each, of_photo in zip(flat, of_objects, objects, strict=True)]
-
-    def _embed(self, tokens: torch.Tensor, objects: list[Objects], setting: Perturbation | None) -> torch.Tensor:
-        return self.encoder.embed(tokens) if setting is None else self.encoder.embed(tokens, objects, setting)
 
     def _probe(self) -> None:
         image = Image.new("RGB", (96, 64), "grey")

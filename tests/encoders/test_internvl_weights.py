@@ -205,7 +205,7 @@ def test_a_hub_id_becomes_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return folder
 
     monkeypatch.setattr(internvl_weights, "snapshot_download", fetch)
-    assert load_encoder("internvl", weights="OpenGVLab/InternVL-14B-224px").dim == 48
+    assert load_encoder("internvl", weights="OpenGVLab/InternVL-14B-224px", dtype="bfloat16").dim == 48
     assert asked == [("OpenGVLab/InternVL-14B-224px", ["*.safetensors", "*.json", "tokenizer.model"])]
 
 
@@ -215,7 +215,7 @@ def test_a_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(internvl_weights, "snapshot_download", fetch)
     with pytest.raises(QpertError, match=r"could not be had: no network\. Without a network, download"):
-        load_encoder("internvl", weights="OpenGVLab/InternVL-14B-224px")
+        load_encoder("internvl", weights="OpenGVLab/InternVL-14B-224px", dtype="bfloat16")
 
 
 def test_the_words_of_another_model(tmp_path: Path) -> None:

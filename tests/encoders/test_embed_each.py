@@ -1,0 +1,97 @@
+"""Many perturbations of the same photos at once: bit for bit what each gives by itself, at a part of the work."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline import subspaces
+from pipeline.encoders import load_encoder, miniature_encoders
+from pipeline.encoders.internvl import InternVLEncoder
+from pipeline.objects import Objects
+from pipeline.perturbation import Perturbation
+from tests.encoders import tiny_internvl
+
+SETTINGS = (
+    None,
+    Perturbation(scale=2),
+    Perturbation(scale=0.5, threshold=0.99, weight="1-area"),
+    Perturbation(scale=2, threshold=0.8, combine="mean"),
+    Perturbation(scale=2, min_components=0),
+    Perturbation(scale=2, operator="orthogonal"),
+    Perturbation(scale=2, tokens="coverage"),
+    Perturbation.released(scale=2),
+    Perturbation(scale=2, sites=(0,)),
+    Perturbation(scale=2, stages=("itm",)),
+    Perturbation(scale=2),
+)
+
+
+def photos(encoder: Any) -> tuple[torch.Tensor, list[Objects]]:
+    generator = torch.Generator().manual_seed(0)
+    size = encoder.grid.image_size
+    tokens = encoder.backbone(torch.randn(3, 3, size, size, generator=generator))
+    boxes = [[0.1, 0.1, 0.4, 0.5], [0.5, 0.2, 1, 1], [0.0, 0.8, 0.2, 1.0]]
+    return tokens, [
+        Objects(boxes, [""] * 3, [1] * 3, (9, 9)),
+        Objects.empty((9, 9)),
+        Objects(boxes[1:], ["", ""], [1, 1], (9, 9)),
+    ]
+
+
+@pytest.mark.parametrize("name", miniature_encoders())
+def test_bit_for_bit(name: str) -> None:
+    encoder = load_encoder(name)
+    tokens, objects = photos(encoder)
+    together = encoder.embed_each(tokens, objects, SETTINGS)
+    for vectors, setting in zip(together, SETTINGS, strict=True):
+        assert torch.equal(vectors, encoder.embed(tokens, objects, setting))
+    assert len({vectors.sum().item() for vectors in together}) >= 8  # they differ
+
+
+def test_other_photos_are_not_taken_for_those_before() -> None:
+    encoder = load_encoder("blip2")
+    tokens, objects = photos(encoder)
+    first = encoder.embed_each(tokens, objects, SETTINGS)
+    other = encoder.embed_each(tokens.flip(0), objects[::-1], SETTINGS)
+    for before, after, setting in zip(first, other, SETTINGS, strict=True):
+        torch.testing.assert_close(after, before.flip(0), msg=str(setting))
+    with pytest.raises(ValueError, match="broken"):
+        encoder.embed_each(tokens, objects, [SETTINGS[1], _Broken()])  # type: ignore[list-item]
+    assert all("memory" not in vars(site) for site in encoder.sites().values())
+    assert torch.equal(encoder.embed(tokens, objects, SETTINGS[1]), first[1])
+
+
+class _Broken:
+    stages = ("itc",)
+
+    @property
+    def sites(self) -> None:
+        raise ValueError("broken")
+
+
+def test_keys_and_subspaces_are_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = InternVLEncoder.from_model(tiny_internvl.build())
+    tokens, objects = photos(encoder)
+    calls: Counter[str] = Counter()
+    crossed: Any = encoder.sites()["qllama.model.layers.2.cross_attn"]
+    crossed.k_proj.register_forward_hook(lambda *_: calls.update(["keys"]))
+    crossed.q_proj.register_forward_hook(lambda *_: calls.update(["queries"]))
+    eigh = torch.linalg.eigh
+
+    def counted(matrix: torch.Tensor) -> Any:
+        calls["eigh"] += 1
+        return eigh(matrix)
+
+    monkeypatch.setattr(subspaces.torch.linalg, "eigh", counted)
+    alike = [
+        Perturbation(scale=s, threshold=t, weight=w) for s in (1, 2) for t in (0.8, 0.9) for w in ("area", "constant")
+    ]
+    encoder.embed_each(tokens, objects, alike[:1])
+    once = dict(calls)
+    calls.clear()
+    encoder.embed_each(tokens, objects, alike)
+    assert calls == {"keys": 1, "queries": len(alike), "eigh": once["eigh"]}
