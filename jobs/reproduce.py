@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.options import MINIATURE, MINIATURE_BLIP2, PerturbationConfig
+from jobs.options import MINIATURE, MINIATURES, PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 
@@ -121,7 +121,7 @@ def _experiment(config: Config, encoder: str) -> Experiment:
     from jobs.experiment import Experiment
     from pipeline.reproduction import paper
 
-    miniature = MINIATURE_BLIP2 if encoder == "blip2" else MINIATURE
+    miniature = MINIATURES.get(encoder, MINIATURE)
     chosen = (config.perturbation or (miniature if config.preset == "miniature" else PAPER)).build()
     if chosen is None:
         raise QpertError("--perturbation none leaves nothing to compare")
