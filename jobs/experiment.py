@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -12,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from jobs import index, indexing
+from jobs import index
 from jobs.evaluate import annotated_areas
-from jobs.options import PerturbationConfig
 from jobs.reranking import rerank_features
+from jobs.variants import index_variants
 from pipeline.benchmarks.encoder_cost import measure_cost
-from pipeline.datasets.photos import find_photos
 from pipeline.detectors.config import DetectorConfig
-from pipeline.encoders import Encoder, can_match, load_encoder, prepare_environment, twin_of
+from pipeline.encoders import Encoder, can_match, load_encoder, twin_of
 from pipeline.features import FeatureSet
 from pipeline.manifest import Manifest
 from pipeline.perturbation import Perturbation
@@ -33,13 +30,9 @@ from pipeline.reproduction.settings import DETECTED, OES, PLAIN, Settings, grid,
 from pipeline.retrieval import Ranks, embed_texts, evaluate, load_text_encoder
 from pipeline.stages.columns import objects_from_row
 from pipeline.stages.identity import fingerprint, weights_identity
-from pipeline.stages.resume import inspect
-from pipeline.stages.run import index_photos
 
 if TYPE_CHECKING:
     from pipeline.objects import Objects
-    from pipeline.stages.graph import Graph
-    from pipeline.stages.machines import Machines
 
 EMPHASIS_SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
 EMPHASIS_THRESHOLD = 0.99
@@ -141,30 +134,10 @@ class Experiment:
             encoder=self.encoder,
             weights=self.weights,
             detector=detector,
-            perturbation=PerturbationConfig(),
             cpus=self.cpus,
             verbose=self.verbose,
         )
-        config = index.with_absolute_paths(options)
-        what = indexing.identity(config) | {
-            "perturbation": json.loads(json.dumps({name: each and each.as_dict() for name, each in settings.items()})),
-            "with_objects": with_objects,
-        }
-        photos = find_photos(config.source)
-        resume = inspect(out, what, photos)
-        if resume.manifest is not None and resume.manifest.state == "complete" and resume.todo == 0:
-            return
-
-        prepare_environment(self.encoder)
-
-        def make_graph(machines: Machines) -> Graph:
-            graph = indexing.build_graph(config, photos, what, resume.todo, machines)
-            return dataclasses.replace(graph, settings=tuple(settings.values()), with_objects=with_objects)
-
-        manifest = indexing.make_manifest(config, what).model_copy(update={"variants": list(settings)})
-        if resume.manifest is not None:
-            manifest = manifest.model_copy(update={"vectors": resume.manifest.vectors, "dim": resume.manifest.dim})
-        index_photos(make_graph, manifest, out, todo=resume.todo, cpus=self.cpus, verbose=self.verbose)
+        index_variants(options, settings, with_objects=with_objects)
 
     def _ranks(self, material: Material, features: FeatureSet, variants: dict[str, Variant]) -> dict[str, Any]:
         outcomes = Outcomes(Path(self.folder) / "outcomes" / question(variants, material))

@@ -34,6 +34,9 @@ OBJECT_TYPE = pa.struct(
     [(name, pa.float32()) for name in ("x0", "y0", "x1", "y1")] + [("label", pa.string()), ("score", pa.float32())]
 )
 
+_FURTHER = ("object_embeddings", "tokens")
+"""Columns that some feature sets have beside."""
+
 
 def features_schema(precision: str = "float16", *, with_objects: bool = False) -> pa.Schema:
     """The columns of ``features/*.parquet``, for any V (vectors per photo) and D (their length): see the manifest.
@@ -109,7 +112,7 @@ class FeatureSet:
         found = pq.read_schema(files[0], filesystem=filesystem)
         if problem := _mismatch(found, manifest):
             raise QpertError(f"{files[0]} does not match {out}/manifest.json: {problem}")
-        known = features_schema(with_objects="object_embeddings" in found.names).names
+        known = [*features_schema().names, *(name for name in _FURTHER if name in found.names)]
         schema = pa.schema([found.field(name) for name in known])
         dataset = ds.dataset(files, schema=schema, filesystem=filesystem, format="parquet")
         number = manifest.variants.index(variant) if variant is not None else 0

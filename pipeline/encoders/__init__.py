@@ -101,6 +101,12 @@ def memory_needed(name: str, weights: str | None, dtype: str) -> int:
     return _class(name).weight_bytes(None if weights == "miniature" else weights, _dtype(dtype)) + WORKING_MEMORY
 
 
+def token_bytes(name: str, weights: str | None, dtype: str) -> int:
+    """Bytes of one photo's image tokens in a dtype, as far as that shows without loading the encoder; else 0."""
+    count, width = _class(name).token_shape(None if weights == "miniature" else weights)
+    return count * width * _dtype(dtype).itemsize
+
+
 def load_encoder(name: str, *, weights: str | None = None, device: str = "cpu", dtype: str = "float32") -> Encoder:
     """Load an encoder, ready for inference.
 
@@ -166,5 +172,6 @@ __all__ = [
     "miniature_of",
     "prepare_environment",
     "runtime_env",
+    "token_bytes",
     "twin_of",
 ]

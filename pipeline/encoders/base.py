@@ -66,6 +66,14 @@ class Encoder(ABC):
         """
         return 0
 
+    @classmethod
+    def token_shape(cls, weights: str | None) -> tuple[int, int]:
+        """(N, C) of one photo's image tokens (weights None: the bundled miniature), as far as that shows; else (0, 0).
+
+        Of weights that do not show it, those of the largest published model.
+        """
+        return 0, 0
+
     @abstractmethod
     def preprocess(self, image: Image.Image) -> Tensor:
         """A photo as the model wants it: float32 [3, S, S] on the CPU, S = `grid.image_size`."""

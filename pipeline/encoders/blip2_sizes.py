@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from safetensors import SafetensorError, safe_open
 MINIATURE = Path(__file__).parents[1] / "miniature" / "blip2"
 PUBLISHED = 986_500_000, 186_100_000
 """Of the vision tower and of all that follows, in Salesforce/blip2-itm-vit-g-coco."""
+
+PUBLISHED_TOKENS = 677, 1408
 
 
 def parameter_counts(weights: str | None) -> tuple[int, int]:
@@ -33,3 +36,13 @@ def parameter_counts(weights: str | None) -> tuple[int, int]:
     except (OSError, SafetensorError):
         return PUBLISHED
     return (vision, rest) if files else PUBLISHED
+
+
+def image_tokens(weights: str | None) -> tuple[int, int]:
+    """Number and width of a photo's image tokens, by the same rules."""
+    path = (MINIATURE if weights is None else Path(weights.partition("+")[0])) / "config.json"
+    try:
+        vision = json.loads(path.read_text(encoding="utf-8"))["vision_config"]
+        return (vision["image_size"] // vision["patch_size"]) ** 2 + 1, vision["hidden_size"]
+    except (OSError, KeyError, TypeError, ValueError):
+        return PUBLISHED_TOKENS

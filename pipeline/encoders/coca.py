@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import open_clip
@@ -15,20 +13,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.encoders.base import Encoder
+from pipeline.encoders.coca_weights import (
+    MINIATURE,
+    Tokenize,
+    check_folder,
+    from_folder,
+    from_open_clip,
+    model_and_source,
+    parameters_and_tokens,
+)
 from pipeline.encoders.sites import MultiheadAttentionSite, make_perturbable
-from pipeline.encoders.word_tokenizer import WordTokenizer
 from pipeline.errors import QpertError
 from pipeline.objects import Objects, TokenGrid
 from pipeline.perturbation import Perturbation
 
-Tokenize = Callable[[Sequence[str]], Tensor]
-"""From texts to ids int64 [T, context length], as open_clip's tokenizers."""
-
-MINIATURE = Path(__file__).parent.parent / "miniature" / "coca"
 _MODES = {"shortest": "center_crop", "squash": "squash"}
 """open_clip's `resize_mode` to the grid's mode."""
-_LARGEST = 638_450_177
-"""Parameters of coca_ViT-L-14."""
 _TEXTS_AT_ONCE = 256
 """The text tower makes a mask of heads x length^2 numbers for every text."""
 
@@ -99,33 +99,28 @@ class CocaEncoder(Encoder):
                 raise QpertError(f"the miniature CoCa is not in {MINIATURE}; make it with `qpert train-miniature`")
             weights = str(MINIATURE)
         if Path(weights).is_dir():
-            model, tokenizer = _from_folder(Path(weights))
+            model, tokenizer = from_folder(Path(weights))
         else:
-            model, tokenizer = _from_open_clip(weights)
+            model, tokenizer = from_open_clip(weights)
         return cls.from_model(model.to(device=device, dtype=dtype), tokenizer)
 
     @classmethod
     def check_weights(cls, weights: str) -> None:
         """Refuse unknown models and tags and missing files; of a folder, one without its files."""
         if Path(weights).is_dir():
-            _check_folder(Path(weights))
+            check_folder(Path(weights))
         else:
-            _model_and_source(weights)
+            model_and_source(weights)
 
     @classmethod
     def weight_bytes(cls, weights: str | None, dtype: torch.dtype) -> int:
         """By the model's configuration; where there is none to go by, as ViT-L/14."""
-        folder = MINIATURE if weights is None else Path(weights)
-        try:
-            if folder.is_dir():
-                config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))["model_cfg"]
-            else:
-                config = open_clip.get_model_config(str(weights).partition(":")[0])
-            with torch.device("meta"):
-                model = open_clip.CoCa(**{name: value for name, value in config.items() if name != "custom_text"})
-            return sum(int(value.numel()) for value in model.parameters()) * dtype.itemsize
-        except (AttributeError, KeyError, TypeError, ValueError, OSError):
-            return _LARGEST * dtype.itemsize
+        return parameters_and_tokens(weights)[0] * dtype.itemsize
+
+    @classmethod
+    def token_shape(cls, weights: str | None) -> tuple[int, int]:
+        """By the model's configuration; where there is none to go by, as ViT-L/14."""
+        return parameters_and_tokens(weights)[1]
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """open_clip's own inference transform for this model: float32 [3, S, S]."""
@@ -189,66 +184,3 @@ def _square(size: int | Sequence[int]) -> int:
     if len(sides) != 1:
         raise QpertError(f"CoCa is supported for square images and patches only, got {size}")
     return int(sides.pop())
-
-
-def _from_folder(folder: Path) -> tuple[open_clip.CoCa, Tokenize]:
-    """open_clip_config.json + open_clip_model.safetensors (+ tokenizer.json of whole words, else CLIP's tokenizer)."""
-    _check_folder(folder)
-    try:
-        config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
-        model_cfg = {k: v for k, v in config["model_cfg"].items() if k != "custom_text"}
-        model = open_clip.CoCa(**model_cfg)
-        open_clip.set_model_preprocess_cfg(
-            model, {**vars(PreprocessCfg(size=model.visual.image_size)), **config.get("preprocess_cfg", {})}
-        )
-        open_clip.load_checkpoint(model, str(folder / "open_clip_model.safetensors"), weights_only=True)
-    except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        raise QpertError(f"{folder} does not hold a CoCa model: {_first_line(error)}") from error
-    vocabulary = folder / "tokenizer.json"
-    if vocabulary.is_file() and json.loads(vocabulary.read_text(encoding="utf-8"))["model"]["type"] == "WordLevel":
-        return model, WordTokenizer(vocabulary, model.text.context_length, model.pad_id)
-    return model, open_clip.get_tokenizer(f"local-dir:{folder}")
-
-
-def _check_folder(folder: Path) -> None:
-    for name in ("open_clip_config.json", "open_clip_model.safetensors"):
-        if not (folder / name).is_file():
-            raise QpertError(f"{folder} has no {name}: a CoCa folder holds it beside its configuration and weights")
-
-
-def _model_and_source(weights: str) -> tuple[str, str | None]:
-    """What open_clip's factory takes for "model:tag", "model:file" or "hf-hub:org/name"."""
-    if weights.startswith("hf-hub:"):
-        return weights, None
-    known = [name for name in open_clip.list_models() if name.startswith("coca_")]
-    name, _, source = weights.partition(":")
-    tags = open_clip.list_pretrained_tags_by_model(name) if name in known else []
-    if name not in known or not source:
-        raise QpertError(
-            f"unknown CoCa weights {weights!r}; give 'miniature', a folder, 'hf-hub:org/name', "
-            f"'model:tag' or 'model:/path/to/checkpoint', with a model of: {', '.join(known)}"
-        )
-    if source not in tags and not Path(source).is_file():
-        raise QpertError(f"{name} has no weights {source!r}: no such file, and its tags are: {', '.join(tags)}")
-    return name, source
-
-
-def _from_open_clip(weights: str) -> tuple[open_clip.CoCa, Tokenize]:
-    """By open_clip's factory; no code from checkpoints is run."""
-    name, source = _model_and_source(weights)
-    try:
-        model = open_clip.create_model(name, pretrained=source, require_pretrained=True, weights_only=True)
-        return model, open_clip.get_tokenizer(name)
-    except pickle.UnpicklingError as error:
-        raise QpertError(
-            f"{source} was refused, as opening it could run code; save its state_dict alone: {_first_line(error)}"
-        ) from error
-    except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        raise QpertError(
-            f"CoCa weights {weights!r} could not be had: {_first_line(error)}. Without a network, download them "
-            "elsewhere and give the folder or 'model:/path/to/checkpoint'"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

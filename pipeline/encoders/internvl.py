@@ -98,10 +98,14 @@ class InternVLEncoder(Encoder):
     @classmethod
     def weight_bytes(cls, weights: str | None, dtype: torch.dtype) -> int:
         """By the folder's config.json; of a hub id, those of the published model at 364 pixels."""
-        folder = MINIATURE if weights is None else Path(weights)
-        config = read_config(folder) if folder.is_dir() else InternVLConfig(force_image_size=364)
         with torch.device("meta"):
-            return sum(value.numel() for value in InternVL(config).parameters()) * dtype.itemsize
+            return sum(value.numel() for value in InternVL(_config(weights)).parameters()) * dtype.itemsize
+
+    @classmethod
+    def token_shape(cls, weights: str | None) -> tuple[int, int]:
+        """By the folder's config.json; of a hub id, those of the published model at 364 pixels."""
+        config = _config(weights)
+        return config.image_tokens, config.vision_config.hidden_size
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """Both sides squashed to S by PIL's bicubic filter, ImageNet's mean and deviation: float32 [3, S, S]."""
@@ -166,6 +170,11 @@ class InternVLCEncoder(InternVLEncoder):
 
     name = "internvl-c"
     mode = "c"
+
+
+def _config(weights: str | None) -> InternVLConfig:
+    folder = MINIATURE if weights is None else Path(weights)
+    return read_config(folder) if folder.is_dir() else InternVLConfig(force_image_size=364)
 
 
 __all__ = ["InternVLCEncoder", "InternVLConfig", "InternVLEncoder", "build_internvl"]

@@ -21,7 +21,7 @@ class Material:
     Attributes:
         photos: a source for `find_photos`.
         captions: of the split.
-        annotations: boxes, for `read_boxes` and for the detector `annotated`.
+        annotations: boxes, for `read_boxes` and for the detector `annotated`; "" where there are none.
         remark: images that are missing, if any.
     """
 
@@ -31,16 +31,16 @@ class Material:
     remark: str = ""
 
 
-def scenes(folder: Path, count: int) -> Material:
-    """Synthetic scenes below `folder`, drawn if they are not there."""
+def scenes(folder: Path, count: int, seed: int = SEED) -> Material:
+    """Synthetic scenes of a series below `folder`, drawn if they are not there."""
     from pipeline.datasets.scenes import write_scenes
 
-    place = folder / f"scenes-{count}"
-    captions = write_scenes(place, count, SEED)
+    place = folder / (f"scenes-{count}" if seed == SEED else f"scenes-{count}-series-{seed}")
+    captions = write_scenes(place, count, seed)
     return Material(str(place / "images"), read_captions(captions), str(place))
 
 
-def on_disk(folder: Path, images: str, captions: str, annotations: str, split: str) -> Material:
+def on_disk(folder: Path, images: str, captions: str, annotations: str | None, split: str) -> Material:
     """Photos, captions and boxes that somebody has; a list of the split's photos is written to `folder`.
 
     Raises:
@@ -52,8 +52,7 @@ def on_disk(folder: Path, images: str, captions: str, annotations: str, split: s
     found = find_images(wanted, images)
     if not found.found:
         raise QpertError(f"{images} has none of the {len(wanted):,} captioned images, such as {wanted[0].image_id}")
-    boxes = read_boxes(annotations)
-    if not any(boxes.of(image_id) for image_id in found.found):
+    if annotations and not any(map(read_boxes(annotations).of, found.found)):
         raise QpertError(f"{annotations} annotates none of the captioned images, such as {wanted[0].image_id}")
     write_list(found, folder / "photos.txt")
-    return Material(str(folder / "photos.txt"), wanted, annotations, found.summary())
+    return Material(str(folder / "photos.txt"), wanted, annotations or "", found.summary())

@@ -23,6 +23,7 @@ from pipeline.stages.columns import objects_from_row
 from pipeline.stages.device import this_device
 from pipeline.stages.guard import Failure, Guard, load
 from pipeline.stages.tally import Reporter
+from pipeline.token_shards import TOKENS, write_shard
 
 
 class EncoderBuilder(Protocol):
@@ -33,7 +34,8 @@ class EncoderBuilder(Protocol):
 
 Row = tuple[bytes, list[dict[str, Any]] | None]
 Item = tuple[torch.Tensor, Objects]
-Encoded = tuple[npt.NDArray[Any], npt.NDArray[Any] | None, tuple[int, int]]
+Encoded = tuple[npt.NDArray[Any], npt.NDArray[Any] | None, tuple[int, int], tuple[int, int]]
+"""Embedding, object embeddings, size of the photo, and its call and row among the kept tokens."""
 
 
 class EncodeStage:
@@ -49,6 +51,7 @@ class EncodeStage:
         precision: of what is stored.
         worker: how the actor works.
         reporter: where it reports.
+        tokens_in: keep the image tokens in this feature set (see `pipeline.token_shards`); None: they are dropped.
     """
 
     def __init__(
@@ -59,14 +62,18 @@ class EncodeStage:
         precision: str,
         worker: Worker,
         reporter: Reporter,
+        tokens_in: str | None = None,
     ) -> None:
         set_threads(worker.threads)
         self.settings, self.with_objects = tuple(settings), with_objects
+        self.tokens_in, self.calls = tokens_in, list[torch.Tensor]()
         self.worker, self.reporter = worker, reporter
         self.device = this_device(worker.gpu)
         dtype = self.device.dtype(worker.dtype)
         self.encoder = load("encoder", lambda: build(device=self.device.torch, dtype=dtype))
         self.schema = features_schema(precision, with_objects=with_objects)
+        if tokens_in is not None:
+            self.schema = self.schema.append(TOKENS)
         guard = Guard(self._encode, self._probe, worker.micro_batch, "encoder")
         self.map = PhotoMapper(self._prepare, guard, worker.decoders)
         reporter.device("encode", self.device.name)
@@ -85,12 +92,14 @@ class EncodeStage:
         sizes: list[tuple[int | None, int | None]] = [(None, None)] * count
         vectors: list[npt.NDArray[Any] | None] = [None] * count
         of_objects: list[npt.NDArray[Any] | None] = [None] * count
+        places: list[tuple[int, int] | None] = [None] * count
+        self.calls = []
         for at, (result, spent) in zip(todo, self.map([(data[at], found[at]) for at in todo]), strict=True):
             seconds[at] += spent
             if isinstance(result, Failure):
                 errors[at] = result.reason
             else:
-                vectors[at], of_objects[at], sizes[at] = result
+                vectors[at], of_objects[at], sizes[at], places[at] = result
         columns = {
             "image_id": table["image_id"],
             "uri": table["uri"],
@@ -105,6 +114,8 @@ class EncodeStage:
         }
         if self.with_objects:
             columns["object_embeddings"] = self._vectors(of_objects)
+        if self.tokens_in is not None:
+            columns["tokens"] = self._keep(self.tokens_in, table["image_id"].to_pylist(), places)
         self.reporter.batch(
             "encode",
             photos=count,
@@ -134,11 +145,21 @@ class EncodeStage:
             of_objects = [each.flatten().cpu().numpy() for each in object_embeddings(self.encoder, tokens, objects)]
         if not all(np.isfinite(each).all() for each in (flat, *of_objects) if each is not None):
             raise ValueError(f"the embedding is not finite in {self.encoder.dtype}")
-        return [(*each, of_photo.size) for *each, of_photo in zip(flat, of_objects, objects, strict=True)]
+        if self.tokens_in is not None:
+            self.calls.append(tokens)
+        places = [(len(self.calls) - 1, row) for row in range(len(items))]
+        sizes = [each.size for each in objects]
+        return list(zip(flat, of_objects, sizes, places, strict=True))
 
     def _probe(self) -> None:
         image = Image.new("RGB", (96, 64), "grey")
         self._encode([(self.encoder.preprocess(image), Objects([[0.2, 0.2, 0.6, 0.7]], ["probe"], [1.0], image.size))])
+
+    def _keep(self, out: str, ids: list[str], places: Sequence[tuple[int, int] | None]) -> pa.Array:
+        """The column `tokens`, its file written."""
+        name = write_shard(out, ids, self.calls) if self.calls else None
+        self.calls = []
+        return pa.array([at and {"file": name, "call": at[0], "row": at[1]} for at in places], TOKENS.type)
 
     def _vectors(self, vectors: Sequence[npt.NDArray[Any] | None]) -> pa.Array:
         """A column of lists, null where there is no vector."""

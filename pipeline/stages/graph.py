@@ -45,6 +45,7 @@ class Graph:
         make_detector: called in each detect actor; None leaves the stage out.
         settings: the perturbations to embed with, None for plain; the backbone runs once for all.
         with_objects: store object embeddings as well.
+        with_tokens: keep the image tokens beside the features as well.
         environment: Ray's runtime environment of the encode actors, where the encoder needs one of its own.
         precision: of the stored embeddings, float16 or float32.
         pools: the pools of `detect` and `encode`.
@@ -67,6 +68,7 @@ class Graph:
     file_rows: int = 256
     limit: int | None = None
     with_objects: bool = False
+    with_tokens: bool = False
     environment: dict[str, Any] | None = None
 
 
@@ -167,6 +169,8 @@ def stages(graph: Graph, photos: Dataset, reporter: Reporter) -> Dataset:
         )
     arguments = (graph.make_encoder, graph.settings, graph.with_objects, graph.precision)
     encode = actors(EncodeStage, pools["encode"], worker, rows, arguments, reporter, graph.environment)
+    if graph.with_tokens:
+        encode["fn_constructor_kwargs"] = {"tokens_in": graph.out}
     return photos.map_batches(**encode)
 
 

@@ -176,9 +176,10 @@ def _in_memory(stage: str, machines: Machines, needs: Mapping[str, Need], dtype:
         return 10**6, None
     most = sum(memory // need for memory in machines.memory) if machines.memory else 10**6
     if not most:
+        advice = "--dtype bfloat16 takes half, a GPU serves it best" if chosen == "float32" else "it needs a GPU"
         raise QpertError(
             f"the model of the stage {stage} takes {gigabytes(need)} of memory in {chosen}, and the largest machine has"
-            f" {gigabytes(max(machines.memory))} for it; --dtype bfloat16 takes half, a GPU serves it best"
+            f" {gigabytes(max(machines.memory))} for it: {advice}"
         )
     return most, need
 

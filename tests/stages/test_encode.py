@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from pipeline.stages.actor import Worker
 from pipeline.stages.detect import DetectStage
 from pipeline.stages.encode import EncodeStage
 from pipeline.stages.tally import Reporter
+from pipeline.token_shards import TOKENS, read_shard
 
 
 def jpeg(red: int, size: tuple[int, int] = (64, 48)) -> bytes:
@@ -159,3 +161,33 @@ def test_several_settings_and_object_embeddings_in_one_pass(
         assert [each and each[8 * number : 8 * number + 8] for each in both] == alone
     counts = [None if row is None else len(row) // 8 for row in table["object_embeddings"].to_pylist()]
     assert counts == [1, None, 0, None, 1, None]
+
+
+def test_tokens_are_kept_as_they_passed_the_model(
+    photos: pa.Table, tiny_detector: Any, tiny_encoder: Any, tmp_path: Path
+) -> None:
+    """Each call of the model by itself; failed photos are in none of them."""
+    found = detect(tiny_detector)(photos)
+    stage = EncodeStage(tiny_encoder, [None], False, "float16", Worker(micro_batch=2), Reporter(), str(tmp_path))
+    seen: list[torch.Tensor] = []
+    backbone = stage.encoder.backbone
+
+    def watched(pixels: Any) -> Any:
+        seen.append(backbone(pixels))
+        return seen[-1]
+
+    stage.encoder.backbone = watched  # type: ignore[method-assign]
+    table = stage(found)
+    assert table.schema == features_schema().append(TOKENS)
+    places = table["tokens"].to_pylist()
+    assert [each is None for each in places] == [False, True, False, True, False, True]
+    (name,) = {each["file"] for each in places if each}
+    kept = read_shard(str(tmp_path), name)
+    assert [kept[call].shape[0] for call in kept] == [2, 1]  # two by two, of the three that are left
+    assert all(torch.equal(kept[call], tokens) for call, tokens in enumerate(seen))
+    assert [(each["call"], each["row"]) for each in places if each] == [(0, 0), (0, 1), (1, 0)]
+    again = stage(found)["tokens"].to_pylist()
+    assert again == places
+    nothing = stage(found.filter([at in (1, 3) for at in range(6)]))
+    assert nothing["tokens"].to_pylist() == [None, None]
+    assert len(list((tmp_path / "tokens").iterdir())) == 1

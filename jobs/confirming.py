@@ -1,0 +1,62 @@
+"""The confirming run: photos that took no part in a choice, indexed plain and with what was chosen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import ray
+
+from jobs.evaluate import annotated_areas
+from jobs.variants import index_variants
+from pipeline.features import FeatureSet
+from pipeline.reproduction.measuring import Variant, measure
+from pipeline.retrieval import embed_texts, evaluate, load_text_encoder
+from pipeline.retrieval.ranks import Ranks
+from pipeline.tuning.report import Confirmed
+
+if TYPE_CHECKING:
+    from jobs import index
+    from pipeline.perturbation import Perturbation
+    from pipeline.reproduction.material import Material
+
+PLAIN, BEST = "plain", "best"
+
+
+def confirm(
+    options: index.Config, material: Material, best: Perturbation, *, device: str, rerank_k: int | None
+) -> Confirmed:
+    """Index and measure, in the current Ray session; what is indexed already is not indexed again.
+
+    Args:
+        options: source, output, encoder and detector.
+        material: the photos with captions and boxes.
+        best: the setting.
+        device: torch device for the texts.
+        rerank_k: re-rank so many of the best by matching, which `best` perturbs where its stages include `itm`.
+    """
+    index_variants(options, {PLAIN: None, BEST: best})
+    sets = {name: FeatureSet.open(options.out, name) for name in (PLAIN, BEST)}
+    captions = list(material.captions)
+    areas = annotated_areas(material.annotations, captions, sets[PLAIN]) if material.annotations else None
+    task = ray.remote(num_cpus=1)(measure)
+    variants = {name: Variant(options.out, name) for name in sets}
+    ranks: dict[str, Ranks] = ray.get(task.remote(variants, captions, areas, options.weights, device))
+    found = Confirmed(ranks[PLAIN], ranks[BEST])
+    if rerank_k is None:
+        return found
+    from jobs.reranking import rerank_features
+
+    reader = partial(embed_texts, load_text_encoder(sets[PLAIN], weights=options.weights, device=device))
+    matched = [
+        rerank_features(
+            features,
+            evaluate(features, captions, reader, areas=areas, candidates=rerank_k),
+            best if name == BEST and "itm" in best.stages else None,
+            weights=options.weights,
+            verbose=options.verbose,
+        ).ranks
+        for name, features in sets.items()
+    ]
+    return replace(found, matched=(matched[0], matched[1]), candidates=rerank_k)

@@ -1,0 +1,203 @@
+"""Ray Tune over settings: each trial asks the desk for its own, so it costs a message and no model.
+
+Tune keeps its own record of the experiment, from which a search that was killed goes on; what the desk has found out
+lies beside it, so that trials that are run again find their answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from pipeline.errors import QpertError
+from pipeline.tuning.space import Range, Space, Value
+
+_HERE = {"node:__internal_head__": 0.001}
+"""What a trial reserves: no CPU, which the models have, but Ray Tune starts none that reserves nothing."""
+_RETRIES = 3
+_SECONDS = 10.0
+"""Between two lines of progress."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How settings are chosen.
+
+    Attributes:
+        metric: see `pipeline.tuning.metrics`; the most is best.
+        searcher: "grid", "random", or another name that `ray.tune.search.create_searcher` knows, such as "optuna".
+        searcher_options: its arguments.
+        trials: how many, of a search that is no grid.
+        scheduler: "fifo", or another name that `ray.tune.schedulers.create_scheduler` knows, such as "asha".
+        scheduler_options: its arguments.
+        shares: growing shares of the photos on which a trial is measured, for schedulers that stop bad ones early.
+        concurrent: trials at once.
+        seed: of searchers that draw.
+    """
+
+    metric: str = "R@1"
+    searcher: str = "grid"
+    searcher_options: Mapping[str, Any] = field(default_factory=dict)
+    trials: int = 50
+    scheduler: str = "fifo"
+    scheduler_options: Mapping[str, Any] = field(default_factory=dict)
+    shares: tuple[float, ...] = (1.0,)
+    concurrent: int = 8
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise QpertError for searchers and schedulers that are not there, before anything is done."""
+        self._algorithm()
+        self._scheduler()
+        if sorted(self.shares) != [*self.shares] or self.shares[-1] != 1 or self.shares[0] <= 0:
+            raise QpertError(f"shares of the photos grow up to 1, as 0.1 0.3 1: not {' '.join(map(str, self.shares))}")
+
+    def param_space(self, space: Space) -> dict[str, Any]:
+        """What Tune draws from: `setting`, with the searched fields."""
+        from ray import tune
+
+        if self.searcher == "grid":
+            return {"setting": tune.grid_search(space.grid())}
+        if space.tables is not None:
+            return {"setting": tune.choice(space.grid())}
+        return {"setting": {name: _domain(values) for name, values in space.fields.items()}}
+
+    def config(self) -> Any:
+        """Tune's own configuration."""
+        from ray import tune
+
+        return tune.TuneConfig(
+            metric=self.metric,
+            mode="max",
+            search_alg=self._algorithm(),
+            scheduler=self._scheduler(),
+            num_samples=1 if self.searcher == "grid" else self.trials,
+            max_concurrent_trials=self.concurrent,
+            reuse_actors=True,
+        )
+
+    def _algorithm(self) -> Any:
+        from ray.tune.search import SEARCH_ALG_IMPORT, BasicVariantGenerator, create_searcher
+
+        if self.searcher in ("grid", "random"):
+            return BasicVariantGenerator(random_state=self.seed, max_concurrent=self.concurrent)
+        if self.searcher not in SEARCH_ALG_IMPORT:
+            raise QpertError(f"unknown --search {self.searcher!r}; Ray Tune has: grid, {', '.join(SEARCH_ALG_IMPORT)}")
+        seed = {"seed": self.seed} if self.searcher == "optuna" else {}
+        try:
+            return create_searcher(self.searcher, **{**seed, **self.searcher_options})
+        except (ImportError, AssertionError) as error:
+            raise QpertError(f"--search {self.searcher} needs a package that is not there: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise QpertError(f"--search {self.searcher} does not take these --search-options: {error}") from error
+
+    def _scheduler(self) -> Any:
+        from ray.tune.schedulers import SCHEDULER_IMPORT, create_scheduler
+
+        if self.scheduler not in SCHEDULER_IMPORT:
+            raise QpertError(f"unknown --scheduler {self.scheduler!r}; Ray Tune has: {', '.join(SCHEDULER_IMPORT)}")
+        options = dict(self.scheduler_options)
+        if self.scheduler in ("asha", "async_hyperband", "asynchyperband"):
+            options = {"time_attr": "training_iteration", "max_t": len(self.shares), **options}
+        try:
+            return create_scheduler(self.scheduler, **options)
+        except (TypeError, ValueError, AssertionError) as error:
+            raise QpertError(f"--scheduler {self.scheduler} does not take these options: {error}") from error
+
+
+def run_search(search: Search, space: Space, desk: Any, folder: Path) -> list[dict[str, Value]]:
+    """Run the search to its end, or go on with the one in `folder`; in the current Ray session.
+
+    Args:
+        search: how settings are chosen.
+        space: from what.
+        desk: the actor of `Desk`.
+        folder: for Tune's own record, with TensorBoard's logs.
+
+    Returns:
+        The chosen values of every trial that was measured on all photos, in the order of the trials.
+
+    Raises:
+        QpertError: trials failed for good.
+    """
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    from ray import tune
+
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    trainable: Any = tune.with_resources(
+        tune.with_parameters(_trial, desk=desk, space=space, shares=search.shares), _HERE
+    )
+    space_of_tune = search.param_space(space)
+    if tune.Tuner.can_restore(str(folder)):
+        tuner = tune.Tuner.restore(
+            str(folder), trainable, param_space=space_of_tune, resume_unfinished=True, restart_errored=True
+        )
+    else:
+        run = tune.RunConfig(
+            name=folder.name,
+            storage_path=str(folder.parent.absolute()),
+            failure_config=tune.FailureConfig(max_failures=_RETRIES),
+            callbacks=[_progress(search.metric)],
+            verbose=0,
+        )
+        tuner = tune.Tuner(trainable, param_space=space_of_tune, tune_config=search.config(), run_config=run)
+    results = tuner.fit()
+    if results.errors:
+        raise QpertError(
+            f"{len(results.errors)} of {len(results)} trials failed, the first with: {_last_line(results.errors[0])};"
+            " run the same command again to try them once more"
+        )
+    return [dict(each.config["setting"]) for each in results if each.metrics and each.metrics.get("share") == 1.0]
+
+
+def _trial(config: dict[str, Any], desk: Any, space: Space, shares: Sequence[float]) -> None:
+    """One setting, measured on growing shares of the photos."""
+    from ray import tune
+
+    setting = space.setting(config["setting"])
+    for share in shares:
+        metrics = ray.get(desk.ask.remote(setting, share))
+        tune.report({**metrics, "share": share})
+
+
+def _domain(values: Sequence[Value] | Range) -> Any:
+    from ray import tune
+
+    if not isinstance(values, Range):
+        return tune.choice([*values])
+    return (tune.loguniform if values.log else tune.uniform)(values.low, values.high)
+
+
+def _progress(metric: str) -> Any:
+    """A callback that says how far the search is, now and then."""
+    from ray import tune
+
+    class Progress(tune.Callback):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.done, self.best, self.said, self.all = 0, float("-inf"), time.monotonic(), 0
+
+        def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **_: Any) -> None:
+            self.all = total_num_samples or 0
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+            self.done += 1
+            self.best = max(self.best, (trial.last_result or {}).get(metric, self.best))
+            if time.monotonic() - self.said >= _SECONDS or self.done == self.all:
+                self.said = time.monotonic()
+                best = f"; best {metric} so far {100 * self.best:.2f}"
+                print(f"{self.done} of {self.all or '?'} trials{best}", file=sys.stderr, flush=True)
+
+    return Progress()
+
+
+def _last_line(error: BaseException) -> str:
+    return next(reversed(str(error).strip().splitlines()), type(error).__name__)[:300]
