@@ -6,6 +6,7 @@ Examples:
   qpert benchmark query-former              only the extra time of Q-Perturbation at BLIP-2's size
   qpert benchmark blip2                     its share of a whole pass, with ViT-g, and captions; needs some 6 GB
   qpert benchmark internvl                  its cost in InternVL-14B's layers, by number of objects; needs some 4 GB
+  qpert benchmark tune                      fifty settings of tune against one cold evaluation, BLIP-2; needs some 6 GB
   qpert benchmark evaluate                  COCO's 5,000 photos x 25,000 captions, simulated, 32 vectors each
 
 pipeline: against a bare PyTorch loop. Both sides do the same work with the same models on the same photos: the bare
@@ -47,7 +48,7 @@ from pipeline.errors import QpertError
 if TYPE_CHECKING:
     from pipeline.benchmarks.evaluation import Cost
 
-Part = Literal["pipeline", "query-former", "blip2", "internvl", "evaluate"]
+Part = Literal["pipeline", "query-former", "blip2", "internvl", "tune", "evaluate"]
 
 
 class SizesConfig(BaseModel):
@@ -62,7 +63,7 @@ class SizesConfig(BaseModel):
 
 
 class PassConfig(BaseModel):
-    """The passes of `blip2`."""
+    """The passes of `blip2` and `tune`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -80,7 +81,7 @@ class Config(BaseModel):
     parts: list[Part] = Field(
         ["pipeline", "query-former"],
         min_length=1,
-        description="what to measure: pipeline, query-former, blip2, internvl, evaluate",
+        description="what to measure: pipeline, query-former, blip2, internvl, tune, evaluate",
         json_schema_extra={"positional": True},
     )
     source: str | None = Field(None, description="folder or list of local photos (default: scenes)")
@@ -99,7 +100,7 @@ class Config(BaseModel):
     encode_actors: int | None = Field(None, ge=1, description="actors that encode (default: by the machine)")
     cpus: int | None = Field(None, ge=1, description="CPU cores for all sides (default: all)")
     repetitions: int = Field(9, ge=1, description="of query-former's and internvl's passes; medians are shown")
-    blip2: PassConfig = Field(PassConfig(), description="the passes of blip2")
+    blip2: PassConfig = Field(PassConfig(), description="the passes of blip2 and tune")
     evaluation: SizesConfig = Field(SizesConfig(), description="the simulated data set of evaluate")
     json_file: str | None = Field(
         None, description="write the figures to this file as well", json_schema_extra={"flag": "--json"}
@@ -118,6 +119,8 @@ def run(config: Config) -> int:
         figures["blip2"] = _blip2(config)
     if "internvl" in config.parts:
         figures["internvl"] = _internvl(config)
+    if "tune" in config.parts:
+        figures["tune"] = _tune(config)
     if "evaluate" in config.parts:
         with tempfile.TemporaryDirectory(prefix="qpert-benchmark-") as folder:
             figures["evaluate"] = _evaluate(config, Path(folder))
@@ -187,35 +190,44 @@ def _pipeline(config: Config, folder: Path) -> dict[str, float]:
 
 
 def _query_former(config: Config) -> dict[str, Any]:
-    import torch
-
     from pipeline.benchmarks.query_former import measure_query_former
 
-    torch.set_num_threads(config.cpus or os.cpu_count() or 1)
-    times = measure_query_former(repetitions=config.repetitions, perturbation=config.perturbation.build())
-    print(times)
-    return dataclasses.asdict(times)
+    _set_threads(config.cpus or os.cpu_count())
+    return _shown(measure_query_former(repetitions=config.repetitions, perturbation=config.perturbation.build()))
 
 
 def _blip2(config: Config) -> dict[str, Any]:
-    import torch
-
     from pipeline.benchmarks.blip2_pass import full_size, measure_blip2
 
-    torch.set_num_threads(config.cpus or torch.get_num_threads())
+    _set_threads(config.cpus)
     passes, perturbation = config.blip2, config.perturbation.build()
-    times = measure_blip2(full_size(passes.image_size), passes.images, passes.objects, passes.repetitions, perturbation)
-    print(times)
-    return dataclasses.asdict(times)
+    sizes = full_size(passes.image_size)
+    return _shown(measure_blip2(sizes, passes.images, passes.objects, passes.repetitions, perturbation))
 
 
 def _internvl(config: Config) -> dict[str, Any]:
-    import torch
-
     from pipeline.benchmarks.internvl_layers import measure_layers
 
-    torch.set_num_threads(config.cpus or torch.get_num_threads())
-    times = measure_layers(repetitions=config.repetitions, perturbation=config.perturbation.build())
+    _set_threads(config.cpus)
+    return _shown(measure_layers(repetitions=config.repetitions, perturbation=config.perturbation.build()))
+
+
+def _tune(config: Config) -> dict[str, Any]:
+    from pipeline.benchmarks.tuning_cost import measure_tuning
+
+    _set_threads(config.cpus)
+    passes = config.blip2
+    times = measure_tuning(passes.image_size, passes.images, passes.objects, passes.repetitions)
+    return _shown(times) | {"cold": times.cold, "search": times.search, "ratio": times.ratio}
+
+
+def _set_threads(count: int | None) -> None:
+    import torch
+
+    torch.set_num_threads(count or torch.get_num_threads())
+
+
+def _shown(times: Any) -> dict[str, Any]:
     print(times)
     return dataclasses.asdict(times)
 

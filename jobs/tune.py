@@ -113,6 +113,7 @@ def make_space(config: Config) -> Space:
     Raises:
         QpertError: a perturbation has no such values.
     """
+    from pipeline.reproduction.paper import WEIGHTS
     from pipeline.tuning.space import FINER, PAPER, Range, Space
 
     base = config.perturbation.build()
@@ -126,8 +127,11 @@ def make_space(config: Config) -> Space:
         elif words:
             fields[name] = [_number(name, word) for word in words]
     space = Space(base, fields)
-    if not fields:
-        space = Space(base, {}, PAPER if config.images else FINER)
+    tables = PAPER if config.images else FINER
+    if not fields and config.search == "grid":
+        space = Space(base, {}, tables)
+    elif not fields:
+        space = Space(base, {"weight": WEIGHTS, "scale": tables.scales, "threshold": tables.thresholds})
     space.check()
     if config.search == "grid":
         space.grid()

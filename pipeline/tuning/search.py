@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
-import time
+import shutil
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +18,21 @@ from typing import Any
 import ray
 
 from pipeline.errors import QpertError
+from pipeline.tuning.progress import progress
 from pipeline.tuning.space import Range, Space, Value
 
 _HERE = {"node:__internal_head__": 0.001}
 """What a trial reserves: no CPU, which the models have, but Ray Tune starts none that reserves nothing."""
 _RETRIES = 3
-_SECONDS = 10.0
-"""Between two lines of progress."""
+_TUNE = {
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # a record of every second
+    "RAY_AIR_NEW_OUTPUT": "0",  # no tables
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay what they are
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the search; Tune would end it as if it had come to its end
+}
+""" Ray Tune's switches, as far as they are not set."""
+_ALIASES = {"asha": "async_hyperband"}
 
 
 @dataclass(frozen=True)
@@ -66,8 +74,6 @@ class Search:
 
         if self.searcher == "grid":
             return {"setting": tune.grid_search(space.grid())}
-        if space.tables is not None:
-            return {"setting": tune.choice(space.grid())}
         return {"setting": {name: _domain(values) for name, values in space.fields.items()}}
 
     def config(self) -> Any:
@@ -91,7 +97,10 @@ class Search:
             return BasicVariantGenerator(random_state=self.seed, max_concurrent=self.concurrent)
         if self.searcher not in SEARCH_ALG_IMPORT:
             raise QpertError(f"unknown --search {self.searcher!r}; Ray Tune has: grid, {', '.join(SEARCH_ALG_IMPORT)}")
-        seed = {"seed": self.seed} if self.searcher == "optuna" else {}
+        seed = {}
+        if self.searcher == "optuna":
+            logging.getLogger("optuna").setLevel(logging.WARNING)
+            seed = {"seed": self.seed}
         try:
             return create_searcher(self.searcher, **{**seed, **self.searcher_options})
         except (ImportError, AssertionError) as error:
@@ -102,13 +111,15 @@ class Search:
     def _scheduler(self) -> Any:
         from ray.tune.schedulers import SCHEDULER_IMPORT, create_scheduler
 
-        if self.scheduler not in SCHEDULER_IMPORT:
-            raise QpertError(f"unknown --scheduler {self.scheduler!r}; Ray Tune has: {', '.join(SCHEDULER_IMPORT)}")
+        name = _ALIASES.get(self.scheduler, self.scheduler)
+        if name not in SCHEDULER_IMPORT:
+            known = ", ".join([*_ALIASES, *SCHEDULER_IMPORT])
+            raise QpertError(f"unknown --scheduler {self.scheduler!r}; Ray Tune has: {known}")
         options = dict(self.scheduler_options)
-        if self.scheduler in ("asha", "async_hyperband", "asynchyperband"):
+        if name == "async_hyperband":
             options = {"time_attr": "training_iteration", "max_t": len(self.shares), **options}
         try:
-            return create_scheduler(self.scheduler, **options)
+            return create_scheduler(name, **options)
         except (TypeError, ValueError, AssertionError) as error:
             raise QpertError(f"--scheduler {self.scheduler} does not take these options: {error}") from error
 
@@ -123,40 +134,60 @@ def run_search(search: Search, space: Space, desk: Any, folder: Path) -> list[di
         folder: for Tune's own record, with TensorBoard's logs.
 
     Returns:
-        The chosen values of every trial that was measured on all photos, in the order of the trials.
+        The chosen values of every trial that was measured on all photos.
 
     Raises:
         QpertError: trials failed for good.
+        KeyboardInterrupt: with what to do next as its text.
     """
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.update({name: value for name, value in _TUNE.items() if name not in os.environ})
     from ray import tune
 
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    trainable: Any = tune.with_resources(
-        tune.with_parameters(_trial, desk=desk, space=space, shares=search.shares), _HERE
-    )
-    space_of_tune = search.param_space(space)
-    if tune.Tuner.can_restore(str(folder)):
-        tuner = tune.Tuner.restore(
-            str(folder), trainable, param_space=space_of_tune, resume_unfinished=True, restart_errored=True
-        )
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    parameters = tune.with_parameters(_trial, desk=desk, space=space, shares=search.shares)
+    trainable: Any = tune.with_resources(parameters, _HERE)
+    if _recorded(folder):
+        tuner = tune.Tuner.restore(str(folder), trainable, resume_unfinished=True, restart_errored=True)
     else:
         run = tune.RunConfig(
             name=folder.name,
             storage_path=str(folder.parent.absolute()),
             failure_config=tune.FailureConfig(max_failures=_RETRIES),
-            callbacks=[_progress(search.metric)],
+            callbacks=[progress(search.metric)],
             verbose=0,
         )
-        tuner = tune.Tuner(trainable, param_space=space_of_tune, tune_config=search.config(), run_config=run)
-    results = tuner.fit()
-    if results.errors:
+        tuner = tune.Tuner(
+            trainable, param_space=search.param_space(space), tune_config=search.config(), run_config=run
+        )
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGUSR1)}
+    try:
+        results = tuner.fit()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("run the same command again to go on where it stopped") from None
+    except tune.TuneError as error:
+        raise QpertError(f"Ray Tune gave up: {_last_line(error)}; run the same command again to go on") from error
+    finally:
+        for each, handler in handlers.items():  # Tune never puts them back
+            signal.signal(each, handler)
+    failed = [each.error for each in results if each.error is not None]
+    if failed:
         raise QpertError(
-            f"{len(results.errors)} of {len(results)} trials failed, the first with: {_last_line(results.errors[0])};"
+            f"{len(failed)} of {len(results)} trials failed, the first with: {_last_line(failed[0])};"
             " run the same command again to try them once more"
         )
     return [dict(each.config["setting"]) for each in results if each.metrics and each.metrics.get("share") == 1.0]
+
+
+def _recorded(folder: Path) -> bool:
+    """Whether there is a search to go on with. One that was killed before its first snapshot is begun anew."""
+    from ray import tune
+
+    if not tune.Tuner.can_restore(str(folder)):
+        return False
+    if any(folder.glob("experiment_state-*.json")):
+        return True
+    shutil.rmtree(folder)
+    return False
 
 
 def _trial(config: dict[str, Any], desk: Any, space: Space, shares: Sequence[float]) -> None:
@@ -175,28 +206,6 @@ def _domain(values: Sequence[Value] | Range) -> Any:
     if not isinstance(values, Range):
         return tune.choice([*values])
     return (tune.loguniform if values.log else tune.uniform)(values.low, values.high)
-
-
-def _progress(metric: str) -> Any:
-    """A callback that says how far the search is, now and then."""
-    from ray import tune
-
-    class Progress(tune.Callback):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.done, self.best, self.said, self.all = 0, float("-inf"), time.monotonic(), 0
-
-        def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **_: Any) -> None:
-            self.all = total_num_samples or 0
-
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-            self.done += 1
-            self.best = max(self.best, (trial.last_result or {}).get(metric, self.best))
-            if time.monotonic() - self.said >= _SECONDS or self.done == self.all:
-                self.said = time.monotonic()
-                best = f"; best {metric} so far {100 * self.best:.2f}"
-                print(f"{self.done} of {self.all or '?'} trials{best}", file=sys.stderr, flush=True)
-
-    return Progress()
 
 
 def _last_line(error: BaseException) -> str:

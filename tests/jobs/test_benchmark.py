@@ -31,7 +31,10 @@ def test_parts_are_named_in_any_place(words, parts):
 def test_another_word_is_refused(capsys):
     assert main(["benchmark", "photos/"]) == 2
     said = capsys.readouterr().err
-    assert "PARTS: Input should be 'pipeline', 'query-former', 'blip2', 'internvl' or 'evaluate', not 'photos/'" in said
+    assert (
+        "PARTS: Input should be 'pipeline', 'query-former', 'blip2', 'internvl', 'tune' or 'evaluate', not 'photos/'"
+        in said
+    )
 
 
 def test_only_what_is_asked_for_is_measured(monkeypatch):
@@ -43,8 +46,9 @@ def test_only_what_is_asked_for_is_measured(monkeypatch):
     assert main(["benchmark"]) == main(["benchmark", "evaluate"]) == main(["benchmark", "query-former"]) == 0
     assert ran == ["pipeline", "query-former", "evaluate", "query-former"]
     monkeypatch.setattr(benchmark, "_internvl", lambda config: ran.append("internvl"))
-    assert main(["benchmark", "blip2"]) == main(["benchmark", "internvl"]) == 0
-    assert ran[4:] == ["blip2", "internvl"]
+    monkeypatch.setattr(benchmark, "_tune", lambda config: ran.append("tune"))
+    assert main(["benchmark", "blip2"]) == main(["benchmark", "internvl"]) == main(["benchmark", "tune"]) == 0
+    assert ran[4:] == ["blip2", "internvl", "tune"]
 
 
 def test_evaluate_prints_and_writes_all_ways(tmp_path, capsys):

@@ -1,0 +1,155 @@
+"""What a search of fifty settings costs, against one cold evaluation and against fifty of them, at BLIP-2's real size.
+
+The models have random weights: times do not depend on what the weights are. Ranking is measured on its own, at the size
+of Flickr30K's test split, since it is done for each setting whichever way the vectors are made.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.benchmarks.blip2_pass import full_size, random_encoder
+from pipeline.benchmarks.evaluation import Sizes, measure_evaluation
+from pipeline.benchmarks.evaluation_ways import peak_memory
+from pipeline.benchmarks.query_former import random_objects
+from pipeline.benchmarks.timing import interleaved
+from pipeline.perturbation import Perturbation
+from pipeline.reproduction import paper
+from pipeline.token_shards import read_shard, shard_bytes, write_shard
+
+FLICKR = Sizes(images=1000, texts=5000, vectors=32, dim=256)
+"""The gallery that ranking is measured on."""
+
+
+@dataclass(frozen=True)
+class TuningTimes:
+    """Medians over interleaved repetitions, in seconds for one photo where nothing else is said.
+
+    Attributes:
+        backbone: the vision tower.
+        one: the Q-Former under one setting.
+        all: the Q-Former under all settings, which share keys, values and eigendecompositions.
+        disk: writing and reading the photo's tokens.
+        ranking: seconds of ranking `FLICKR`, once.
+        settings: how many.
+        images: photos in the batch.
+        objects: boxes per photo.
+        token_bytes: of one photo on disk.
+        peak: the most memory that the process had at once, in bytes.
+        threads: torch's threads.
+    """
+
+    backbone: float
+    one: float
+    all: float
+    disk: float
+    ranking: float
+    settings: int
+    images: int
+    objects: int
+    token_bytes: int
+    peak: int
+    threads: int
+
+    def _of_flickr(self, each: float, rankings: int) -> float:
+        return FLICKR.images * each + rankings * self.ranking
+
+    @property
+    def cold(self) -> float:
+        """Seconds of indexing and evaluating `FLICKR` with one setting."""
+        return self._of_flickr(self.backbone + self.one, 1)
+
+    @property
+    def search(self) -> float:
+        """Seconds of all settings, by kept tokens."""
+        return self._of_flickr(self.backbone + self.disk + self.all, self.settings)
+
+    @property
+    def ratio(self) -> float:
+        """All settings against one cold evaluation."""
+        return self.search / self.cold
+
+    def __str__(self) -> str:
+        naive = f"(the naive way: {self.settings})"
+        return (
+            f"BLIP-2 at its real size, random weights, float32: {self.settings} settings, batch of {self.images},"
+            f" {self.objects} objects each, {self.threads} threads; per photo\n"
+            f"  vision tower           {1000 * self.backbone:8.1f} ms\n"
+            f"  Q-Former, one setting  {1000 * self.one:8.1f} ms\n"
+            f"  Q-Former, all          {1000 * self.all:8.1f} ms   {1000 * self.all / self.settings:.1f} ms a setting\n"
+            f"  tokens to disk, back   {1000 * self.disk:8.1f} ms   {self.token_bytes / 1e6:.1f} MB\n"
+            f"  ranking 1,000 photos x 5,000 captions once: {self.ranking:.2f} s\n"
+            f"  1,000 photos: one cold evaluation {self.cold:,.0f} s,"
+            f" all {self.settings} settings {self.search:,.0f} s: {self.ratio:.2f} of it {naive}\n"
+            f"  memory                 {self.peak / 2**20:8,.0f} MiB at most, of the model and this batch"
+        )
+
+
+def fifty() -> list[Perturbation]:
+    """All weights of tables C and D, their five scales, two thresholds."""
+    points = itertools.product(paper.WEIGHTS, paper.SCALES, (0.9, paper.TABLE_C_THRESHOLD))
+    return [Perturbation.paper(scale, threshold, weight) for weight, scale, threshold in points]
+
+
+@torch.inference_mode()
+def measure_tuning(
+    image_size: int = 364,
+    images: int = 2,
+    objects: int = 6,
+    repetitions: int = 3,
+    layers: int | None = None,
+    seed: int = 0,
+) -> TuningTimes:
+    """Time it, fp32 on the CPU with the threads torch has now.
+
+    Args:
+        image_size: side of the square input.
+        images: photos in the batch.
+        objects: boxes per photo, see `random_objects`.
+        repetitions: interleaved; the medians are returned.
+        layers: of the vision tower, where it shall be smaller than ViT-g.
+        seed: of weights, pixels and boxes.
+    """
+    config = full_size(image_size)
+    if layers is not None:
+        config.vision_config.num_hidden_layers = layers
+    encoder = random_encoder(config, seed)
+    pixels, boxes = torch.randn(images, 3, image_size, image_size), random_objects(images, objects, seed)
+    tokens, settings = encoder.backbone(pixels), fifty()
+    with tempfile.TemporaryDirectory(prefix="qpert-benchmark-") as folder:
+
+        def through_disk() -> None:
+            read_shard(folder, write_shard(folder, ["photos"], [tokens]))[0].sum()
+
+        works: list[Callable[[], object]] = [
+            lambda: encoder.backbone(pixels),
+            lambda: encoder.embed(tokens, boxes, settings[0]),
+            lambda: encoder.embed_each(tokens, boxes, settings),
+            through_disk,
+        ]
+        medians = [statistics.median(each) / images for each in interleaved(works, repetitions, encoder.device)]
+        size = shard_bytes(folder) // images
+    peak = peak_memory()
+    with tempfile.TemporaryDirectory(prefix="qpert-benchmark-") as folder:
+        ranking = measure_evaluation(FLICKR, Path(folder), threads=torch.get_num_threads()).ranking.seconds
+    backbone, one, every, disk = medians
+    return TuningTimes(
+        backbone=backbone,
+        one=one,
+        all=every,
+        disk=disk,
+        ranking=ranking,
+        settings=len(settings),
+        images=images,
+        objects=objects,
+        token_bytes=size,
+        peak=peak,
+        threads=torch.get_num_threads(),
+    )

@@ -1,0 +1,33 @@
+"""The measurement of a search's price, on a small vision tower."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pipeline.benchmarks import tuning_cost
+from pipeline.benchmarks.evaluation import Sizes
+from pipeline.benchmarks.tuning_cost import TuningTimes, fifty, measure_tuning
+
+
+def test_fifty_settings_are_fifty() -> None:
+    assert len(set(fifty())) == 50
+
+
+def test_measures_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    monkeypatch.setattr(tuning_cost, "FLICKR", Sizes(40, 80, 32, 256))
+    monkeypatch.setattr(tuning_cost, "fifty", lambda: fifty()[:3])
+    times = measure_tuning(image_size=56, images=2, objects=2, repetitions=1, layers=1)
+    assert (times.settings, times.images, times.objects, times.threads) == (3, 2, 2, 1)
+    assert times.token_bytes == pytest.approx(17 * 1408 * 4, rel=0.02)
+    assert min(times.backbone, times.one, times.all, times.disk, times.ranking, times.peak) > 0
+    assert times.all < 3 * times.one
+
+
+def test_a_thousand_photos_are_added_up() -> None:
+    times = TuningTimes(4.0, 0.25, 3.0, 0.5, 1.0, 50, 2, 6, 4_000_000, 2**30, 2)
+    assert times.cold == 1000 * 4.25 + 1
+    assert times.search == 1000 * 7.5 + 50
+    assert times.ratio == times.search / times.cold
+    assert "all 50 settings 7,550 s: 1.78 of it" in str(times)
