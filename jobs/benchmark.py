@@ -36,7 +36,7 @@ import os
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -44,9 +44,6 @@ from jobs import index, indexing
 from jobs.options import PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
-
-if TYPE_CHECKING:
-    from pipeline.benchmarks.evaluation import Cost
 
 Part = Literal["pipeline", "query-former", "blip2", "internvl", "tune", "evaluate"]
 
@@ -218,7 +215,7 @@ def _tune(config: Config) -> dict[str, Any]:
     _set_threads(config.cpus)
     passes = config.blip2
     times = measure_tuning(passes.image_size, passes.images, passes.objects, passes.repetitions)
-    return _shown(times) | {"cold": times.cold, "search": times.search, "ratio": times.ratio}
+    return _shown(times) | {"ratio": times.ratio}
 
 
 def _set_threads(count: int | None) -> None:
@@ -236,19 +233,4 @@ def _evaluate(config: Config, folder: Path) -> dict[str, Any]:
     from pipeline.benchmarks.evaluation import Sizes, measure_evaluation
 
     costs = measure_evaluation(Sizes(**config.evaluation.model_dump()), folder, threads=config.cpus)
-    sizes, smaller = costs.sizes, costs.argsort_sizes
-    print(
-        f"{sizes.images:,} photos x {sizes.texts:,} captions, {sizes.vectors} vectors of {sizes.dim} per photo,"
-        f" {costs.threads} threads\n"
-        f"  matrix product  {_cost(costs.product)}   before\n"
-        f"  matrix product  {_cost(costs.product_again)}   after\n"
-        f"  qpert evaluate  {_cost(costs.ranking)}   {costs.ratio:.2f} of the product's time,"
-        f" {costs.cpu_ratio:.2f} of its CPU time\n"
-        f"  argsort         {_cost(costs.argsort)}   the full matrix, every row and column sorted"
-        + ("" if smaller == sizes else f"; only {smaller.images:,} x {smaller.texts:,}, for lack of memory")
-    )
-    return dataclasses.asdict(costs) | {"ratio": costs.ratio, "cpu_ratio": costs.cpu_ratio}
-
-
-def _cost(cost: Cost) -> str:
-    return f"{cost.seconds:8.1f} s  {cost.cpu:8.1f} s CPU  {cost.peak / 2**20:7,.0f} MiB at most"
+    return _shown(costs) | {"ratio": costs.ratio, "cpu_ratio": costs.cpu_ratio}

@@ -34,8 +34,7 @@ OBJECT_TYPE = pa.struct(
     [(name, pa.float32()) for name in ("x0", "y0", "x1", "y1")] + [("label", pa.string()), ("score", pa.float32())]
 )
 
-_FURTHER = ("object_embeddings", "tokens")
-"""Columns that some feature sets have beside."""
+_FURTHER = ("object_embeddings", "tokens")  # columns that some feature sets have beside
 
 
 def features_schema(precision: str = "float16", *, with_objects: bool = False) -> pa.Schema:
@@ -43,14 +42,12 @@ def features_schema(precision: str = "float16", *, with_objects: bool = False) -
 
     Args:
         precision: ``float16`` or ``float32``; the latter for readers without half floats, such as Spark.
-        with_objects: with the column `object_embeddings`: V unit vectors for each of the photo's objects that the
-            encoder sees, one list, in the order of `objects`.
+        with_objects: with the column `object_embeddings`: V vectors for each object that the encoder sees, in one list.
 
     Boxes are fractions (0..1) of the photo's width and height after its EXIF orientation; `largest_area` is a fraction
     of the photo and null without objects; `embedding` is V unit vectors of length D in one list of V * D numbers, and
     null when the photo failed, with the reason in `error`; `seconds` is the time spent on detection and encoding of
-    this photo. The list is of variable size by its type only: pyarrow before 26, and so any pandas above it, cannot
-    read a fixed-size one that has a null (apache/arrow issue 35692).
+    this photo. The list is of variable size by type only: pyarrow before 26 cannot read a fixed-size one with a null.
     """
     value = {"float16": pa.float16(), "float32": pa.float32()}[precision]
     further = [("object_embeddings", pa.list_(value))] if with_objects else []

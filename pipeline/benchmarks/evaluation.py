@@ -52,6 +52,9 @@ class Cost:
     i2t: float | None = None
     """Recall@1, to show that both ways of ranking mean the same."""
 
+    def __str__(self) -> str:
+        return f"{self.seconds:8.1f} s  {self.cpu:8.1f} s CPU  {self.peak / 2**20:7,.0f} MiB at most"
+
 
 @dataclass(frozen=True)
 class EvaluationCosts:
@@ -74,6 +77,19 @@ class EvaluationCosts:
     def cpu_ratio(self) -> float:
         """The same of the CPU seconds, which depend less on what else the machine does."""
         return 2 * self.ranking.cpu / (self.product.cpu + self.product_again.cpu)
+
+    def __str__(self) -> str:
+        sizes, smaller = self.sizes, self.argsort_sizes
+        return (
+            f"{sizes.images:,} photos x {sizes.texts:,} captions, {sizes.vectors} vectors of {sizes.dim} per photo,"
+            f" {self.threads} threads\n"
+            f"  matrix product  {self.product}   before\n"
+            f"  matrix product  {self.product_again}   after\n"
+            f"  qpert evaluate  {self.ranking}   {self.ratio:.2f} of the product's time,"
+            f" {self.cpu_ratio:.2f} of its CPU time\n"
+            f"  argsort         {self.argsort}   the full matrix, every row and column sorted"
+            + ("" if smaller == sizes else f"; only {smaller.images:,} x {smaller.texts:,}, for lack of memory")
+        )
 
 
 def measure_evaluation(sizes: Sizes, folder: Path, *, threads: int | None = None) -> EvaluationCosts:

@@ -1,0 +1,70 @@
+"""`qpert tune` on the command line: what is refused at once, and what a dry run says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from jobs import cli
+from jobs.arguments import parse
+from jobs.tune import Config, make_space
+from pipeline.tuning.space import FINER, PAPER, Range
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--encoder", "clap"], "unknown encoder 'clap'"),
+        (["--metric", "recall"], "unknown --metric 'recall'; there are: 10%, R@1"),
+        (["--weight", "square"], "weight: 'square' is not one of area"),
+        (["--scale", "two"], "--scale two: not a number"),
+        (["--scale", "1:0"], "'1:0' is no range"),
+        (["--scale", "1:2"], "--scale is a range: name values, or choose --search random"),
+        (["--threshold", "0.5", "1.5"], r"lies in \(0, 1\], got 1.5"),
+        (["--search", "guess"], "unknown --search 'guess'"),
+        (["--search-options", "{"], "--search-options is no JSON"),
+        (["--search-options", "[1]"], "--search-options takes a JSON object"),
+        (["--scheduler", "best"], "unknown --scheduler 'best'"),
+        (["--shares", "0.5", "0.1"], "shares of the photos grow up to 1"),
+        (["--perturbation", "none"], "leaves nothing to search"),
+        (["--captions", "x.json"], "go with --images"),
+        (["--images", "nowhere"], "tune --images needs --captions, --encoder, --annotations or --detector"),
+        (["--encoder", "coca", "--rerank"], "the encoder coca has no image-text matching"),
+        (["--encoder", "coca", "--cache-limit", "0.001"], "1,000 photos take up to 0.0 GB with coca: allow that"),
+    ],
+)
+def test_wrong_use_is_refused_at_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], message: str
+) -> None:
+    assert cli.main(["tune", "--out", str(tmp_path / "out"), *words]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_says_what_would_be_done(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.main(["tune", "--dry-run", "--out", str(tmp_path / "out"), "--scenes", "200"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["blip2", "coca", "internvl"]
+    assert "200 photos pass the backbone once, their tokens take up to 0.01 GB; 45 settings by grid, fifo" in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def space(*words: str):  # type: ignore[no-untyped-def]
+    config = parse(Config, [*words], verb="tune")
+    assert config is not None
+    return make_space(config)
+
+
+def test_spaces() -> None:
+    assert space().tables == FINER
+    assert space("--images", "x").tables == PAPER
+    drawn = space("--search", "random")
+    assert drawn.tables is None
+    assert list(drawn.fields) == ["weight", "scale", "threshold"]
+    found = space(
+        "--scale", "0.1:10:log", "--sites", "all", "0,2", "--search", "optuna", "--perturbation.combine", "mean"
+    )
+    assert found.fields == {"scale": Range(0.1, 10, log=True), "sites": ["all", "0,2"]}
+    assert found.base.combine == "mean"

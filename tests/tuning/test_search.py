@@ -1,0 +1,71 @@
+"""Searchers and schedulers by the names that Ray Tune has for them, refused before anything is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ray import tune
+
+from pipeline.errors import QpertError
+from pipeline.perturbation import Perturbation
+from pipeline.tuning.search import Search, _recorded
+from pipeline.tuning.space import FINER, Range, Space
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        Search(),
+        Search(searcher="random", seed=3),
+        Search(searcher="optuna", trials=5),
+        Search(scheduler="asha", shares=(0.25, 1.0)),
+        Search(scheduler="median_stopping_rule", shares=(0.5, 1.0)),
+    ],
+)
+def test_what_there_is(search: Search) -> None:
+    search.check()
+    config = search.config()
+    assert config.metric == "R@1"
+    assert config.mode == "max"
+    assert config.num_samples == (1 if search.searcher == "grid" else search.trials)
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        (Search(searcher="guess"), "unknown --search 'guess'; Ray Tune has: grid, .*optuna"),
+        (Search(searcher="hyperopt"), "--search hyperopt needs a package"),
+        (Search(scheduler="best"), "unknown --scheduler 'best'; Ray Tune has: asha, fifo"),
+        (Search(shares=(0.5, 0.2, 1.0)), "shares of the photos grow up to 1"),
+        (Search(shares=(0.5,)), "shares of the photos grow up to 1"),
+        (Search(shares=(0.0, 1.0)), "shares of the photos grow up to 1"),
+    ],
+)
+def test_what_there_is_not(search: Search, message: str) -> None:
+    with pytest.raises(QpertError, match=message):
+        search.check()
+
+
+def test_what_tune_draws_from() -> None:
+    space = Space(Perturbation(), {"weight": ["area", "constant"], "scale": Range(0.1, 10, log=True)})
+    drawn = Search(searcher="random").param_space(space)["setting"]
+    assert isinstance(drawn["weight"], tune.search.sample.Categorical)
+    assert isinstance(drawn["scale"], tune.search.sample.Float)
+    assert Search().param_space(Space(Perturbation(), {}, FINER)) == {
+        "setting": {"grid_search": Space(Perturbation(), {}, FINER).grid()}
+    }
+
+
+def test_a_record_without_a_snapshot_is_begun_anew(tmp_path: Path) -> None:
+    """Ray Tune would take it for one, and run a trial with nothing in it."""
+    folder = tmp_path / "tune"
+    assert not _recorded(folder)
+    folder.mkdir()
+    (folder / "tuner.pkl").write_bytes(b"")
+    assert not _recorded(folder)
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "tuner.pkl").write_bytes(b"")
+    (folder / "experiment_state-2026.json").write_text("{}")
+    assert _recorded(folder)
