@@ -25,7 +25,7 @@ PLAIN, BEST = "plain", "best"
 
 
 def confirm(
-    options: index.Config, material: Material, best: Perturbation, *, device: str, rerank_k: int | None
+    options: index.Config, material: Material, best: Perturbation, *, device: str, dtype: str, rerank_k: int | None
 ) -> Confirmed:
     """Index and measure, in the current Ray session; what is indexed already is not indexed again.
 
@@ -34,6 +34,7 @@ def confirm(
         material: the photos with captions and boxes.
         best: the setting.
         device: torch device for the texts.
+        dtype: of the encoder that reads them.
         rerank_k: re-rank so many of the best by matching, which `best` perturbs where its stages include `itm`.
     """
     index_variants(options, {PLAIN: None, BEST: best})
@@ -42,13 +43,13 @@ def confirm(
     areas = annotated_areas(material.annotations, captions, sets[PLAIN]) if material.annotations else None
     task = ray.remote(num_cpus=1)(measure)
     variants = {name: Variant(options.out, name) for name in sets}
-    ranks: dict[str, Ranks] = ray.get(task.remote(variants, captions, areas, options.weights, device))
+    ranks: dict[str, Ranks] = ray.get(task.remote(variants, captions, areas, options.weights, device, dtype))
     found = Confirmed(ranks[PLAIN], ranks[BEST])
     if rerank_k is None:
         return found
     from jobs.reranking import rerank_features
 
-    reader = partial(embed_texts, load_text_encoder(sets[PLAIN], weights=options.weights, device=device))
+    reader = partial(embed_texts, load_text_encoder(sets[PLAIN], weights=options.weights, device=device, dtype=dtype))
     matched = [
         rerank_features(
             features,

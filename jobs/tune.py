@@ -27,9 +27,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.indexing import check_writable
 from jobs.options import PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
+from pipeline.storage import is_uri
 
 if TYPE_CHECKING:
     from pipeline.tuning.search import Search
@@ -95,16 +97,24 @@ def run(config: Config) -> int:
     from jobs.tuning import Tuning
     from pipeline.stages.session import ray_session
 
+    check_writable(config.out)
+    if is_uri(config.out):
+        raise QpertError(f"--out {config.out}: Ray Tune and the reports need a folder that all nodes see, not a URI")
+    if config.detector is not None and config.detector.model == "none":
+        raise QpertError("--detector none leaves nothing to perturb with")
     runs = [Tuning(config, name, make_space(config), make_search(config)) for name in _encoders(config)]
     for each in runs:
         each.check()
     if config.dry_run:
         print("\n".join(each.plan() for each in runs))
         return 0
+    failures = 0
     with ray_session(config.address, cpus=config.cpus, verbose=config.verbose):
         for each in runs:
-            print(each.run())
-    return 0
+            text, failed = each.run()
+            print(text)
+            failures += failed
+    return 1 if failures else 0
 
 
 def make_space(config: Config) -> Space:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,26 +21,29 @@ from jobs.experiment import question as question_key
 from jobs.variants import index_variants
 from pipeline.datasets.captions import read_captions
 from pipeline.detectors.config import DetectorConfig
-from pipeline.encoders import load_encoder, memory_needed, runtime_env, token_bytes
+from pipeline.encoders import can_match, check_room, token_bytes
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
 from pipeline.reproduction.material import Material, on_disk, scenes
 from pipeline.reproduction.measuring import Variant
 from pipeline.reproduction.outcomes import Outcomes
 from pipeline.retrieval import embed_texts, load_text_encoder
-from pipeline.stages.actor import Worker
+from pipeline.stages.device import dtype_for
 from pipeline.stages.identity import fingerprint
 from pipeline.stages.machines import Machines
-from pipeline.stages.pools import plan_pools
+from pipeline.stages.run import readable
+from pipeline.storage import exclusive
 from pipeline.token_shards import remove_others, shard_bytes
-from pipeline.tuning.desk import PLAIN, Counters, Desk, Question, key_of
+from pipeline.tuning.desk import PLAIN, Counters, Question, key_of
 from pipeline.tuning.findings import Findings
 from pipeline.tuning.report import Confirmed, Cost, write_report
 from pipeline.tuning.search import run_search
-from pipeline.tuning.sweep import Sweeper, kept_photos
+from pipeline.tuning.staff import staffed_desk
+from pipeline.tuning.sweep import kept_photos
 
 if TYPE_CHECKING:
     from jobs.tune import Config
+    from pipeline.perturbation import Perturbation
     from pipeline.tuning.search import Search
     from pipeline.tuning.space import Space, Value
 
@@ -69,17 +73,38 @@ class Tuning:
 
     @property
     def token_bytes(self) -> int:
-        """What the image tokens will take on disk: in float32 at most, as on CPUs."""
-        dtype = "float32" if self.config.dtype == "auto" else self.config.dtype
-        return self.photos * token_bytes(self.encoder, self.config.weights, dtype)
+        """What the image tokens will take on disk at most: GPUs of some kinds compute in float32 whatever is asked."""
+        config = self.config
+        elsewhere = config.address or os.environ.get("RAY_ADDRESS") or Machines.here().gpus
+        dtype = "float32" if elsewhere else dtype_for(None, config.dtype)
+        return self.photos * token_bytes(self.encoder, config.weights, dtype)
+
+    @property
+    def text_dtype(self) -> str:
+        """Of the encoder that reads the captions."""
+        on_cpu = self.config.device == "cpu"
+        return dtype_for(None, self.config.dtype) if on_cpu or self.config.dtype == "auto" else self.config.dtype
 
     def check(self) -> None:
         """Raise QpertError where it shows before the work that it cannot be done."""
-        if self.token_bytes > self.config.cache_limit * 1e9:
+        config = self.config
+        if self.token_bytes > config.cache_limit * 1e9:
             raise QpertError(
                 f"the image tokens of {self.photos:,} photos take up to {self.token_bytes / 1e9:.1f} GB with"
                 f" {self.encoder}: allow that (--cache-limit), take a smaller --dtype, or search on fewer photos"
             )
+        check_room(self.encoder, config.weights, config.device, self.text_dtype)
+        if config.images and config.confirm_split != "none":
+            searched, other = (
+                {image.image_id for image in read_captions(str(config.captions), _split(split))}
+                for split in (config.split, config.confirm_split)
+            )
+            if both := sorted(searched & other):
+                raise QpertError(
+                    f"{len(both):,} photos, such as {both[0]}, are in the split {config.split} and in"
+                    f" {config.confirm_split}: the best must be confirmed on photos that took no part in the choice."
+                    " Name other splits (COCO's own captions have none), or --confirm-split none"
+                )
 
     def plan(self) -> str:
         """What would be done."""
@@ -92,38 +117,49 @@ class Tuning:
             f" {search.scheduler}, for the most {search.metric}{confirmed}; all of it in {self.folder}"
         )
 
-    def run(self) -> str:
-        """Do what is not done yet, in the current Ray session, and return the report."""
+    def run(self) -> tuple[str, int]:
+        """Do what is not done yet, in the current Ray session; the report, and how many trials failed for good."""
         print(self.plan(), file=sys.stderr, flush=True)
+        try:
+            with exclusive(str(self.folder)):
+                return self._run()
+        except ray.exceptions.RayError as error:
+            raise readable(error) from error
+
+    def _run(self) -> tuple[str, int]:
         started = time.monotonic()
         material = self._material(self.config.split, SEARCHED)
         tokens = str(self.folder / "tokens")
-        passed = index_variants(self._options(material, tokens), {PLAIN: None}, with_tokens=True)
+        wanted = [self.space.setting(each) for each in self.space.samples()]
+        passed = index_variants(self._options(material, tokens), {PLAIN: None}, with_tokens=True, to_come=wanted)
         features = FeatureSet.open(tokens, PLAIN)
         kept = kept_photos(features)
+        if not kept:
+            reasons = "; ".join(sorted({*features.failures.values()})[:3])
+            raise QpertError(f"none of the photos could be embedded: {reasons or 'there are none'}")
         remove_others(tokens, {each.file for each in kept})
         key = question_key({PLAIN: Variant(tokens, PLAIN)}, material)
         outcomes = self.folder / "outcomes" / key
-        chosen, counters = self._search(material, features, outcomes, key, len({each.file for each in kept}))
+        chosen, failed, counters = self._search(material, features, outcomes, key, len({each.file for each in kept}))
+        for line in failed:
+            print(f"warning: a trial failed for good, {line}", file=sys.stderr)
         found = self._findings(chosen, Outcomes(outcomes))
-        best = found.best.setting
-        confirmed: Confirmed | None = None
-        if self.config.confirm_split != "none":
-            other = self._material(self.config.confirm_split, CONFIRMED)
-            out = str(self.folder / f"confirm-{key_of(best)}")
-            options = self._options(other, out)
-            confirmed = confirm(options, other, best, device=self.config.device, rerank_k=self._rerank_k)
+        confirmed = self._confirmed(found.best.setting)
         seconds = time.monotonic() - started
-        cost = Cost(passed, len(features), shard_bytes(tokens), counters, seconds)
+        cost = Cost(passed, len(features), len(features.failures), shard_bytes(tokens), counters, seconds)
         title = f"{self.encoder} ({self.config.weights or 'miniature'}), searched for {self.search.metric}"
         drawn = {"samples": self.config.samples, "seed": self.config.seed}
-        return write_report(self.folder, title, found, self.space, cost, confirmed, **drawn)
+        return write_report(self.folder, title, found, self.space, cost, confirmed, **drawn), len(failed)
 
-    @property
-    def _rerank_k(self) -> int | None:
-        from pipeline.encoders import can_match
-
-        return self.config.rerank_k if self.config.rerank and can_match(self.encoder) else None
+    def _confirmed(self, best: Perturbation) -> Confirmed | None:
+        config = self.config
+        if config.confirm_split == "none":
+            return None
+        material = self._material(config.confirm_split, CONFIRMED)
+        which = fingerprint({"photos": material.photos, "setting": key_of(best)})
+        options = self._options(material, str(self.folder / f"confirm-{which}"))
+        rerank_k = config.rerank_k if config.rerank and can_match(self.encoder) else None
+        return confirm(options, material, best, device=config.device, dtype=self.text_dtype, rerank_k=rerank_k)
 
     def _material(self, split: str, series: int) -> Material:
         config = self.config
@@ -131,7 +167,10 @@ class Tuning:
             return scenes(Path(config.out).absolute(), config.scenes, series)
         boxes = str(config.annotations) if config.annotations else None
         folder = Path(config.out).absolute() / f"photos-{split}"
-        return on_disk(folder, config.images, str(config.captions), boxes, split)
+        found = on_disk(folder, config.images, str(config.captions), boxes, split)
+        if found.remark:
+            print(f"warning: {found.remark}", file=sys.stderr)
+        return found
 
     def _options(self, material: Material, out: str) -> index.Config:
         config = self.config
@@ -152,55 +191,30 @@ class Tuning:
 
     def _search(
         self, material: Material, features: FeatureSet, outcomes: Path, key: str, files: int
-    ) -> tuple[list[dict[str, Value]], Counters]:
-        config = self.config
+    ) -> tuple[list[dict[str, Value]], list[str], Counters]:
+        config, space, metric = self.config, self.space, self.search.metric
         texts = list(dict.fromkeys(caption for image in material.captions for caption in image.captions))
-        reader = load_text_encoder(features, weights=config.weights, device=config.device)
+        reader = load_text_encoder(features, weights=config.weights, device=config.device, dtype=self.text_dtype)
         areas = None
         if material.annotations:
             areas = annotated_areas(material.annotations, list(material.captions), features)
-        question = Question(
-            features.out,
-            material.captions,
-            embed_texts(reader, texts),
-            {text: row for row, text in enumerate(texts)},
-            areas,
-        )
+        rows = {text: row for row, text in enumerate(texts)}
+        question = Question(features.out, material.captions, embed_texts(reader, texts), rows, areas)
         del reader
-        sweepers = self._sweepers(features, files)
-        here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-        options = {"num_cpus": 0, "max_concurrency": 10_000, "max_restarts": -1, "label_selector": here}
-        desk: Any = ray.remote(Desk).options(**options).remote(question, sweepers, str(outcomes))
-        try:
-            ray.get(desk.ask.remote(None))
+        how = {name: value for name, value in vars(self.search).items() if name != "concurrent"}
+        record = fingerprint({"question": key, "space": dataclasses.asdict(space), "search": how})
+        machines: dict[str, Any] = {"accelerators": config.accelerators, "dtype": config.dtype}
+        with staffed_desk(question, str(outcomes), self.encoder, files=files, **machines) as desk:
+            plain = ray.get(desk.ask.remote(None))
+            if math.isnan(plain[metric]):
+                raise QpertError(f"{metric} cannot be measured here: no query is of that kind; choose another --metric")
             if self.search.searcher == "grid" and self.search.shares == (1.0,):
-                desk.expect.remote([self.space.setting(each) for each in self.space.grid()])
-            how = {name: value for name, value in vars(self.search).items() if name != "concurrent"}
-            record = fingerprint({"question": key, "space": dataclasses.asdict(self.space), "search": how})
-            chosen = run_search(self.search, self.space, desk, self.folder / "tune" / record)
-            return chosen, ray.get(desk.counts.remote())
-        finally:
-            for actor in (desk, *sweepers):
-                ray.kill(actor)
-
-    def _sweepers(self, features: FeatureSet, files: int) -> list[Any]:
-        config = self.config
-        need = partial(memory_needed, self.encoder, config.weights)
-        pool = plan_pools(
-            Machines.cluster(),
-            ["sweep"],
-            accelerators=config.accelerators,
-            blocks=files,
-            needs={"sweep": need},
-            dtype=config.dtype,
-        )["sweep"]
-        worker = Worker(gpu=bool(pool.num_gpus), dtype=config.dtype, threads=pool.threads)
-        options = {**pool.options, "max_restarts": -1, "max_task_retries": 3}
-        if environment := runtime_env(self.encoder):
-            options["runtime_env"] = environment
-        make = partial(load_encoder, self.encoder, weights=features.manifest.config.get("weights"))
-        arguments = (make, features.out, features.manifest.precision, worker)
-        return [ray.remote(Sweeper).options(**options).remote(*arguments) for _ in range(pool.size)]
+                desk.expect.remote([space.setting(each) for each in space.grid()])
+            chosen, failed = run_search(self.search, space, desk, self.folder / "tune" / record)
+            ray.get([desk.ask.remote(space.setting(each)) for each in chosen])  # in case a file has gone since
+            if not chosen:
+                raise QpertError(f"every trial failed, {failed[0] if failed else 'or was stopped early'}")
+            return chosen, failed, ray.get(desk.counts.remote())
 
     def _findings(self, chosen: Sequence[Mapping[str, Value]], outcomes: Outcomes) -> Findings:
         settings = []

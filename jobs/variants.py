@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from jobs import index, indexing
 from pipeline.datasets.photos import find_photos
@@ -25,6 +25,7 @@ def index_variants(
     *,
     with_objects: bool = False,
     with_tokens: bool = False,
+    to_come: Sequence[Perturbation] = (),
 ) -> int:
     """Do what is not done yet, in the current Ray session.
 
@@ -33,6 +34,7 @@ def index_variants(
         settings: by the names that the embeddings get.
         with_objects: store object embeddings as well.
         with_tokens: keep the image tokens as well.
+        to_come: what these will be perturbed with: the encoder is asked at the start whether it has such sites.
 
     Returns:
         How many photos passed the backbone.
@@ -50,9 +52,8 @@ def index_variants(
 
     def make_graph(machines: Machines) -> Graph:
         graph = indexing.build_graph(config, photos, what, resume.todo, machines)
-        return dataclasses.replace(
-            graph, settings=tuple(settings.values()), with_objects=with_objects, with_tokens=with_tokens
-        )
+        further: dict[str, Any] = {"with_objects": with_objects, "with_tokens": with_tokens, "to_come": tuple(to_come)}
+        return dataclasses.replace(graph, settings=tuple(settings.values()), **further)
 
     manifest = indexing.make_manifest(config, what).model_copy(update={"variants": list(settings)})
     if resume.manifest is not None:

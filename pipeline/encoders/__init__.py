@@ -125,12 +125,17 @@ def load_encoder(name: str, *, weights: str | None = None, device: str = "cpu", 
         place = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise QpertError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
-    _check_room(name, weights, place, dtype)
+    check_room(name, weights, device, dtype)
     return _class(name).load(weights, place, kind)
 
 
-def _check_room(name: str, weights: str | None, place: torch.device, dtype: str) -> None:
-    """Half-precision weights on a CPU need none: the files they come in are mapped."""
+def check_room(name: str, weights: str | None, device: str, dtype: str) -> None:
+    """Refuse a device that cannot hold an encoder. Half-precision weights on a CPU need no room: they are mapped.
+
+    Raises:
+        QpertError: with how much it takes, and how much there is.
+    """
+    place = torch.device(device)
     if place.type == "cuda":
         there, what = torch.cuda.get_device_properties(place).total_memory, torch.cuda.get_device_name(place)
         advice = "leave such GPUs out (--accelerators)"
@@ -165,6 +170,7 @@ __all__ = [
     "Encoder",
     "can_match",
     "check_encoder",
+    "check_room",
     "list_encoders",
     "load_encoder",
     "memory_needed",

@@ -30,6 +30,7 @@ def measure(
     areas: Mapping[str, float],
     weights: str | None = None,
     device: str = "cpu",
+    dtype: str = "float32",
 ) -> dict[str, Ranks]:
     """The ranks of every variant, under the names given. Plain data in and out, so that a Ray task can run it.
 
@@ -39,9 +40,10 @@ def measure(
         areas: largest object's area by image id, for the size bins.
         weights: where the encoder's weights are now, if they have moved.
         device: torch device for the texts.
+        dtype: of the encoder that reads them.
     """
     first = next(iter(variants.values()))
-    encoder = load_text_encoder(FeatureSet.open(first.out, first.name), weights=weights, device=device)
+    encoder = load_text_encoder(FeatureSet.open(first.out, first.name), weights=weights, device=device, dtype=dtype)
     texts = list(dict.fromkeys(caption for image in captions for caption in image.captions))
     row = {text: number for number, text in enumerate(texts)}
     vectors = embed_texts(encoder, texts)

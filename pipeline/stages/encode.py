@@ -14,6 +14,7 @@ from PIL import Image
 
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.object_embeddings import object_embeddings
+from pipeline.encoders.sites import choose_sites
 from pipeline.features import OBJECT_TYPE, features_schema
 from pipeline.images import decode
 from pipeline.objects import Objects
@@ -52,6 +53,7 @@ class EncodeStage:
         worker: how the actor works.
         reporter: where it reports.
         tokens_in: keep the image tokens in this feature set (see `pipeline.token_shards`); None: they are dropped.
+        to_come: what these will be perturbed with; the encoder must have the sites.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class EncodeStage:
         worker: Worker,
         reporter: Reporter,
         tokens_in: str | None = None,
+        to_come: Sequence[Perturbation] = (),
     ) -> None:
         set_threads(worker.threads)
         self.settings, self.with_objects = tuple(settings), with_objects
@@ -71,6 +74,8 @@ class EncodeStage:
         self.device = this_device(worker.gpu)
         dtype = self.device.dtype(worker.dtype)
         self.encoder = load("encoder", lambda: build(device=self.device.torch, dtype=dtype))
+        for setting in to_come:
+            choose_sites(self.encoder.sites(), setting.sites)
         self.schema = features_schema(precision, with_objects=with_objects)
         if tokens_in is not None:
             self.schema = self.schema.append(TOKENS)

@@ -46,6 +46,7 @@ class Graph:
         settings: the perturbations to embed with, None for plain; the backbone runs once for all.
         with_objects: store object embeddings as well.
         with_tokens: keep the image tokens beside the features as well.
+        to_come: what the tokens will be perturbed with; the encoder must have the sites.
         environment: Ray's runtime environment of the encode actors, where the encoder needs one of its own.
         precision: of the stored embeddings, float16 or float32.
         pools: the pools of `detect` and `encode`.
@@ -69,6 +70,7 @@ class Graph:
     limit: int | None = None
     with_objects: bool = False
     with_tokens: bool = False
+    to_come: tuple[Perturbation, ...] = ()
     environment: dict[str, Any] | None = None
 
 
@@ -170,7 +172,7 @@ def stages(graph: Graph, photos: Dataset, reporter: Reporter) -> Dataset:
     arguments = (graph.make_encoder, graph.settings, graph.with_objects, graph.precision)
     encode = actors(EncodeStage, pools["encode"], worker, rows, arguments, reporter, graph.environment)
     if graph.with_tokens:
-        encode["fn_constructor_kwargs"] = {"tokens_in": graph.out}
+        encode["fn_constructor_kwargs"] = {"tokens_in": graph.out, "to_come": graph.to_come}
     return photos.map_batches(**encode)
 
 

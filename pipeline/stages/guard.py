@@ -50,7 +50,7 @@ class Guard(Generic[Item, Result]):
             except Exception as error:
                 if out_of_memory(error) and self.size > 1:
                     self.size = max(1, min(self.size, len(batch)) // 2)
-                    _free_memory()
+                    free_memory()
                     continue
                 results += self._one_by_one(batch)
                 continue
@@ -66,7 +66,7 @@ class Guard(Generic[Item, Result]):
                 results += self.run([item])
             except Exception as error:
                 if out_of_memory(error):
-                    _free_memory()
+                    free_memory()
                 self._check(error)
                 results.append(Failure(f"{self.name}: {short(error)}"))
         return results
@@ -103,7 +103,8 @@ def short(error: BaseException) -> str:
     return text if isinstance(error, QpertError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
+    """Give back what torch keeps of a GPU's memory for later."""
     import torch
 
     if torch.cuda.is_available():

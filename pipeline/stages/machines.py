@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from pipeline.errors import QpertError
+
 ACCELERATOR = "ray.io/accelerator-type"
 """Ray's label for the type of a node's GPUs."""
 UNKNOWN = "unknown"
@@ -68,7 +70,7 @@ class Machines:
         import ray
 
         cpus, gpus, memory = 0.0, Counter[str](), list[int]()
-        of_node: dict[str, str] = {}
+        of_node: dict[str, tuple[str, int]] = {}
         found: dict[str, list[Gpu]] = defaultdict(list)
         for node in ray.nodes():  # type: ignore[no-untyped-call]
             if not node["Alive"]:
@@ -80,9 +82,9 @@ class Machines:
                 kind = node["Labels"].get(ACCELERATOR, UNKNOWN)
                 gpus[kind] += count
                 if label := node["Labels"].get(GPU_MEMORY):
-                    found[kind].append(Gpu(round(float(label) * 2**30)))
+                    found[kind].append(_labelled(label))
                 else:
-                    of_node[node["NodeID"]] = kind
+                    of_node[node["NodeID"]] = kind, count
         for kind, gpu in _ask(of_node):
             found[kind].append(gpu)
         return cls(cpus, gpus, {kind: _least(each) for kind, each in found.items()}, tuple(memory))
@@ -112,26 +114,39 @@ def gpus_of_this_node() -> list[Gpu]:
     return gpus
 
 
-def _ask(kind_of_node: Mapping[str, str]) -> Iterable[tuple[str, Gpu]]:
-    """The GPUs of these nodes with their type; of one that does not answer in time, nothing."""
+def _labelled(memory: str) -> Gpu:
+    try:
+        return Gpu(round(float(memory) * 2**30))
+    except ValueError:
+        raise QpertError(f"the node label {GPU_MEMORY}={memory} is no number of GiB, such as 80") from None
+
+
+def _ask(of_node: Mapping[str, tuple[str, int]]) -> Iterable[tuple[str, Gpu]]:
+    """The GPUs of these nodes (type, and how many Ray has) with their type.
+
+    Nothing of a node that does not answer in time, or that has other cards as well: which are Ray's is not known.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    if not kind_of_node:
+    if not of_node:
         return
     ask = ray.remote(num_cpus=0, max_retries=0)(gpus_of_this_node)
     asked = {
-        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(): kind
-        for node, kind in kind_of_node.items()
+        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(): known
+        for node, known in of_node.items()
     }
     answered, late = ray.wait(list(asked), num_returns=len(asked), timeout=_PATIENCE)
     for reference in late:
         ray.cancel(reference)
     for reference in answered:
+        kind, count = asked[reference]
         try:
-            yield from ((asked[reference], gpu) for gpu in ray.get(reference))
+            gpus: list[Gpu] = ray.get(reference)
         except ray.exceptions.RayError:  # the node has just gone
             continue
+        if len(gpus) == count:
+            yield from ((kind, gpu) for gpu in gpus)
 
 
 def _least(gpus: Iterable[Gpu]) -> Gpu:

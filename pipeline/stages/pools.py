@@ -162,6 +162,8 @@ def _roomy(
 def _selector(machines: Machines, kinds: tuple[str, ...], accelerators: Sequence[str] | None) -> dict[str, str] | None:
     if accelerators is None and len(kinds) == len(machines.gpus):
         return None
+    if UNKNOWN in kinds and len(kinds) == len(machines.gpus):
+        return None
     if UNKNOWN in kinds:  # has no label to select by
         return {ACCELERATOR: f"!in({','.join(kind for kind in machines.gpus if kind not in kinds)})"}
     # A selector of several values needs the in() form.

@@ -26,6 +26,8 @@ from pipeline.tuning.metrics import metrics_of
 from pipeline.tuning.sweep import Kept, kept_photos
 
 PLAIN = "plain"
+Batch = Mapping[tuple[str, float], tuple[Perturbation | None, asyncio.Future[dict[str, float]]]]
+"""By key and share: settings that are answered together, and where their answers are waited for."""
 _LINGER = 0.3
 """Seconds to wait for further questions before a pass begins; trials start one after the other."""
 _PASS_BYTES = 2**30
@@ -107,30 +109,38 @@ class Desk:
         return await asyncio.shield(future)
 
     async def expect(self, settings: Sequence[Perturbation | None]) -> None:
-        """Settings that will be asked for: worked out together now, so that their trials find them."""
-        await asyncio.gather(*(self.ask(setting) for setting in settings))
+        """Settings that will be asked for: worked out together now, so that their trials find them, or what failed."""
+        await asyncio.gather(*(self.ask(setting) for setting in settings), return_exceptions=True)
 
     async def _work(self) -> None:
         await asyncio.sleep(_LINGER)
         while self.waiting:
             share = next(iter(self.waiting))[1]
             keys = [key for key in self.waiting if key[1] == share][: self._at_once()]
-            batch = {key: self.waiting[key] for key in keys}
-            try:
-                await self._answer(share, batch)
-            except Exception as error:
-                for _, future in batch.values():
-                    if not future.done():
-                        future.set_exception(error)
+            await self._try({key: self.waiting[key] for key in keys})
             for key in keys:
                 del self.waiting[key]
 
+    async def _try(self, batch: Batch) -> None:
+        """Answer together or, where that fails, one by one: no setting pays for another."""
+        try:
+            await self._answer(batch)
+        except Exception as error:
+            left = {key: each for key, each in batch.items() if not each[1].done()}
+            if len(batch) > 1:
+                for key, each in left.items():
+                    await self._try({key: each})
+                return
+            for _, future in left.values():
+                future.set_exception(error)
+                future.exception()  # somebody may have stopped waiting for it
+
     def _at_once(self) -> int:
         features = self.features
-        return max(1, _PASS_BYTES // (len(features) * features.vectors * features.dim * 2))
+        return max(1, _PASS_BYTES // max(1, len(features) * features.vectors * features.dim * 2))
 
-    async def _answer(self, share: float, batch: Mapping[tuple[str, float], Any]) -> None:
-        loop = asyncio.get_running_loop()
+    async def _answer(self, batch: Batch) -> None:
+        loop, ((_, share), *_) = asyncio.get_running_loop(), batch
         kept = share_of(self.kept, share)
         started = loop.time()
         vectors = await self._embed(kept, [setting for setting, _ in batch.values()])

@@ -45,6 +45,7 @@ class Cost:
     Attributes:
         passed: photos that passed the backbone in this run, for the search.
         photos: photos that were searched on.
+        failed: photos that could not be indexed.
         bytes: of their image tokens.
         counters: of the desk in this run.
         seconds: of this run, all in all.
@@ -52,15 +53,17 @@ class Cost:
 
     passed: int
     photos: int
+    failed: int
     bytes: int
     counters: Counters
     seconds: float
 
     def __str__(self) -> str:
         done = self.counters
+        lost = f" ({self.failed:,} more photos could not be indexed)" if self.failed else ""
         return (
             f"Backbone: {self.passed:,} photo passes in this run for {self.photos:,} photos, whatever the number of"
-            f" settings; tokens {self.bytes / 1e6:,.1f} MB. Settings embedded in this run: {done.embedded} in"
+            f" settings{lost}; tokens {self.bytes / 1e6:,.1f} MB. Settings embedded in this run: {done.embedded} in"
             f" {done.passes} passes over the tokens ({done.embedding_seconds:.1f} s, measuring"
             f" {done.measuring_seconds:.1f} s). All in all {self.seconds:.0f} s."
         )

@@ -94,6 +94,8 @@ class Search:
         from ray.tune.search import SEARCH_ALG_IMPORT, BasicVariantGenerator, create_searcher
 
         if self.searcher in ("grid", "random"):
+            if self.searcher_options:
+                raise QpertError(f"--search {self.searcher} takes no --search-options; --seed and --trials say it all")
             return BasicVariantGenerator(random_state=self.seed, max_concurrent=self.concurrent)
         if self.searcher not in SEARCH_ALG_IMPORT:
             raise QpertError(f"unknown --search {self.searcher!r}; Ray Tune has: grid, {', '.join(SEARCH_ALG_IMPORT)}")
@@ -124,7 +126,7 @@ class Search:
             raise QpertError(f"--scheduler {self.scheduler} does not take these options: {error}") from error
 
 
-def run_search(search: Search, space: Space, desk: Any, folder: Path) -> list[dict[str, Value]]:
+def run_search(search: Search, space: Space, desk: Any, folder: Path) -> tuple[list[dict[str, Value]], list[str]]:
     """Run the search to its end, or go on with the one in `folder`; in the current Ray session.
 
     Args:
@@ -134,10 +136,10 @@ def run_search(search: Search, space: Space, desk: Any, folder: Path) -> list[di
         folder: for Tune's own record, with TensorBoard's logs.
 
     Returns:
-        The chosen values of every trial that was measured on all photos.
+        The chosen values of every trial that was measured on all photos; and what failed for good, in words.
 
     Raises:
-        QpertError: trials failed for good.
+        QpertError: Ray Tune itself gave up.
         KeyboardInterrupt: with what to do next as its text.
     """
     os.environ.update({name: value for name, value in _TUNE.items() if name not in os.environ})
@@ -169,13 +171,13 @@ def run_search(search: Search, space: Space, desk: Any, folder: Path) -> list[di
     finally:
         for each, handler in handlers.items():  # Tune never puts them back
             signal.signal(each, handler)
-    failed = [each.error for each in results if each.error is not None]
-    if failed:
-        raise QpertError(
-            f"{len(failed)} of {len(results)} trials failed, the first with: {_last_line(failed[0])};"
-            " run the same command again to try them once more"
-        )
-    return [dict(each.config["setting"]) for each in results if each.metrics and each.metrics.get("share") == 1.0]
+    chosen = [
+        dict(each.config["setting"])
+        for each in results
+        if each.error is None and each.metrics and each.metrics.get("share") == 1.0
+    ]
+    failed = [f"{each.config['setting']}: {_last_line(each.error)}" for each in results if each.error is not None]
+    return chosen, failed
 
 
 def _recorded(folder: Path) -> bool:

@@ -14,6 +14,7 @@ from pipeline.reproduction import paper
 
 ALL_SITES = "all"
 TABLE_FIELDS = ("weight", "scale", "threshold")
+RANGED = ("scale", "threshold")
 Value = str | float | int
 
 
@@ -101,6 +102,13 @@ class Space:
         lists = [[*dict.fromkeys(values)] for values in self.fields.values() if not isinstance(values, Range)]
         return [dict(zip(self.fields, each, strict=True)) for each in itertools.product(*lists)]
 
+    def samples(self) -> list[dict[str, Value]]:
+        """Some settings that name everything that may be asked for, the ends of ranges for these."""
+        if self.tables is not None:
+            return self.tables.cells()
+        ends = {name: [each.low, each.high] if isinstance(each, Range) else each for name, each in self.fields.items()}
+        return [{name: value} for name, values in ends.items() for value in values]
+
     def setting(self, chosen: Mapping[str, Value]) -> Perturbation:
         """The perturbation with some fields chosen.
 
@@ -120,11 +128,11 @@ class Space:
 
     def check(self) -> None:
         """Raise QpertError for a value that a perturbation has not, before anything is done."""
-        for chosen in [] if self.tables is None else self.tables.cells():
-            self.setting(chosen)
         for name, values in self.fields.items():
-            for value in (values.low, values.high) if isinstance(values, Range) else values:
-                self.setting({name: value})
+            if isinstance(values, Range) and name not in RANGED:
+                raise QpertError(f"--{name.replace('_', '-')} takes values, not a range")
+        for chosen in self.samples():
+            self.setting(chosen)
 
 
 def short(setting: Perturbation, fields: Sequence[str]) -> str:

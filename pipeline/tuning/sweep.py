@@ -17,7 +17,7 @@ from pipeline.stages.actor import Worker, set_threads
 from pipeline.stages.columns import objects_from_row
 from pipeline.stages.device import this_device
 from pipeline.stages.encode import EncoderBuilder
-from pipeline.stages.guard import load
+from pipeline.stages.guard import free_memory, load, out_of_memory
 from pipeline.token_shards import read_shard
 
 
@@ -82,11 +82,21 @@ class Sweeper:
 
         They are those of `qpert index` with that setting, bit for bit: the same photos pass the same model together.
         """
-        parts = [
-            torch.stack([each.flatten(1) for each in self.encoder.embed_each(tokens, objects, settings)]).cpu().numpy()
-            for tokens, objects in self._calls(photos)
-        ]
+        parts = [self._one_call(tokens, objects, settings) for tokens, objects in self._calls(photos)]
         return np.concatenate(parts, axis=1).astype(self.kind)
+
+    def _one_call(
+        self, tokens: torch.Tensor, objects: list[Objects], settings: Sequence[Perturbation | None]
+    ) -> npt.NDArray[np.generic]:
+        """Where the memory does not hold what settings share, one after the other; fewer photos would be other bits."""
+        try:
+            vectors = self.encoder.embed_each(tokens, objects, settings)
+        except Exception as error:
+            if not out_of_memory(error) or len(settings) == 1:
+                raise
+            free_memory()
+            vectors = [self.encoder.embed(tokens, objects, setting) for setting in settings]
+        return torch.stack([each.flatten(1) for each in vectors]).cpu().numpy()
 
     def _calls(self, photos: Sequence[Kept]) -> Iterator[tuple[torch.Tensor, list[Objects]]]:
         name, shard = "", dict[int, torch.Tensor]()

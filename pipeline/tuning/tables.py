@@ -28,7 +28,7 @@ def grids(found: Findings, space: Space) -> Iterator[tuple[str, Grid]]:
             wanted.append((f"{rows}_by_{columns}", rows, columns, dict(fixed)))
     for name, rows, columns, at in wanted:
         grid = found.table(rows, columns, at)
-        if grid is not None:
+        if grid is not None and any(each.metrics[found.metric] == each.metrics[found.metric] for each in found.all):
             yield name, grid
 
 

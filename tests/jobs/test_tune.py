@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -27,6 +28,9 @@ from pipeline.tuning.space import FINER, PAPER, Range
         (["--search-options", "{"], "--search-options is no JSON"),
         (["--search-options", "[1]"], "--search-options takes a JSON object"),
         (["--scheduler", "best"], "unknown --scheduler 'best'"),
+        (["--search-options", '{"seed": 1}'], "--search grid takes no --search-options"),
+        (["--min-components", "0:1"], "--min-components takes values, not a range"),
+        (["--detector", "none"], "leaves nothing to perturb with"),
         (["--shares", "0.5", "0.1"], "shares of the photos grow up to 1"),
         (["--perturbation", "none"], "leaves nothing to search"),
         (["--captions", "x.json"], "go with --images"),
@@ -68,3 +72,32 @@ def test_spaces() -> None:
     )
     assert found.fields == {"scale": Range(0.1, 10, log=True), "sites": ["all", "0,2"]}
     assert found.base.combine == "mean"
+
+
+def test_the_best_is_not_confirmed_on_what_was_searched(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """COCO's own captions have no splits: every one is all of it."""
+    (tmp_path / "images").mkdir()
+    coco = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "annotations": [{"id": 1, "image_id": 1, "caption": "a dog"}],
+    }
+    captions = tmp_path / "captions.json"
+    captions.write_text(json.dumps(coco))
+    words = [
+        "--images",
+        str(tmp_path / "images"),
+        "--captions",
+        str(captions),
+        "--encoder",
+        "coca",
+        "--detector",
+        "x.pt",
+    ]
+    assert cli.main(["tune", "--dry-run", *words, "--out", str(tmp_path / "out")]) == 2
+    assert "1 photos, such as a.jpg, are in the split val and in test" in capsys.readouterr().err
+    assert cli.main(["tune", "--dry-run", *words, "--out", str(tmp_path / "out"), "--confirm-split", "none"]) == 0
+
+
+def test_a_uri_is_no_place_for_reports(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["tune", "--out", "s3://bucket/tuning"]) == 2
+    assert "need a folder that all nodes see, not a URI" in capsys.readouterr().err

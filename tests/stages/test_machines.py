@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import ray
 
+from pipeline.errors import QpertError
 from pipeline.stages import machines
 from pipeline.stages.machines import Gpu, Machines, gpus_of_this_node
 
@@ -57,9 +58,9 @@ def test_a_cluster_by_its_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
         node(8, kind="H100") | {"Alive": False},
         node(3),
     ]
-    asked: list[dict[str, str]] = []
+    asked: list[dict[str, tuple[str, int]]] = []
 
-    def ask(of_node: dict[str, str]) -> list[tuple[str, Gpu]]:
+    def ask(of_node: dict[str, tuple[str, int]]) -> list[tuple[str, Gpu]]:
         asked.append(dict(of_node))
         return [("GeForce-GTX-1080-Ti", Gpu(11 * GIB, (6, 1)))]
 
@@ -69,20 +70,34 @@ def test_a_cluster_by_its_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.cpus == 20
     assert found.gpus == Counter({"A100": 4, "unknown": 3, "GeForce-GTX-1080-Ti": 1})
     assert found.kinds == {"A100": Gpu(40 * GIB), "GeForce-GTX-1080-Ti": Gpu(11 * GIB, (6, 1))}
-    assert asked == [{"node-1": "GeForce-GTX-1080-Ti", "node-3": "unknown"}]
+    assert asked == [{"node-1": ("GeForce-GTX-1080-Ti", 1), "node-3": ("unknown", 3)}]
     assert sorted(found.memory) == [8 * GIB] * 4 + [64 * GIB]
 
 
 def test_nodes_are_asked_where_they_are(ray_cpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a task without a GPU; a node that has gone meanwhile says nothing."""
     (here,) = (each["NodeID"] for each in ray.nodes())  # type: ignore[no-untyped-call]
-    assert list(machines._ask({here: "A100"})) == []  # no driver on this machine
+    assert list(machines._ask({here: ("A100", 1)})) == []  # no driver on this machine
     assert list(machines._ask({})) == []
     monkeypatch.setattr(machines, "_PATIENCE", 5.0)
-    assert list(machines._ask({"0" * 56: "A100"})) == []
+    assert list(machines._ask({"0" * 56: ("A100", 1)})) == []
 
 
 def test_this_machine() -> None:
     here = Machines.here(3)
     assert here.cpus == 3
     assert here.memory[0] > GIB
+
+
+def test_a_node_with_other_cards_as_well_is_unknown(ray_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a workstation with a small one for its screen, which Ray was not given."""
+    (here,) = (each["NodeID"] for each in ray.nodes())  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(machines, "gpus_of_this_node", lambda: [Gpu(80 * GIB, (8, 0)), Gpu(4 * GIB, (7, 5))])
+    assert list(machines._ask({here: ("A100", 1)})) == []
+    assert list(machines._ask({here: ("A100", 2)})) == [("A100", Gpu(80 * GIB, (8, 0))), ("A100", Gpu(4 * GIB, (7, 5)))]
+
+
+def test_a_label_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: [node(1, kind="A100", size="80GiB")])
+    with pytest.raises(QpertError, match="gpu-memory-gib=80GiB is no number of GiB"):
+        Machines.cluster()

@@ -94,7 +94,7 @@ def test_other_fields_make_a_table_for_each_two() -> None:
 
 def test_the_report_and_its_files(tmp_path: Path) -> None:
     findings, space = found("10%")
-    cost = Cost(40, 40, 1_000_000, Counters(passes=1, embedded=16), 12.0)
+    cost = Cost(40, 40, 0, 1_000_000, Counters(passes=1, embedded=16), 12.0)
     confirmed = Confirmed(ranks(0.4, seed=5), ranks(0.6, seed=6), (ranks(0.5, seed=7), ranks(0.7, seed=8)), 16)
     said = write_report(tmp_path, "a title", findings, space, cost, confirmed, samples=100)
     text = (tmp_path / "report.md").read_text()

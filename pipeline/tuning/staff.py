@@ -1,0 +1,60 @@
+"""A desk with the actors behind it, for as long as a search goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import ray
+
+from pipeline.encoders import load_encoder, memory_needed, runtime_env
+from pipeline.features import FeatureSet
+from pipeline.stages.actor import Worker
+from pipeline.stages.device import Dtype
+from pipeline.stages.machines import Machines
+from pipeline.stages.pools import plan_pools
+from pipeline.tuning.desk import PLAIN, Desk, Question
+from pipeline.tuning.sweep import Sweeper
+
+
+@contextmanager
+def staffed_desk(
+    question: Question,
+    outcomes: str,
+    encoder: str,
+    *,
+    files: int,
+    accelerators: Sequence[str] | None = None,
+    dtype: Dtype = "auto",
+) -> Iterator[Any]:
+    """The actor of a `Desk`, on this node, with as many `Sweeper`s as the cluster has room for; they go in the end.
+
+    Args:
+        question: what is measured on.
+        outcomes: folder for the ranks of every setting.
+        encoder: its name; its weights are those of the features.
+        files: of kept tokens: more actors than these would have nothing to do.
+        accelerators: GPU types to use, see `plan_pools`.
+        dtype: to compute in.
+    """
+    manifest = FeatureSet.open(question.out, PLAIN).manifest
+    weights = manifest.config.get("weights")
+    needs = {"sweep": partial(memory_needed, encoder, weights)}
+    pools = plan_pools(Machines.cluster(), ["sweep"], accelerators=accelerators, blocks=files, needs=needs, dtype=dtype)
+    pool = pools["sweep"]
+    worker = Worker(gpu=bool(pool.num_gpus), dtype=dtype, threads=pool.threads)
+    options = {**pool.options, "max_restarts": -1, "max_task_retries": 3}
+    if environment := runtime_env(encoder):
+        options["runtime_env"] = environment
+    arguments = partial(load_encoder, encoder, weights=weights), question.out, manifest.precision, worker
+    sweepers = [ray.remote(Sweeper).options(**options).remote(*arguments) for _ in range(pool.size)]
+    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+    at_desk: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 10_000, "max_restarts": -1, "label_selector": here}
+    desk = ray.remote(Desk).options(**at_desk).remote(question, sweepers, outcomes)
+    try:
+        yield desk
+    finally:
+        for actor in (desk, *sweepers):
+            ray.kill(actor)

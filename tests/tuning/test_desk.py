@@ -1,0 +1,121 @@
+"""The desk without Ray: who is answered together, and whom a bad setting hurts."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import QpertError
+from pipeline.objects import Objects
+from pipeline.perturbation import Perturbation
+from pipeline.reproduction.outcomes import Outcomes
+from pipeline.retrieval.ranks import Ranks, size_bins
+from pipeline.stages.actor import Worker
+from pipeline.token_shards import write_shard
+from pipeline.tuning import sweep
+from pipeline.tuning.desk import Counters, Desk, dealt, key_of, share_of
+from pipeline.tuning.sweep import Kept, Sweeper
+
+BAD = Perturbation(scale=9)
+EMPTY = Objects.empty((4, 4))
+KEPT = [Kept(file, call, tuple(range(start, start + 4)), (EMPTY,) * 4) for file, call, start in
+        (("a", 0, 0), ("a", 1, 4), ("b", 0, 8), ("c", 0, 12))]  # fmt: skip
+
+
+class Rehearsal(Desk):
+    """Embeds and measures by itself; `passes` says what was asked together."""
+
+    def __init__(self, folder: Path) -> None:
+        self.outcomes, self.counters = Outcomes(folder), Counters()
+        self.waiting, self.working, self.kept = {}, None, KEPT
+        self.passes: list[tuple[int, float]] = []
+
+    def _at_once(self) -> int:
+        return 3
+
+    async def _answer(self, batch: Any) -> None:
+        self.passes.append((len(batch), next(iter(batch))[1]))
+        if any(setting == BAD for setting, _ in batch.values()):
+            raise QpertError("no such setting")
+        ranks = Ranks(np.ones(2, int), np.ones(1, int), np.zeros(2, int), size_bins([0.5], 1), ("a",))
+        for (key, _), (_, future) in batch.items():
+            self.outcomes.keep(key, ranks)
+            future.set_result({"R@1": 1.0})
+
+
+def settings(count: int) -> list[Perturbation]:
+    return [Perturbation(scale=scale) for scale in range(1, count + 1)]
+
+
+def test_those_who_wait_together_are_answered_together(tmp_path: Path) -> None:
+    desk = Rehearsal(tmp_path)
+
+    async def ask() -> list[Any]:
+        twice = [*settings(4), *settings(4)]
+        return await asyncio.gather(*(desk.ask(each) for each in twice), desk.ask(settings(1)[0], 0.5))
+
+    assert len(asyncio.run(ask())) == 9
+    assert desk.passes == [(3, 1.0), (1, 1.0), (1, 0.5)]
+    again = Rehearsal(tmp_path)
+    assert asyncio.run(again.ask(settings(1)[0]))["R@1"] == 1
+    assert again.passes == []
+    assert again.counters.found == 1
+
+
+def test_a_bad_setting_hurts_nobody_else(tmp_path: Path) -> None:
+    desk = Rehearsal(tmp_path)
+
+    async def ask() -> list[Any]:
+        await desk.expect([BAD])
+        asked = [settings(1)[0], BAD, settings(2)[1]]
+        return await asyncio.gather(*(desk.ask(each) for each in asked), return_exceptions=True)
+
+    first, bad, last = asyncio.run(ask())
+    assert first == last == {"R@1": 1.0}
+    assert isinstance(bad, QpertError)
+
+
+def test_no_photo_is_no_hang(tmp_path: Path, write_features: Any) -> None:
+    desk = Rehearsal(tmp_path)
+    desk.features = write_features(np.ones((1, 1, 3)))
+    assert Desk._at_once(desk) > 0
+
+
+def test_shares_are_whole_calls_and_hands_get_whole_files() -> None:
+    assert [each.rows[0] for each in share_of(KEPT, 0.5)] == [0, 4]
+    assert share_of(KEPT, 0.3) == share_of(KEPT, 0.5)
+    assert share_of(KEPT, 1.0) == KEPT
+    hands = dealt(KEPT, 2)
+    assert [[each.file for each in hand] for hand in hands] == [["a", "a"], ["b", "c"]]
+    assert dealt(KEPT[:1], 3) == [KEPT[:1], [], []]
+
+
+def test_keys() -> None:
+    assert key_of(None) == "plain"
+    assert key_of(Perturbation(scale=2)) == key_of(Perturbation(scale=2.0)) != key_of(Perturbation(scale=3))
+    assert key_of(None, 0.25) == "plain-0.25"
+
+
+def test_settings_that_do_not_fit_together_are_embedded_one_by_one(
+    tmp_path: Path, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = write_shard(str(tmp_path), ["x"], [torch.rand(4, 5, 3)])
+    kept = [Kept(name, 0, (0, 1, 2, 3), (EMPTY,) * 4)]
+    sweeper = Sweeper(tiny_encoder, str(tmp_path), "float16", Worker(threads=1))
+    together = sweeper.embed(kept, [None, *settings(2)])
+    freed: list[int] = []
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(sweeper.encoder, "embed_each", full)
+    monkeypatch.setattr(sweep, "free_memory", lambda: freed.append(1))
+    assert np.array_equal(sweeper.embed(kept, [None, *settings(2)]), together)
+    assert freed == [1]
+    with pytest.raises(torch.OutOfMemoryError):
+        sweeper.embed(kept, [None])
