@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms import v2
+
+from pipeline.encoders.squash import squashing
 
 MAX_LENGTH = 35
 """Tokens of a text in LAVIS' evaluation, [CLS] and [SEP] included; longer ones are cut."""
@@ -18,20 +19,8 @@ _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.2613
 
 
 def photo_transform(size: int) -> Callable[[Image.Image], Tensor]:
-    """LAVIS' `blip_image_eval`: both sides squashed by PIL's bicubic filter, CLIP's mean and deviation.
-
-    Returns:
-        From an RGB image to float32 [3, size, size]. The filter is PIL's, not a tensor's: they differ.
-    """
-    steps: Callable[[Image.Image], Tensor] = v2.Compose(
-        [
-            v2.Resize([size, size], v2.InterpolationMode.BICUBIC),
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(_CLIP_MEAN, _CLIP_STD),
-        ]
-    )
-    return steps
+    """LAVIS' `blip_image_eval`: both sides squashed by PIL's bicubic filter, CLIP's mean and deviation."""
+    return squashing(size, _CLIP_MEAN, _CLIP_STD)
 
 
 def clean(text: str) -> str:

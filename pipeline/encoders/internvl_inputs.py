@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torchvision.transforms import v2
+
+from pipeline.encoders.squash import squashing
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PROMPT = "summarize:"
@@ -19,20 +20,8 @@ MAX_LENGTH = 80
 
 
 def photo_transform(size: int) -> Callable[[Image.Image], Tensor]:
-    """The published transform for retrieval: both sides squashed by PIL's bicubic filter, ImageNet's statistics.
-
-    Returns:
-        From an RGB image to float32 [3, size, size]. The filter is PIL's, not a tensor's: they differ.
-    """
-    steps: Callable[[Image.Image], Tensor] = v2.Compose(
-        [
-            v2.Resize([size, size], v2.InterpolationMode.BICUBIC),
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
-        ]
-    )
-    return steps
+    """The published transform for retrieval: both sides squashed by PIL's bicubic filter, ImageNet's statistics."""
+    return squashing(size, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def text_ids(tokenizer: Any, texts: Sequence[str]) -> Tensor:

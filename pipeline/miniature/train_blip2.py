@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,11 +23,11 @@ from torch.utils.data import DataLoader
 from transformers import Blip2ForImageTextRetrieval
 
 from pipeline.datasets.scenes import distinct_scenes, draw_scene, make_captions
-from pipeline.encoders.coca import CocaEncoder
 from pipeline.encoders.language_head import build_language_head
+from pipeline.miniature.adapting import Curve, adapt_tower, found_first
 from pipeline.miniature.blip2_losses import Objective, embed_texts
 from pipeline.miniature.blip2_model import GRID, build_model, build_tokenizer, save, take_vision
-from pipeline.miniature.scene_batches import LABELS, SceneBatches
+from pipeline.miniature.scene_batches import SceneBatches
 from pipeline.miniature.training import make_optimizer, set_rate
 
 
@@ -66,17 +65,18 @@ def train_blip2(out: Path, schedule: Blip2Schedule, command: str, report: Callab
     model = build_model()
     head = build_language_head(model.embeddings.word_embeddings)
     objective = Objective(model, head, nn.Parameter(torch.tensor(math.log(1 / 0.07))))
-    started = time.perf_counter()
-    curve: list[dict[str, Any]] = []
-
-    def note(stage: str, step: int, losses: dict[str, Tensor]) -> None:
-        seconds = round(time.perf_counter() - started)
-        curve.append(
-            {"stage": stage, "step": step, "seconds": seconds} | {n: round(v.item(), 4) for n, v in losses.items()}
-        )
-        report(json.dumps(curve[-1]))
-
-    _train_vision(model, schedule, note)
+    curve = Curve(report)
+    adapt_tower(
+        model.vision_model,
+        lambda pixels: model.vision_model(pixels).last_hidden_state[:, GRID.prefix :],
+        lambda coca, pixels: take_vision(model.vision_model, coca, pixels),
+        _batches(schedule, schedule.seed, schedule.vision_steps),
+        model.vision_model.config.hidden_size,
+        curve,
+        steps=schedule.vision_steps,
+        learning_rate=schedule.vision_learning_rate,
+        weight_decay=schedule.weight_decay,
+    )
     model.vision_model.requires_grad_(False)
     trained = [p for p in model.parameters() if p.requires_grad] + [objective.log_scale]
     trained += [p for name, p in head.named_parameters() if name != "decoder.weight"]
@@ -92,15 +92,14 @@ def train_blip2(out: Path, schedule: Blip2Schedule, command: str, report: Callab
         optimizer.step()
         with torch.no_grad():
             objective.log_scale.clamp_(0, math.log(100))
-        if step % 50 == 0 or step == schedule.steps - 1:
-            note("qformer", step, losses)
+        curve.note("qformer", step, schedule.steps, losses)
         if step and step % 200 == 0:
             report(json.dumps({"step": step, "held_out_recall_at_1": recall_at_1(model, schedule.held_out // 2)}))
             save(model, head, out)
     recall = recall_at_1(model, schedule.held_out)
     save(model, head, out)
     log: dict[str, Any] = {"command": command, "schedule": asdict(schedule), "held_out_t2i_recall_at_1": recall}
-    (out / "training.json").write_text(json.dumps(log | {"curve": curve}, indent=1) + "\n")
+    (out / "training.json").write_text(json.dumps(log | {"curve": curve.points}, indent=1) + "\n")
     return recall
 
 
@@ -108,29 +107,6 @@ def _batches(schedule: Blip2Schedule, seed: int, steps: int) -> DataLoader[dict[
     preprocess = image_transform_v2(PreprocessCfg(size=GRID.image_size), is_train=False)
     batches = SceneBatches(seed, steps, schedule.batch, preprocess, build_tokenizer(), GRID)
     return DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4)
-
-
-def _train_vision(
-    model: Blip2ForImageTextRetrieval, schedule: Blip2Schedule, note: Callable[[str, int, dict[str, Tensor]], None]
-) -> None:
-    """The tower from the miniature CoCa, and the patch loss until it does without that model's first LayerNorm."""
-    coca = CocaEncoder.load(None, torch.device("cpu"), torch.float32).model
-    vision = model.vision_model
-    patch_head = nn.Linear(vision.config.hidden_size, len(LABELS))
-    parameters = [*vision.parameters(), *patch_head.parameters()]
-    optimizer = make_optimizer(parameters, schedule.vision_learning_rate, schedule.weight_decay)
-    for step, batch in enumerate(_batches(schedule, schedule.seed, schedule.vision_steps)):
-        if step == 0:
-            take_vision(vision, coca, batch["pixels"])
-        set_rate(optimizer, schedule.vision_learning_rate, step, schedule.vision_steps, min(50, schedule.vision_steps))
-        tokens = vision(batch["pixels"]).last_hidden_state[:, GRID.prefix :]
-        loss = F.binary_cross_entropy_with_logits(patch_head(tokens), batch["patches"])
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        if step % 50 == 0 or step == schedule.vision_steps - 1:
-            note("vision", step, {"patch": loss})
 
 
 @torch.no_grad()
@@ -150,5 +126,4 @@ def recall_at_1(model: Blip2ForImageTextRetrieval, count: int, seed: int = 1) ->
     )
     texts = torch.cat([embed_texts(model, chunk) for chunk in torch.split(ids, 500)])
     scores = torch.einsum("iqd,td->tiq", torch.cat(images), texts).amax(-1)
-    own = scores.gather(1, (torch.arange(len(texts)) // 5)[:, None])
-    return float(((scores >= own).sum(1) == 1).float().mean())
+    return found_first(scores)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,11 +22,11 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from pipeline.datasets.scenes import distinct_scenes, draw_scene, make_captions
-from pipeline.encoders.coca import CocaEncoder
 from pipeline.encoders.internvl_inputs import photo_transform
 from pipeline.encoders.internvl_model import InternVL, build_internvl
+from pipeline.miniature.adapting import Curve, adapt_tower, found_first
 from pipeline.miniature.internvl_model import CONFIG, GRID, build_tokenizer, save, take_vision
-from pipeline.miniature.scene_batches import LABELS, SceneBatches
+from pipeline.miniature.scene_batches import SceneBatches
 from pipeline.miniature.training import make_optimizer, set_rate
 
 
@@ -63,17 +62,18 @@ def train_internvl(
     torch.manual_seed(schedule.seed)
     torch.set_num_threads(schedule.threads)
     model = build_internvl(CONFIG)
-    started = time.perf_counter()
-    curve: list[dict[str, Any]] = []
-
-    def note(stage: str, step: int, losses: dict[str, Tensor]) -> None:
-        seconds = round(time.perf_counter() - started)
-        curve.append(
-            {"stage": stage, "step": step, "seconds": seconds} | {n: round(v.item(), 4) for n, v in losses.items()}
-        )
-        report(json.dumps(curve[-1]))
-
-    _train_vision(model, schedule, note)
+    curve = Curve(report)
+    adapt_tower(
+        model.vision_model,
+        lambda pixels: model.vision_model(pixels)[:, GRID.prefix :],
+        lambda coca, pixels: take_vision(model.vision_model, coca, pixels),
+        _batches(schedule, schedule.seed, schedule.vision_steps),
+        CONFIG.vision_config.hidden_size,
+        curve,
+        steps=schedule.vision_steps,
+        learning_rate=schedule.vision_learning_rate,
+        weight_decay=schedule.weight_decay,
+    )
     model.vision_model.requires_grad_(False)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = make_optimizer(trained, schedule.learning_rate, schedule.weight_decay)
@@ -88,15 +88,14 @@ def train_internvl(
         optimizer.step()
         with torch.no_grad():
             model.logit_scale.clamp_(0, math.log(100))
-        if step % 50 == 0 or step == schedule.steps - 1:
-            note("contrast", step, losses)
+        curve.note("contrast", step, schedule.steps, losses)
         if step and step % 200 == 0:
             report(json.dumps({"step": step, "held_out_recall_at_1": recall_at_1(model, schedule.held_out // 2)}))
             save(model, out)
     recall = recall_at_1(model, schedule.held_out)
     save(model, out)
     log: dict[str, Any] = {"command": command, "schedule": asdict(schedule), "held_out_t2i_recall_at_1": recall}
-    (out / "training.json").write_text(json.dumps(log | {"curve": curve}, indent=1) + "\n")
+    (out / "training.json").write_text(json.dumps(log | {"curve": curve.points}, indent=1) + "\n")
     return recall
 
 
@@ -104,29 +103,6 @@ def _batches(schedule: InternVLSchedule, seed: int, steps: int) -> DataLoader[di
     tokenizer = build_tokenizer(prompted=True)
     batches = SceneBatches(seed, steps, schedule.batch, photo_transform(GRID.image_size), tokenizer, GRID)
     return DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4)
-
-
-def _train_vision(
-    model: InternVL, schedule: InternVLSchedule, note: Callable[[str, int, dict[str, Tensor]], None]
-) -> None:
-    """The tower from the miniature CoCa, and the patch loss until it does with InternViT's norms."""
-    coca = CocaEncoder.load(None, torch.device("cpu"), torch.float32).model
-    vision = model.vision_model
-    patch_head = nn.Linear(CONFIG.vision_config.hidden_size, len(LABELS))
-    parameters = [*vision.parameters(), *patch_head.parameters()]
-    optimizer = make_optimizer(parameters, schedule.vision_learning_rate, schedule.weight_decay)
-    for step, batch in enumerate(_batches(schedule, schedule.seed, schedule.vision_steps)):
-        if step == 0:
-            take_vision(vision, coca, batch["pixels"])
-        set_rate(optimizer, schedule.vision_learning_rate, step, schedule.vision_steps, min(50, schedule.vision_steps))
-        tokens = vision(batch["pixels"])[:, GRID.prefix :]
-        loss = F.binary_cross_entropy_with_logits(patch_head(tokens), batch["patches"])
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        if step % 50 == 0 or step == schedule.vision_steps - 1:
-            note("vision", step, {"patch": loss})
 
 
 def _losses(model: InternVL, tokens: Tensor, ids: Tensor) -> dict[str, Tensor]:
@@ -161,9 +137,4 @@ def recall_at_1(model: InternVL, count: int, seed: int = 1) -> dict[str, float]:
     captions = [caption.text for scene in scenes for caption in make_captions(scene)]
     ids = torch.tensor([each.ids for each in build_tokenizer(prompted=True).encode_batch(captions)])
     texts = torch.cat([model.embed_text(chunk, chunk != 0) for chunk in torch.split(ids, 500)])
-    recall = {}
-    for name, vectors in images.items():
-        scores = texts @ torch.cat(vectors).T
-        own = scores.gather(1, (torch.arange(len(texts)) // 5)[:, None])
-        recall[name] = float(((scores >= own).sum(1) == 1).float().mean())
-    return recall
+    return {name: found_first(texts @ torch.cat(vectors).T) for name, vectors in images.items()}
