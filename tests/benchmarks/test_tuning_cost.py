@@ -22,7 +22,6 @@ def test_measures_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (times.settings, times.images, times.objects, times.threads) == (3, 2, 2, 1)
     assert times.token_bytes == pytest.approx(17 * 1408 * 4, rel=0.02)
     assert min(times.backbone, times.one, times.all, times.disk, times.ranking, times.peak) > 0
-    assert times.all < 3 * times.one
 
 
 def test_a_thousand_photos_are_added_up() -> None:
