@@ -31,7 +31,7 @@ def progress(metric: str) -> Any:
                 self.best = max(self.best, last.get(metric, self.best))
             if time.monotonic() - self.said >= _SECONDS or self.done == self.all:
                 self.said = time.monotonic()
-                best = f"; best {metric} so far {100 * self.best:.2f}"
+                best = f"; best {metric} so far {100 * self.best:.2f}" if self.best >= 0 else ""
                 print(f"{self.done} of {self.all or '?'} trials{best}", file=sys.stderr, flush=True)
 
     return Progress()
