@@ -57,14 +57,14 @@ class Config(BaseModel):
     detector: DetectorConfig | None = Field(
         None, description="how objects are found (default: true boxes)", json_schema_extra={"short": "model"}
     )
-    metric: str = Field("R@1", description="to be the most of: 10%%, R@1, R@5, R@10, mR@1 ..., or i2t and one of these")
-    operator: list[str] | None = Field(None, description="values to try")
-    combine: list[str] | None = Field(None, description="values to try")
-    tokens: list[str] | None = Field(None, description="values to try")
-    weight: list[str] | None = Field(None, description="values to try")
+    metric: str = Field("R@1", description="to be the most of: 10%, R@1, R@5, R@10, mR@1 ..., or i2t and one of these")
+    operator: list[str] | None = Field(None, description="values to try, of subspace, orthogonal, eigenvector-rows")
+    combine: list[str] | None = Field(None, description="values to try, of sum, mean")
+    tokens: list[str] | None = Field(None, description="values to try, of overlap, coverage")
+    weight: list[str] | None = Field(None, description="values to try, of constant, area, 1-area, area-0.5, 0.5-area")
     scale: list[str] | None = Field(None, description="values to try, or one range, LOW:HIGH or LOW:HIGH:log")
     threshold: list[str] | None = Field(None, description="values to try, or one range")
-    min_components: list[str] | None = Field(None, description="values to try")
+    min_components: list[str] | None = Field(None, description="values to try, of 0, 1")
     sites: list[str] | None = Field(None, description="values to try: all, or numbers and names as 0,2,qllama.*")
     perturbation: PerturbationConfig = Field(
         PerturbationConfig(), description="the fields that are not searched", json_schema_extra={"short": "preset"}
