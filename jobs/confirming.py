@@ -12,6 +12,7 @@ from jobs.evaluate import annotated_areas
 from jobs.variants import index_variants
 from pipeline.features import FeatureSet
 from pipeline.reproduction.measuring import Variant, measure
+from pipeline.reproduction.settings import PLAIN
 from pipeline.retrieval import embed_texts, evaluate, load_text_encoder
 from pipeline.retrieval.ranks import Ranks
 from pipeline.tuning.report import Confirmed
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.perturbation import Perturbation
     from pipeline.reproduction.material import Material
 
-PLAIN, BEST = "plain", "best"
+BEST = "best"
 
 
 def confirm(

@@ -154,7 +154,7 @@ def make_search(config: Config) -> Search:
     Raises:
         QpertError: names or options that Ray Tune does not know.
     """
-    from pipeline.tuning.metrics import ALL_METRICS
+    from pipeline.retrieval.metrics import ALL_METRICS
     from pipeline.tuning.search import Search
 
     if config.metric not in ALL_METRICS:

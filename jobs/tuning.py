@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +28,15 @@ from pipeline.features import FeatureSet
 from pipeline.reproduction.material import Material, on_disk, scenes
 from pipeline.reproduction.measuring import Variant
 from pipeline.reproduction.outcomes import Outcomes
-from pipeline.retrieval import embed_texts, load_text_encoder
+from pipeline.reproduction.settings import PLAIN
+from pipeline.retrieval.text import EmbeddedTexts, load_text_encoder
 from pipeline.stages.device import dtype_for
 from pipeline.stages.identity import fingerprint
 from pipeline.stages.machines import Machines
 from pipeline.stages.run import readable
 from pipeline.storage import exclusive
 from pipeline.token_shards import remove_others, shard_bytes
-from pipeline.tuning.desk import PLAIN, Counters, Question, key_of
+from pipeline.tuning.desk import Counters, Question, key_of
 from pipeline.tuning.findings import Findings
 from pipeline.tuning.report import Confirmed, Cost, write_report
 from pipeline.tuning.search import run_search
@@ -65,11 +67,11 @@ class Tuning:
         """Of everything that belongs to this encoder."""
         return Path(self.config.out).absolute() / self.encoder
 
-    @property
-    def photos(self) -> int:
-        """How many will be searched on, if none is missing."""
+    @cached_property
+    def searched(self) -> set[str]:
+        """The photos of the captions that will be searched on, present or not; of scenes, their numbers."""
         config = self.config
-        return len(read_captions(str(config.captions), _split(config.split))) if config.images else config.scenes
+        return _photos(config, config.split) if config.images else {*map(str, range(config.scenes))}
 
     @property
     def token_bytes(self) -> int:
@@ -77,7 +79,7 @@ class Tuning:
         config = self.config
         elsewhere = config.address or os.environ.get("RAY_ADDRESS") or Machines.here().gpus
         dtype = "float32" if elsewhere else dtype_for(None, config.dtype)
-        return self.photos * token_bytes(self.encoder, config.weights, dtype)
+        return len(self.searched) * token_bytes(self.encoder, config.weights, dtype)
 
     @property
     def text_dtype(self) -> str:
@@ -90,21 +92,17 @@ class Tuning:
         config = self.config
         if self.token_bytes > config.cache_limit * 1e9:
             raise QpertError(
-                f"the image tokens of {self.photos:,} photos take up to {self.token_bytes / 1e9:.1f} GB with"
+                f"the image tokens of {len(self.searched):,} photos take up to {self.token_bytes / 1e9:.1f} GB with"
                 f" {self.encoder}: allow that (--cache-limit), take a smaller --dtype, or search on fewer photos"
             )
         check_room(self.encoder, config.weights, config.device, self.text_dtype)
-        if config.images and config.confirm_split != "none":
-            searched, other = (
-                {image.image_id for image in read_captions(str(config.captions), _split(split))}
-                for split in (config.split, config.confirm_split)
+        confirmed = _photos(config, config.confirm_split) if config.images and config.confirm_split != "none" else set()
+        if both := sorted(self.searched & confirmed):
+            raise QpertError(
+                f"{len(both):,} photos, such as {both[0]}, are in the split {config.split} and in"
+                f" {config.confirm_split}: the best must be confirmed on photos that took no part in the choice."
+                " Name other splits (COCO's own captions have none), or --confirm-split none"
             )
-            if both := sorted(searched & other):
-                raise QpertError(
-                    f"{len(both):,} photos, such as {both[0]}, are in the split {config.split} and in"
-                    f" {config.confirm_split}: the best must be confirmed on photos that took no part in the choice."
-                    " Name other splits (COCO's own captions have none), or --confirm-split none"
-                )
 
     def plan(self) -> str:
         """What would be done."""
@@ -112,8 +110,8 @@ class Tuning:
         count = len(self.space.grid()) if search.searcher == "grid" else search.trials
         confirmed = "" if config.confirm_split == "none" else "; the best is confirmed on other photos"
         return (
-            f"{self.encoder} ({config.weights or 'miniature'}): {self.photos:,} photos pass the backbone once, their"
-            f" tokens take up to {self.token_bytes / 1e9:.2f} GB; {count} settings by {search.searcher},"
+            f"{self.encoder} ({config.weights or 'miniature'}): {len(self.searched):,} photos pass the backbone once,"
+            f" their tokens take up to {self.token_bytes / 1e9:.2f} GB; {count} settings by {search.searcher},"
             f" {search.scheduler}, for the most {search.metric}{confirmed}; all of it in {self.folder}"
         )
 
@@ -193,13 +191,11 @@ class Tuning:
         self, material: Material, features: FeatureSet, outcomes: Path, key: str, files: int
     ) -> tuple[list[dict[str, Value]], list[str], Counters]:
         config, space, metric = self.config, self.space, self.search.metric
-        texts = list(dict.fromkeys(caption for image in material.captions for caption in image.captions))
         reader = load_text_encoder(features, weights=config.weights, device=config.device, dtype=self.text_dtype)
         areas = None
         if material.annotations:
             areas = annotated_areas(material.annotations, list(material.captions), features)
-        rows = {text: row for row, text in enumerate(texts)}
-        question = Question(features.out, material.captions, embed_texts(reader, texts), rows, areas)
+        question = Question(features.out, material.captions, EmbeddedTexts.of(reader, material.captions), areas)
         del reader
         how = {name: value for name, value in vars(self.search).items() if name != "concurrent"}
         record = fingerprint({"question": key, "space": dataclasses.asdict(space), "search": how})
@@ -229,5 +225,5 @@ class Tuning:
         return Findings.of(settings, plain, self.search.metric, samples=self.config.samples, seed=self.config.seed)
 
 
-def _split(name: str) -> str | None:
-    return None if name == "all" else name
+def _photos(config: Config, split: str) -> set[str]:
+    return {image.image_id for image in read_captions(str(config.captions), None if split == "all" else split)}

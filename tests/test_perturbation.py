@@ -15,7 +15,6 @@ from torch import Tensor
 from pipeline.errors import QpertError
 from pipeline.perturbation import (
     Perturbation,
-    leading_components,
     object_operator,
     perturb,
     pool_object_keys,
@@ -118,24 +117,6 @@ def test_min_components_equals_the_reference(min_components: int) -> None:
         assert torch.equal(ours(*data, p), data[0])  # the mean key alone holds more than a fifth of the energy
 
 
-def test_eigenvector_rows_keep_rows_of_the_eigenvectors() -> None:
-    # Signs of eigenvectors are arbitrary, so each head is compared with what eigh gives here, not with SciPy's.
-    p = Perturbation.released()
-    keys = torch.randn(40, 6)
-    _, columns = torch.linalg.eigh(keys.T @ keys)
-    got = projector(keys, p)
-    rank = round(got.trace().item())
-    rows = columns.flip(-1)[:rank]
-    torch.testing.assert_close(got, rows.T @ rows, atol=1e-5, rtol=0)
-    torch.testing.assert_close(got @ got, got, atol=1e-5, rtol=0)
-    inside = projector(keys, Perturbation(threshold=p.threshold))
-    assert round(inside.trace().item()) == rank < 6
-    assert (got - inside).abs().max() > 0.1
-    few = projector(torch.randn(3, 6), p)  # fewer tokens than dimensions: still a [d, d] of rows
-    assert few.shape == (6, 6)
-    assert round(few.trace().item()) <= 3
-
-
 @pytest.mark.parametrize("size", ["many", "few"])
 def test_sizes_of_the_real_models(size: str) -> None:
     tokens = 300 if size == "many" else 40
@@ -145,17 +126,6 @@ def test_sizes_of_the_real_models(size: str) -> None:
         np.testing.assert_allclose(ours(*data, p), reference(*data, p), atol=2e-3)
 
 
-def test_both_ways_to_the_subspace_agree() -> None:
-    for rank in (1, 3, 7):
-        few = torch.randn(2, 7, 10)[..., :rank, :]
-        few = torch.cat([few, few.sum(-2, keepdim=True).expand(-1, 7 - rank, -1)], -2)  # rank-deficient
-        many = torch.cat([few, torch.zeros(2, 6, 10)], -2)  # the same subspace from 13 keys
-        for threshold in (0.6, 0.9, 0.999, 1.0):
-            p = Perturbation(threshold=threshold)
-            torch.testing.assert_close(projector(few, p), projector(many, p), atol=1e-4, rtol=0)
-        assert round(projector(few, Perturbation(threshold=1.0))[0].trace().item()) == rank
-
-
 def test_one_token() -> None:
     keys = torch.tensor([[[[3.0, 4.0], [7.0, 7.0]]]])
     coverage = torch.tensor([[[0.2, 0.0]]])
@@ -163,30 +133,6 @@ def test_one_token() -> None:
     got = ours(queries, keys, coverage, torch.tensor([[0.1]]), Perturbation(scale=2.0))
     # P = (3, 4)(3, 4)^T / 25; q' = q + 2 q P
     torch.testing.assert_close(got, torch.tensor([[[[1 + 0.72, 0.96], [4.8, 5 + 6.4]]]]))
-
-
-def test_collinear_keys() -> None:
-    keys = torch.tensor([[2.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.5, 0.0, 0.0], [9.0, 0, 0], [9.0, 0, 0]])
-    want = torch.diag(torch.tensor([1.0, 0.0, 0.0]))
-    for count in (2, 3, 5):  # fewer tokens than dimensions, as many, more
-        for threshold in (0.1, 0.9, 1.0):
-            torch.testing.assert_close(projector(keys[:count], Perturbation(threshold=threshold)), want)
-
-
-def test_a_threshold_that_is_hit_exactly_is_not_exceeded() -> None:
-    keys = torch.diag(torch.tensor([3.0, 2.0, 1.0, 1.0, 1.0]))  # energies 9, 4, 1, 1, 1 of 16
-    for threshold, rank in ((9 / 16, 1), (13 / 16, 2), (14 / 16, 3), (13 / 16 - 1e-4, 1), (13 / 16 + 1e-4, 2), (1, 5)):
-        assert round(projector(keys, Perturbation(threshold=threshold)).trace().item()) == rank
-    tenths = torch.diag(torch.tensor([3.0, 1.0]))
-    assert round(projector(tenths, Perturbation(threshold=0.9)).trace().item()) == 1
-
-
-def test_leading_components() -> None:
-    sigma = torch.tensor([[6.0, 3.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0], [5.0, 5.0, -1e-9, -1e-9]])
-    assert leading_components(sigma, 0.9, 1).tolist() == [[1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]
-    assert leading_components(sigma, 0.4, 1).tolist() == [[1, 0, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]
-    assert leading_components(sigma, 0.4, 0).any().item() is False
-    assert leading_components(sigma, 1.0, 0).tolist() == [[1, 1, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0]]
 
 
 def test_negative_control_removes_nothing_for_objects_without_tokens() -> None:
@@ -285,24 +231,6 @@ def test_order_and_padding_of_objects_change_nothing(seed: int, combine: str, op
 def test_any_batch_equals_the_reference(seed: int, threshold: float) -> None:
     data, p = batch(seed=seed), Perturbation.paper(scale=3, threshold=threshold)
     np.testing.assert_allclose(ours(*data, p), reference(*data, p), atol=3e-3)
-
-
-def test_groups_hold_each_object_once_and_little_padding() -> None:
-    coverage = torch.zeros(2, 5, 700)
-    sizes = [[1, 3, 5, 0, 40], [690, 700, 60, 0, 0]]
-    for photo in range(2):
-        for i, size in enumerate(sizes[photo]):
-            coverage[photo, i, 700 - size :] = 0.5
-    areas = torch.arange(10).view(2, 5) / 10
-    groups = pool_object_keys(coverage, areas, Perturbation(tokens="coverage", weight="area", scale=1.0))
-    assert sorted(int((w > 0).sum()) for g in groups for w in g.weights) == [1, 3, 5, 40, 60, 690, 700]
-    assert sorted(a for g in groups for a in g.alphas.tolist()) == pytest.approx([0, 0.1, 0.2, 0.4, 0.5, 0.6, 0.7])
-    assert all(g.index.shape == g.weights.shape and len(g.photo) == len(g.index) for g in groups)
-    assert sum(g.index.numel() for g in groups) < 1.1 * sum(map(sum, sizes))
-    for g in groups:
-        photo = g.photo[:, None].expand_as(g.index)
-        inside = coverage.amax(1)[photo, g.index] > 0
-        assert inside[g.weights > 0].all()
 
 
 def test_presets() -> None:

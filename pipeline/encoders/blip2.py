@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,14 +12,13 @@ from transformers import Blip2ForImageTextRetrieval
 
 from pipeline.encoders.beam_search import Decoding
 from pipeline.encoders.blip2_family import Blip2Family
+from pipeline.encoders.blip2_sizes import MINIATURE
 from pipeline.encoders.blip2_weights import check_weights, load_weights
 from pipeline.encoders.captioning import CaptionWriter
 from pipeline.encoders.language_head import build_language_head
 from pipeline.encoders.qformer import qformer_sites
 from pipeline.errors import QpertError
 from pipeline.objects import TokenGrid
-
-MINIATURE = Path(__file__).parent.parent / "miniature" / "blip2"
 
 
 class Blip2Encoder(Blip2Family):

@@ -26,7 +26,7 @@ from pipeline.encoders.lavis_checkpoint import (
     read_state,
     to_transformers,
 )
-from pipeline.errors import QpertError
+from pipeline.errors import QpertError, first_line
 from pipeline.weights import split_weights
 
 HEAD_FILE = "language_head.safetensors"
@@ -99,10 +99,9 @@ def _from_transformers(name: str, lavis: str | None) -> Blip2Weights:
             )
         tokenizer = AutoTokenizer.from_pretrained(name)
     except _UNREADABLE as error:
-        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise QpertError(
-            f"BLIP-2 weights {name!r} could not be had: {line}. Without a network, download the repository elsewhere"
-            " and give its folder"
+            f"BLIP-2 weights {name!r} could not be had: {first_line(error)}. Without a network, download the"
+            " repository elsewhere and give its folder"
         ) from error
     wrong = sorted(str(each) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for each in info[kind])
     wrong = [each for each in wrong if not each.endswith(".position_ids")]  # a constant that old versions saved

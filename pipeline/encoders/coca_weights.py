@@ -13,7 +13,7 @@ from open_clip.transform import PreprocessCfg
 from torch import Tensor
 
 from pipeline.encoders.word_tokenizer import WordTokenizer
-from pipeline.errors import QpertError
+from pipeline.errors import QpertError, first_line
 
 Tokenize = Callable[[Sequence[str]], Tensor]
 """From texts to ids int64 [T, context length], as open_clip's tokenizers."""
@@ -32,7 +32,7 @@ def from_folder(folder: Path) -> tuple[open_clip.CoCa, Tokenize]:
         )
         open_clip.load_checkpoint(model, str(folder / "open_clip_model.safetensors"), weights_only=True)
     except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        raise QpertError(f"{folder} does not hold a CoCa model: {_first_line(error)}") from error
+        raise QpertError(f"{folder} does not hold a CoCa model: {first_line(error)}") from error
     vocabulary = folder / "tokenizer.json"
     if vocabulary.is_file() and json.loads(vocabulary.read_text(encoding="utf-8"))["model"]["type"] == "WordLevel":
         return model, WordTokenizer(vocabulary, model.text.context_length, model.pad_id)
@@ -71,17 +71,13 @@ def from_open_clip(weights: str) -> tuple[open_clip.CoCa, Tokenize]:
         return model, open_clip.get_tokenizer(name)
     except pickle.UnpicklingError as error:
         raise QpertError(
-            f"{source} was refused, as opening it could run code; save its state_dict alone: {_first_line(error)}"
+            f"{source} was refused, as opening it could run code; save its state_dict alone: {first_line(error)}"
         ) from error
     except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise QpertError(
-            f"CoCa weights {weights!r} could not be had: {_first_line(error)}. Without a network, download them "
+            f"CoCa weights {weights!r} could not be had: {first_line(error)}. Without a network, download them "
             "elsewhere and give the folder or 'model:/path/to/checkpoint'"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def parameters_and_tokens(weights: str | None) -> tuple[int, tuple[int, int]]:

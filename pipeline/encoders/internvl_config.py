@@ -51,7 +51,6 @@ class QLlamaConfig:
     num_attention_heads: int = 32
     intermediate_size: int = 11008
     vocab_size: int = 49954
-    max_position_embeddings: int = 2048
     hidden_act: str = "silu"
     rms_norm_eps: float = 1e-6
 

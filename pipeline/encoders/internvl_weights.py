@@ -19,7 +19,7 @@ from transformers import AutoTokenizer
 from pipeline.encoders.internvl_config import InternVLConfig
 from pipeline.encoders.internvl_model import InternVL
 from pipeline.encoders.sentence_pieces import SentencePieces
-from pipeline.errors import QpertError
+from pipeline.errors import QpertError, first_line
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 _UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
@@ -55,7 +55,7 @@ def load_weights(weights: str, device: torch.device, dtype: torch.dtype) -> tupl
                 part = {name: file.get_tensor(name).to(device).to(dtype) for name in names}
             model.load_state_dict(part, strict=False, assign=True)
     except _UNREADABLE as error:
-        raise QpertError(f"the weights in {folder} cannot be loaded: {_first_line(error)}") from error
+        raise QpertError(f"the weights in {folder} cannot be loaded: {first_line(error)}") from error
     return model, None, tokenizer
 
 
@@ -87,7 +87,7 @@ def read_config(folder: Path) -> InternVLConfig:
             raise QpertError(f"{path} is not of an InternVL-14B: it has no vision_config and qllama_config")
         return InternVLConfig.from_dict(found)
     except (AttributeError, TypeError, ValueError) as error:
-        raise QpertError(f"{path} cannot be read: {_first_line(error)}") from error
+        raise QpertError(f"{path} cannot be read: {first_line(error)}") from error
 
 
 def weight_files(folder: Path) -> dict[Path, list[str]]:
@@ -111,7 +111,7 @@ def weight_files(folder: Path) -> dict[Path, list[str]]:
                 raise QpertError(f"{path} and {INDEX} do not agree, about {lost[0]} for one")
         return files
     except _UNREADABLE as error:
-        raise QpertError(f"the weights in {folder} cannot be read: {_first_line(error)}") from error
+        raise QpertError(f"the weights in {folder} cannot be read: {first_line(error)}") from error
 
 
 def _names(path: Path) -> list[str]:
@@ -143,7 +143,7 @@ def _fetch(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "tokenizer.model"]))
     except Exception as error:
         raise QpertError(
-            f"InternVL weights {name!r} could not be had: {_first_line(error)}. Without a network, download the"
+            f"InternVL weights {name!r} could not be had: {first_line(error)}. Without a network, download the"
             " repository elsewhere and give its folder"
         ) from error
 
@@ -154,7 +154,7 @@ def _tokenizer(folder: Path, config: InternVLConfig) -> Any:
         tokenizer = SentencePieces(pieces) if pieces.is_file() else AutoTokenizer.from_pretrained(folder)
     except Exception as error:
         raise QpertError(
-            f"the tokenizer in {folder} (tokenizer.model, or tokenizer.json) cannot be loaded: {_first_line(error)}"
+            f"the tokenizer in {folder} (tokenizer.model, or tokenizer.json) cannot be loaded: {first_line(error)}"
         ) from error
     words = config.qllama_config.vocab_size
     if None in (tokenizer.bos_token_id, tokenizer.eos_token_id) or len(tokenizer) > words:
@@ -163,7 +163,3 @@ def _tokenizer(folder: Path, config: InternVLConfig) -> Any:
             f" {words:,}: put the model's own there (tokenizer.model)"
         )
     return tokenizer
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from pipeline.datasets.captions import CaptionedImage
 from pipeline.features import FeatureSet
 from pipeline.retrieval.evaluation import evaluate
 from pipeline.retrieval.ranks import Ranks
-from pipeline.retrieval.similarity import Float32
-from pipeline.retrieval.text import embed_texts, load_text_encoder
+from pipeline.retrieval.text import EmbeddedTexts, load_text_encoder
 
 
 @dataclass(frozen=True)
@@ -44,13 +41,7 @@ def measure(
     """
     first = next(iter(variants.values()))
     encoder = load_text_encoder(FeatureSet.open(first.out, first.name), weights=weights, device=device, dtype=dtype)
-    texts = list(dict.fromkeys(caption for image in captions for caption in image.captions))
-    row = {text: number for number, text in enumerate(texts)}
-    vectors = embed_texts(encoder, texts)
-
-    def embedded(wanted: list[str]) -> Float32:
-        return vectors[np.array([row[text] for text in wanted], np.int64)]
-
+    embedded = EmbeddedTexts.of(encoder, captions)
     found = {}
     for name, variant in variants.items():
         features = FeatureSet.open(variant.out, variant.name)

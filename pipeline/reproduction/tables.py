@@ -11,6 +11,7 @@ from pipeline.reproduction import paper
 from pipeline.reproduction.settings import CHOSEN, PLAIN, grid_name, grid_points
 from pipeline.retrieval.comparison import Comparison, Difference, compare
 from pipeline.retrieval.intervals import Interval, bootstrap
+from pipeline.retrieval.metrics import pick
 from pipeline.retrieval.ranks import Ranks
 from pipeline.retrieval.recall import DirectionRecall, report_of
 from pipeline.retrieval.resampling import Figures
@@ -158,9 +159,7 @@ def _figures(recall: DirectionRecall, intervals: Figures[Interval | None]) -> di
 
 def by_metric(comparison: Comparison) -> dict[str, Difference]:
     """The text-to-image differences of `METRICS`."""
-    t2i = comparison.t2i
-    recalls = {f"R@{k}": t2i.overall[k] for k in KS} | {f"mR@{k}": t2i.mean_recall[k] for k in KS}
-    return {"10%": t2i.bins[0][1], **recalls}
+    return {metric: pick(comparison, metric) for metric in METRICS}
 
 
 def _gap(here: float | None, printed: float | None) -> str:

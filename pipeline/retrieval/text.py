@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.datasets.captions import CaptionedImage
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
 from pipeline.retrieval.similarity import Float32, unit
@@ -55,6 +57,29 @@ def load_text_encoder(
             "or say with --weights where the weights of then are"
         )
     return encoder
+
+
+@dataclass(frozen=True)
+class EmbeddedTexts:
+    """Texts whose vectors are known, to be asked for as `evaluate` asks an encoder.
+
+    Attributes:
+        vectors: unit vectors [T, D].
+        rows: text -> its row.
+    """
+
+    vectors: Float32
+    rows: Mapping[str, int]
+
+    @classmethod
+    def of(cls, encoder: Encoder, captions: Iterable[CaptionedImage]) -> EmbeddedTexts:
+        """All captions, each distinct one embedded once."""
+        texts = list(dict.fromkeys(caption for image in captions for caption in image.captions))
+        return cls(embed_texts(encoder, texts), {text: row for row, text in enumerate(texts)})
+
+    def __call__(self, texts: Sequence[str]) -> Float32:
+        """Unit vectors [T, D] of some of them."""
+        return self.vectors[np.array([self.rows[text] for text in texts], np.int64)]
 
 
 def embed_texts(encoder: Encoder, texts: Sequence[str], *, batch: int = _TEXT_BATCH) -> Float32:

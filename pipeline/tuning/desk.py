@@ -18,14 +18,14 @@ from pipeline.datasets.captions import CaptionedImage
 from pipeline.features import FeatureSet
 from pipeline.perturbation import Perturbation
 from pipeline.reproduction.outcomes import Outcomes
+from pipeline.reproduction.settings import PLAIN
 from pipeline.retrieval.evaluation import evaluate
+from pipeline.retrieval.metrics import metrics_of
 from pipeline.retrieval.ranks import Ranks
-from pipeline.retrieval.similarity import Float32
+from pipeline.retrieval.text import EmbeddedTexts
 from pipeline.stages.identity import fingerprint
-from pipeline.tuning.metrics import metrics_of
 from pipeline.tuning.sweep import Kept, kept_photos
 
-PLAIN = "plain"
 Batch = Mapping[tuple[str, float], tuple[Perturbation | None, asyncio.Future[dict[str, float]]]]
 """By key and share: settings that are answered together, and where their answers are waited for."""
 _LINGER = 0.3
@@ -41,18 +41,14 @@ class Question:
     Attributes:
         out: the feature set.
         captions: the queries, and the gallery.
-        texts: unit vectors of all distinct captions.
-        rows: caption -> row of `texts`.
+        texts: all captions, embedded.
         areas: largest object's area by image id; None: what the features say.
-        shares: growing shares of the photos, the last of them 1; each is a gallery of its own.
     """
 
     out: str
     captions: Sequence[CaptionedImage]
-    texts: Float32
-    rows: Mapping[str, int]
+    texts: EmbeddedTexts
     areas: Mapping[str, float] | None
-    shares: tuple[float, ...] = (1.0,)
 
 
 @dataclass
@@ -82,7 +78,7 @@ class Desk:
     """
 
     def __init__(self, question: Question, sweepers: Sequence[Any], outcomes: str) -> None:
-        self.question, self.sweepers = question, list(sweepers)
+        self.sweepers = list(sweepers)
         self.outcomes, self.counters = Outcomes(Path(outcomes)), Counters()
         self.features = FeatureSet.open(question.out, PLAIN)
         self.shared = ray.put(question)
@@ -175,11 +171,7 @@ def rank_setting(question: Question, rows: npt.NDArray[np.int64], vectors: npt.N
         vectors: their vectors [n, V * D].
     """
     features = with_vectors(FeatureSet.open(question.out, PLAIN), rows, vectors)
-
-    def embedded(wanted: list[str]) -> Float32:
-        return question.texts[np.array([question.rows[text] for text in wanted], np.int64)]
-
-    return evaluate(features, question.captions, embedded, areas=question.areas).ranks
+    return evaluate(features, question.captions, question.texts, areas=question.areas).ranks
 
 
 def with_vectors(features: FeatureSet, rows: npt.NDArray[np.int64], vectors: npt.NDArray[Any]) -> FeatureSet:

@@ -16,9 +16,8 @@ from pipeline.reports.tables import percent
 from pipeline.reproduction.tables import points, span
 from pipeline.retrieval.comparison import Difference, compare
 from pipeline.retrieval.intervals import Interval, bootstrap
+from pipeline.retrieval.metrics import KS, metrics_of, pick
 from pipeline.retrieval.ranks import Ranks
-from pipeline.retrieval.resampling import Figures
-from pipeline.tuning.metrics import KS, SMALL, metrics_of
 from pipeline.tuning.space import Value
 
 Table = tuple[list[str], list[list[str]]]
@@ -31,7 +30,7 @@ class Finding:
     Attributes:
         chosen: the values of the searched fields.
         setting: the whole perturbation.
-        metrics: figures, fractions, see `pipeline.tuning.metrics`.
+        metrics: figures, fractions, see `pipeline.retrieval.metrics`.
         interval: of the metric that is searched for.
         gain: of that metric over plain.
     """
@@ -191,16 +190,6 @@ def _ordered(values: Iterable[Value]) -> list[Value]:
     """Each once: numbers by size, words as they came."""
     distinct = list(dict.fromkeys(values))
     return distinct if any(isinstance(each, str) for each in distinct) else sorted(distinct)
-
-
-def pick(figures: Any, metric: str) -> Any:
-    """The part of intervals or of a comparison that belongs to `metric`."""
-    which: Figures[Any] = figures.i2t if metric.startswith("i2t ") else figures.t2i
-    name = metric.removeprefix("i2t ")
-    if name == SMALL:
-        return which.bins[0][1]
-    kind, _, k = name.partition("@")
-    return (which.mean_recall if kind == "mR" else which.overall)[int(k)]
 
 
 def _plain(value: Any) -> Any:

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from pipeline.reports.tables import markdown, percent
 from pipeline.reproduction.tables import points, span
 from pipeline.retrieval.comparison import compare
+from pipeline.retrieval.metrics import KS, pick
 from pipeline.retrieval.ranks import Ranks
 from pipeline.tuning.desk import Counters
-from pipeline.tuning.findings import Findings, Table, pick
-from pipeline.tuning.metrics import KS
+from pipeline.tuning.findings import Findings, Table
 from pipeline.tuning.space import Space, short
 from pipeline.tuning.tables import grids, shown
 

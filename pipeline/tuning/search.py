@@ -40,7 +40,7 @@ class Search:
     """How settings are chosen.
 
     Attributes:
-        metric: see `pipeline.tuning.metrics`; the most is best.
+        metric: see `pipeline.retrieval.metrics`; the most is best.
         searcher: "grid", "random", or another name that `ray.tune.search.create_searcher` knows, such as "optuna".
         searcher_options: its arguments.
         trials: how many, of a search that is no grid.

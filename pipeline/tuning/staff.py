@@ -11,11 +11,12 @@ import ray
 
 from pipeline.encoders import load_encoder, memory_needed, runtime_env
 from pipeline.features import FeatureSet
+from pipeline.reproduction.settings import PLAIN
 from pipeline.stages.actor import Worker
 from pipeline.stages.device import Dtype
 from pipeline.stages.machines import Machines
 from pipeline.stages.pools import plan_pools
-from pipeline.tuning.desk import PLAIN, Desk, Question
+from pipeline.tuning.desk import Desk, Question
 from pipeline.tuning.sweep import Sweeper
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+from pipeline.retrieval.metrics import SMALL
 from pipeline.tuning.findings import Findings, Grid
-from pipeline.tuning.metrics import SMALL
 from pipeline.tuning.space import Space
 
 

@@ -26,10 +26,10 @@ from pipeline.detectors.config import DetectorConfig
 from pipeline.encoders import load_encoder
 from pipeline.features import FeatureSet
 from pipeline.perturbation import Perturbation
+from pipeline.reproduction.settings import PLAIN
 from pipeline.retrieval import embed_texts, evaluate, load_text_encoder
+from pipeline.retrieval.metrics import ALL_METRICS, metrics_of
 from pipeline.stages.actor import Worker
-from pipeline.tuning.desk import PLAIN
-from pipeline.tuning.metrics import ALL_METRICS, metrics_of
 from pipeline.tuning.sweep import Sweeper, kept_photos
 
 SMALL = ["--encoder", "coca", "--scenes", "64", "--samples", "100", "--cpus", "2"]

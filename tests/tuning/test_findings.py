@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.perturbation import Perturbation
+from pipeline.retrieval.metrics import ALL_METRICS, metrics_of
 from pipeline.retrieval.ranks import Ranks, size_bins
 from pipeline.tuning.desk import Counters
 from pipeline.tuning.findings import Findings
-from pipeline.tuning.metrics import ALL_METRICS, metrics_of
 from pipeline.tuning.report import Confirmed, Cost, write_report
 from pipeline.tuning.space import Space, Tables
 from pipeline.tuning.tables import grids, shown

@@ -1,9 +1,12 @@
-"""The figures of a setting by the names that options and tables use."""
+"""The figures of an evaluation by the names that options and tables use."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from pipeline.retrieval.ranks import Ranks
 from pipeline.retrieval.recall import DirectionRecall, report_of
+from pipeline.retrieval.resampling import Figures
 
 KS = (1, 5, 10)
 SMALL = "10%"
@@ -24,3 +27,13 @@ def _of(recall: DirectionRecall) -> dict[str, float | None]:
     found = {SMALL: recall.bins[0].recall.get(1)}
     found |= {f"R@{k}": recall.overall.get(k) for k in KS}
     return found | {f"mR@{k}": recall.mean_recall[k] for k in KS}
+
+
+def pick(figures: Any, metric: str) -> Any:
+    """The part of intervals or of a comparison that belongs to `metric`."""
+    which: Figures[Any] = figures.i2t if metric.startswith("i2t ") else figures.t2i
+    name = metric.removeprefix("i2t ")
+    if name == SMALL:
+        return which.bins[0][1]
+    kind, _, k = name.partition("@")
+    return (which.mean_recall if kind == "mR" else which.overall)[int(k)]
