@@ -6,13 +6,15 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import quote, unquote
 
 from filelock import FileLock, Timeout
 from pyarrow import fs
 
 from pipeline.errors import QpertError
+from pipeline.patience import patiently
+from pipeline.patient_files import patient
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _OPTIONS = re.compile(r"\?\w+=.*", re.DOTALL)
@@ -28,8 +30,9 @@ def is_uri(path: str) -> bool:
 def locate(path: str) -> tuple[fs.FileSystem, str]:
     """The file system that holds `path`, and the path within it; local paths become absolute.
 
-    URIs may end in options of the file system, such as ``?region=eu-west-1``. Whatever else a URI cannot hold, such as
-    blanks, is taken for a part of the path.
+    One that is named by a URI tries again what fails for a reason that may pass (see `pipeline.patience`). URIs may end
+    in options of the file system, such as ``?region=eu-west-1``. Whatever else a URI cannot hold, such as blanks, is
+    taken for a part of the path. ``fsspec+SCHEME://`` opens what fsspec knows.
 
     Raises:
         QpertError: no file system is known for the URI's scheme, or it cannot be reached.
@@ -40,6 +43,8 @@ def locate(path: str) -> tuple[fs.FileSystem, str]:
         filesystem, inner = fs.FileSystem.from_uri(join(path))
     except (OSError, ValueError, NotImplementedError) as error:
         raise QpertError(f"cannot open the URI: {path} ({error})") from error
+    if not isinstance(filesystem, fs.LocalFileSystem):
+        filesystem = patient(filesystem)
     return filesystem, inner.rstrip("/") or inner
 
 
@@ -102,11 +107,20 @@ def write_atomically(path: str, data: bytes) -> None:
     The folder is made when it is missing.
     """
     filesystem, inner = locate(path)
-    filesystem.create_dir(posixpath.dirname(inner), recursive=True)
     temporary = f"{inner}.{os.getpid()}.tmp"
-    with filesystem.open_output_stream(temporary) as stream:
-        stream.write(data)
-    filesystem.move(temporary, inner)
+
+    def write() -> None:
+        filesystem.create_dir(posixpath.dirname(inner), recursive=True)
+        try:
+            with filesystem.open_output_stream(temporary) as stream:
+                stream.write(data)
+        except OSError:
+            with suppress(OSError):
+                filesystem.delete_file(temporary)
+            raise
+        filesystem.move(temporary, inner)
+
+    patiently(write)
 
 
 @contextmanager
