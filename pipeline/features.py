@@ -35,6 +35,7 @@ OBJECT_TYPE = pa.struct(
 )
 
 _FURTHER = ("object_embeddings", "tokens")  # columns that some feature sets have beside
+_LATER = ("dtype",)  # columns that the first feature sets have not
 
 
 def features_schema(precision: str = "float16", *, with_objects: bool = False) -> pa.Schema:
@@ -46,7 +47,8 @@ def features_schema(precision: str = "float16", *, with_objects: bool = False) -
 
     Boxes are fractions (0..1) of the photo's width and height after its EXIF orientation; `largest_area` is a fraction
     of the photo and null without objects; `embedding` is V unit vectors of length D in one list of V * D numbers, and
-    null when the photo failed, with the reason in `error`; `seconds` is the time spent on detection and encoding of
+    null when the photo failed, with the reason in `error`; `device` and `dtype` are where and in which number format it
+    was made; `seconds` is the time spent on detection and encoding of
     this photo. The list is of variable size by type only: pyarrow before 26 cannot read a fixed-size one with a null.
     """
     value = {"float16": pa.float16(), "float32": pa.float32()}[precision]
@@ -62,6 +64,7 @@ def features_schema(precision: str = "float16", *, with_objects: bool = False) -
             ("embedding", pa.list_(value)),
             ("error", pa.string()),
             ("device", pa.string()),
+            ("dtype", pa.string()),
             ("seconds", pa.float32()),
             *further,
         ]
@@ -109,7 +112,7 @@ class FeatureSet:
         found = pq.read_schema(files[0], filesystem=filesystem)
         if problem := _mismatch(found, manifest):
             raise QpertError(f"{files[0]} does not match {out}/manifest.json: {problem}")
-        known = [*features_schema().names, *(name for name in _FURTHER if name in found.names)]
+        known = [name for name in (*features_schema().names, *_FURTHER) if name in found.names]
         schema = pa.schema([found.field(name) for name in known])
         dataset = ds.dataset(files, schema=schema, filesystem=filesystem, format="parquet")
         number = manifest.variants.index(variant) if variant is not None else 0
@@ -218,14 +221,16 @@ def count_rows(out: str, manifest: Manifest) -> dict[str, int]:
     return counts
 
 
-def feature_ids(out: str, manifest: Manifest) -> set[str]:
-    """Every id in the trusted files of `out`, failed photos included."""
+def iter_feature_ids(out: str, manifest: Manifest) -> Iterator[list[str]]:
+    """The ids in the trusted files of `out`, failed photos included, file by file."""
     filesystem, _ = locate(out)
-    ids: set[str] = set()
     for path in feature_files(out, manifest):
-        table = pq.read_table(path, columns=["image_id"], filesystem=filesystem)
-        ids.update(str(name) for name in table["image_id"].to_pylist())
-    return ids
+        yield list(map(str, pq.read_table(path, columns=["image_id"], filesystem=filesystem)["image_id"].to_pylist()))
+
+
+def feature_ids(out: str, manifest: Manifest) -> set[str]:
+    """All of them."""
+    return {name for ids in iter_feature_ids(out, manifest) for name in ids}
 
 
 def _fine() -> ds.Expression:
@@ -239,6 +244,8 @@ def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 def _mismatch(found: pa.Schema, manifest: Manifest) -> str | None:
     for field in features_schema(manifest.precision):
         index = found.get_field_index(field.name)
+        if index < 0 and field.name in _LATER:
+            continue
         if index < 0:
             return f"it has no column {field.name}"
         kind = found.field(index).type

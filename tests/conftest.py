@@ -188,6 +188,7 @@ def write_features(tmp_path: Path) -> Callable[..., Any]:
                     "embedding": None if image_id in failed else array[i].ravel().astype(precision),
                     "error": "truncated image" if image_id in failed else None,
                     "device": "cpu",
+                    "dtype": "float32",
                     "seconds": 0.01,
                 }
             )

@@ -32,6 +32,7 @@ def rows(start: int, count: int, failed: int | None = None) -> pa.Table:
         "embedding": embedding,
         "error": ["truncated image" if bad else None for bad in mask],
         "device": ["cpu"] * count,
+        "dtype": ["float32"] * count,
         "seconds": [0.01] * count,
     }
     schema = features_schema()

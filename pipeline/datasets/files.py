@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import filterfalse
+from functools import partial
 
 from pyarrow import fs
 
@@ -14,6 +16,11 @@ from pipeline.datasets.notes import Notes
 from pipeline.errors import QpertError
 from pipeline.storage import file_type, locate, split
 
+Entries = tuple[list[str], set[str], str | None]
+"""What is in a folder: names in order, which of them are folders, and the folder's real path on a local disk."""
+_AHEAD = 16
+"""Folders of a bucket that are listed at once."""
+_NO_TEXT = "files and folders whose names are not UTF-8 are left out; rename them"
 _WILDCARD = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 _TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[[!^]?[^/][^/\]]*\]")
 _BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
@@ -36,7 +43,7 @@ class Files:
         """Walks through the folder."""
         filesystem, path = locate(self.root)
         notes = Notes(self.root)
-        for name in _walk(filesystem, path, "", (), notes):
+        for name in _walk(filesystem, path, notes):
             if self.matches is None or self.matches(name):
                 yield name
         if not self._said:
@@ -44,38 +51,99 @@ class Files:
         self._said = True
 
 
-def _walk(filesystem: fs.FileSystem, folder: str, prefix: str, above: tuple[str, ...], notes: Notes) -> Iterator[str]:
-    local = isinstance(filesystem, fs.LocalFileSystem)
-    if local:
-        real = os.path.realpath(folder)
-        if real in above:  # a link back to where we come from
-            return
-        above = (*above, real)
+def _walk(filesystem: fs.FileSystem, folder: str, notes: Notes) -> Iterator[str]:
+    if isinstance(filesystem, fs.LocalFileSystem):
+        yield from _below(folder, "", (), partial(_local_entries, notes), lambda names: None)
+        return
+    # A bucket answers slowly and serves many at once: while one folder is read, the next are listed already.
+    ahead: dict[str, Future[Entries]] = {}
+    with ThreadPoolExecutor(_AHEAD) as pool:
+
+        def look(folders: Iterable[str]) -> None:
+            for each in folders:
+                if each not in ahead:
+                    ahead[each] = pool.submit(_remote_entries, filesystem, each, notes)
+
+        def entries(folder: str, prefix: str) -> Entries:
+            look([folder])
+            return ahead.pop(folder).result()
+
+        try:
+            yield from _below(folder, "", (), entries, look)
+        finally:
+            for future in ahead.values():
+                future.cancel()
+
+
+def _below(
+    folder: str,
+    prefix: str,
+    above: tuple[str, ...],
+    entries: Callable[[str, str], Entries],
+    look: Callable[[Iterable[str]], None],
+) -> Iterator[str]:
+    names, folders, real = entries(folder, prefix)
+    if real is not None and real in above:  # a link back to where we come from
+        return
+    inner = [name for name in names if name in folders]
+    at = 0
+    for name in names:
+        if name not in folders:
+            yield prefix + name
+            continue
+        look(posixpath.join(folder, each) for each in inner[at : at + _AHEAD])
+        at += 1
+        further = above if real is None else (*above, real)
+        yield from _below(posixpath.join(folder, name), f"{prefix}{name}/", further, entries, look)
+
+
+def _local_entries(notes: Notes, folder: str, prefix: str) -> Entries:
+    """By `os.scandir`, which keeps no more than the names: a folder may have millions."""
+    names: list[str] = []
+    folders: set[str] = set()
     try:
-        found = dict(_named(filesystem.get_file_info(fs.FileSelector(folder)), folder, notes))
-        lost = set(os.listdir(folder)).difference(found) if local else set()
+        with os.scandir(folder) as found:
+            for entry in found:
+                if _is_hidden(entry.name):
+                    continue
+                if not entry.name.isprintable() and not _is_text(entry.name):
+                    notes.add(_NO_TEXT, f"in {folder}")
+                elif entry.is_dir():
+                    folders.add(entry.name)
+                    names.append(entry.name)
+                elif entry.is_file():
+                    names.append(entry.name)
+                elif entry.is_symlink() and not os.path.exists(entry.path):
+                    notes.add("links that lead nowhere are left out", prefix + entry.name)
     except OSError as error:
         raise QpertError(f"cannot read the folder {folder}: {error}") from error
-    for name in sorted(filterfalse(_is_hidden, lost)):
-        if not os.path.exists(os.path.join(folder, name)):  # pyarrow does not mention these links
-            notes.add("links that lead nowhere are left out", prefix + name)
-    for name in sorted(filterfalse(_is_hidden, found)):
-        if found[name].type == fs.FileType.Directory:
-            yield from _walk(filesystem, found[name].path, f"{prefix}{name}/", above, notes)
-        elif found[name].type == fs.FileType.File:
-            yield prefix + name
+    names.sort()
+    return names, folders, os.path.realpath(folder)
+
+
+def _remote_entries(filesystem: fs.FileSystem, folder: str, notes: Notes) -> Entries:
+    try:
+        found = {info.base_name: info.type for info in filesystem.get_file_info(fs.FileSelector(folder))}
+    except OSError as error:
+        raise QpertError(f"cannot read the folder {folder}: {error}") from error
+    except UnicodeDecodeError:
+        notes.add("folders with names that are not UTF-8 are left out; rename them", folder)
+        return [], set(), None
+    kinds = (fs.FileType.File, fs.FileType.Directory)
+    names = sorted(name for name, kind in found.items() if kind in kinds and not _is_hidden(name))
+    return names, {name for name in names if found[name] == fs.FileType.Directory}, None
 
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _named(found: Iterable[fs.FileInfo], folder: str, notes: Notes) -> Iterator[tuple[str, fs.FileInfo]]:
-    for info in found:
-        try:
-            yield info.base_name, info
-        except UnicodeDecodeError:
-            notes.add("files and folders whose names are not UTF-8 are left out; rename them", f"in {folder}")
+def _is_text(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_pattern(path: str) -> bool:

@@ -13,12 +13,14 @@ from itertools import islice
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.datasets.files import Files, glob, is_pattern
 from pipeline.datasets.parquet import Columns, find_columns, read_columns
 from pipeline.datasets.shards import SUFFIXES, TARS, Shard, holds_photos, parquet_shards, read_member
-from pipeline.errors import QpertError
+from pipeline.errors import QpertError, first_line
+from pipeline.patience import patiently
 from pipeline.storage import absolute, file_type, is_uri, join, locate, split
 
 LISTING_SCHEMA = pa.schema([("image_id", pa.string()), ("uri", pa.string())])
@@ -27,18 +29,48 @@ Kind = Literal["folder", "glob", "list file", "parquet of URIs", "parquet of byt
 
 @dataclass(frozen=True)
 class Listing:
-    """Photos that are files of their own: (image_id, uri) pairs in a fixed order, made anew by every call."""
+    """Photos that are files of their own: (image_id, uri) pairs in a fixed order.
+
+    Attributes:
+        pairs: makes them anew by every call.
+        noted: a local Parquet file of `LISTING_SCHEMA` that holds them, where they were written down.
+    """
 
     kind: Kind
     source: str
     pairs: Callable[[], Iterator[tuple[str, str]]]
+    noted: str | None = None
 
     def batches(self, limit: int | None = None, rows: int = 65536) -> Iterator[pa.RecordBatch]:
         """Batches of `LISTING_SCHEMA`, at most `limit` photos in all."""
+        if self.noted is not None:
+            yield from _first(pq.ParquetFile(self.noted).iter_batches(rows), limit)
+            return
         pairs = islice(self.pairs(), limit)
         while chunk := list(islice(pairs, rows)):
             ids, uris = zip(*chunk, strict=True)
             yield pa.record_batch([pa.array(ids, pa.string()), pa.array(uris, pa.string())], schema=LISTING_SCHEMA)
+
+    def pairs_noted(self) -> Iterator[tuple[str, str]]:
+        """(image_id, uri), from where they were written down."""
+        for batch in self.batches():
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+    def note(self, path: str, limit: int | None = None) -> Iterator[pa.RecordBatch]:
+        """The same, written down in a local file on the way: `replace(self, noted=path)` has them then."""
+        with pq.ParquetWriter(path, LISTING_SCHEMA) as writer:
+            for batch in self.batches(limit, 8192):  # few enough that a slow bucket shows some progress
+                writer.write_batch(batch)
+                yield batch
+
+
+def _first(batches: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch.slice(0, limit)
+        if limit is not None:
+            limit -= batch.num_rows
+            if limit <= 0:
+                return
 
 
 @dataclass(frozen=True)
@@ -171,14 +203,18 @@ def read_photo(uri: str, max_bytes: int = 1 << 30) -> bytes:
     if mark and is_uri(uri) and holds_photos(shard):
         return read_member(shard, member)
     filesystem, path = locate(uri)
-    try:
+
+    def read() -> bytes:
         with filesystem.open_input_file(path) as file:
             if file.size() > max_bytes:
                 raise QpertError(f"file too large: {file.size()} bytes, limit {max_bytes}")
             return bytes(file.read())
+
+    try:
+        return patiently(read, tries=4)
     except FileNotFoundError:
         raise QpertError("file not found") from None
     except PermissionError:
         raise QpertError("no permission to read the file") from None
     except (OSError, ValueError) as error:
-        raise QpertError(f"cannot read the file: {type(error).__name__}") from error
+        raise QpertError(f"cannot read the file: {type(error).__name__}: {first_line(error)[:120]}") from error

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from pipeline.datasets.parquet import Columns, read_columns, read_row, row_groups
 from pipeline.errors import QpertError
-from pipeline.storage import as_uri, locate, without_options
+from pipeline.patience import transient
+from pipeline.storage import as_uri, is_uri, locate, without_options
 
 PHOTO_SCHEMA = pa.schema(
     [("image_id", pa.string()), ("uri", pa.string()), ("data", pa.large_binary()), ("error", pa.string())]
@@ -173,6 +174,8 @@ def _tar_photos(shard: Shard) -> Iterator[_Photo]:
                 image_id = f"{shard.name}/{name}" + (f"#{count}" if count else "")
                 yield image_id, member_uri(shard.path, name, count), file.read() if file else b"", None
     except _DAMAGE as error:
+        if is_uri(shard.path) and transient(error):
+            raise  # the storage is ill, not the archive: its other photos are not lost
         yield shard.name, shard.path, None, f"damaged archive: {type(error).__name__}"
 
 

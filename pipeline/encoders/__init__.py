@@ -107,6 +107,12 @@ def token_bytes(name: str, weights: str | None, dtype: str) -> int:
     return count * width * _dtype(dtype).itemsize
 
 
+def embedding_values(name: str, weights: str | None) -> int:
+    """Numbers in one photo's embeddings, as far as that shows without loading the encoder; else 0."""
+    vectors, dim = _class(name).embedding_shape(None if weights == "miniature" else weights)
+    return vectors * dim
+
+
 def load_encoder(name: str, *, weights: str | None = None, device: str = "cpu", dtype: str = "float32") -> Encoder:
     """Load an encoder, ready for inference.
 
@@ -171,6 +177,7 @@ __all__ = [
     "can_match",
     "check_encoder",
     "check_room",
+    "embedding_values",
     "list_encoders",
     "load_encoder",
     "memory_needed",

@@ -74,6 +74,11 @@ class Encoder(ABC):
         """
         return 0, 0
 
+    @classmethod
+    def embedding_shape(cls, weights: str | None) -> tuple[int, int]:
+        """(V, D) of a photo's embeddings (weights None: the bundled miniature), by the same rules as `token_shape`."""
+        return 0, 0
+
     @abstractmethod
     def preprocess(self, image: Image.Image) -> Tensor:
         """A photo as the model wants it: float32 [3, S, S] on the CPU, S = `grid.image_size`."""

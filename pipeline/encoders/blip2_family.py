@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.beam_search import Decoding
 from pipeline.encoders.blip2_inputs import MAX_LENGTH, clean, photo_transform
-from pipeline.encoders.blip2_sizes import image_tokens, parameter_counts
+from pipeline.encoders.blip2_sizes import embeddings, image_tokens, parameter_counts
 from pipeline.errors import QpertError
 from pipeline.objects import Objects, TokenGrid
 from pipeline.perturbation import Perturbation
@@ -82,6 +82,11 @@ class Blip2Family(Encoder):
     def token_shape(cls, weights: str | None) -> tuple[int, int]:
         """By a folder's config.json; else those of the published model at 364 pixels."""
         return image_tokens(weights)
+
+    @classmethod
+    def embedding_shape(cls, weights: str | None) -> tuple[int, int]:
+        """See `token_shape`."""
+        return embeddings(weights)
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """Both sides squashed to S by PIL's bicubic filter, CLIP's mean and deviation: float32 [3, S, S]."""

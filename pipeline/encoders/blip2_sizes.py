@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -13,6 +14,7 @@ PUBLISHED = 986_500_000, 186_100_000
 """Of the vision tower and of all that follows, in Salesforce/blip2-itm-vit-g-coco."""
 
 PUBLISHED_TOKENS = 677, 1408
+PUBLISHED_EMBEDDINGS = 32, 256
 
 
 def parameter_counts(weights: str | None) -> tuple[int, int]:
@@ -40,9 +42,23 @@ def parameter_counts(weights: str | None) -> tuple[int, int]:
 
 def image_tokens(weights: str | None) -> tuple[int, int]:
     """Number and width of a photo's image tokens, by the same rules."""
-    path = (MINIATURE if weights is None else Path(weights.partition("+")[0])) / "config.json"
     try:
-        vision = json.loads(path.read_text(encoding="utf-8"))["vision_config"]
+        vision = _config(weights)["vision_config"]
         return (vision["image_size"] // vision["patch_size"]) ** 2 + 1, vision["hidden_size"]
     except (OSError, KeyError, TypeError, ValueError):
         return PUBLISHED_TOKENS
+
+
+def embeddings(weights: str | None) -> tuple[int, int]:
+    """Number and length of a photo's embeddings, by the same rules."""
+    try:
+        config = _config(weights)
+        return config["num_query_tokens"], config["image_text_hidden_size"]
+    except (OSError, KeyError, TypeError, ValueError):
+        return PUBLISHED_EMBEDDINGS
+
+
+def _config(weights: str | None) -> dict[str, Any]:
+    path = (MINIATURE if weights is None else Path(weights.partition("+")[0])) / "config.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found

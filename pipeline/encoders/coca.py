@@ -20,7 +20,7 @@ from pipeline.encoders.coca_weights import (
     from_folder,
     from_open_clip,
     model_and_source,
-    parameters_and_tokens,
+    sizes,
 )
 from pipeline.encoders.sites import MultiheadAttentionSite, make_perturbable
 from pipeline.errors import QpertError
@@ -115,12 +115,17 @@ class CocaEncoder(Encoder):
     @classmethod
     def weight_bytes(cls, weights: str | None, dtype: torch.dtype) -> int:
         """By the model's configuration; where there is none to go by, as ViT-L/14."""
-        return parameters_and_tokens(weights)[0] * dtype.itemsize
+        return sizes(weights)[0] * dtype.itemsize
 
     @classmethod
     def token_shape(cls, weights: str | None) -> tuple[int, int]:
         """By the model's configuration; where there is none to go by, as ViT-L/14."""
-        return parameters_and_tokens(weights)[1]
+        return sizes(weights)[1]
+
+    @classmethod
+    def embedding_shape(cls, weights: str | None) -> tuple[int, int]:
+        """See `token_shape`."""
+        return 1, sizes(weights)[2]
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """open_clip's own inference transform for this model: float32 [3, S, S]."""

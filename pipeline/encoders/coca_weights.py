@@ -80,8 +80,8 @@ def from_open_clip(weights: str) -> tuple[open_clip.CoCa, Tokenize]:
         ) from error
 
 
-def parameters_and_tokens(weights: str | None) -> tuple[int, tuple[int, int]]:
-    """How many parameters the model has, and number and width of its image tokens, without loading it."""
+def sizes(weights: str | None) -> tuple[int, tuple[int, int], int]:
+    """Parameters of the model, number and width of its image tokens, length of an embedding, without loading it."""
     folder = MINIATURE if weights is None else Path(weights)
     try:
         if folder.is_dir():
@@ -91,6 +91,7 @@ def parameters_and_tokens(weights: str | None) -> tuple[int, tuple[int, int]]:
         with torch.device("meta"):
             model = open_clip.CoCa(**{name: value for name, value in config.items() if name != "custom_text"})
         shape = model.visual.positional_embedding.shape
-        return sum(int(each.numel()) for each in model.parameters()), (int(shape[0]), int(shape[1]))
+        parameters = sum(int(each.numel()) for each in model.parameters())
+        return parameters, (int(shape[0]), int(shape[1])), int(config["embed_dim"])
     except (AttributeError, KeyError, TypeError, ValueError, OSError):
-        return 638_450_177, (257, 1024)  # coca_ViT-L-14
+        return 638_450_177, (257, 1024), 768  # coca_ViT-L-14

@@ -107,6 +107,11 @@ class InternVLEncoder(Encoder):
         config = _config(weights)
         return config.image_tokens, config.vision_config.hidden_size
 
+    @classmethod
+    def embedding_shape(cls, weights: str | None) -> tuple[int, int]:
+        """See `token_shape`."""
+        return 1, _config(weights).clip_embed_dim
+
     def preprocess(self, image: Image.Image) -> Tensor:
         """Both sides squashed to S by PIL's bicubic filter, ImageNet's mean and deviation: float32 [3, S, S]."""
         return self._transform(image.convert("RGB"))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.datasets.photos import Listing, Shards
 from pipeline.datasets.shards import shard_ids
 from pipeline.errors import QpertError
-from pipeline.features import checkpoint_path, feature_files, feature_ids
+from pipeline.features import checkpoint_path, feature_files, iter_feature_ids
 from pipeline.manifest import Manifest, differences
+from pipeline.stages.census import Census, digest_of
 from pipeline.stages.identity import fingerprint
 from pipeline.storage import list_files
 
@@ -25,12 +26,14 @@ class Resume:
         done: photos of the source that are indexed already, failed ones included; for tars all that are indexed.
         removed: indexed photos that the source no longer has; they stay indexed. With a
             limit it is not known, and 0.
+        photos: the source, written down where that was asked for.
     """
 
     manifest: Manifest | None
     total: int | None
     done: int
     removed: int
+    photos: Listing | Shards
 
     @property
     def todo(self) -> int | None:
@@ -38,8 +41,23 @@ class Resume:
         return None if self.total is None else self.total - self.done
 
 
-def inspect(out: str, identity: Mapping[str, Any], photos: Listing | Shards, limit: int | None = None) -> Resume:
-    """Compare `photos` with what is in `out`.
+def inspect(
+    out: str,
+    identity: Mapping[str, Any],
+    photos: Listing | Shards,
+    limit: int | None = None,
+    counted: Callable[[int], object] = lambda count: None,
+    note: str | None = None,
+) -> Resume:
+    """Compare `photos` with what is in `out`, in memory that does not grow with their number.
+
+    Args:
+        out: where the features are, or will be.
+        identity: what they are made of.
+        photos: the source.
+        limit: only the first so many.
+        counted: is told now and then how many photos of the source were seen.
+        note: a local file to write the photos down in, so that the source is listed once: buckets take their time.
 
     Raises:
         QpertError: `out` holds features made in another way, the record of what is committed is gone, or two photos
@@ -48,14 +66,21 @@ def inspect(out: str, identity: Mapping[str, Any], photos: Listing | Shards, lim
     manifest = Manifest.find(out)
     if manifest is not None and manifest.fingerprint != fingerprint(identity) and not feature_files(out, manifest):
         manifest = None  # an attempt with other settings that came to nothing, such as one with a wrong option
-    done: set[str] = set()
+    done = Census()
     if manifest is not None:
         _same(out, manifest, identity)
-        done = feature_ids(out, manifest)
+        for ids in iter_feature_ids(out, manifest):
+            done.add(ids)
     if isinstance(photos, Shards) and photos.count is None:
-        return Resume(manifest, None, len(done), 0)
-    total, indexed = _count(photos, done, limit)
-    return Resume(manifest, total, indexed, 0 if limit else len(done) - indexed)
+        return Resume(manifest, None, done.count, 0, photos)
+    if isinstance(photos, Listing) and note is not None:
+        seen = 0
+        for batch in photos.note(note, limit):
+            seen += batch.num_rows
+            counted(seen)
+        photos = replace(photos, noted=note)
+    total, indexed = _count(photos, done, limit, counted)
+    return Resume(manifest, total, indexed, 0 if limit else done.count - indexed, photos)
 
 
 def _same(out: str, manifest: Manifest, identity: Mapping[str, Any]) -> None:
@@ -72,21 +97,32 @@ def _same(out: str, manifest: Manifest, identity: Mapping[str, Any]) -> None:
         )
 
 
-def _count(photos: Listing | Shards, done: set[str], limit: int | None) -> tuple[int, int]:
+def _count(
+    photos: Listing | Shards, done: Census, limit: int | None, counted: Callable[[int], object]
+) -> tuple[int, int]:
     """Photos in the source, and how many of them are done."""
-    seen: set[str] = set()
-    total = indexed = 0
+    source, total = Census(), 0
     # Files of a folder cannot share a path; ids that people wrote down can.
     unique = isinstance(photos, Listing) and photos.kind in ("folder", "glob")
     for ids in _ids(photos, limit):
         total += len(ids)
-        indexed += sum(name in done for name in ids)
-        if not unique:
-            for name in ids:
-                if name in seen:
-                    raise QpertError(f"two photos of {photos.source} have the id {name!r}; ids must be unique")
-                seen.add(name)
-    return total, indexed
+        counted(total)
+        if done.count or not unique:
+            source.add(ids)
+    if not unique and (repeated := source.repeated()):
+        _refuse_twice(photos, limit, repeated)
+    return total, source.shared(done)
+
+
+def _refuse_twice(photos: Listing | Shards, limit: int | None, repeated: set[int]) -> None:
+    seen: set[str] = set()
+    for ids in _ids(photos, limit):
+        for name in ids:
+            if digest_of(name) not in repeated:
+                continue
+            if name in seen:
+                raise QpertError(f"two photos of {photos.source} have the id {name!r}; ids must be unique")
+            seen.add(name)
 
 
 def _ids(photos: Listing | Shards, limit: int | None) -> Any:

@@ -34,7 +34,7 @@ def test_names_in_order_without_hidden_files(fill: Callable[..., Path]) -> None:
     root = fill("b.jpg", "a/2", "a/1.PNG", ".hidden/x.jpg", "a/.thumb.jpg", "__MACOSX/b.jpg", "a b/é#1?.jpg")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for folder in (str(root), f"file://{root}", f"file://{root}/"):
+        for folder in (str(root), f"file://{root}", f"file://{root}/", f"fsspec+file://{root}"):
             assert list(Files(folder)) == ["a/1.PNG", "a/2", "a b/é#1?.jpg", "b.jpg"]
 
 
@@ -61,6 +61,15 @@ def test_what_is_left_out_is_counted_and_said_once(fill: Callable[..., Path]) ->
     assert len(messages) == 2
     assert f"{root}: 2 files and folders whose names are not UTF-8" in messages[0]
     assert messages[1].endswith("1 links that lead nowhere are left out; the first: gone.jpg")
+
+
+def test_many_folders_of_a_slow_file_system_in_order(fill: Callable[..., Path]) -> None:
+    names = [f"{first:02}/{second:02}/{third}.jpg" for first in range(5) for second in range(40) for third in "ab"]
+    root = fill(*names, "02.jpg", "03/x.jpg")
+    local = list(Files(str(root)))
+    assert len(local) == len(names) + 2
+    assert list(Files(f"fsspec+file://{root}")) == local
+    assert next(iter(Files(f"fsspec+file://{root}"))) == local[0]  # and stops without the rest
 
 
 def test_a_folder_that_cannot_be_read(fill: Callable[..., Path]) -> None:

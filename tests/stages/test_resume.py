@@ -91,3 +91,23 @@ def test_failed_photos_are_forgotten_and_the_others_stay(out: str, photos: Listi
         for name in pq.read_table(path)["image_id"].to_pylist()
     }
     assert ids == set(before["image_id"].to_pylist())
+
+
+def test_the_source_is_listed_once_and_then_read_from_the_note(out: str, photos: Listing, tmp_path: Path) -> None:
+    told: list[int] = []
+    resume = inspect(out, IDENTITY, photos, counted=told.append, note=str(tmp_path / "note.parquet"))
+    assert told
+    assert isinstance(resume.photos, Listing)
+    for path in (tmp_path / "photos").rglob("*.jpg"):
+        path.unlink()
+    noted = [batch.to_pydict() for batch in resume.photos.batches()]
+    assert [len(each["image_id"]) for each in noted] == [6]
+    assert list(resume.photos.pairs_noted()) == list(zip(noted[0]["image_id"], noted[0]["uri"], strict=True))
+    assert sum(batch.num_rows for batch in resume.photos.batches(4)) == 4
+    assert list(photos.pairs()) == []
+
+
+def test_an_id_that_comes_twice_is_named(out: str, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a.jpg\nb.jpg\nc.jpg\nb.jpg\n")
+    with pytest.raises(QpertError, match=r"two photos of .*list\.txt have the id 'b\.jpg'"):
+        inspect(str(tmp_path / "new"), IDENTITY, find_photos(str(tmp_path / "list.txt")))
