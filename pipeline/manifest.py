@@ -33,6 +33,11 @@ class Manifest(BaseModel):
         default_factory=list, description="names of several embeddings of each photo, one behind the other in its row"
     )
     versions: dict[str, str] = Field(default_factory=dict)
+    devices: dict[str, float] = Field(
+        default_factory=dict,
+        description="device and dtype of the encoders of the last run -> 1 - cosine of their probe embeddings to those"
+        " of the most exact one",
+    )
     counts: dict[str, int] = Field(default_factory=dict, description="photos, failed, objects")
 
     @classmethod

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from pipeline.errors import QpertError
 from pipeline.images import MAX_PIXELS
-from pipeline.stages.device import Dtype
+from pipeline.stages.casualties import TRIES, name_of
+from pipeline.stages.decode_apart import deadly
+from pipeline.stages.device import Device, Dtype, this_device
+from pipeline.stages.fit import CudaMemory, photos_that_fit
 from pipeline.stages.guard import Failure, Guard, short
+from pipeline.stages.tally import Reporter
 
-Row = TypeVar("Row")
+Row = TypeVar("Row", bound=tuple[Any, ...])
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -23,36 +29,112 @@ class Worker:
 
     Attributes:
         gpu: whether it has a GPU.
+        share: of the GPU that is its own.
         dtype: number format of the model.
-        micro_batch: photos per call of the model; halved when GPU memory runs out.
+        micro_batch: photos per call of the model, at most; None for as many as fit. Halved when memory runs out.
         threads: CPU threads of the model; None leaves torch's own choice.
         decoders: threads that decode photos while the model computes; 0 decodes in between.
         max_pixels: larger photos are refused.
+        find_device: how it finds out what its device is.
     """
 
     gpu: bool = False
+    share: float = 1.0
     dtype: Dtype = "auto"
-    micro_batch: int = 32
+    micro_batch: int | None = None
     threads: int | None = None
     decoders: int = 0
     max_pixels: int = MAX_PIXELS
+    find_device: Callable[[bool], Device] = this_device
+
+    def guard(
+        self,
+        stage: str,
+        device: Device,
+        run: Callable[[list[Item]], list[Result]],
+        probe: Callable[[int], object],
+        name: str,
+        reporter: Reporter,
+    ) -> Guard[Item, Result]:
+        """The guard around a model on this actor's device, with as large micro-batches as it takes.
+
+        What an actor on such a device has learnt about them, one that starts later, or again, knows.
+
+        Args:
+            stage: its name.
+            device: what `find_device` said.
+            run: see `Guard`.
+            probe: runs the model on so many photos of our own.
+            name: of the model, for messages.
+            reporter: keeps what is learnt.
+        """
+        memory = CudaMemory(self.share) if device.torch.startswith("cuda") else None
+        known = reporter.micro_batch(stage, device.name)
+        try:
+            size = known or photos_that_fit(probe, memory, self.micro_batch)
+        except QpertError:
+            raise
+        except Exception as error:
+            raise QpertError(f"{name} does not work here: {short(error)}") from error
+        return Guard(run, partial(probe, 1), size, name, partial(reporter.smaller, stage, device.name))
 
 
 class PhotoMapper(Generic[Row, Item, Result]):
     """Decodes rows to items and runs the model on them, a micro-batch ahead where there are threads for it.
 
+    A row is a tuple that begins with the photo's id and its encoded bytes. Rows that a process has died at before are
+    taken with care: first all are decoded in a process apart, which finds photos that crash the decoder; if that was
+    not it, they pass one by one, and one that kills `TRIES` processes by itself is left out.
+
     Args:
-        prepare: from a row (with its bytes) to what the model takes; what it raises is that photo's failure.
+        stage: its name, for the record of what was begun.
+        prepare: from a row to what the model takes; what it raises is that photo's failure.
         guard: the model.
-        decoders: threads for `prepare`.
+        worker: threads for `prepare`, and the limit of pixels.
+        reporter: keeps the record.
     """
 
-    def __init__(self, prepare: Callable[[Row], Item], guard: Guard[Item, Result], decoders: int) -> None:
-        self.prepare, self.guard = prepare, guard
-        self.pool = ThreadPoolExecutor(decoders) if decoders else None
+    def __init__(
+        self,
+        stage: str,
+        prepare: Callable[[Row], Item],
+        guard: Guard[Item, Result],
+        worker: Worker,
+        reporter: Reporter,
+    ) -> None:
+        self.stage, self.prepare, self.guard, self.reporter = stage, prepare, guard, reporter
+        self.max_pixels = worker.max_pixels
+        self.pool = ThreadPoolExecutor(worker.decoders) if worker.decoders else None
 
     def __call__(self, rows: Sequence[Row]) -> Iterator[tuple[Result | Failure, float]]:
         """For each row, in order, its result or failure and the seconds spent on it (its micro-batch's mean)."""
+        if not rows:  # all of the block failed before
+            return
+        work = name_of(self.stage, [row[0] for row in rows])
+        deaths = self.reporter.enter(work)
+        yield from self._carefully(rows, alone=deaths > 1) if deaths else self._all(rows)
+        self.reporter.leave(work)
+
+    def _carefully(self, rows: Sequence[Row], *, alone: bool) -> Iterator[tuple[Result | Failure, float]]:
+        started = perf_counter()
+        reasons = deadly([row[1] for row in rows], self.max_pixels)
+        spent = (perf_counter() - started) / len(rows)
+        fine = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
+        results = self._one_by_one(fine) if alone else self._all(fine)
+        for reason in reasons:
+            yield next(results) if reason is None else (Failure(reason), spent)
+        next(results, None)
+
+    def _one_by_one(self, rows: Sequence[Row]) -> Iterator[tuple[Result | Failure, float]]:
+        for row in rows:
+            work = name_of(self.stage, [row[0]]) + "/alone"
+            if self.reporter.enter(work) >= TRIES:
+                yield Failure(f"kills the process that works on it: {self.stage}, {TRIES} tries"), 0.0
+            else:
+                yield from self._all([row])
+            self.reporter.leave(work)
+
+    def _all(self, rows: Sequence[Row]) -> Iterator[tuple[Result | Failure, float]]:
         started = perf_counter()
         for prepared in self._prepared(rows):
             items = [each for each in prepared if not isinstance(each, Failure)]

@@ -13,8 +13,8 @@ from pipeline.images import decode
 from pipeline.objects import Objects
 from pipeline.stages.actor import PhotoMapper, Worker, set_threads
 from pipeline.stages.columns import objects_to_arrow
-from pipeline.stages.device import this_device
-from pipeline.stages.guard import Failure, Guard, load
+from pipeline.stages.guard import Failure, load
+from pipeline.stages.probe_photos import probe_photos
 from pipeline.stages.tally import Reporter
 
 DETECTED = {"width": pa.int32(), "height": pa.int32(), "objects": pa.list_(OBJECT_TYPE), "seconds": pa.float32()}
@@ -34,10 +34,10 @@ class DetectStage:
     def __init__(self, build: DetectorBuilder, worker: Worker, reporter: Reporter) -> None:
         set_threads(worker.threads)
         self.worker, self.reporter = worker, reporter
-        self.device = this_device(worker.gpu)
+        self.device = worker.find_device(worker.gpu)
         self.detector = load("detector", lambda: build(self.device.torch))
-        guard = Guard(self._detect, self._probe, worker.micro_batch, "detector")
-        self.map = PhotoMapper(self._prepare, guard, worker.decoders)
+        guard = worker.guard("detect", self.device, self._detect, self._probe, "detector", reporter)
+        self.map = PhotoMapper("detect", self._prepare, guard, worker, reporter)
         reporter.device("detect", self.device.name)
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -62,7 +62,7 @@ class DetectStage:
         ]
         for (name, kind), values in zip(DETECTED.items(), columns, strict=True):
             table = table.append_column(name, values if isinstance(values, pa.Array) else pa.array(values, kind))
-        self.reporter.batch("detect", photos=len(todo), seconds=sum(each or 0 for each in seconds))
+        self.reporter.batch("detect", self.device.name, photos=len(todo), seconds=sum(each or 0 for each in seconds))
         return table
 
     def _prepare(self, row: tuple[str, bytes]) -> tuple[str, Image.Image]:
@@ -73,6 +73,7 @@ class DetectStage:
             return [self.detector.objects_for(name, image.size) for name, image in items]
         return list(self.detector.detect([image for _, image in items]))
 
-    def _probe(self) -> None:
+    def _probe(self, count: int) -> None:
         if not hasattr(self.detector, "objects_for"):
-            self.detector.detect([Image.new("RGB", (96, 64), "grey")])
+            image, _ = probe_photos(1)[0]
+            self.detector.detect([image] * count)

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
-from PIL import Image
 
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.object_embeddings import object_embeddings
@@ -21,8 +20,8 @@ from pipeline.objects import Objects
 from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import PhotoMapper, Worker, set_threads
 from pipeline.stages.columns import objects_from_row
-from pipeline.stages.device import this_device
-from pipeline.stages.guard import Failure, Guard, load
+from pipeline.stages.guard import Failure, load
+from pipeline.stages.probe_photos import probe_photos
 from pipeline.stages.tally import Reporter
 from pipeline.token_shards import TOKENS, write_shard
 
@@ -33,7 +32,7 @@ class EncoderBuilder(Protocol):
     def __call__(self, *, device: str, dtype: str) -> Encoder: ...  # noqa: D102
 
 
-Row = tuple[bytes, list[dict[str, Any]] | None]
+Row = tuple[str, bytes, list[dict[str, Any]] | None]
 Item = tuple[torch.Tensor, Objects]
 Encoded = tuple[npt.NDArray[Any], npt.NDArray[Any] | None, tuple[int, int], tuple[int, int]]
 """Embedding, object embeddings, size of the photo, and its call and row among the kept tokens."""
@@ -71,17 +70,19 @@ class EncodeStage:
         self.settings, self.with_objects = tuple(settings), with_objects
         self.tokens_in, self.calls = tokens_in, list[torch.Tensor]()
         self.worker, self.reporter = worker, reporter
-        self.device = this_device(worker.gpu)
-        dtype = self.device.dtype(worker.dtype)
-        self.encoder = load("encoder", lambda: build(device=self.device.torch, dtype=dtype))
+        self.device = worker.find_device(worker.gpu)
+        self.dtype = self.device.dtype(worker.dtype)
+        self.encoder = load("encoder", lambda: build(device=self.device.torch, dtype=self.dtype))
         for setting in to_come:
             choose_sites(self.encoder.sites(), setting.sites)
         self.schema = features_schema(precision, with_objects=with_objects)
         if tokens_in is not None:
             self.schema = self.schema.append(TOKENS)
-        guard = Guard(self._encode, self._probe, worker.micro_batch, "encoder")
-        self.map = PhotoMapper(self._prepare, guard, worker.decoders)
+        self.probes = [(self.encoder.preprocess(image), objects) for image, objects in probe_photos(2)]
+        guard = worker.guard("encode", self.device, self._encode, self._probe, "encoder", reporter)
+        self.map = PhotoMapper("encode", self._prepare, guard, worker, reporter)
         reporter.device("encode", self.device.name)
+        reporter.probe(self.device.name, self.dtype, self._probed())
         reporter.embedding(self.encoder.vectors, self.encoder.dim)
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -89,7 +90,7 @@ class EncodeStage:
         count = table.num_rows
         errors = table["error"].to_pylist()
         todo = [at for at, error in enumerate(errors) if error is None]
-        data = table["data"].to_pylist()
+        ids, data = table["image_id"].to_pylist(), table["data"].to_pylist()
         found = table["objects"].to_pylist() if "objects" in table.column_names else [None] * count
         before = table["seconds"].to_pylist() if "seconds" in table.column_names else [None] * count
         seconds = np.array([each or 0.0 for each in before])
@@ -99,7 +100,7 @@ class EncodeStage:
         of_objects: list[npt.NDArray[Any] | None] = [None] * count
         places: list[tuple[int, int] | None] = [None] * count
         self.calls = []
-        for at, (result, spent) in zip(todo, self.map([(data[at], found[at]) for at in todo]), strict=True):
+        for at, (result, spent) in zip(todo, self.map([(ids[at], data[at], found[at]) for at in todo]), strict=True):
             seconds[at] += spent
             if isinstance(result, Failure):
                 errors[at] = result.reason
@@ -115,14 +116,16 @@ class EncodeStage:
             "embedding": self._vectors(vectors),
             "error": errors,
             "device": [self.device.name if error is None else None for error in errors],
+            "dtype": [self.dtype if error is None else None for error in errors],
             "seconds": seconds,
         }
         if self.with_objects:
             columns["object_embeddings"] = self._vectors(of_objects)
         if self.tokens_in is not None:
-            columns["tokens"] = self._keep(self.tokens_in, table["image_id"].to_pylist(), places)
+            columns["tokens"] = self._keep(self.tokens_in, ids, places)
         self.reporter.batch(
             "encode",
+            self.device.name,
             photos=count,
             seconds=float(seconds.sum() - detection),
             objects=sum(len(row or ()) for row in found),
@@ -135,8 +138,8 @@ class EncodeStage:
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
     def _prepare(self, row: Row) -> tuple[torch.Tensor, Objects]:
-        image = decode(row[0], max_pixels=self.worker.max_pixels)
-        return self.encoder.preprocess(image), objects_from_row(row[1], image.size)
+        image = decode(row[1], max_pixels=self.worker.max_pixels)
+        return self.encoder.preprocess(image), objects_from_row(row[2], image.size)
 
     @torch.inference_mode()
     def _encode(self, items: Sequence[Item]) -> list[Encoded]:
@@ -156,9 +159,14 @@ class EncodeStage:
         sizes = [each.size for each in objects]
         return list(zip(flat, of_objects, sizes, places, strict=True))
 
-    def _probe(self) -> None:
-        image = Image.new("RGB", (96, 64), "grey")
-        self._encode([(self.encoder.preprocess(image), Objects([[0.2, 0.2, 0.6, 0.7]], ["probe"], [1.0], image.size))])
+    def _probe(self, count: int) -> None:
+        self._encode([self.probes[0]] * count)
+
+    def _probed(self) -> npt.NDArray[np.float32]:
+        """Unit vectors [P, V, D] of the probe photos, one by one: what a batch holds besides must not matter."""
+        vectors, dim = self.encoder.vectors, self.encoder.dim
+        each = [self._encode([probe])[0][0][: vectors * dim] for probe in self.probes]
+        return np.stack(each).reshape(len(each), vectors, dim)
 
     def _keep(self, out: str, ids: list[str], places: Sequence[tuple[int, int] | None]) -> pa.Array:
         """The column `tokens`, its file written."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -10,6 +11,9 @@ from pipeline.errors import QpertError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+PAUSES = (0.5, 5.0)
+"""Seconds to wait for memory before a single photo is tried again."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class Failure:
 class Guard(Generic[Item, Result]):
     """Runs `run` over micro-batches.
 
-    - Out of GPU memory: the micro-batch is halved, and stays so for the batches to come.
+    - Out of memory: the micro-batch is halved, and stays so for the batches to come. A single photo is tried again,
+      a little later: others on the device may have had the memory.
     - Any other exception: the photos of that micro-batch are run one by one, and those that fail become a `Failure`.
     - When a photo fails alone, `probe` runs the model on a photo of our own. If that fails as well, it is the model or
       the device that is broken, not the photo: a QpertError ends the job instead of a million error rows.
@@ -32,12 +37,18 @@ class Guard(Generic[Item, Result]):
         probe: raises when the model does not work; called once at the start.
         size: largest micro-batch.
         name: of the model, for messages.
+        remember: is told every smaller size.
     """
 
     def __init__(
-        self, run: Callable[[list[Item]], list[Result]], probe: Callable[[], object], size: int, name: str
+        self,
+        run: Callable[[list[Item]], list[Result]],
+        probe: Callable[[], object],
+        size: int,
+        name: str,
+        remember: Callable[[int], object] = lambda size: None,
     ) -> None:
-        self.run, self.probe, self.size, self.name = run, probe, size, name
+        self.run, self.probe, self.size, self.name, self.remember = run, probe, size, name, remember
         self._check(None)
 
     def __call__(self, items: Sequence[Item]) -> list[Result | Failure]:
@@ -48,8 +59,9 @@ class Guard(Generic[Item, Result]):
             try:
                 done = self.run(batch)
             except Exception as error:
-                if out_of_memory(error) and self.size > 1:
+                if out_of_memory(error) and len(batch) > 1:
                     self.size = max(1, min(self.size, len(batch)) // 2)
+                    self.remember(self.size)
                     free_memory()
                     continue
                 results += self._one_by_one(batch)
@@ -63,13 +75,22 @@ class Guard(Generic[Item, Result]):
         results: list[Result | Failure] = []
         for item in batch:
             try:
-                results += self.run([item])
+                results += self._alone(item)
             except Exception as error:
-                if out_of_memory(error):
-                    free_memory()
                 self._check(error)
                 results.append(Failure(f"{self.name}: {short(error)}"))
         return results
+
+    def _alone(self, item: Item) -> list[Result]:
+        for pause in PAUSES:
+            try:
+                return self.run([item])
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                free_memory()
+                time.sleep(pause)
+        return self.run([item])
 
     def _check(self, cause: Exception | None) -> None:
         try:
@@ -93,8 +114,10 @@ def load(name: str, build: Callable[[], Result]) -> Result:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU ran out of memory; torch.OutOfMemoryError by name, so that torch need not be imported."""
-    return type(error).__name__ in ("OutOfMemoryError", "CudaOutOfMemoryError")
+    """Whether memory ran out, a GPU's or ours; torch.OutOfMemoryError by name, so that torch need not be imported."""
+    if type(error).__name__ in ("OutOfMemoryError", "CudaOutOfMemoryError"):
+        return True
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)  # as torch says it of a CPU's
 
 
 def short(error: BaseException) -> str:

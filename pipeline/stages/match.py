@@ -10,22 +10,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
-from PIL import Image
 
 from pipeline.images import decode
 from pipeline.objects import Objects
 from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import PhotoMapper, Worker, set_threads
 from pipeline.stages.columns import objects_from_row
-from pipeline.stages.device import this_device
 from pipeline.stages.encode import EncoderBuilder
-from pipeline.stages.guard import Failure, Guard, load
+from pipeline.stages.guard import Failure, load
+from pipeline.stages.probe_photos import probe_photos
 from pipeline.stages.tally import Reporter
 
 MATCH_SCHEMA = pa.schema([("image_id", pa.string()), ("scores", pa.list_(pa.float32())), ("error", pa.string())])
 """One row per photo: a matching score for each of its texts, null when the photo failed."""
 
-Row = tuple[bytes, list[dict[str, Any]] | None, list[int]]
+Row = tuple[str, bytes, list[dict[str, Any]] | None, list[int]]
 Item = tuple[torch.Tensor, Objects, list[int]]
 
 
@@ -51,18 +50,18 @@ class MatchStage:
         set_threads(worker.threads)
         self.texts, self.perturbation = texts, perturbation
         self.worker, self.reporter = worker, reporter
-        self.device = this_device(worker.gpu)
+        self.device = worker.find_device(worker.gpu)
         dtype = self.device.dtype(worker.dtype)
         self.encoder = load("encoder", lambda: build(device=self.device.torch, dtype=dtype))
-        guard = Guard(self._match, self._probe, worker.micro_batch, "matching")
-        self.map = PhotoMapper(self._prepare, guard, worker.decoders)
+        guard = worker.guard("match", self.device, self._match, self._probe, "matching", reporter)
+        self.map = PhotoMapper("match", self._prepare, guard, worker, reporter)
         reporter.device("match", self.device.name)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Scores of the photos of a block."""
         errors = table["error"].to_pylist()
         todo = [at for at, error in enumerate(errors) if error is None]
-        columns = (table[name].to_pylist() for name in ("data", "objects", "texts"))
+        columns = (table[name].to_pylist() for name in ("image_id", "data", "objects", "texts"))
         rows = list(zip(*columns, strict=True))
         scores: list[npt.NDArray[np.float32] | None] = [None] * len(errors)
         seconds = 0.0
@@ -73,15 +72,15 @@ class MatchStage:
             else:
                 scores[at] = result
         failures = Counter(error for error in errors if error is not None)
-        self.reporter.batch("match", photos=len(errors), seconds=seconds, failures=failures)
+        self.reporter.batch("match", self.device.name, photos=len(errors), seconds=seconds, failures=failures)
         arrays = [
             pa.array(column, field.type) for field, column in zip(MATCH_SCHEMA, ((), scores, errors), strict=True)
         ]
         return pa.Table.from_arrays([table["image_id"], *arrays[1:]], schema=MATCH_SCHEMA)
 
     def _prepare(self, row: Row) -> Item:
-        image = decode(row[0], max_pixels=self.worker.max_pixels)
-        return self.encoder.preprocess(image), objects_from_row(row[1], image.size), row[2]
+        image = decode(row[1], max_pixels=self.worker.max_pixels)
+        return self.encoder.preprocess(image), objects_from_row(row[2], image.size), row[3]
 
     @torch.inference_mode()
     def _match(self, items: Sequence[Item]) -> list[npt.NDArray[np.float32]]:
@@ -95,7 +94,6 @@ class MatchStage:
             raise ValueError(f"a matching score is not finite in {self.encoder.dtype}")
         return found
 
-    def _probe(self) -> None:
-        image = Image.new("RGB", (96, 64), "grey")
-        objects = Objects([[0.2, 0.2, 0.6, 0.7]], ["probe"], [1.0], image.size)
-        self._match([(self.encoder.preprocess(image), objects, [0])])
+    def _probe(self, count: int) -> None:
+        image, objects = probe_photos(1)[0]
+        self._match([(self.encoder.preprocess(image), objects, [0])] * count)

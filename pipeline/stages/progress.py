@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
@@ -16,6 +16,8 @@ from pipeline.stages.tally import Counts
 
 EVERY_TTY, EVERY_LOG = 0.5, 10.0
 """Seconds between updates of the line in a terminal, and between the lines of a log."""
+LONG = 60.0
+"""Seconds after which somebody who waits for workers is told what there is."""
 
 
 @contextmanager
@@ -29,21 +31,27 @@ def progress(tally: Any, total: int | None, on_counts: Any = None) -> Iterator[N
     """
     stop = threading.Event()
     live = sys.stderr.isatty()
+    started = time.monotonic()
+
+    def line(counts: Counts) -> str:
+        waited = time.monotonic() - started
+        return progress_line(counts, total) if counts.devices or waited < LONG else waiting_line(waited)
 
     def watch() -> None:
-        shown = time.monotonic()
+        shown = started
         while not stop.wait(EVERY_TTY):
             try:
                 counts = ray.get(tally.read.remote(), timeout=10)
             except ray.exceptions.RayError:
                 continue
             if on_counts is not None:
-                on_counts(counts)
+                with suppress(OSError):  # of what it writes; it is asked again
+                    on_counts(counts)
             if live:
-                print(f"\r\x1b[K{progress_line(counts, total)}", end="", file=sys.stderr, flush=True)
+                print(f"\r\x1b[K{line(counts)}", end="", file=sys.stderr, flush=True)
             elif time.monotonic() - shown >= EVERY_LOG:
                 shown = time.monotonic()
-                print(progress_line(counts, total), file=sys.stderr, flush=True)
+                print(line(counts), file=sys.stderr, flush=True)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -53,6 +61,32 @@ def progress(tally: Any, total: int | None, on_counts: Any = None) -> Iterator[N
         stop.set()
         thread.join(timeout=15)
         if live:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+class Counting:
+    """Says how far something is that is merely counted, such as a listing: nothing at all while it is quick.
+
+    Args:
+        what: is counted, "photos listed".
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what, self.started = what, time.monotonic()
+        self.shown, self.live = self.started, sys.stderr.isatty()
+
+    def __call__(self, count: int) -> None:
+        """So many are counted."""
+        now = time.monotonic()
+        if now - self.shown < (EVERY_TTY if self.live else EVERY_LOG):
+            return
+        self.shown = now
+        line = f"{count:,} {self.what}, {count / (now - self.started):,.0f} a second"
+        print(f"\r\x1b[K{line}" if self.live else line, end="" if self.live else "\n", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Make room for what comes next."""
+        if self.live:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
@@ -75,6 +109,17 @@ def progress_line(counts: Counts, total: int | None) -> str:
     return ", ".join(parts)
 
 
+def waiting_line(seconds: float, what: str = "no worker is up") -> str:
+    """What the cluster has free, while `what` has been so for so long."""
+    try:
+        there, free = ray.cluster_resources(), ray.available_resources()
+    except ray.exceptions.RayError:
+        return "starting workers ..."
+    kinds = [(name, plural) for name, plural in (("GPU", "GPUs"), ("CPU", "CPUs")) if there.get(name)]
+    parts = [f"{free.get(name, 0.0):g} of {there[name]:g} {plural}" for name, plural in kinds]
+    return f"{what} after {duration(seconds)}; free are {', '.join(parts)}: other jobs may hold the rest"
+
+
 def summary(counts: Counts, seconds: float) -> str:
     """What the run did: photos, objects, failures by reason, images/s, seconds by stage, devices."""
     failed = sum(counts.failures.values())
@@ -88,6 +133,23 @@ def summary(counts: Counts, seconds: float) -> str:
         devices = ", ".join(f"{number} x {name}" for name, number in Counter(names).items())
         lines.append(f"{stage:<7} {counts.seconds.get(stage, 0.0):,.1f} s of work on {devices}")
     return "\n".join(lines)
+
+
+def device_report(counts: Counts, tolerance: float) -> tuple[str | None, str | None]:
+    """How far embeddings of different devices differ: a line to tell, and a warning where that is too much.
+
+    None where one kind of device made them all, and its devices agree.
+    """
+    if len(counts.differences) < 2 and max(counts.differences.values(), default=0.0) < 1e-6:
+        return None, None
+    kinds = [f"{device} in {dtype} {far:.1e}" for (device, dtype), far in sorted(counts.differences.items())]
+    line = f"devices differ on the probe photos, as 1 - cosine to the most exact, by: {', '.join(kinds)}"
+    if max(counts.differences.values()) <= tolerance:
+        return line, None
+    return line, (
+        f"WARNING: the devices' embeddings differ by more than {tolerance:g} (1 - cosine), which changes what searches"
+        " find; index with one --dtype or leave devices out (--accelerators)"
+    )
 
 
 def gpu_warning(counts: Counts, gpus: Counter[str], asked: list[str] | None) -> str | None:

@@ -8,7 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import ray
+
+from pipeline.stages.casualties import Casualties
+from pipeline.stages.probes import Probes
 
 
 @dataclass
@@ -25,6 +30,10 @@ class Counts:
         started: time.time() when the first batch of any stage was begun; starting Ray and loading models come before.
         history: (time.time(), photos so far) at the end of each batch, thinned when long.
         done: stage -> photos that left it.
+        work: (stage, device) -> photos that left it there, and seconds of work on them.
+        fetched: photos read, seconds spent on that, and their bytes.
+        differences: (device, dtype) of encoders -> how far the embeddings of the probe photos are from those of the
+            most exact device, as 1 - cosine, at most.
         warm: time.time() and `done` when every actor was up and a batch had left the last stage; None before that.
     """
 
@@ -37,6 +46,9 @@ class Counts:
     started: float | None = None
     history: list[tuple[float, int]] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
+    work: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
+    fetched: tuple[int, float, int] = (0, 0.0, 0)
+    differences: dict[tuple[str, str], float] = field(default_factory=dict)
     warm: tuple[float, Counter[str]] | None = None
 
     def rate(self) -> float | None:
@@ -72,7 +84,7 @@ class Counts:
 
 
 class Tally:
-    """The actor that keeps the counts; all its methods are cheap.
+    """The actor that keeps the counts and what the other actors must remember; all its methods are cheap.
 
     Args:
         actors: how many there will be, to know when all are up; None leaves `Counts.warm` out.
@@ -80,6 +92,8 @@ class Tally:
 
     def __init__(self, actors: int | None = None) -> None:
         self.counts, self.actors = Counts(), actors
+        self.casualties, self.probes = Casualties(), Probes()
+        self.sizes: dict[tuple[str, str], int] = {}
 
     def read(self) -> Counts:
         """The counts so far."""
@@ -93,13 +107,48 @@ class Tally:
         """Shape of the embeddings."""
         self.counts.embedding = (vectors, dim)
 
+    def enter(self, work: str) -> int:
+        """See `Casualties.enter`."""
+        return self.casualties.enter(work)
+
+    def leave(self, work: str) -> None:
+        """See `Casualties.leave`."""
+        self.casualties.leave(work)
+
+    def probe(self, device: str, dtype: str, vectors: npt.NDArray[np.float32]) -> None:
+        """An encoder on such a device makes these of the probe photos."""
+        self.probes.add((device, dtype), vectors)
+        self.counts.differences = self.probes.differences()
+
+    def micro_batch(self, stage: str, device: str) -> int | None:
+        """What is known to fit on such a device, where it has turned out that less does than was thought."""
+        return self.sizes.get((stage, device))
+
+    def smaller(self, stage: str, device: str, size: int) -> None:
+        """No more than so many photos fit on such a device at once."""
+        self.sizes[stage, device] = min(size, self.sizes.get((stage, device), size))
+
+    def fetched(self, photos: int, seconds: float, size: int) -> None:
+        """Photos have been read."""
+        before = self.counts.fetched
+        self.counts.fetched = before[0] + photos, before[1] + seconds, before[2] + size
+
     def batch(
-        self, stage: str, photos: int, seconds: float, objects: int, failures: Mapping[str, int], final: bool
+        self,
+        stage: str,
+        device: str,
+        photos: int,
+        seconds: float,
+        objects: int,
+        failures: Mapping[str, int],
+        final: bool,
     ) -> None:
         """A batch has left `stage`."""
         counts, now = self.counts, time.time()
         counts.started = min(counts.started or now, now - seconds)
         counts.seconds[stage] = counts.seconds.get(stage, 0.0) + seconds
+        before = counts.work.get((stage, device), (0, 0.0))
+        counts.work[stage, device] = before[0] + photos, before[1] + seconds
         counts.done[stage] += photos
         if final:
             counts.photos += photos
@@ -131,9 +180,38 @@ class Reporter:
         if self.tally is not None:
             self.tally.embedding.remote(vectors, dim)
 
+    def enter(self, work: str) -> int:
+        """See `Casualties.enter`. This one is waited for: it must be known before the work can kill anybody."""
+        return 0 if self.tally is None else int(ray.get(self.tally.enter.remote(work)))
+
+    def leave(self, work: str) -> None:
+        """See `Casualties.leave`."""
+        if self.tally is not None:
+            self.tally.leave.remote(work)
+
+    def probe(self, device: str, dtype: str, vectors: npt.NDArray[np.float32]) -> None:
+        """See `Tally.probe`."""
+        if self.tally is not None:
+            self.tally.probe.remote(device, dtype, vectors)
+
+    def micro_batch(self, stage: str, device: str) -> int | None:
+        """See `Tally.micro_batch`."""
+        return None if self.tally is None else ray.get(self.tally.micro_batch.remote(stage, device))
+
+    def smaller(self, stage: str, device: str, size: int) -> None:
+        """See `Tally.smaller`."""
+        if self.tally is not None:
+            self.tally.smaller.remote(stage, device, size)
+
+    def fetched(self, photos: int, seconds: float, size: int) -> None:
+        """See `Tally.fetched`."""
+        if self.tally is not None:
+            self.tally.fetched.remote(photos, seconds, size)
+
     def batch(
         self,
         stage: str,
+        device: str,
         *,
         photos: int,
         seconds: float,
@@ -142,7 +220,8 @@ class Reporter:
     ) -> None:
         """See `Tally.batch`; `encode` and `match` are the last stages of their graphs."""
         if self.tally is not None:
-            self.tally.batch.remote(stage, photos, seconds, objects, dict(failures or {}), stage in ("encode", "match"))
+            final = stage in ("encode", "match")
+            self.tally.batch.remote(stage, device, photos, seconds, objects, dict(failures or {}), final)
 
 
 def start_tally(actors: int | None = None) -> Any:

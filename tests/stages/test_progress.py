@@ -6,7 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.stages.progress import duration, gpu_warning, progress_line, summary
+from pipeline.stages.progress import (
+    Counting,
+    device_report,
+    duration,
+    gpu_warning,
+    progress_line,
+    summary,
+    waiting_line,
+)
 from pipeline.stages.tally import Counts, Reporter, Tally
 
 
@@ -16,9 +24,11 @@ def busy() -> Counts:
     tally.device("encode", "cuda:NVIDIA A100 80GB")
     tally.device("encode", "cuda:NVIDIA A100 80GB")
     tally.embedding(1, 64)
-    tally.batch("detect", 64, 1.5, 0, {}, False)
-    tally.batch("encode", 64, 0.5, 100, {"image too large: 9x9 pixels": 1, "image too large: 8x8 pixels": 1}, True)
-    tally.batch("encode", 64, 0.5, 20, {"empty file": 1}, True)
+    tally.batch("detect", "cpu", 64, 1.5, 0, {}, False)
+    tally.batch(
+        "encode", "cpu", 64, 0.5, 100, {"image too large: 9x9 pixels": 1, "image too large: 8x8 pixels": 1}, True
+    )
+    tally.batch("encode", "cpu", 64, 0.5, 20, {"empty file": 1}, True)
     assert tally.counts.started is not None
     assert tally.counts.started < time.time() - 1
     tally.counts.started, tally.counts.history = 99.0, [(100.0, 64), (100.5, 128)]
@@ -46,16 +56,16 @@ def test_the_warm_rate_counts_the_work_that_was_left_when_all_actors_were_up() -
     tally = Tally(actors=3)
     tally.device("detect", "cpu")
     tally.device("encode", "cpu")
-    tally.batch("detect", 40, 40 * 0.3, 0, {}, False)
-    tally.batch("encode", 10, 10 * 0.1, 0, {}, True)
+    tally.batch("detect", "cpu", 40, 40 * 0.3, 0, {}, False)
+    tally.batch("encode", "cpu", 10, 10 * 0.1, 0, {}, True)
     assert tally.counts.warm is None  # the second encode actor still loads
     tally.device("encode", "cpu")
-    tally.batch("encode", 10, 10 * 0.1, 0, {}, True)
+    tally.batch("encode", "cpu", 10, 10 * 0.1, 0, {}, True)
     assert tally.counts.warm is not None
     assert tally.counts.warm[1] == {"detect": 40, "encode": 20}
     assert tally.counts.warm_rate() is None
-    tally.batch("detect", 60, 60 * 0.3, 0, {}, False)
-    tally.batch("encode", 80, 80 * 0.1, 0, {}, True)
+    tally.batch("detect", "cpu", 60, 60 * 0.3, 0, {}, False)
+    tally.batch("encode", "cpu", 80, 80 * 0.1, 0, {}, True)
     since = tally.counts.warm[0]
     tally.counts.history[-1] = (since + 10, 100)
     # 60 detections of 0.3 s and 80 encodings of 0.1 s: 26 of 40 seconds of work, so 65 of 100 photos, in 10 s.
@@ -65,8 +75,8 @@ def test_the_warm_rate_counts_the_work_that_was_left_when_all_actors_were_up() -
 def test_a_warm_rate_needs_work_that_was_left() -> None:
     tally = Tally(actors=1)
     tally.device("encode", "cpu")
-    tally.batch("encode", 80, 8, 0, {}, True)
-    tally.batch("encode", 20, 2, 0, {}, True)
+    tally.batch("encode", "cpu", 80, 8, 0, {}, True)
+    tally.batch("encode", "cpu", 20, 2, 0, {}, True)
     tally.counts.history[-1] = (tally.counts.history[-1][0] + 1, 100)
     assert tally.counts.warm_rate() is None
     assert Counts().warm_rate() is None
@@ -75,7 +85,7 @@ def test_a_warm_rate_needs_work_that_was_left() -> None:
 def test_history_stays_short() -> None:
     tally = Tally()
     for _ in range(10_000):
-        tally.batch("encode", 1, 0, 0, {}, True)
+        tally.batch("encode", "cpu", 1, 0, 0, {}, True)
     assert len(tally.counts.history) <= 4096
     assert tally.counts.history[-1][1] == 10_000
 
@@ -111,6 +121,44 @@ def test_duration() -> None:
 def test_reports_are_sent_to_the_tally_and_dropped_without_one() -> None:
     sent: list[tuple[object, ...]] = []
     tally = SimpleNamespace(batch=SimpleNamespace(remote=lambda *words: sent.append(words)))
-    Reporter(tally).batch("encode", photos=2, seconds=1.0)
-    Reporter().batch("encode", photos=1, seconds=1.0)
-    assert sent == [("encode", 2, 1.0, 0, {}, True)]
+    Reporter(tally).batch("encode", "cpu", photos=2, seconds=1.0)
+    Reporter().batch("encode", "cpu", photos=1, seconds=1.0)
+    assert sent == [("encode", "cpu", 2, 1.0, 0, {}, True)]
+
+
+def test_devices_that_differ_too_much_are_warned_about() -> None:
+    counts = Counts()
+    assert device_report(counts, 0.01) == (None, None)
+    counts.differences = {("cpu", "float32"): 0.0}
+    assert device_report(counts, 0.01) == (None, None)
+    counts.differences = {("cuda:A100", "bfloat16"): 2e-4, ("cuda:GeForce GTX 1080 Ti", "float32"): 0.0}
+    line, warning = device_report(counts, 0.01)
+    assert line is not None
+    assert "cuda:A100 in bfloat16 2.0e-04, cuda:GeForce GTX 1080 Ti in float32 0.0e+00" in line
+    assert warning is None
+    assert "WARNING: the devices' embeddings differ by more than 0.0001" in (device_report(counts, 1e-4)[1] or "")
+
+
+def test_two_devices_of_one_kind_that_disagree_are_told() -> None:
+    counts = Counts(differences={("cuda:A100", "bfloat16"): 0.3})
+    assert "WARNING" in (device_report(counts, 0.01)[1] or "")
+
+
+def test_counting_says_nothing_while_it_is_quick(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = Counting("photos listed")
+    counting(10)
+    counting.end()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(counting, "shown", counting.shown - 60)
+    monkeypatch.setattr(counting, "started", counting.started - 60)
+    counting(600)
+    assert capsys.readouterr().err.startswith("600 photos listed, ")
+
+
+def test_who_waits_for_workers_is_told_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 8.0, "GPU": 4.0, "memory": 1e9})
+    monkeypatch.setattr("ray.available_resources", lambda: {"CPU": 7.5})
+    text = "no worker is up after 1:30; free are 0 of 4 GPUs, 7.5 of 8 CPUs: other jobs may hold the rest"
+    assert waiting_line(90) == text
