@@ -15,6 +15,8 @@ from pipeline.reproduction.measuring import Variant, measure
 from pipeline.reproduction.settings import PLAIN
 from pipeline.retrieval import embed_texts, evaluate, load_text_encoder
 from pipeline.retrieval.ranks import Ranks
+from pipeline.stages.machines import SMALL
+from pipeline.stages.waiting import result_of
 from pipeline.tuning.report import Confirmed
 
 if TYPE_CHECKING:
@@ -42,9 +44,10 @@ def confirm(
     sets = {name: FeatureSet.open(options.out, name) for name in (PLAIN, BEST)}
     captions = list(material.captions)
     areas = annotated_areas(material.annotations, captions, sets[PLAIN]) if material.annotations else None
-    task = ray.remote(num_cpus=1)(measure)
+    task = ray.remote(num_cpus=SMALL)(measure)
     variants = {name: Variant(options.out, name) for name in sets}
-    ranks: dict[str, Ranks] = ray.get(task.remote(variants, captions, areas, options.weights, device, dtype))
+    measured = task.remote(variants, captions, areas, options.weights, device, dtype)
+    ranks: dict[str, Ranks] = result_of(measured, "confirming")
     found = Confirmed(ranks[PLAIN], ranks[BEST])
     if rerank_k is None:
         return found

@@ -127,7 +127,7 @@ def _index_both(config: Config, photos: Path, outs: dict[str, str]) -> int:
 
     found = [Manifest.find(out) for out in outs.values()]
     complete = all(manifest is not None and manifest.state == "complete" for manifest in found)
-    session: AbstractContextManager[None] = nullcontext()
+    session: AbstractContextManager[object] = nullcontext()
     if not complete:
         session = ray_session(cpus=config.cpus, verbose=config.verbose)
     with session:

@@ -222,11 +222,14 @@ def _on_ray(config: Config) -> Measurement:
     with ray_session(config.address):
         import ray
 
+        from pipeline.stages.machines import SMALL
+        from pipeline.stages.waiting import result_of
+
         gpus = 1 if config.device.startswith("cuda") else 0
-        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=1)(_task)
+        task = ray.remote(num_cpus=SMALL, num_gpus=gpus, max_retries=1)(_task)
         try:
             found: Measurement
-            found, said = ray.get(task.remote(_at_home_everywhere(config)))
+            found, said = result_of(task.remote(_at_home_everywhere(config)), "evaluate")
         except ray.exceptions.RayTaskError as error:
             # The cause alone: the message around it holds a traceback from the worker.
             raise error.cause if isinstance(error.cause, QpertError) else error from None

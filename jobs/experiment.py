@@ -30,6 +30,8 @@ from pipeline.reproduction.settings import DETECTED, OES, PLAIN, Settings, grid,
 from pipeline.retrieval import Ranks, embed_texts, evaluate, load_text_encoder
 from pipeline.stages.columns import objects_from_row
 from pipeline.stages.identity import fingerprint, weights_identity
+from pipeline.stages.machines import SMALL
+from pipeline.stages.waiting import result_of
 
 if TYPE_CHECKING:
     from pipeline.objects import Objects
@@ -146,9 +148,9 @@ class Experiment:
         if left:
             print(f"measuring {len(left)} settings ...", file=sys.stderr, flush=True)
             areas = annotated_areas(material.annotations, list(material.captions), features)
-            task = ray.remote(num_cpus=1)(measure)
+            task = ray.remote(num_cpus=SMALL)(measure)
             done = task.remote(left, material.captions, areas, self.weights, self.device)
-            for name, ranks in ray.get(done).items():
+            for name, ranks in result_of(done, "measuring").items():
                 outcomes.keep(name, ranks)
                 found[name] = ranks
         return found

@@ -20,16 +20,18 @@ from ray.data.checkpoint import CheckpointConfig
 
 from pipeline.datasets.photos import LISTING_SCHEMA, Listing, Shards
 from pipeline.features import checkpoint_path
+from pipeline.patience import RETRIED, patiently
 from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import Worker
 from pipeline.stages.detect import DetectorBuilder, DetectStage
 from pipeline.stages.encode import EncoderBuilder, EncodeStage
+from pipeline.stages.machines import SMALL
 from pipeline.stages.pools import Pool
 from pipeline.stages.read import ShardSource, read_photos
 from pipeline.stages.tally import Reporter
 from pipeline.storage import join, locate
 
-IO_CPUS = 0.25
+IO_CPUS = SMALL
 """CPU share that Ray sets aside for a task that reads or writes: they wait more than they compute."""
 
 
@@ -54,6 +56,7 @@ class Graph:
         block_rows: photos per block, the unit of work.
         file_rows: photos per Parquet file, the unit of commitment.
         limit: index the first so many photos only.
+        patience: seconds without anything done after which the run counts as stuck.
     """
 
     photos: Listing | Shards
@@ -68,6 +71,7 @@ class Graph:
     block_rows: int = 64
     file_rows: int = 256
     limit: int | None = None
+    patience: float = 1800.0
     with_objects: bool = False
     with_tokens: bool = False
     to_come: tuple[Perturbation, ...] = ()
@@ -78,22 +82,29 @@ def write_listing(photos: Listing, out: str, limit: int | None = None) -> str:
     """Write the listing to `out`/listing/photos.parquet, where the graph starts from, and return that path."""
     path = join(out, "listing", "photos.parquet")
     filesystem, inner = locate(path)
-    filesystem.create_dir(inner.rpartition("/")[0], recursive=True)
-    with pq.ParquetWriter(inner + ".tmp", LISTING_SCHEMA, filesystem=filesystem) as writer:
-        for batch in photos.batches(limit):
-            writer.write_batch(batch)
-    filesystem.move(inner + ".tmp", inner)
+
+    def write() -> None:
+        filesystem.create_dir(inner.rpartition("/")[0], recursive=True)
+        with pq.ParquetWriter(inner + ".tmp", LISTING_SCHEMA, filesystem=filesystem) as writer:
+            for batch in photos.batches(limit):
+                writer.write_batch(batch)
+        filesystem.move(inner + ".tmp", inner)
+
+    patiently(write)
     return path
 
 
 def run_graph(graph: Graph, tally: Any | None = None, *, verbose: bool = False) -> None:
     """Run it to the end in the current Ray session; what is committed already is skipped."""
-    with resumable(graph.out, graph.fingerprint, verbose) as write:
-        write(stages(graph, source(graph), Reporter(tally)), graph.file_rows)
+    with resumable(graph.out, graph.fingerprint, verbose, graph.patience) as write:
+        reporter = Reporter(tally)
+        write(stages(graph, source(graph, reporter), reporter), graph.file_rows)
 
 
 @contextmanager
-def resumable(out: str, fingerprint: str, verbose: bool = False) -> Iterator[Callable[[Dataset, int], None]]:
+def resumable(
+    out: str, fingerprint: str, verbose: bool = False, patience: float = Graph.patience
+) -> Iterator[Callable[[Dataset, int], None]]:
     """A context in which a dataset is made and written to `out`/features, with Ray's checkpoints on.
 
     Rows that are committed already are skipped at the source. The dataset must start from a `ray.data.read_*` and have
@@ -108,6 +119,13 @@ def resumable(out: str, fingerprint: str, verbose: bool = False) -> Iterator[Cal
     if not verbose:
         context.issue_detectors_config.detectors = []
     context.target_max_block_size = 16 * 1024**2
+    # The newer reader starts up to 32 actors, each with a core of its own, to look at our one listing.
+    context.use_datasource_v2 = False
+    context.execution_no_progress_timeout_s = patience
+    # Grow a pool when all its actors are busy, onto nodes that have joined; never give up an actor that has work.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.5
+    context.autoscaling_config.actor_pool_util_downscaling_threshold = 0.0
+    context.retried_io_errors = [*context.retried_io_errors, *RETRIED]
     # Ray takes URIs apart in ways of its own, which lose options and escapes; so it gets the path within, no URI.
     filesystem, features = locate(join(out, "features"))
     context.checkpoint_config = CheckpointConfig(
@@ -125,7 +143,12 @@ def resumable(out: str, fingerprint: str, verbose: bool = False) -> Iterator[Cal
             features,
             filesystem=filesystem,
             min_rows_per_file=rows,
-            use_dictionary=["error", "device", "objects.list.element.label"],  # embeddings are never the same twice
+            use_dictionary=[
+                "error",
+                "device",
+                "dtype",
+                "objects.list.element.label",
+            ],  # embeddings are never the same twice
             ray_remote_args={"num_cpus": IO_CPUS},
         )
 
@@ -149,17 +172,18 @@ def _quiet(verbose: bool) -> Iterator[None]:
         yield
 
 
-def source(graph: Graph) -> Dataset:
+def source(graph: Graph, reporter: Reporter) -> Dataset:
     """A dataset of `PHOTO_SCHEMA`, its bytes read lazily."""
     if isinstance(graph.photos, Shards):
-        shards = ShardSource(graph.photos.shards, graph.block_rows, graph.limit)
+        shards = ShardSource(graph.photos.shards, graph.block_rows, reporter, graph.limit)
         count = len(graph.photos.shards)
         photos: Dataset = ray.data.read_datasource(shards, override_num_blocks=count, num_cpus=IO_CPUS)
         return photos
     filesystem, path = locate(write_listing(graph.photos, graph.out, graph.limit))
     listing: Dataset = ray.data.read_parquet(path, filesystem=filesystem, num_cpus=IO_CPUS)
     blocks = listing.repartition(target_num_rows_per_block=graph.block_rows, strict=True)
-    return blocks.map_batches(read_photos, batch_size=None, batch_format="pyarrow", num_cpus=IO_CPUS)
+    options: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "num_cpus": IO_CPUS}
+    return blocks.map_batches(read_photos, fn_kwargs={"reporter": reporter}, **options)
 
 
 def stages(graph: Graph, photos: Dataset, reporter: Reporter) -> Dataset:
@@ -196,13 +220,16 @@ def actors(
         reporter: where they report.
         environment: Ray's runtime environment, where they need one of their own.
     """
-    worker = replace(worker, gpu=bool(pool.num_gpus), threads=pool.threads, decoders=pool.decoders)
+    share = min(1.0, pool.num_gpus or 1.0)
+    worker = replace(worker, gpu=bool(pool.num_gpus), share=share, threads=pool.threads, decoders=pool.decoders)
     return {
         "fn": stage,
         "fn_constructor_args": (*arguments, worker, reporter),
         "batch_size": rows,
         "batch_format": "pyarrow",
-        "compute": ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=2),
+        "compute": ActorPoolStrategy(
+            min_size=pool.size, max_size=pool.most or pool.size, max_tasks_in_flight_per_actor=2
+        ),
         **pool.options,
         **({} if environment is None else {"runtime_env": environment}),
     }

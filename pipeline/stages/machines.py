@@ -18,6 +18,9 @@ UNKNOWN = "unknown"
 """The type of GPUs on nodes that have no such label."""
 GPU_MEMORY = "gpu-memory-gib"
 """A label of ours: the memory of each of a node's GPUs in GiB, for where `nvidia-smi` cannot be asked."""
+SMALL = 0.25
+"""Of a CPU: what a task reserves that reads, writes or measures; alike, so that a stream of the one does not keep the
+other from ever starting."""
 _PATIENCE = 60.0
 """Seconds to wait for the nodes to say what GPUs they have."""
 
@@ -44,12 +47,18 @@ class Machines:
         gpus: how many, by type as Ray labels them ("A100", "GeForce-GTX-1080-Ti").
         kinds: what GPUs of each type are like.
         memory: bytes of main memory that each node has for actors; empty if unknown.
+        free_cpus: cores that no other job has reserved; None if unknown.
+        free_gpus: whole GPUs likewise, by type.
+        nodes: that have CPU cores.
     """
 
     cpus: float
     gpus: Counter[str] = field(default_factory=Counter)
     kinds: Mapping[str, Gpu] = field(default_factory=dict)
     memory: tuple[int, ...] = ()
+    free_cpus: float | None = None
+    free_gpus: Counter[str] | None = None
+    nodes: int = 1
 
     @classmethod
     def here(cls, cpus: int | None = None) -> Machines:
@@ -69,13 +78,13 @@ class Machines:
         """The nodes of the Ray cluster that are alive now. Each node with GPUs is asked what they are like."""
         import ray
 
-        cpus, gpus, memory = 0.0, Counter[str](), list[int]()
+        cpus, nodes, gpus, memory = 0.0, 0, Counter[str](), list[int]()
         of_node: dict[str, tuple[str, int]] = {}
         found: dict[str, list[Gpu]] = defaultdict(list)
-        for node in ray.nodes():  # type: ignore[no-untyped-call]
-            if not node["Alive"]:
-                continue
+        alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        for node in alive:
             cpus += node["Resources"].get("CPU", 0)
+            nodes += bool(node["Resources"].get("CPU", 0))
             if node["Resources"].get("CPU", 0) and "memory" in node["Resources"]:
                 memory.append(int(node["Resources"]["memory"]))
             if count := int(node["Resources"].get("GPU", 0)):
@@ -87,7 +96,15 @@ class Machines:
                     of_node[node["NodeID"]] = kind, count
         for kind, gpu in _ask(of_node):
             found[kind].append(gpu)
-        return cls(cpus, gpus, {kind: _least(each) for kind, each in found.items()}, tuple(memory))
+        free: dict[str, dict[str, float]] = ray._private.state.available_resources_per_node()
+        free_gpus, free_cpus = Counter[str](), 0.0
+        for node in alive:
+            left = free.get(node["NodeID"], {})
+            free_cpus += left.get("CPU", 0.0)
+            if whole := int(left.get("GPU", 0.0)):
+                free_gpus[node["Labels"].get(ACCELERATOR, UNKNOWN)] += whole
+        kinds = {kind: _least(each) for kind, each in found.items()}
+        return cls(cpus, gpus, kinds, tuple(memory), free_cpus, free_gpus, max(1, nodes))
 
     def __str__(self) -> str:
         """For people: "8 CPU cores, 2 x A100"."""

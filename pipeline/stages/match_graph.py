@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+from ray.data.exceptions import ExecutionTimeoutError
 
 from pipeline.errors import QpertError
 from pipeline.features import OBJECT_TYPE, committed_files
@@ -23,8 +24,8 @@ from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import Worker
 from pipeline.stages.encode import EncoderBuilder
 from pipeline.stages.graph import IO_CPUS, actors, resumable
+from pipeline.stages.guard import short
 from pipeline.stages.identity import fingerprint
-from pipeline.stages.machines import Machines
 from pipeline.stages.match import MatchStage
 from pipeline.stages.pools import Need, plan_pools
 from pipeline.stages.progress import progress
@@ -32,6 +33,7 @@ from pipeline.stages.read import read_photos
 from pipeline.stages.retry import drop_failed
 from pipeline.stages.run import readable
 from pipeline.stages.tally import Reporter, start_tally
+from pipeline.stages.waiting import machines_with
 from pipeline.storage import exclusive, join, locate
 
 PAIRS_SCHEMA = pa.schema(
@@ -117,7 +119,7 @@ def match_pairs(matching: Matching, *, verbose: bool = False) -> npt.NDArray[np.
 def _run(matching: Matching, folder: str, key: str, todo: int, verbose: bool) -> None:
     needs = {} if matching.need is None else {"match": matching.need}
     blocks, dtype = max(1, -(-todo // _BLOCK)), matching.worker.dtype
-    pool = plan_pools(Machines.cluster(), ["match"], blocks=blocks, needs=needs, dtype=dtype)["match"]
+    pool = plan_pools(machines_with(), ["match"], blocks=blocks, needs=needs, dtype=dtype)["match"]
     tally = start_tally(pool.size)
     arguments = (matching.make_encoder, tuple(matching.texts), matching.perturbation)
     match = actors(MatchStage, pool, matching.worker, _BLOCK, arguments, Reporter(tally), matching.environment)
@@ -129,12 +131,14 @@ def _run(matching: Matching, folder: str, key: str, todo: int, verbose: bool) ->
         try:
             write(photos.map_batches(**match), _FILE)
         except ray.exceptions.RayError as error:
-            raise readable(error) from error
+            raise readable(error, folder) from error
+        except ExecutionTimeoutError as error:
+            raise QpertError(f"Ray got stuck ({short(error)}); run the same command again to go on") from error
 
 
 def read_beside(pairs: pa.Table) -> pa.Table:
     """`read_photos`, with the objects and texts of each photo beside its bytes."""
-    photos = read_photos(pairs)
+    photos = read_photos(pairs, Reporter())
     return photos.append_column("objects", pairs["objects"]).append_column("texts", pairs["texts"])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import QpertError
@@ -12,6 +12,8 @@ from pipeline.stages.machines import ACCELERATOR, UNKNOWN, Gpu, Machines
 
 Need = Callable[[str], int]
 """From a dtype to the bytes that a model takes in it."""
+GROWTH = 8
+"""Times as many actors as were planned there may be, when nodes join."""
 _LARGE = 2 * 2**30
 """From so many bytes on it matters how many copies of a model a node's memory holds."""
 
@@ -28,6 +30,7 @@ class Pool:
         decoders: threads that each decodes photos with beside the model.
         labels: label selector of the GPU types.
         memory: bytes of main memory that each reserves from Ray, where its model is large.
+        most: how many there may be once nodes have joined; None: no more than `size`.
     """
 
     size: int
@@ -37,6 +40,7 @@ class Pool:
     decoders: int
     labels: dict[str, str] | None = None
     memory: int | None = None
+    most: int | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -101,19 +105,22 @@ def plan_pools(
     for stage, kinds in places.items():
         sharing = sum(each == kinds for each in places.values())
         if kinds:
-            count = sum(machines.gpus[kind] for kind in kinds)
+            count = _free(machines, kinds)
             share = num_gpus.get(stage) or 1 / sharing
-            size = sizes.get(stage) or min(max(1, int(count / (share * sharing))), blocks or count)
+            whole = max(1, int(count / (share * sharing)))
+            size = sizes.get(stage) or min(whole, blocks or count)
             decoders = max(1, min(8, int(machines.cpus / (size * sharing))))
-            cpus = _share(machines, size * sharing)
-            labels = _selector(machines, kinds, accelerators)
-            pools[stage] = Pool(size, share, num_cpus=cpus, threads=None, decoders=decoders, labels=labels)
+            # Ray adds actors when GPUs are free, whatever their type, so only where all there are will do.
+            grows = set(kinds) == set(machines.gpus) and not sizes.get(stage) and size == whole
+            labels, most = _selector(machines, kinds, accelerators), GROWTH * size if grows else None
+            pools[stage] = Pool(size, share, num_cpus=0, threads=None, decoders=decoders, labels=labels, most=most)
         else:
-            most, memory = _in_memory(stage, machines, needs, dtype)
-            size = sizes.get(stage) or min(cpu_actors(machines.cpus), blocks or 10**6, most)
-            threads, cpus = max(1, int(machines.cpus / size)), _share(machines, size * sharing)
-            pools[stage] = Pool(size, None, num_cpus=cpus, threads=threads, decoders=0, memory=memory)
-    return pools
+            fit, memory = _in_memory(stage, machines, needs, dtype)
+            size = sizes.get(stage) or min(cpu_actors(machines.cpus), blocks or 10**6, fit)
+            threads = max(1, int(machines.cpus / size))
+            pools[stage] = Pool(size, None, num_cpus=0, threads=threads, decoders=0, memory=memory)
+    cpus = _share(machines, sum(pool.size for pool in pools.values()))
+    return {stage: replace(pool, num_cpus=cpus) for stage, pool in pools.items()}
 
 
 def cpu_actors(cpus: float) -> int:
@@ -191,12 +198,21 @@ def gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB"
 
 
+def _free(machines: Machines, kinds: tuple[str, ...]) -> int:
+    """GPUs of these types that no other job holds, as far as that is known; one at least, which is waited for."""
+    there = machines.gpus if machines.free_gpus is None else machines.free_gpus
+    return max(1, sum(there[kind] for kind in kinds))
+
+
 def _share(machines: Machines, actors: int) -> float:
     """What each of `actors` reserves: half of the CPUs together, or what two left free allow, perhaps nothing.
 
-    Two is what Ray Data needs at once to start: one to list files, one to filter out what is done. An actor that
-    reserved them would wait for ever. Even hundredths differ from IO_CPUS, which keeps Ray from merging reading into
-    the actors on some machines and not on others.
+    Two is what Ray Data needs at once, each whole on one node: to list files, and to filter out what is done. An actor
+    that reserved them would wait for ever; shares of the actors break one core more on each further node. What other
+    jobs have reserved is theirs: of what is left, half is left again, so that jobs on one cluster, and their readers,
+    never take all. Even hundredths differ from IO_CPUS, which keeps Ray from merging reading into the actors on some
+    machines and not on others.
     """
-    together = max(0.0, min(machines.cpus / 2, machines.cpus - 2))
+    cpus = machines.cpus if machines.free_cpus is None else machines.free_cpus
+    together = max(0.0, min(cpus / 2, cpus - 1 - machines.nodes))
     return min(1.0, int(together / actors * 50) / 50)

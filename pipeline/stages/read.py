@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import pyarrow as pa
@@ -14,11 +15,13 @@ from ray.data.block import BlockMetadata
 from pipeline.datasets.photos import read_photo
 from pipeline.datasets.shards import PHOTO_SCHEMA, Shard, count_photos, read_shard
 from pipeline.errors import QpertError
+from pipeline.stages.tally import Reporter
 from pipeline.storage import is_uri
 
 
-def read_photos(listing: pa.Table) -> pa.Table:
+def read_photos(listing: pa.Table, reporter: Reporter) -> pa.Table:
     """Rows of `PHOTO_SCHEMA` for rows of `LISTING_SCHEMA`."""
+    started = perf_counter()
     uris = listing["uri"].to_pylist()
     if any(map(is_uri, uris)):
         # A bucket answers slowly and serves many at once.
@@ -29,6 +32,7 @@ def read_photos(listing: pa.Table) -> pa.Table:
     data = pa.array([each if isinstance(each, bytes) else None for each in read], pa.large_binary())
     errors = pa.array([each if isinstance(each, str) else None for each in read], pa.string())
     columns = [listing["image_id"].cast(pa.string()), listing["uri"].cast(pa.string()), data, errors]
+    reporter.fetched(len(uris), perf_counter() - started, data.nbytes)
     return pa.Table.from_arrays(columns, schema=PHOTO_SCHEMA)
 
 
@@ -39,15 +43,23 @@ def _read(uri: str) -> bytes | str:
         return str(error)
 
 
+def _read_shard(shard: Shard, rows: int, limit: int | None, reporter: Reporter) -> Iterator[pa.Table]:
+    started = perf_counter()
+    for table in read_shard(shard, rows, limit):
+        reporter.fetched(table.num_rows, perf_counter() - started, table["data"].nbytes)
+        yield table
+        started = perf_counter()
+
+
 class ShardSource(Datasource):  # type: ignore[misc]
     """Tars and Parquet files with bytes as a source for `ray.data.read_datasource`: one read task per shard.
 
     The rows carry `image_id` from the start, which Ray's checkpoint filter asks of a source.
     """
 
-    def __init__(self, shards: Iterable[Shard], rows: int, limit: int | None = None) -> None:
+    def __init__(self, shards: Iterable[Shard], rows: int, reporter: Reporter, limit: int | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.shards, self.rows, self.limit = tuple(shards), rows, limit
+        self.shards, self.rows, self.reporter, self.limit = tuple(shards), rows, reporter, limit
 
     def get_name(self) -> str:
         """The operator's name in Ray's own logs."""
@@ -69,6 +81,7 @@ class ShardSource(Datasource):  # type: ignore[misc]
             rows = shard.rows if left is None else count_photos(shard)
             size = rows if left is None or rows is None else min(rows, left)
             metadata = BlockMetadata(num_rows=size, size_bytes=None, input_files=(shard.path,), exec_stats=None)
-            tasks.append(ReadTask(partial(read_shard, shard, self.rows, size), metadata, schema=PHOTO_SCHEMA))
+            read = partial(_read_shard, shard, self.rows, size, self.reporter)
+            tasks.append(ReadTask(read, metadata, schema=PHOTO_SCHEMA))
             left = None if left is None or size is None else left - size
         return tasks

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import ray
+from ray.data.exceptions import ExecutionTimeoutError
 
 from pipeline.errors import QpertError
-from pipeline.features import count_rows, feature_files
+from pipeline.features import committed_files, count_rows, feature_files
 from pipeline.manifest import Manifest
+from pipeline.patience import full, out_of_space
 from pipeline.stages.graph import Graph, run_graph
+from pipeline.stages.guard import short
 from pipeline.stages.machines import Machines
 from pipeline.stages.progress import progress
 from pipeline.stages.session import ray_session
 from pipeline.stages.tally import Counts, start_tally
+from pipeline.stages.waiting import machines_with
 from pipeline.storage import exclusive
+
+_BROKEN = (ray.exceptions.RayError, ExecutionTimeoutError)
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,8 @@ class Outcome:
     """What a run did.
 
     Attributes:
-        counts: of this run.
+        counts: of this run, or of its last attempt where it took several.
+        attempts: how many it took.
         totals: ``photos``, ``failed`` and ``objects`` in the feature set now.
         seconds: wall-clock time, with starting Ray and loading models.
         gpus: GPUs that were there, by type.
@@ -36,6 +44,7 @@ class Outcome:
     totals: dict[str, int]
     seconds: float
     gpus: Counter[str]
+    attempts: int = 1
 
 
 def index_photos(
@@ -43,6 +52,7 @@ def index_photos(
     manifest: Manifest,
     out: str,
     *,
+    find_machines: Callable[[], Machines] = machines_with,
     todo: int | None = None,
     address: str | None = None,
     cpus: int | None = None,
@@ -50,10 +60,15 @@ def index_photos(
 ) -> Outcome:
     """Run the graph to its end and leave `out` complete.
 
+    Ray mends most of what breaks: it starts a dead process or its work anew. What it cannot mend (of the nodes too many
+    are gone, or what is left waits for each other) ends an attempt; the next one begins with the machines that there
+    are then and goes on from what is committed, in a Ray session of its own, as only that frees all of the last one.
+
     Args:
         make_graph: the graph for the machines that there are.
         manifest: what to write into `out`; its state, shape and counts are filled in here.
         out: folder or URI of the feature set.
+        find_machines: finds these, at the start of each attempt.
         todo: photos that will be indexed, for the progress; None when unknown.
         address: see `ray_session`.
         cpus: see `ray_session`.
@@ -66,41 +81,97 @@ def index_photos(
     """
     started = time.monotonic()
     manifest = manifest.model_copy(update={"state": "running"})
-    with exclusive(out), ray_session(address, cpus=cpus, verbose=verbose):
+    with exclusive(out):
         there = Manifest.find(out)
         if there is not None and there.fingerprint != manifest.fingerprint and feature_files(out, there):
             raise QpertError(
                 f"another run has just written features with other settings to {out}; choose another --out"
             )
         manifest.write(out)
-        machines = Machines.cluster()
-        graph = make_graph(machines)
+        attempts = Attempts(out, manifest, todo)
+        while True:
+            with ray_session(address, cpus=cpus, verbose=verbose) as ours:
+                try:
+                    machines = find_machines()
+                    counts = attempts.run(make_graph(machines), verbose)
+                    break
+                except _BROKEN as error:
+                    attempts.may_go_on(error, ours)
+        manifest = attempts.manifest
+        manifest = manifest.model_copy(update={"state": "complete", "devices": manifest.devices | attempts.devices})
+        totals = count_rows(out, manifest)
+        manifest.model_copy(update={"counts": totals}).write(out)
+    return Outcome(counts, totals, time.monotonic() - started, machines.gpus, attempts.number)
+
+
+class Attempts:
+    """At running a graph to its end.
+
+    Args:
+        out: the feature set.
+        manifest: of it; V and D are written down in it when the first encoder is up.
+        todo: photos to index; None when unknown.
+    """
+
+    def __init__(self, out: str, manifest: Manifest, todo: int | None) -> None:
+        self.out, self.manifest, self.todo = out, manifest, todo
+        self.files = self.begun_with = len(committed_files(out, manifest.fingerprint))
+        self.in_vain, self.number = 0, 0
+        self.devices: dict[str, float] = {}
+
+    def run(self, graph: Graph, verbose: bool) -> Counts:
+        """One attempt, in the current Ray session: what was done in it."""
+        self.number += 1
         tally = start_tally(sum(pool.size for pool in graph.pools.values()))
-
-        def note_shape(counts: Counts) -> None:
-            """The first encoder that is up says what V and D are, before any feature is written."""
-            nonlocal manifest
-            if counts.embedding is not None and manifest.vectors is None:
-                manifest = manifest.model_copy(update=dict(zip(("vectors", "dim"), counts.embedding, strict=True)))
-                manifest.write(out)
-
+        # Of an attempt that goes on after another, how much is left shows only in the end.
+        todo = self.todo if self.files == self.begun_with else None
         try:
-            with progress(tally, todo, note_shape):
+            with progress(tally, todo, self._note_shape):
                 run_graph(graph, tally, verbose=verbose)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("run the same command again to go on where it stopped") from None
-        except ray.exceptions.RayError as error:
-            raise readable(error) from error
         counts: Counts = ray.get(tally.read.remote())
-        note_shape(counts)
-    manifest = manifest.model_copy(update={"state": "complete"})
-    totals = count_rows(out, manifest)
-    manifest.model_copy(update={"counts": totals}).write(out)
-    return Outcome(counts, totals, time.monotonic() - started, machines.gpus)
+        self._note_shape(counts)
+        return counts
+
+    def may_go_on(self, error: BaseException, ours: bool) -> None:
+        """Whether another attempt makes sense; where it does not, raises what the user shall read.
+
+        It does after a failure of the machines, in a session that is ours to end; twice at most without anything done.
+        """
+        cause = readable(error, self.out)
+        failed = cause.cause if isinstance(cause, ray.exceptions.RayTaskError) else None
+        if isinstance(failed, OSError):
+            cause = QpertError(
+                f"storage failed again and again ({short(failed)}); run the same command again to go on when it works"
+            )
+        if isinstance(cause, QpertError) or not ours or not isinstance(failed, ray.exceptions.RayError | None):
+            raise cause from error
+        files = len(committed_files(self.out, self.manifest.fingerprint))
+        self.in_vain = self.in_vain + 1 if files == self.files else 0
+        self.files = files
+        if self.in_vain > 2:
+            raise QpertError(
+                f"Ray could not go on, three times without anything done: {short(cause)}. Is the cluster whole? Run the"
+                " same command again to go on; --verbose shows more"
+            ) from error
+        print(f"warning: Ray could not go on ({short(cause)}); starting anew from what is done", file=sys.stderr)
+
+    def _note_shape(self, counts: Counts) -> None:
+        """The first encoder that is up says what V and D are, before any feature is written; and how they differ."""
+        kinds = {f"{device} in {dtype}": far for (device, dtype), far in sorted(counts.differences.items())}
+        self.devices |= {kind: max(far, self.devices.get(kind, 0.0)) for kind, far in kinds.items()}
+        if counts.embedding is not None and self.manifest.vectors is None:
+            shape = dict(zip(("vectors", "dim"), counts.embedding, strict=True))
+            self.manifest = self.manifest.model_copy(update=shape)
+            self.manifest.write(self.out)
 
 
-def readable(error: BaseException) -> BaseException:
-    """The QpertError that an actor raised, dug out of what Ray wraps around it; else the error itself."""
+def readable(error: BaseException, out: str | None = None) -> BaseException:
+    """The QpertError that an actor raised, or that says what happened to `out`, dug out of what Ray wraps around it.
+
+    Else the error itself.
+    """
     cause: BaseException | None = error
     while cause is not None:
         # Ray makes classes that are both its own error and the cause's; the plain one has the plain message.
@@ -108,5 +179,7 @@ def readable(error: BaseException) -> BaseException:
             return cause
         cause = getattr(cause, "cause", None) or cause.__cause__
     # Of an actor that could not start, Ray keeps the traceback as text only.
+    if out is not None and out_of_space(error):
+        return QpertError(full(out))
     lines = re.findall(rf"^{QpertError.__module__}\.{QpertError.__name__}: (.+)$", str(error), re.MULTILINE)
     return QpertError(lines[-1]) if lines else error

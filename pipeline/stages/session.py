@@ -21,8 +21,8 @@ OBJECT_STORE = 2 * 1024**3
 
 
 @contextmanager
-def ray_session(address: str | None = None, *, cpus: int | None = None, verbose: bool = False) -> Iterator[None]:
-    """Ray for the length of a block.
+def ray_session(address: str | None = None, *, cpus: int | None = None, verbose: bool = False) -> Iterator[bool]:
+    """Ray for the length of a block; whether it is a session of our own, which ends with the block.
 
     A session that is there already is used and left running. Otherwise a cluster is joined when `address` or the
     variable RAY_ADDRESS names one (`ray job submit` sets it), else Ray is started here and stopped afterwards.
@@ -45,7 +45,7 @@ def ray_session(address: str | None = None, *, cpus: int | None = None, verbose:
     import ray
 
     if ray.is_initialized():
-        yield
+        yield False
         return
     quiet: dict[str, Any] = {} if verbose else {"logging_level": logging.ERROR, "log_to_driver": False}
     cluster = address or os.environ.get("RAY_ADDRESS")
@@ -68,7 +68,7 @@ def ray_session(address: str | None = None, *, cpus: int | None = None, verbose:
         raise QpertError(f"Ray did not start, which happens on a very busy machine; try again ({error})") from error
     with _stopped_by_sigterm():
         try:
-            yield
+            yield True
         finally:
             ray.shutdown()
 

@@ -14,8 +14,8 @@ from pipeline.features import FeatureSet
 from pipeline.reproduction.settings import PLAIN
 from pipeline.stages.actor import Worker
 from pipeline.stages.device import Dtype
-from pipeline.stages.machines import Machines
 from pipeline.stages.pools import plan_pools
+from pipeline.stages.waiting import machines_with
 from pipeline.tuning.desk import Desk, Question
 from pipeline.tuning.sweep import Sweeper
 
@@ -43,7 +43,9 @@ def staffed_desk(
     manifest = FeatureSet.open(question.out, PLAIN).manifest
     weights = manifest.config.get("weights")
     needs = {"sweep": partial(memory_needed, encoder, weights)}
-    pools = plan_pools(Machines.cluster(), ["sweep"], accelerators=accelerators, blocks=files, needs=needs, dtype=dtype)
+    pools = plan_pools(
+        machines_with(accelerators), ["sweep"], accelerators=accelerators, blocks=files, needs=needs, dtype=dtype
+    )
     pool = pools["sweep"]
     worker = Worker(gpu=bool(pool.num_gpus), dtype=dtype, threads=pool.threads)
     options = {**pool.options, "max_restarts": -1, "max_task_retries": 3}

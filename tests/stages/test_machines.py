@@ -65,9 +65,13 @@ def test_a_cluster_by_its_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
         return [("GeForce-GTX-1080-Ti", Gpu(11 * GIB, (6, 1)))]
 
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    free = {"node-2": {"CPU": 3.0, "GPU": 1.5}, "node-1": {"CPU": 0.5, "GPU": 0.5}, "node-3": {"GPU": 3.0}}
+    monkeypatch.setattr(ray._private.state, "available_resources_per_node", lambda: free)
     monkeypatch.setattr(machines, "_ask", ask)
     found = Machines.cluster()
-    assert found.cpus == 20
+    # Half GPUs of two nodes are no whole one. (Of the made-up nodes two have the same name.)
+    assert (found.cpus, found.free_cpus) == (20, 3.0 + 3.0 + 0.5)
+    assert found.free_gpus == Counter({"A100": 2, "unknown": 3})
     assert found.gpus == Counter({"A100": 4, "unknown": 3, "GeForce-GTX-1080-Ti": 1})
     assert found.kinds == {"A100": Gpu(40 * GIB), "GeForce-GTX-1080-Ti": Gpu(11 * GIB, (6, 1))}
     assert asked == [{"node-1": ("GeForce-GTX-1080-Ti", 1), "node-3": ("unknown", 3)}]

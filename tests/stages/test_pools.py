@@ -7,7 +7,7 @@ import pytest
 from pipeline.errors import QpertError
 from pipeline.stages.graph import IO_CPUS
 from pipeline.stages.machines import Gpu, Machines
-from pipeline.stages.pools import plan_pools
+from pipeline.stages.pools import GROWTH, plan_pools
 
 BOTH = ["detect", "encode"]
 MIXED = Machines(64, Counter({"A100": 4, "GeForce-GTX-1080-Ti": 2}))
@@ -129,3 +129,35 @@ def test_large_models_on_cpus_are_as_many_as_the_nodes_hold() -> None:
     assert (small.size, small.memory) == (4, None)
     with pytest.raises(QpertError, match=r"takes 56.0 GB of memory in float32, and the largest machine has 20.0 GB"):
         plan_pools(Machines(8, memory=(20 * GB,)), BOTH, needs=BIG)
+
+
+def test_what_other_jobs_hold_is_left_to_them() -> None:
+    machines = Machines(16, Counter({"A100": 4}), free_cpus=6.0, free_gpus=Counter({"A100": 2}))
+    pools = plan_pools(machines, ["detect", "encode"])
+    assert [pool.size for pool in pools.values()] == [2, 2]
+    assert sum(pool.size * pool.num_cpus for pool in pools.values()) <= 3  # two CPUs at least stay free
+    nothing = plan_pools(Machines(16, Counter({"A100": 4}), free_cpus=1.0, free_gpus=Counter()), ["encode"])
+    assert (nothing["encode"].size, nothing["encode"].num_cpus) == (1, 0)
+
+
+def test_pools_grow_only_where_any_gpu_will_do() -> None:
+    mixed = Machines(16, Counter({"A100": 2, "V100": 1}))
+    assert plan_pools(mixed, ["encode"])["encode"].most == 3 * GROWTH
+    assert plan_pools(mixed, ["encode"], accelerators=["A100", "V100"])["encode"].most == 3 * GROWTH
+    assert plan_pools(mixed, ["encode"], accelerators=["A100"])["encode"].most is None
+    assert plan_pools(mixed, ["encode"], sizes={"encode": 3})["encode"].most is None
+    assert plan_pools(mixed, ["encode"], blocks=1)["encode"].most is None
+    assert plan_pools(Machines(8), ["encode"])["encode"].most is None
+
+
+@pytest.mark.parametrize("cores", [[1, 1, 1], [1, 2], [2, 2, 2], [8], [4, 4, 1, 1]])
+def test_however_actors_are_spread_two_cores_stay_whole(cores: list[int]) -> None:
+    pools = plan_pools(Machines(float(sum(cores)), nodes=len(cores)), BOTH, sizes={"detect": 3, "encode": 3})
+    shares = [pool.num_cpus for pool in pools.values() for _ in range(pool.size)]
+    for rotation in range(len(cores)):  # as Ray might: onto the nodes in turn, from any of them on
+        left = [float(each) for each in cores]
+        for number, share in enumerate(shares):
+            order = [(number + rotation + at) % len(cores) for at in range(len(cores))]
+            place = next(at for at in order if left[at] >= share)
+            left[place] -= share
+        assert sum(int(each + 1e-9) for each in left) >= 2

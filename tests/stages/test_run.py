@@ -1,7 +1,17 @@
+"""What is made of an error, and whether another attempt is."""
+
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.data.exceptions import ExecutionTimeoutError
+
 from pipeline.errors import QpertError
-from pipeline.stages.run import readable
+from pipeline.stages.run import Attempts, readable
 
 
 class Wrapped(RuntimeError):
@@ -34,3 +44,65 @@ def test_the_cause_is_found_in_a_traceback() -> None:
 def test_other_errors_stay_as_they_are() -> None:
     error = RuntimeError("node lost")
     assert readable(error) is error
+
+
+def test_a_full_disk_is_said_so() -> None:
+    error = RuntimeError("task failed\nOSError: [Errno 28] Error writing bytes to file. No space left on device")
+    found = readable(error, "/photos/out")
+    assert type(found) is QpertError
+    assert str(found).startswith("no space left for /photos/out; make room and run the same command again")
+    assert readable(error) is error
+
+
+@pytest.fixture
+def attempts(write_features: Callable[..., Any]) -> Attempts:
+    features = write_features([[[1.0, 0.0]]] * 2)
+    return Attempts(features.out, features.manifest, None)
+
+
+def commit(attempts: Attempts, name: str) -> None:
+    """One file more that counts."""
+    folder = Path(attempts.out)
+    written = next((folder / "features").iterdir())
+    (folder / "features" / f"{name}-000000.parquet").write_bytes(written.read_bytes())
+    checkpoint = folder / "checkpoint" / attempts.manifest.fingerprint
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    (checkpoint / f"{name}.parquet").write_bytes(b"x")
+
+
+def test_machines_that_fail_get_further_attempts_as_long_as_something_is_done(
+    attempts: Attempts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = ray.exceptions.RayError("the node is gone\nand more")
+    for number in range(5):
+        commit(attempts, f"part{number}")
+        attempts.may_go_on(error, ours=True)
+    assert "warning: Ray could not go on (RayError: the node is gone); starting anew" in capsys.readouterr().err
+    attempts.may_go_on(ExecutionTimeoutError("stuck"), ours=True)
+    attempts.may_go_on(error, ours=True)
+    with pytest.raises(QpertError, match="three times without anything done: RayError: the node is gone"):
+        attempts.may_go_on(error, ours=True)
+
+
+def test_what_no_further_attempt_mends_is_raised_at_once(attempts: Attempts) -> None:
+    broken = QpertError("the encoder does not work here")
+    with pytest.raises(QpertError) as raised:
+        attempts.may_go_on(Wrapped(broken), ours=True)
+    assert raised.value is broken
+    error = ray.exceptions.RayError("gone")
+    with pytest.raises(ray.exceptions.RayError):  # a session that somebody else has started is not ours to end
+        attempts.may_go_on(error, ours=False)
+
+
+def test_storage_that_failed_for_good_and_bugs_are_no_reason_for_another_attempt(attempts: Attempts) -> None:
+    def failed(cause: Exception) -> Exception:
+        error: Exception = ray.exceptions.RayTaskError("Map", "traceback", cause)
+        return error
+
+    with pytest.raises(QpertError, match=r"storage failed again and again \(OSError: gone\); run the same command"):
+        attempts.may_go_on(failed(OSError("gone")), ours=True)
+    bug = failed(TypeError("a bug"))
+    with pytest.raises(ray.exceptions.RayTaskError) as raised:
+        attempts.may_go_on(bug, ours=True)
+    assert raised.value is bug
+    attempts.may_go_on(failed(ray.exceptions.ObjectLostError("00", "", "")), ours=True)
