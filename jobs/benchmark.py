@@ -7,6 +7,7 @@ Examples:
   qpert benchmark blip2                     its share of a whole pass, with ViT-g, and captions; needs some 6 GB
   qpert benchmark internvl                  its cost in InternVL-14B's layers, by number of objects; needs some 4 GB
   qpert benchmark tune                      fifty settings of tune against one cold evaluation, BLIP-2; needs some 6 GB
+  qpert benchmark graph                     reading, writing and keeping books alone: 20,000 and 200,000 tiny photos
   qpert benchmark evaluate                  COCO's 5,000 photos x 25,000 captions, simulated, 32 vectors each
 
 pipeline: against a bare PyTorch loop. Both sides do the same work with the same models on the same photos: the bare
@@ -22,6 +23,9 @@ Threads that share a core wait for each other and spoil the figures: give fewer 
 
 internvl: one layer of each kind at its real size, with random weights in float32, for one photo, added up as often as
 the model has them: what all sixteen cross-attentions cost, and what four of them do.
+
+graph: images a second without models, the driver's and the largest worker's memory, number and size of the files, by
+number of photos. The embeddings are as many numbers as BLIP-2's: 200,000 photos take some 4 GB in --tmp.
 
 evaluate: time and peak memory of the whole of `qpert evaluate` but the encoder, against the matrix product that it
 cannot do without (run before and after, reading not counted), and against the common way, which makes the full score
@@ -45,7 +49,7 @@ from jobs.options import PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 
-Part = Literal["pipeline", "query-former", "blip2", "internvl", "tune", "evaluate"]
+Part = Literal["pipeline", "query-former", "blip2", "internvl", "tune", "graph", "evaluate"]
 
 
 class SizesConfig(BaseModel):
@@ -78,7 +82,7 @@ class Config(BaseModel):
     parts: list[Part] = Field(
         ["pipeline", "query-former"],
         min_length=1,
-        description="what to measure: pipeline, query-former, blip2, internvl, tune, evaluate",
+        description="what to measure: pipeline, query-former, blip2, internvl, tune, graph, evaluate",
         json_schema_extra={"positional": True},
     )
     source: str | None = Field(None, description="folder or list of local photos (default: scenes)")
@@ -99,6 +103,8 @@ class Config(BaseModel):
     repetitions: int = Field(9, ge=1, description="of query-former's and internvl's passes; medians are shown")
     blip2: PassConfig = Field(PassConfig(), description="the passes of blip2 and tune")
     evaluation: SizesConfig = Field(SizesConfig(), description="the simulated data set of evaluate")
+    graph_photos: list[int] = Field([20_000, 200_000], min_length=1, description="numbers of photos of graph")
+    tmp: str | None = Field(None, description="folder for what is written meanwhile (default: the system's)")
     json_file: str | None = Field(
         None, description="write the figures to this file as well", json_schema_extra={"flag": "--json"}
     )
@@ -108,7 +114,7 @@ def run(config: Config) -> int:
     """Measure and print."""
     figures: dict[str, Any] = {}
     if "pipeline" in config.parts:
-        with tempfile.TemporaryDirectory(prefix="qpert-benchmark-") as folder:
+        with tempfile.TemporaryDirectory(prefix="qpert-benchmark-", dir=config.tmp) as folder:
             figures["pipeline"] = _pipeline(config, Path(folder))
     if "query-former" in config.parts:
         figures["query_former"] = _query_former(config)
@@ -118,8 +124,11 @@ def run(config: Config) -> int:
         figures["internvl"] = _internvl(config)
     if "tune" in config.parts:
         figures["tune"] = _tune(config)
+    if "graph" in config.parts:
+        with tempfile.TemporaryDirectory(prefix="qpert-benchmark-", dir=config.tmp) as folder:
+            figures["graph"] = _graph(config, Path(folder))
     if "evaluate" in config.parts:
-        with tempfile.TemporaryDirectory(prefix="qpert-benchmark-") as folder:
+        with tempfile.TemporaryDirectory(prefix="qpert-benchmark-", dir=config.tmp) as folder:
             figures["evaluate"] = _evaluate(config, Path(folder))
     if config.json_file:
         Path(config.json_file).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -227,6 +236,13 @@ def _set_threads(count: int | None) -> None:
 def _shown(times: Any) -> dict[str, Any]:
     print(times)
     return dataclasses.asdict(times)
+
+
+def _graph(config: Config, folder: Path) -> list[dict[str, Any]]:
+    from pipeline.benchmarks.graph_alone import measure_graph, write_tiny
+
+    write_tiny(folder / "tiny", max(config.graph_photos))
+    return [_shown(measure_graph(folder / "tiny", photos, config.cpus)) for photos in config.graph_photos]
 
 
 def _evaluate(config: Config, folder: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import QpertError
+from pipeline.patience import full, out_of_space
 
 USAGE = """qpert: find photos by what is in them, small things included
 
@@ -25,6 +26,9 @@ usage: qpert VERB [arguments] [--option value ...]     (or: python -m jobs VERB 
 
 qpert VERB --help explains a verb and all its options.
 Every option can also stand in a YAML file: qpert VERB --config run.yaml; options on the command line win."""
+
+LINEAGE = 256 * 2**20
+"""Bytes; enough for all that a run has under way, and no more with every photo."""
 
 
 def verbs() -> dict[str, str]:
@@ -40,6 +44,8 @@ def verbs() -> dict[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 fine, 1 failed, 2 wrong use or input, 130 interrupted."""
+    # What Ray remembers of finished work, in the driver; a gigabyte by default. Ray reads it when it is imported.
+    os.environ.setdefault("RAY_max_lineage_bytes", str(LINEAGE))
     words = list(sys.argv[1:] if arguments is None else arguments)
     known = verbs()
     with warnings.catch_warnings():
@@ -74,6 +80,10 @@ def _main(words: list[str], known: dict[str, str]) -> int:
         return 130
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        place = error.filename or "what is written"
+        print(f"error: {full(place) if out_of_space(error) else f'storage failed: {error}'}", file=sys.stderr)
+        return 2
 
 
 def _run(verb: str, words: list[str]) -> int:

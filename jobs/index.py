@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,12 +29,16 @@ from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipeline.datasets.photos import Listing, Shards
+    from pipeline.stages.graph import Graph
+    from pipeline.stages.machines import Machines
     from pipeline.stages.resume import Resume
 
 
-class Config(BaseModel):
-    """The options of ``qpert index``."""
+class Options(BaseModel):
+    """What `qpert index` and `qpert plan` have in common."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,7 +64,12 @@ class Config(BaseModel):
     bytes_column: str | None = Field(None, description="Parquet: column with the encoded photos, such as image.bytes")
     id_column: str | None = Field(None, description="Parquet: column with unique ids")
     limit: int | None = Field(None, ge=1, description="index only the first so many photos")
-    batch_size: int = Field(32, ge=1, description="photos per call of a model; halved when GPU memory runs out")
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="photos per call of a model, at most (default: 32 on CPUs, on GPUs what fits); halved when memory"
+        " runs out",
+    )
     block_size: int | None = Field(None, ge=1, description="photos per unit of work (default: 64 at most)")
     file_size: int | None = Field(
         None, ge=1, description="photos per Parquet file, the unit of resume (default: by the number of photos)"
@@ -73,12 +83,28 @@ class Config(BaseModel):
     encode_actors: int | None = Field(None, ge=1, description="actors that encode (default: by the machines)")
     detect_gpus: float | None = Field(None, gt=0, description="share of a GPU per detect actor (default: half)")
     encode_gpus: float | None = Field(None, gt=0, description="share of a GPU per encode actor (default: half)")
+    wait: float = Field(
+        0,
+        ge=0,
+        description="minutes to wait for the GPU types named; an autoscaling cluster is asked for one of each",
+    )
+    patience: float = Field(
+        30, gt=0, description="minutes without anything done after which a run counts as stuck, and begins anew there"
+    )
+    device_tolerance: float = Field(
+        0.01, gt=0, description="warn when devices embed the same photos further apart (1 - cosine)"
+    )
     address: str | None = Field(None, description="Ray cluster to join; auto for the one here (default: RAY_ADDRESS)")
     cpus: int | None = Field(None, ge=1, description="CPU cores for a Ray session started here (default: all)")
+    verbose: bool = Field(False, description="show Ray's own messages and progress bars")
+
+
+class Config(Options):
+    """The options of ``qpert index``."""
+
     retry_failed: bool = Field(False, description="index photos that failed before once more")
     strict: bool = Field(False, description="exit with 1 when a photo failed")
     dry_run: bool = Field(False, description="print what would be done and stop")
-    verbose: bool = Field(False, description="show Ray's own messages and progress bars")
 
 
 def run(config: Config) -> int:
@@ -86,6 +112,7 @@ def run(config: Config) -> int:
     from pipeline.datasets.photos import find_photos
     from pipeline.detectors import check_detector
     from pipeline.encoders import check_encoder
+    from pipeline.stages.progress import Counting
     from pipeline.stages.resume import inspect
 
     check_encoder(config.encoder, config.weights)
@@ -98,19 +125,22 @@ def run(config: Config) -> int:
         config.source, uri_column=config.uri_column, bytes_column=config.bytes_column, id_column=config.id_column
     )
     what = identity(config)
-    resume = inspect(config.out, what, photos, config.limit)
-    if config.dry_run:
-        print(plan(config, photos, what, resume))
-        return 0
-    if resume.manifest is not None and config.retry_failed:
-        from pipeline.stages.retry import forget_failures
+    with TemporaryDirectory(prefix="qpert-") as scratch:
+        counting = Counting("photos listed")
+        resume = inspect(config.out, what, photos, config.limit, counting, f"{scratch}/photos.parquet")
+        counting.end()
+        if config.dry_run:
+            print(plan(config, resume.photos, what, resume))
+            return 0
+        if resume.manifest is not None and config.retry_failed:
+            from pipeline.stages.retry import forget_failures
 
-        forgotten = forget_failures(config.out, resume.manifest)
-        print(f"trying {forgotten:,} failed photos again", file=sys.stderr)
-        resume = inspect(config.out, what, photos, config.limit)
-    if resume.manifest is not None and resume.todo == 0:
-        return _nothing_to_do(config, resume)
-    return _index(config, photos, what, resume)
+            forgotten = forget_failures(config.out, resume.manifest)
+            print(f"trying {forgotten:,} failed photos again", file=sys.stderr)
+            resume = inspect(config.out, what, resume.photos, config.limit)
+        if resume.manifest is not None and resume.todo == 0:
+            return _nothing_to_do(config, resume)
+        return _index(config, resume.photos, what, resume)
 
 
 def with_absolute_paths(config: Config) -> Config:
@@ -128,8 +158,9 @@ def with_absolute_paths(config: Config) -> Config:
 
 def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resume: Resume) -> int:
     from pipeline.encoders import prepare_environment
-    from pipeline.stages.progress import gpu_warning, summary
+    from pipeline.stages.progress import device_report, gpu_warning, summary
     from pipeline.stages.run import index_photos
+    from pipeline.stages.waiting import machines_with
 
     prepare_environment(config.encoder)
     manifest = make_manifest(config, what)
@@ -137,19 +168,44 @@ def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resum
         print(f"going on in {config.out}: {resume.done:,} photos are done", file=sys.stderr)
         manifest = manifest.model_copy(update={"vectors": resume.manifest.vectors, "dim": resume.manifest.dim})
     outcome = index_photos(
-        partial(build_graph, config, photos, what, resume.todo),
+        _graphs(config, photos, what, resume.todo),
         manifest,
         config.out,
+        find_machines=partial(machines_with, config.accelerators, config.wait),
         todo=resume.todo,
         address=config.address,
         cpus=config.cpus,
         verbose=config.verbose,
     )
     print(summary(outcome.counts, outcome.seconds))
-    warning = gpu_warning(outcome.counts, outcome.gpus, config.accelerators)
-    if warning:
-        print(warning, file=sys.stderr)
+    if outcome.attempts > 1:
+        print(f"        (since attempt {outcome.attempts} began; the totals are below)")
+    report, differ = device_report(outcome.counts, config.device_tolerance)
+    if report:
+        print(report)
+    for warning in (differ, gpu_warning(outcome.counts, outcome.gpus, config.accelerators)):
+        if warning:
+            print(warning, file=sys.stderr)
     return _finish(config, resume, outcome.totals)
+
+
+def _graphs(
+    config: Config, photos: Listing | Shards, what: dict[str, Any], todo: int | None
+) -> Callable[[Machines], Graph]:
+    """For each attempt its graph. All GPU types named must be there at first; later those do that are left."""
+    first = True
+
+    def make_graph(machines: Machines) -> Graph:
+        nonlocal first
+        chosen, first = config if first else _left(config, machines), False
+        return build_graph(chosen, photos, what, todo, machines)
+
+    return make_graph
+
+
+def _left(config: Config, machines: Machines) -> Config:
+    left = [kind for kind in config.accelerators or () if machines.gpus.get(kind)]
+    return config.model_copy(update={"accelerators": left}) if left else config
 
 
 def _nothing_to_do(config: Config, resume: Resume) -> int:

@@ -86,22 +86,13 @@ def make_manifest(config: Config, what: dict[str, Any]) -> Manifest:
     )
 
 
-def block_rows(todo: int | None) -> int:
-    """Photos per unit of work: 64, or as many as give some 16 units in a small run."""
-    return 64 if todo is None else max(8, min(64, todo // 16))
-
-
-def file_rows(todo: int | None, block: int) -> int:
-    """Photos per file: some 32 files, so that little is lost when a run is cut off, but never more than 8,192."""
-    return max(block, min(8192, (todo or 10**6) // 32))
-
-
 def build_graph(
     config: Config, photos: Listing | Shards, what: dict[str, Any], todo: int | None, machines: Machines
 ) -> Graph:
     """The graph of a run over `todo` photos (None: unknown) on `machines`."""
     from pipeline.detectors import load_detector
-    from pipeline.encoders import load_encoder, memory_needed, runtime_env
+    from pipeline.encoders import embedding_values, load_encoder, memory_needed, runtime_env
+    from pipeline.sizes import block_rows, file_rows
     from pipeline.stages.actor import Worker
     from pipeline.stages.graph import Graph
     from pipeline.stages.identity import fingerprint
@@ -109,6 +100,7 @@ def build_graph(
 
     detects = config.detector.model != "none"
     block = config.block_size or block_rows(todo)
+    values = embedding_values(config.encoder, config.weights)
     return Graph(
         photos=photos,
         out=config.out,
@@ -130,8 +122,9 @@ def build_graph(
         ),
         worker=Worker(dtype=config.dtype, micro_batch=config.batch_size, max_pixels=round(config.max_megapixels * 1e6)),
         block_rows=block,
-        file_rows=config.file_size or file_rows(todo, block),
+        file_rows=config.file_size or file_rows(todo, block, values, config.precision),
         limit=config.limit,
+        patience=60 * config.patience,
         environment=runtime_env(config.encoder),
     )
 

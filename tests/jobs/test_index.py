@@ -11,6 +11,7 @@ import pytest
 
 from jobs import cli
 from jobs.index import Config, _finish, with_absolute_paths
+from pipeline.datasets.photos import Shards
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
@@ -94,8 +95,9 @@ def test_local_places_are_kept_as_absolute_paths(tmp_path: Path, monkeypatch: py
 
 
 def test_a_source_that_turned_out_empty_is_an_error() -> None:
+    resume = Resume(None, None, 0, 0, Shards("webdataset", "tars", ()))
     with pytest.raises(QpertError, match="tars holds no photos"):
-        _finish(Config(source="tars", out="o"), Resume(None, None, 0, 0), {"photos": 0, "failed": 0, "objects": 0})
+        _finish(Config(source="tars", out="o"), resume, {"photos": 0, "failed": 0, "objects": 0})
 
 
 @pytest.mark.usefixtures("ray_cpu")

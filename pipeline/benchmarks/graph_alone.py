@@ -1,0 +1,201 @@
+"""The graph without models: images a second of reading, writing and keeping books, and whether memory stays flat.
+
+Tiny JPEGs pass a trivial encoder that makes as many numbers as BLIP-2 does. Each run is a process of its own, whose
+peak memory is asked of the kernel; its workers are looked at once a second.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.functional import pil_to_tensor
+
+from pipeline.encoders.base import Encoder
+from pipeline.errors import QpertError
+from pipeline.objects import Objects, TokenGrid
+from pipeline.perturbation import Perturbation
+
+_PER_FOLDER = 1000
+_SIDE = 8
+
+
+class TrivialEncoder(Encoder):
+    """A random projection of a few pixels: embeddings of BLIP-2's size for next to no work."""
+
+    name = "trivial"
+    grid = TokenGrid(image_size=_SIDE, patch=_SIDE, mode="squash")
+    vectors, dim = 32, 256
+    device, dtype = torch.device("cpu"), torch.float32
+
+    def __init__(self) -> None:
+        shape = 3 * _SIDE * _SIDE, self.vectors * self.dim
+        self.projection = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+    @classmethod
+    def load(cls, weights: str | None, device: torch.device, dtype: torch.dtype) -> TrivialEncoder:
+        """There is nothing to load."""
+        return cls()
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """Float32 [3, 8, 8]."""
+        pixels: Tensor = pil_to_tensor(image.resize((_SIDE, _SIDE)))
+        return pixels.float() / 255
+
+    def backbone(self, pixels: Tensor) -> Tensor:
+        """[B, 1, 192]."""
+        return pixels.flatten(1)[:, None]
+
+    def embed(
+        self, tokens: Tensor, objects: Sequence[Objects] | None = None, perturbation: Perturbation | None = None
+    ) -> Tensor:
+        """[B, 32, 256]."""
+        values = (tokens[:, 0] + 0.01) @ self.projection
+        return torch.nn.functional.normalize(values.reshape(-1, self.vectors, self.dim), dim=-1)
+
+    def embed_text(
+        self, texts: Sequence[str] | None = None, *, input_ids: Tensor | None = None, attention_mask: Any = None
+    ) -> Tensor:
+        """It has none."""
+        raise QpertError("the trivial encoder knows no texts")
+
+    def sites(self) -> Mapping[str, nn.Module]:
+        """None."""
+        return {}
+
+
+def build(*, device: str, dtype: str) -> TrivialEncoder:
+    """As the encode stage wants it."""
+    return TrivialEncoder()
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Of one run over `photos`.
+
+    Memory is in MiB, `rate` in images per second once all actors were up, `driver_cpu` in milliseconds of the driver's
+    CPU time for a photo, `smallest` and `largest` in MB.
+    """
+
+    photos: int
+    driver: float
+    driver_cpu: float
+    worker: float
+    rate: float
+    seconds: float
+    files: int
+    smallest: float
+    largest: float
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.photos:>9,} photos: driver {self.driver:6.0f} MiB and {self.driver_cpu:.2f} ms of CPU a photo,"
+            f" largest worker {self.worker:6.0f} MiB, {self.rate:7.1f} images/s ({self.seconds:.0f} s in all),"
+            f" {self.files} files of {self.smallest:.0f} to {self.largest:.0f} MB"
+        )
+
+
+def write_tiny(folder: Path, count: int) -> None:
+    """So many JPEGs of 8 x 8 pixels and some 340 bytes, a thousand to a folder; those that are there stay."""
+    for number in range(count):
+        if number % _PER_FOLDER == 0:
+            inner = folder / f"{number // _PER_FOLDER:05}"
+            inner.mkdir(parents=True, exist_ok=True)
+        path = inner / f"{number:09}.jpg"
+        if not path.exists():
+            stream = io.BytesIO()
+            colour = number % 256, number // 256 % 256, number // 65536 % 256
+            Image.new("RGB", (_SIDE, _SIDE), colour).save(stream, "JPEG")
+            path.write_bytes(stream.getvalue())
+
+
+def measure_graph(folder: Path, photos: int, cpus: int | None = None) -> Costs:
+    """Index `photos` of `folder`, which has at least so many, in a process of its own."""
+    command = [sys.executable, "-m", "pipeline.benchmarks.graph_alone", str(folder), str(photos), str(cpus or 0)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        largest = 0
+        while run.poll() is None:
+            time.sleep(5)
+            largest = max(largest, _largest_worker(run.pid))
+        said = run.stdout.read() if run.stdout else ""
+    if run.returncode:
+        raise QpertError(f"the run over {photos:,} tiny photos failed; what it said is above")
+    return Costs(**json.loads(said.splitlines()[-1]) | {"worker": largest / 2**20})
+
+
+def _largest_worker(pid: int) -> int:
+    """Bytes that are a worker's own: what it shares with the others, the object store, is not counted."""
+    sizes = [0]
+    try:
+        for process in psutil.Process(pid).children(recursive=True):
+            if process.name().startswith("ray::"):
+                sizes.append(process.memory_full_info().uss)
+    except psutil.Error:  # gone meanwhile
+        pass
+    return max(sizes)
+
+
+def run(folder: str, photos: int, cpus: int | None) -> dict[str, Any]:
+    """What `measure_graph` runs: index, and say what it took."""
+    from pipeline.datasets.photos import find_photos
+    from pipeline.manifest import Manifest
+    from pipeline.sizes import block_rows, file_rows
+    from pipeline.stages.actor import Worker
+    from pipeline.stages.graph import Graph
+    from pipeline.stages.machines import Machines
+    from pipeline.stages.pools import plan_pools
+    from pipeline.stages.resume import inspect
+    from pipeline.stages.run import index_photos
+
+    out = f"{folder.rstrip('/')}-features-{photos}"
+    resume = inspect(out, {}, find_photos(folder), photos, note=f"{out}.listing")
+    block = block_rows(photos)
+    values = TrivialEncoder.vectors * TrivialEncoder.dim
+
+    def make_graph(machines: Machines) -> Graph:
+        return Graph(
+            photos=resume.photos,
+            out=out,
+            fingerprint="graph-alone",
+            make_encoder=build,
+            make_detector=None,
+            settings=(None,),
+            precision="float16",
+            pools=plan_pools(machines, ["encode"]),
+            worker=Worker(),
+            block_rows=block,
+            file_rows=file_rows(photos, block, values),
+            limit=photos,
+        )
+
+    spent = time.process_time()
+    outcome = index_photos(make_graph, Manifest(fingerprint="graph-alone"), out, todo=resume.todo, cpus=cpus)
+    assert outcome.totals["photos"] == photos, outcome.totals
+    sizes = [path.stat().st_size / 1e6 for path in Path(out, "features").glob("*.parquet")]
+    return {
+        "photos": photos,
+        "driver": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "driver_cpu": 1000 * (time.process_time() - spent) / photos,
+        "rate": outcome.counts.warm_rate() or outcome.counts.rate(),
+        "seconds": outcome.seconds,
+        "files": len(sizes),
+        "smallest": min(sizes),
+        "largest": max(sizes),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) or None)))
