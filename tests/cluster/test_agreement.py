@@ -1,0 +1,68 @@
+"""`cluster.yaml` and `kuberay/` agree with each other, with the README and with `pyproject.toml`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from pipeline.errors import QpertError
+from tests.cluster.files import (
+    A100,
+    CLUSTER,
+    CUDA_12,
+    FILES,
+    GTX_1080_TI,
+    MANIFESTS,
+    P100,
+    ROOT,
+    commands,
+    config_of,
+    manifest,
+    name_of,
+)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_commands_parse(path: Path) -> None:
+    assert commands(path)
+    assert all(config_of(command) is not None for command in commands(path))
+
+
+def test_commands_with_mistakes_do_not_parse() -> None:
+    with pytest.raises(QpertError, match="unknown option"):
+        config_of(commands(CLUSTER)[0].replace("--accelerators", "--accelerator-types"))
+
+
+def test_the_readme_names_the_same_gpus() -> None:
+    readme = [command for command in commands(ROOT / "README.md") if "--accelerators" in command]
+    assert readme
+    assert all(config_of(command).accelerators == [A100, GTX_1080_TI] for command in readme)
+    assert config_of(commands(CLUSTER)[0]).accelerators == [A100, P100]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_what_is_installed_is_what_the_project_allows(path: Path) -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    allowed = {each.name: each.specifier for each in map(Requirement, re.findall(r'^    "(.+)",$', text, re.MULTILINE))}
+    pinned = re.findall(r"\b(torch|torchvision|ray)==([\w.+]+)", path.read_text(encoding="utf-8"))
+    pinned += [
+        ("ray", version) for version in re.findall(r"rayproject/ray:([\d.]+)-py", path.read_text(encoding="utf-8"))
+    ]
+    assert {name for name, _ in pinned} == {"torch", "torchvision", "ray"}
+    for name in ("torch", "torchvision", "ray"):
+        versions = {Version(version) for each, version in pinned if each == name}
+        assert all(allowed[name].contains(version) for version in versions)
+        assert len({version.public for version in versions}) == 1, "nodes may differ by the build, not by the version"
+    builds = {Version(version).local for name, version in pinned if name != "ray"}
+    assert builds == {None, CUDA_12.removeprefix("+")}
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
+def test_versions_of_ray_agree(path: Path) -> None:
+    version = manifest(path)["spec"]["rayClusterSpec"]["rayVersion"]
+    assert f"rayproject/ray:{version}-py" in path.read_text(encoding="utf-8")
+    assert f"ray=={version} " in CLUSTER.read_text(encoding="utf-8")

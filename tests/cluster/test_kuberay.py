@@ -1,0 +1,91 @@
+"""`kuberay/`: KubeRay's schema accepts the manifests, and they fit this project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from pipeline.stages.machines import ACCELERATOR
+from tests.cluster.files import (
+    A100,
+    GTX_1080_TI,
+    MANIFESTS,
+    checked_by_kuberay,
+    checked_by_ray_start,
+    config_of,
+    manifest,
+    name_of,
+    put,
+)
+
+
+def test_there_are_manifests() -> None:
+    assert MANIFESTS
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
+def test_kuberay_accepts_the_job(path: Path) -> None:
+    checked_by_kuberay(manifest(path))
+
+
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        ("spec/shutdownAfterJobFinished", True),
+        ("spec/shutdownAfterJobFinishes", "yes"),
+        ("spec/backoffLimit", "3"),
+        ("spec/rayClusterSpec/authOptions/mode", "tokens"),
+        ("spec/rayClusterSpec/rayVersion", 2.60),
+        ("spec/rayClusterSpec/headGroupSpec/rayStartParams/num-cpus", 0),
+        ("spec/rayClusterSpec/workerGroupSpecs/0/label", {}),
+        ("spec/rayClusterSpec/workerGroupSpecs/0/replicas", "2"),
+        ("spec/rayClusterSpec/workerGroupSpecs/1/template/spec/nodeSelectors", {}),
+        ("spec/rayClusterSpec/workerGroupSpecs/1/template/spec/containers/0/resources/limits/memory", "24 GB"),
+        ("spec/rayClusterSpec/workerGroupSpecs/1", {"groupName": "empty"}),
+    ],
+)
+@pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
+def test_kuberay_refuses_mistakes_in_the_job(path: Path, way: str, value: Any) -> None:
+    job = manifest(path)
+    put(job, way, value)
+    with pytest.raises(jsonschema.ValidationError):
+        checked_by_kuberay(job)
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
+def test_the_job_fits_the_project(path: Path) -> None:
+    spec = manifest(path)["spec"]
+    rays = spec["rayClusterSpec"]
+    groups = {group["labels"][ACCELERATOR]: group for group in rays["workerGroupSpecs"]}
+    config = config_of(spec["entrypoint"])
+    assert list(groups) == config.accelerators == [A100, GTX_1080_TI]
+    for kind, group in groups.items():
+        assert 0 <= group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+        assert group["replicas"] > 0, "a run uses the GPUs that are there when it starts"
+        pod = group["template"]["spec"]
+        assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+        assert pod["nodeSelector"]["nvidia.com/gpu.product"].startswith(f"NVIDIA-{kind}")
+        assert ("12.6" in pod["containers"][0]["image"]) is (kind == GTX_1080_TI)
+    # KubeRay refuses rayStartParams["labels"]: labels have a field of their own.
+    starts = [group.get("rayStartParams", {}) for group in (rays["headGroupSpec"], *groups.values())]
+    assert all("labels" not in start for start in starts)
+    for start in starts:
+        checked_by_ray_start([f"--{name}={value}" for name, value in start.items()])
+    assert rays["authOptions"] == {"mode": "token"}
+    assert spec["backoffLimit"] > 0
+    assert spec["shutdownAfterJobFinishes"] is True
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
+def test_every_pod_sees_photos_and_features(path: Path) -> None:
+    spec = manifest(path)["spec"]
+    config = config_of(spec["entrypoint"])
+    for group in (spec["rayClusterSpec"]["headGroupSpec"], *spec["rayClusterSpec"]["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        mounts = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+        for place in (config.source, config.out):
+            assert any(place.startswith(f"{path}/") and name in volumes for path, name in mounts.items())
