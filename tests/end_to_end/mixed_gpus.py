@@ -1,0 +1,166 @@
+"""The graph on a cluster of made-up GPUs whose speeds differ 4:1: who gets how much, and how near to ideal that is.
+
+Run as ``python -m tests.end_to_end.mixed_gpus PHOTOS [join]``; prints JSON. With `join` one A100 comes later, when the
+first photos are done, and of the small ones there is none. Nodes carry Ray's labels, the encoder sleeps as
+long as a GPU of that type is said to take, and computes for real beside, in the number format of that type.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow.parquet as pq
+import ray
+from ray.cluster_utils import Cluster
+from torch import Tensor
+
+from pipeline.benchmarks.graph_alone import TrivialEncoder, write_tiny
+from pipeline.datasets.photos import find_photos
+from pipeline.stages.actor import Worker
+from pipeline.stages.device import Device, Dtype, dtype_for
+from pipeline.stages.graph import Graph, run_graph
+from pipeline.stages.machines import ACCELERATOR, GPU_MEMORY, Machines
+from pipeline.stages.pools import plan_pools
+from pipeline.stages.progress import device_report
+from pipeline.stages.tally import Counts, start_tally
+
+SECONDS = {"A100": 0.25, "GeForce-GTX-1080-Ti": 1.0, "Tesla-K80": 0.05}
+"""Per photo. The last one would be quickest, and holds too little."""
+CAPABILITIES = {"A100": (8, 0), "GeForce-GTX-1080-Ti": (6, 1), "Tesla-K80": (3, 7)}
+NODES = {"A100": (2, 80), "GeForce-GTX-1080-Ti": (2, 11), "Tesla-K80": (1, 4)}
+"""How many of each, and their memory in GiB."""
+NEED = 8 * 2**30
+BLOCK = 4
+
+
+def here() -> str:
+    """The type of this node's GPU."""
+    return str(ray.get_runtime_context().get_node_labels()[ACCELERATOR])
+
+
+@dataclass(frozen=True)
+class Pretended(Device):
+    """A device that says it is a GPU and computes on the CPU."""
+
+    def dtype(self, wanted: Dtype = "auto") -> str:
+        """By the capability that it pretends to have."""
+        return dtype_for(self.capability, wanted)
+
+
+def find_device(gpu: bool) -> Device:
+    """What `this_device` would find on such a node."""
+    assert gpu, "an actor without a GPU"
+    return Pretended("cpu", f"cuda:{here()}", CAPABILITIES[here()])
+
+
+class Paced(TrivialEncoder):
+    """As quick as the node's GPU is said to be, and as exact as its number format."""
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__()
+        self.seconds, self.format = SECONDS[here()], dtype
+
+    def backbone(self, pixels: Tensor) -> Tensor:
+        """As the trivial encoder, after a while."""
+        import torch
+
+        time.sleep(self.seconds * len(pixels))
+        return super().backbone(pixels.to(getattr(torch, self.format)).float())
+
+
+def build(*, device: str, dtype: str) -> Paced:
+    """As the encode stage wants it."""
+    return Paced(dtype)
+
+
+def start_cluster(nodes: dict[str, int]) -> Cluster:
+    """A head without GPUs and a node for each GPU, so many of each kind."""
+    options: dict[str, Any] = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, **options})
+    for kind, count in nodes.items():
+        for _ in range(count):
+            add_node(cluster, kind)
+    return cluster
+
+
+def add_node(cluster: Cluster, kind: str) -> None:
+    """One with a GPU of this kind."""
+    labels = {ACCELERATOR: kind, GPU_MEMORY: str(NODES[kind][1])}
+    cluster.add_node(num_cpus=1, num_gpus=1, labels=labels, object_store_memory=100 * 2**20)
+
+
+def join_later(cluster: Cluster, tally: Any, photos: int) -> None:
+    """One A100 more, when so many photos are done."""
+    while ray.get(tally.read.remote()).photos < photos:
+        time.sleep(0.5)
+    add_node(cluster, "A100")
+
+
+def measure(folder: Path, photos: int, joined: Cluster | None) -> dict[str, Any]:
+    """Index so many tiny photos; by device how many, and the steady part against the ideal of all `NODES`."""
+    write_tiny(folder / "tiny", photos)
+    machines = Machines.cluster()
+    pools = plan_pools(machines, ["encode"], needs={"encode": lambda dtype: NEED})
+    graph = Graph(
+        photos=find_photos(str(folder / "tiny")),
+        out=str(folder / "out"),
+        fingerprint="mixed",
+        make_encoder=build,
+        make_detector=None,
+        settings=(None,),
+        precision="float16",
+        pools=pools,
+        worker=Worker(find_device=find_device),
+        block_rows=BLOCK,
+        file_rows=max(BLOCK, photos // 32),
+    )
+    tally = start_tally(pools["encode"].size)
+    if joined is not None:
+        threading.Thread(target=join_later, args=(joined, tally, photos // 8), daemon=True).start()
+    run_graph(graph, tally)
+    counts: Counts = ray.get(tally.read.remote())
+    rows = pq.read_table(str(folder / "out" / "features"), columns=["image_id", "device", "dtype", "error"]).to_pylist()
+    assert counts.warm is not None, "done before all actors were up"
+    since, before = counts.warm
+    ideal = sum(count / SECONDS[kind] for kind, (count, _) in NODES.items() if kind != "Tesla-K80")
+    steady = counts.photos - before["encode"]
+    elapsed = counts.history[-1][0] - since
+    return {
+        "photos": len(rows),
+        "unique": len({row["image_id"] for row in rows}),
+        "failed": sum(row["error"] is not None for row in rows),
+        "by_device": Counter(row["device"] for row in rows),
+        "dtypes": sorted({f"{row['device']} {row['dtype']}" for row in rows}),
+        "actors": counts.devices["encode"],
+        "steady_photos": steady,
+        "steady_seconds": elapsed,
+        "ideal_seconds": steady / ideal,
+        "ratio": elapsed / (steady / ideal),
+        "report": device_report(counts, 0.01),
+        "strict": device_report(counts, 1e-9),
+    }
+
+
+def main(photos: int, join: bool) -> None:
+    """Start the cluster, measure, print."""
+    cluster = start_cluster({"A100": 1, "GeForce-GTX-1080-Ti": 1} if join else {kind: NODES[kind][0] for kind in NODES})
+    try:
+        hook = {"py_modules": [str(Path(__file__).parents[2] / name) for name in ("pipeline", "jobs", "tests")]}
+        ray.init(address=cluster.address, runtime_env=hook, log_to_driver=False)
+        with TemporaryDirectory() as folder:
+            print(json.dumps(measure(Path(folder), photos, cluster if join else None)))
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), join="join" in sys.argv)
