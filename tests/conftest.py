@@ -25,7 +25,8 @@ def ray_cpu() -> Iterator[None]:
     """A Ray session of two CPUs, started for the first test that asks for it."""
     import ray
 
-    ray.init(num_cpus=2, object_store_memory=200 * 1024**2, include_dashboard=False, log_to_driver=False)
+    # "local": else Ray joins any cluster that runs on this machine.
+    ray.init("local", num_cpus=2, object_store_memory=200 * 1024**2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 
