@@ -81,8 +81,8 @@ class Options(BaseModel):
     )
     detect_actors: int | None = Field(None, ge=1, description="actors that detect (default: by the machines)")
     encode_actors: int | None = Field(None, ge=1, description="actors that encode (default: by the machines)")
-    detect_gpus: float | None = Field(None, gt=0, description="share of a GPU per detect actor (default: half)")
-    encode_gpus: float | None = Field(None, gt=0, description="share of a GPU per encode actor (default: half)")
+    detect_gpus: float | None = Field(None, gt=0, description="share of a GPU per detect actor (default: equal parts)")
+    encode_gpus: float | None = Field(None, gt=0, description="share of a GPU per encode actor (default: equal parts)")
     wait: float = Field(
         0,
         ge=0,
