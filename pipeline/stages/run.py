@@ -87,6 +87,8 @@ def index_photos(
             raise QpertError(
                 f"another run has just written features with other settings to {out}; choose another --out"
             )
+        if there is not None and there.fingerprint == manifest.fingerprint and manifest.vectors is None:
+            manifest = manifest.model_copy(update={"vectors": there.vectors, "dim": there.dim})
         manifest.write(out)
         attempts = Attempts(out, manifest, todo)
         while True:

@@ -32,7 +32,7 @@ def test_another_word_is_refused(capsys):
     assert main(["benchmark", "photos/"]) == 2
     said = capsys.readouterr().err
     assert (
-        "PARTS: Input should be 'pipeline', 'query-former', 'blip2', 'internvl', 'tune' or 'evaluate', not 'photos/'"
+        "PARTS: Input should be 'pipeline', 'query-former', 'blip2', 'internvl', 'tune', 'graph' or 'evaluate', not 'photos/'"
         in said
     )
 
