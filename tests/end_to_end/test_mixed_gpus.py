@@ -32,10 +32,3 @@ def test_every_kind_gets_work_by_its_speed_and_the_one_that_is_too_small_none() 
     assert "cuda:A100 in bfloat16" in report
     assert warning is None
     assert "WARNING: the devices' embeddings differ by more than 1e-09" in found["strict"][1]
-
-
-@pytest.mark.timeout(900)
-def test_a_pool_grows_onto_a_node_that_joins() -> None:
-    found = measured("400", "join")
-    assert (found["photos"], found["unique"], found["failed"]) == (400, 400, 0)
-    assert found["actors"] == {"cuda:A100": 2, "cuda:GeForce-GTX-1080-Ti": 1}
