@@ -109,21 +109,10 @@ class Config(Options):
 
 def run(config: Config) -> int:
     """Index `config.source` into `config.out`."""
-    from pipeline.datasets.photos import find_photos
-    from pipeline.detectors import check_detector
-    from pipeline.encoders import check_encoder
     from pipeline.stages.progress import Counting
     from pipeline.stages.resume import inspect
 
-    check_encoder(config.encoder, config.weights)
-    if config.detector.model == "none" and config.perturbation.preset != "none":
-        raise QpertError("a perturbation needs objects: choose a --detector, or --perturbation none")
-    check_detector(config.detector, fetch=not config.dry_run)
-    check_writable(config.out)
-    config = with_absolute_paths(config)
-    photos = find_photos(
-        config.source, uri_column=config.uri_column, bytes_column=config.bytes_column, id_column=config.id_column
-    )
+    config, photos = checked(config, fetch=not config.dry_run)
     what = identity(config)
     with TemporaryDirectory(prefix="qpert-") as scratch:
         counting = Counting("photos listed")
@@ -141,6 +130,27 @@ def run(config: Config) -> int:
         if resume.manifest is not None and resume.todo == 0:
             return _nothing_to_do(config, resume)
         return _index(config, resume.photos, what, resume)
+
+
+def checked(config: Config, *, fetch: bool = True) -> tuple[Config, Listing | Shards]:
+    """The options with absolute paths, and the photos that they name.
+
+    Raises:
+        QpertError: something in them cannot be, as far as that shows without loading a model.
+    """
+    from pipeline.datasets.photos import find_photos
+    from pipeline.detectors import check_detector
+    from pipeline.encoders import check_encoder
+
+    check_encoder(config.encoder, config.weights)
+    if config.detector.model == "none" and config.perturbation.preset != "none":
+        raise QpertError("a perturbation needs objects: choose a --detector, or --perturbation none")
+    check_detector(config.detector, fetch=fetch)
+    check_writable(config.out)
+    photos = find_photos(
+        config.source, uri_column=config.uri_column, bytes_column=config.bytes_column, id_column=config.id_column
+    )
+    return with_absolute_paths(config), photos
 
 
 def with_absolute_paths(config: Config) -> Config:

@@ -29,6 +29,8 @@ from jobs import index, indexing
 from pipeline.errors import QpertError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline.datasets.photos import Listing, Shards
     from pipeline.planning import Sample
     from pipeline.stages.run import Outcome
@@ -74,24 +76,14 @@ def run(config: Config) -> int:
 
 
 def _plan(config: Config, scratch: str) -> int:
-    from pipeline.datasets.photos import find_photos
-    from pipeline.detectors import check_detector
-    from pipeline.encoders import check_encoder, embedding_values
+    from pipeline.encoders import embedding_values
     from pipeline.planning import estimate, price_of
     from pipeline.reports.plan_text import plan_text
     from pipeline.sizes import block_rows, file_rows
     from pipeline.stages.progress import Counting
     from pipeline.stages.resume import inspect
 
-    check_encoder(config.encoder, config.weights)
-    if config.detector.model == "none" and config.perturbation.preset != "none":
-        raise QpertError("a perturbation needs objects: choose a --detector, or --perturbation none")
-    check_detector(config.detector)
-    indexing.check_writable(config.out)
-    options = index.with_absolute_paths(index.Config(**_options(config)))
-    source = find_photos(
-        options.source, uri_column=options.uri_column, bytes_column=options.bytes_column, id_column=options.id_column
-    )
+    options, source = index.checked(index.Config(**_options(config)))
     what = indexing.identity(options) | {"sample": config.sample}
     counting = Counting("photos listed")
     found = inspect(f"{scratch}/none", what, source, config.limit, counting, f"{scratch}/all.parquet")
@@ -99,7 +91,7 @@ def _plan(config: Config, scratch: str) -> int:
     photos = config.photos or found.total
     if photos is None:
         raise QpertError(f"how many photos {config.source} holds shows only in reading it; say how many: --photos N")
-    sample, count = _spread(found.photos, found.total, config.sample, f"{scratch}/sample.parquet")
+    sample, count = _spread(found.photos, found.total, config.sample)
     # Blocks as the whole run will have them: larger ones serve GPUs better.
     options = options.model_copy(update={"block_size": options.block_size or block_rows(photos)})
     measured = _measure(options, sample, count, what)
@@ -127,29 +119,23 @@ def _split(price: str) -> tuple[str, str]:
     return name, number
 
 
-def _spread(photos: Listing | Shards, total: int | None, count: int, path: str) -> tuple[Listing | Shards, int | None]:
+def _spread(photos: Listing | Shards, total: int | None, count: int) -> tuple[Listing | Shards, int]:
     """So many of the photos, evenly spread; of tars and Parquet with bytes the first ones."""
     from pipeline.datasets.photos import Listing
 
     if not isinstance(photos, Listing) or total is None:
         return photos, count if total is None else min(count, total)
-    chosen_of = min(count, total)
-    seen = 0
+    count = min(count, total)
 
-    def pairs() -> Any:
-        nonlocal seen
+    def pairs() -> Iterator[tuple[str, str]]:
         for number, pair in enumerate(photos.pairs_noted()):
-            if (number + 1) * chosen_of // total > number * chosen_of // total:
-                seen += 1
+            if (number + 1) * count // total > number * count // total:
                 yield pair
 
-    chosen = Listing(photos.kind, photos.source, pairs)
-    for _ in chosen.note(path):
-        pass
-    return dataclasses.replace(chosen, noted=path), seen
+    return Listing(photos.kind, photos.source, pairs), count
 
 
-def _measure(options: index.Config, photos: Listing | Shards, count: int | None, what: dict[str, Any]) -> Sample:
+def _measure(options: index.Config, photos: Listing | Shards, count: int, what: dict[str, Any]) -> Sample:
     from pipeline.encoders import prepare_environment
     from pipeline.stages.graph import Graph
     from pipeline.stages.machines import Machines
@@ -189,7 +175,7 @@ def _sample(options: index.Config, outcome: Outcome, graph: Any, machines: Any) 
     fetched, seconds, size = counts.fetched
     # An actor that was started again is counted again.
     actors = {
-        (stage, device): min(number, graph.pools[stage].most or graph.pools[stage].size)
+        (stage, device): min(number, graph.pools[stage].size)
         for stage, names in counts.devices.items()
         for device, number in names.items()
     }

@@ -54,7 +54,7 @@ class _Patient(fs.FileSystemHandler):  # type: ignore[misc]
         patiently(lambda: self.inner.delete_dir_contents(path, missing_dir_ok=missing_dir_ok))
 
     def delete_root_dir_contents(self) -> None:
-        raise NotImplementedError("deleting everything is not for this project")
+        raise PermissionError("the root of a file system is not deleted")
 
     def delete_file(self, path: str) -> None:
         _once(lambda: self.inner.delete_file(path), lambda: self._gone(path))

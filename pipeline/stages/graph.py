@@ -20,7 +20,7 @@ from ray.data.checkpoint import CheckpointConfig
 
 from pipeline.datasets.photos import LISTING_SCHEMA, Listing, Shards
 from pipeline.features import checkpoint_path
-from pipeline.patience import RETRIED, patiently
+from pipeline.patience import patiently
 from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import Worker
 from pipeline.stages.detect import DetectorBuilder, DetectStage
@@ -122,10 +122,6 @@ def resumable(
     # The newer reader starts up to 32 actors, each with a core of its own, to look at our one listing.
     context.use_datasource_v2 = False
     context.execution_no_progress_timeout_s = patience
-    # Grow a pool when all its actors are busy, onto nodes that have joined; never give up an actor that has work.
-    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.5
-    context.autoscaling_config.actor_pool_util_downscaling_threshold = 0.0
-    context.retried_io_errors = [*context.retried_io_errors, *RETRIED]
     # Ray takes URIs apart in ways of its own, which lose options and escapes; so it gets the path within, no URI.
     filesystem, features = locate(join(out, "features"))
     context.checkpoint_config = CheckpointConfig(
@@ -227,9 +223,7 @@ def actors(
         "fn_constructor_args": (*arguments, worker, reporter),
         "batch_size": rows,
         "batch_format": "pyarrow",
-        "compute": ActorPoolStrategy(
-            min_size=pool.size, max_size=pool.most or pool.size, max_tasks_in_flight_per_actor=2
-        ),
+        "compute": ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=2),
         **pool.options,
         **({} if environment is None else {"runtime_env": environment}),
     }

@@ -74,8 +74,12 @@ class Machines:
         return cls(float(cpus or os.cpu_count() or 1), gpus, kinds, (psutil.virtual_memory().total,))
 
     @classmethod
-    def cluster(cls) -> Machines:
-        """The nodes of the Ray cluster that are alive now. Each node with GPUs is asked what they are like."""
+    def cluster(cls, ask: bool = True) -> Machines:
+        """The nodes of the Ray cluster that are alive now.
+
+        Args:
+            ask: each node with GPUs what they are like, which takes a task there.
+        """
         import ray
 
         cpus, nodes, gpus, memory = 0.0, 0, Counter[str](), list[int]()
@@ -92,7 +96,7 @@ class Machines:
                 gpus[kind] += count
                 if label := node["Labels"].get(GPU_MEMORY):
                     found[kind].append(_labelled(label))
-                else:
+                elif ask:
                     of_node[node["NodeID"]] = kind, count
         for kind, gpu in _ask(of_node):
             found[kind].append(gpu)

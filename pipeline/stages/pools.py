@@ -12,8 +12,6 @@ from pipeline.stages.machines import ACCELERATOR, UNKNOWN, Gpu, Machines
 
 Need = Callable[[str], int]
 """From a dtype to the bytes that a model takes in it."""
-GROWTH = 8
-"""Times as many actors as were planned there may be, when nodes join."""
 _LARGE = 2 * 2**30
 """From so many bytes on it matters how many copies of a model a node's memory holds."""
 
@@ -30,7 +28,6 @@ class Pool:
         decoders: threads that each decodes photos with beside the model.
         labels: label selector of the GPU types.
         memory: bytes of main memory that each reserves from Ray, where its model is large.
-        most: how many there may be once nodes have joined; None: no more than `size`.
     """
 
     size: int
@@ -40,7 +37,6 @@ class Pool:
     decoders: int
     labels: dict[str, str] | None = None
     memory: int | None = None
-    most: int | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -107,16 +103,13 @@ def plan_pools(
         if kinds:
             count = _free(machines, kinds)
             share = num_gpus.get(stage) or 1 / sharing
-            whole = max(1, int(count / (share * sharing)))
-            size = sizes.get(stage) or min(whole, blocks or count)
+            size = sizes.get(stage) or min(max(1, int(count / (share * sharing))), blocks or count)
             decoders = max(1, min(8, int(machines.cpus / (size * sharing))))
-            # Ray adds actors when GPUs are free, whatever their type, so only where all there are will do.
-            grows = set(kinds) == set(machines.gpus) and not sizes.get(stage) and size == whole
-            labels, most = _selector(machines, kinds, accelerators), GROWTH * size if grows else None
-            pools[stage] = Pool(size, share, num_cpus=0, threads=None, decoders=decoders, labels=labels, most=most)
+            labels = _selector(machines, kinds, accelerators)
+            pools[stage] = Pool(size, share, num_cpus=0, threads=None, decoders=decoders, labels=labels)
         else:
-            fit, memory = _in_memory(stage, machines, needs, dtype)
-            size = sizes.get(stage) or min(cpu_actors(machines.cpus), blocks or 10**6, fit)
+            most, memory = _in_memory(stage, machines, needs, dtype)
+            size = sizes.get(stage) or min(cpu_actors(machines.cpus), blocks or 10**6, most)
             threads = max(1, int(machines.cpus / size))
             pools[stage] = Pool(size, None, num_cpus=0, threads=threads, decoders=0, memory=memory)
     cpus = _share(machines, sum(pool.size for pool in pools.values()))

@@ -180,8 +180,8 @@ def readable(error: BaseException, out: str | None = None) -> BaseException:
         if type(cause) is QpertError:
             return cause
         cause = getattr(cause, "cause", None) or cause.__cause__
-    # Of an actor that could not start, Ray keeps the traceback as text only.
     if out is not None and out_of_space(error):
         return QpertError(full(out))
+    # Of an actor that could not start, Ray keeps the traceback as text only.
     lines = re.findall(rf"^{QpertError.__module__}\.{QpertError.__name__}: (.+)$", str(error), re.MULTILINE)
     return QpertError(lines[-1]) if lines else error

@@ -20,35 +20,55 @@ def machines_with(accelerators: Sequence[str] | None = None, minutes: float = 0.
     And, however long that takes, when other jobs do not hold all GPUs: a job that has some actors and waits for others
     while another one does the same would wait for ever.
 
-    The cluster's autoscaler, if it has one, is asked for one of each. What it starts beyond these it starts for the
-    actors that the graph would like to have.
+    The cluster's autoscaler, if it has one, is asked for one of each.
 
     Args:
         accelerators: types by Ray's names; None and ("none",) for none in particular.
         minutes: to wait at most.
         every: seconds between two looks.
     """
-    missing = _missing(Machines.cluster(), accelerators)
-    if missing and minutes > 0:
-        _ask_for(missing, accelerators, minutes, every)
-    machines = Machines.cluster()
-    if list(accelerators or ()) == ["none"]:
-        return machines
+    named = list(accelerators or ())
+    if named != ["none"]:
+        _wait_for_types(named, minutes, every)
+        _wait_for_others(named, every)
+    return Machines.cluster()
 
-    def wanted(machines: Machines) -> int:
-        return sum(machines.gpus[kind] for kind in accelerators or machines.gpus)
 
-    def free(machines: Machines) -> bool:
-        return machines.free_gpus is None or any(machines.free_gpus[kind] for kind in accelerators or machines.gpus)
+def _wait_for_types(named: list[str], minutes: float, every: float) -> None:
+    from ray.autoscaler.sdk import request_resources
 
-    begun = said = time.monotonic()
-    while wanted(machines) and not free(machines):
-        if time.monotonic() - said >= LONG or said == begun:
+    def missing() -> list[str]:
+        gpus = Machines.cluster(ask=False).gpus
+        return [kind for kind in named if not gpus[kind]]
+
+    if minutes <= 0 or not (lacking := missing()):
+        return
+    print(f"waiting up to {minutes:g} min for {', '.join(lacking)}", file=sys.stderr, flush=True)
+    try:
+        end = time.monotonic() + 60 * minutes
+        while lacking and time.monotonic() < end:
+            # Again and again: there is one request for the whole cluster, and another job may have taken it back.
+            request_resources(
+                bundles=[{"GPU": 1}] * len(lacking), bundle_label_selectors=[{ACCELERATOR: kind} for kind in lacking]
+            )
+            time.sleep(every)
+            lacking = missing()
+    finally:
+        request_resources(bundles=[])  # else the cluster would keep them for ever
+
+
+def _wait_for_others(named: list[str], every: float) -> None:
+    said = -LONG
+    while True:
+        machines = Machines.cluster(ask=False)
+        kinds = named or list(machines.gpus)
+        there = sum(machines.gpus[kind] for kind in kinds)
+        if not there or machines.free_gpus is None or any(machines.free_gpus[kind] for kind in kinds):
+            return
+        if time.monotonic() - said >= LONG:
             said = time.monotonic()
-            print(f"waiting for GPUs: other jobs hold all {wanted(machines)}", file=sys.stderr, flush=True)
+            print(f"waiting for GPUs: other jobs hold all {there}", file=sys.stderr, flush=True)
         time.sleep(every)
-        machines = Machines.cluster()
-    return machines
 
 
 def result_of(reference: Any, what: str) -> Any:
@@ -63,24 +83,3 @@ def result_of(reference: Any, what: str) -> Any:
     while not ray.wait([reference], timeout=LONG)[0]:
         print(f"{what}: {waiting_line(time.monotonic() - begun, 'no result')}", file=sys.stderr, flush=True)
     return ray.get(reference)
-
-
-def _ask_for(missing: list[str], accelerators: Sequence[str] | None, minutes: float, every: float) -> None:
-    from ray.autoscaler.sdk import request_resources
-
-    print(f"waiting up to {minutes:g} min for {', '.join(missing)}", file=sys.stderr, flush=True)
-    try:
-        end = time.monotonic() + 60 * minutes
-        while missing and time.monotonic() < end:
-            # Again and again: there is one request for the whole cluster, and another job may have taken it back.
-            request_resources(
-                bundles=[{"GPU": 1}] * len(missing), bundle_label_selectors=[{ACCELERATOR: kind} for kind in missing]
-            )
-            time.sleep(every)
-            missing = _missing(Machines.cluster(), accelerators)
-    finally:
-        request_resources(bundles=[])  # else the cluster would keep them for ever
-
-
-def _missing(machines: Machines, accelerators: Sequence[str] | None) -> list[str]:
-    return [kind for kind in accelerators or () if kind != "none" and not machines.gpus.get(kind)]

@@ -65,10 +65,10 @@ def checked_by_ray(config: dict[str, Any]) -> dict[str, Any]:
     return prepared
 
 
-def checked_by_kuberay(job: dict[str, Any]) -> None:
+def complaints_of_kuberay(job: dict[str, Any]) -> list[str]:
     schema = json.loads(Path(__file__).with_name("kuberay_schema.json").read_text(encoding="utf-8"))["schema"]
     jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.Draft202012Validator(schema).validate(job)
+    return [f"{error.json_path}: {error.message}" for error in jsonschema.Draft202012Validator(schema).iter_errors(job)]
 
 
 def checked_by_ray_start(words: list[str]) -> dict[str, Any]:

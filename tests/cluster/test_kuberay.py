@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from pipeline.stages.machines import ACCELERATOR
@@ -13,8 +12,8 @@ from tests.cluster.files import (
     A100,
     GTX_1080_TI,
     MANIFESTS,
-    checked_by_kuberay,
     checked_by_ray_start,
+    complaints_of_kuberay,
     config_of,
     manifest,
     name_of,
@@ -28,7 +27,7 @@ def test_there_are_manifests() -> None:
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
 def test_kuberay_accepts_the_job(path: Path) -> None:
-    checked_by_kuberay(manifest(path))
+    assert complaints_of_kuberay(manifest(path)) == []
 
 
 @pytest.mark.parametrize(
@@ -51,8 +50,7 @@ def test_kuberay_accepts_the_job(path: Path) -> None:
 def test_kuberay_refuses_mistakes_in_the_job(path: Path, way: str, value: Any) -> None:
     job = manifest(path)
     put(job, way, value)
-    with pytest.raises(jsonschema.ValidationError):
-        checked_by_kuberay(job)
+    assert complaints_of_kuberay(job) != []
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=name_of)

@@ -1,7 +1,6 @@
 """The graph on a cluster of made-up GPUs whose speeds differ 4:1: who gets how much, and how near to ideal that is.
 
-Run as ``python -m tests.end_to_end.mixed_gpus PHOTOS [join]``; prints JSON. With `join` one A100 comes later, when the
-first photos are done, and of the small ones there is none. Nodes carry Ray's labels, the encoder sleeps as
+Run as ``python -m tests.end_to_end.mixed_gpus PHOTOS``; prints JSON. Nodes carry Ray's labels, the encoder sleeps as
 long as a GPU of that type is said to take, and computes for real beside, in the number format of that type.
 """
 
@@ -9,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -81,31 +79,19 @@ def build(*, device: str, dtype: str) -> Paced:
     return Paced(dtype)
 
 
-def start_cluster(nodes: dict[str, int]) -> Cluster:
-    """A head without GPUs and a node for each GPU, so many of each kind."""
-    options: dict[str, Any] = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, **options})
-    for kind, count in nodes.items():
+def start_cluster() -> Cluster:
+    """A head without GPUs and a node for each GPU."""
+    options: dict[str, Any] = {"object_store_memory": 100 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False, **options})
+    for kind, (count, memory) in NODES.items():
         for _ in range(count):
-            add_node(cluster, kind)
+            labels = {ACCELERATOR: kind, GPU_MEMORY: str(memory)}
+            cluster.add_node(num_cpus=1, num_gpus=1, labels=labels, **options)
     return cluster
 
 
-def add_node(cluster: Cluster, kind: str) -> None:
-    """One with a GPU of this kind."""
-    labels = {ACCELERATOR: kind, GPU_MEMORY: str(NODES[kind][1])}
-    cluster.add_node(num_cpus=1, num_gpus=1, labels=labels, object_store_memory=100 * 2**20)
-
-
-def join_later(cluster: Cluster, tally: Any, photos: int) -> None:
-    """One A100 more, when so many photos are done."""
-    while ray.get(tally.read.remote()).photos < photos:
-        time.sleep(0.5)
-    add_node(cluster, "A100")
-
-
-def measure(folder: Path, photos: int, joined: Cluster | None) -> dict[str, Any]:
-    """Index so many tiny photos; by device how many, and the steady part against the ideal of all `NODES`."""
+def measure(folder: Path, photos: int) -> dict[str, Any]:
+    """Index so many tiny photos; by device how many, and the steady part against the ideal."""
     write_tiny(folder / "tiny", photos)
     machines = Machines.cluster()
     pools = plan_pools(machines, ["encode"], needs={"encode": lambda dtype: NEED})
@@ -123,8 +109,6 @@ def measure(folder: Path, photos: int, joined: Cluster | None) -> dict[str, Any]
         file_rows=max(BLOCK, photos // 32),
     )
     tally = start_tally(pools["encode"].size)
-    if joined is not None:
-        threading.Thread(target=join_later, args=(joined, tally, photos // 8), daemon=True).start()
     run_graph(graph, tally)
     counts: Counts = ray.get(tally.read.remote())
     rows = pq.read_table(str(folder / "out" / "features"), columns=["image_id", "device", "dtype", "error"]).to_pylist()
@@ -149,18 +133,18 @@ def measure(folder: Path, photos: int, joined: Cluster | None) -> dict[str, Any]
     }
 
 
-def main(photos: int, join: bool) -> None:
+def main(photos: int) -> None:
     """Start the cluster, measure, print."""
-    cluster = start_cluster({"A100": 1, "GeForce-GTX-1080-Ti": 1} if join else {kind: NODES[kind][0] for kind in NODES})
+    cluster = start_cluster()
     try:
         hook = {"py_modules": [str(Path(__file__).parents[2] / name) for name in ("pipeline", "jobs", "tests")]}
         ray.init(address=cluster.address, runtime_env=hook, log_to_driver=False)
         with TemporaryDirectory() as folder:
-            print(json.dumps(measure(Path(folder), photos, cluster if join else None)))
+            print(json.dumps(measure(Path(folder), photos)))
     finally:
         ray.shutdown()
         cluster.shutdown()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), join="join" in sys.argv)
+    main(int(sys.argv[1]))

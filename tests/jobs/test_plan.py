@@ -31,13 +31,13 @@ def test_what_is_wrong_is_said_before_ray_is_started(
 
 def test_the_sample_is_spread_over_the_source(tmp_path: Path, make_photos: Callable[[Path, int], list[str]]) -> None:
     names = make_photos(tmp_path / "photos", 50)
-    photos, count = _spread(find_photos(str(tmp_path / "photos")), 50, 10, str(tmp_path / "sample.parquet"))
+    photos, count = _spread(find_photos(str(tmp_path / "photos")), 50, 10)
     assert count == 10
     assert isinstance(photos, Listing)
     assert [name for name, _ in photos.pairs_noted()] == names[4::5]
     shards = Shards("webdataset", "tars", ())
-    assert _spread(shards, None, 10, "") == (shards, 10)
-    assert _spread(shards, 7, 10, "") == (shards, 7)
+    assert _spread(shards, None, 10) == (shards, 10)
+    assert _spread(shards, 7, 10) == (shards, 7)
 
 
 @pytest.mark.usefixtures("ray_cpu")

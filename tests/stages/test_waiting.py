@@ -21,7 +21,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def looks(monkeypatch: pytest.MonkeyPatch, *gpus: dict[str, int]) -> None:
     """What the cluster has at each look; the last for ever."""
     left = [Machines(4, Counter(each)) for each in gpus]
-    monkeypatch.setattr(Machines, "cluster", lambda: left.pop(0) if len(left) > 1 else left[0])
+    monkeypatch.setattr(Machines, "cluster", lambda ask=True: left.pop(0) if len(left) > 1 else left[0])
 
 
 def test_what_is_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, asked: list[Any]) -> None:
@@ -57,10 +57,10 @@ def test_gpus_that_other_jobs_hold_are_waited_for(
         return Machines(4, gpus, free_cpus=4.0, free_gpus=left)
 
     left = [cluster(0), cluster(0, 8), cluster(0, 8), cluster(1)]
-    monkeypatch.setattr(Machines, "cluster", lambda: left.pop(0) if len(left) > 1 else left[0])
+    monkeypatch.setattr(Machines, "cluster", lambda ask=True: left.pop(0) if len(left) > 1 else left[0])
     assert (waiting.machines_with(["A100"], every=0.0).free_gpus or Counter())["A100"] == 1
     assert capsys.readouterr().err == "waiting for GPUs: other jobs hold all 2\n"
-    left[:] = [cluster(0), cluster(0, 3)]
+    left[:] = [cluster(0), cluster(0, 3)]  # of any type
     assert sum((waiting.machines_with(every=0.0).free_gpus or Counter()).values()) == 3
     left[:] = [cluster(0)]
     assert waiting.machines_with(["none"], every=0.0) is left[0]  # on CPUs nobody waits for GPUs
