@@ -14,7 +14,10 @@ from fsspec.implementations.local import LocalFileSystem
 
 
 class FlakyFileSystem(LocalFileSystem):
-    """Each operation, and each read and write of a file, fails with the probability `rate` (or FLAKY_RATE)."""
+    """Each operation, and each read and write of a file, fails with the probability `rate` (or FLAKY_RATE).
+
+    FLAKY_FIRST=1 makes the first write of each process fail in any case.
+    """
 
     protocol = "flaky"
 
@@ -22,6 +25,7 @@ class FlakyFileSystem(LocalFileSystem):
         super().__init__(**options)
         self.rate = float(os.environ.get("FLAKY_RATE", "0.1")) if rate is None else rate
         self.dice = random.Random(seed)
+        self.first = os.environ.get("FLAKY_FIRST") == "1"
 
     def fail(self, what: str) -> None:
         """Fail, or not."""
@@ -80,6 +84,9 @@ class _Flaky:
         return self.file.read(*arguments)
 
     def write(self, data: Any) -> Any:
+        if self.files.first:
+            self.files.first = False
+            raise OSError("flaky: the first write failed")
         self.files.fail("write")
         return self.file.write(data)
 

@@ -20,7 +20,7 @@ from ray.data.checkpoint import CheckpointConfig
 
 from pipeline.datasets.photos import LISTING_SCHEMA, Listing, Shards
 from pipeline.features import checkpoint_path
-from pipeline.patience import patiently
+from pipeline.patience import RETRIED, patiently
 from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import Worker
 from pipeline.stages.detect import DetectorBuilder, DetectStage
@@ -122,6 +122,7 @@ def resumable(
     # The newer reader starts up to 32 actors, each with a core of its own, to look at our one listing.
     context.use_datasource_v2 = False
     context.execution_no_progress_timeout_s = patience
+    context.retried_io_errors = [*context.retried_io_errors, *RETRIED]
     # Ray takes URIs apart in ways of its own, which lose options and escapes; so it gets the path within, no URI.
     filesystem, features = locate(join(out, "features"))
     context.checkpoint_config = CheckpointConfig(

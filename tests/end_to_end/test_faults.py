@@ -174,7 +174,7 @@ def test_storage_that_fails_now_and_then_changes_nothing(
     names = make_photos(tmp_path / "photos", 64)
     source, out = f"fsspec+flaky://{tmp_path}/photos", f"fsspec+flaky://{tmp_path}/out"
     # A file takes 69 operations, so that every third one is broken off; Ray writes it anew ten times at most.
-    done = index(tmp_path, source, out, FLAKY, FLAKY_RATE="0.006")
+    done = index(tmp_path, source, out, FLAKY, FLAKY_RATE="0.006", FLAKY_FIRST="1")
     assert done.returncode == 0, done.stderr[-3000:]
     assert rows(tmp_path / "out") == dict.fromkeys(names)
     assert Manifest.read(str(tmp_path / "out")).state == "complete"
