@@ -164,8 +164,8 @@ def _quiet(verbose: bool) -> Iterator[None]:
         for name in list(logging.root.manager.loggerDict):
             if name == "ray.data" or name.startswith("ray.data."):
                 # Of an error that ends the run we say ourselves what it was.
-                quiet = logging.CRITICAL if name == "ray.data.exceptions" else logging.ERROR
-                logging.getLogger(name).setLevel(quiet)
+                ours = name.endswith((".exceptions", ".streaming_executor_state"))
+                logging.getLogger(name).setLevel(logging.CRITICAL if ours else logging.ERROR)
         yield
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pyarrow.parquet as pq
 import ray
 from ray.data.exceptions import ExecutionTimeoutError
 
@@ -19,11 +20,12 @@ from pipeline.patience import full, out_of_space
 from pipeline.stages.graph import Graph, run_graph
 from pipeline.stages.guard import short
 from pipeline.stages.machines import Machines
+from pipeline.stages.newcomers import Newcomers
 from pipeline.stages.progress import progress
 from pipeline.stages.session import ray_session
 from pipeline.stages.tally import Counts, start_tally
-from pipeline.stages.waiting import machines_with
-from pipeline.storage import exclusive
+from pipeline.stages.waiting import machines_with, settle
+from pipeline.storage import exclusive, locate
 
 _BROKEN = (ray.exceptions.RayError, ExecutionTimeoutError)
 
@@ -63,6 +65,7 @@ def index_photos(
     Ray mends most of what breaks: it starts a dead process or its work anew. What it cannot mend (of the nodes too many
     are gone, or what is left waits for each other) ends an attempt; the next one begins with the machines that there
     are then and goes on from what is committed, in a Ray session of its own, as only that frees all of the last one.
+    So it is when machines have joined with which the rest is done sooner.
 
     Args:
         make_graph: the graph for the machines that there are.
@@ -94,8 +97,10 @@ def index_photos(
         while True:
             with ray_session(address, cpus=cpus, verbose=verbose) as ours:
                 try:
+                    if attempts.number:
+                        settle()
                     machines = find_machines()
-                    counts = attempts.run(make_graph(machines), verbose)
+                    counts = attempts.run(make_graph, machines, ours=ours, verbose=verbose)
                     break
                 except _BROKEN as error:
                     attempts.may_go_on(error, ours)
@@ -117,18 +122,34 @@ class Attempts:
 
     def __init__(self, out: str, manifest: Manifest, todo: int | None) -> None:
         self.out, self.manifest, self.todo = out, manifest, todo
-        self.files = self.begun_with = len(committed_files(out, manifest.fingerprint))
+        self.files = self.begun_with = frozenset(committed_files(out, manifest.fingerprint))
         self.in_vain, self.number = 0, 0
+        self.stopped = False
         self.devices: dict[str, float] = {}
 
-    def run(self, graph: Graph, verbose: bool) -> Counts:
-        """One attempt, in the current Ray session: what was done in it."""
+    def run(
+        self, make_graph: Callable[[Machines], Graph], machines: Machines, *, ours: bool = True, verbose: bool = False
+    ) -> Counts:
+        """One attempt, on these machines, in the current Ray session: what was done in it.
+
+        In a session that is `ours` to end, it ends where another attempt would be done sooner with machines that have
+        joined.
+        """
         self.number += 1
+        graph, self.stopped = make_graph(machines), False
         tally = start_tally(sum(pool.size for pool in graph.pools.values()))
-        # Of an attempt that goes on after another, how much is left shows only in the end.
-        todo = self.todo if self.files == self.begun_with else None
+        todo = self.left()
+        newcomers = Newcomers(machines, graph.pools, lambda now: make_graph(now).pools, graph.file_rows, todo)
+
+        def look(counts: Counts) -> None:
+            self._note_shape(counts)
+            if ours and not self.stopped and (reason := newcomers.worth(counts)):
+                self.stopped = True
+                print(reason, file=sys.stderr, flush=True)
+                tally.stop.remote(reason)
+
         try:
-            with progress(tally, todo, self._note_shape):
+            with progress(tally, todo, look):
                 run_graph(graph, tally, verbose=verbose)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("run the same command again to go on where it stopped") from None
@@ -141,6 +162,9 @@ class Attempts:
 
         It does after a failure of the machines, in a session that is ours to end; twice at most without anything done.
         """
+        before, self.files = self.files, frozenset(committed_files(self.out, self.manifest.fingerprint))
+        if self.stopped:
+            return
         cause = readable(error, self.out)
         failed = cause.cause if isinstance(cause, ray.exceptions.RayTaskError) else None
         if isinstance(failed, OSError):
@@ -149,15 +173,22 @@ class Attempts:
             )
         if isinstance(cause, QpertError) or not ours or not isinstance(failed, ray.exceptions.RayError | None):
             raise cause from error
-        files = len(committed_files(self.out, self.manifest.fingerprint))
-        self.in_vain = self.in_vain + 1 if files == self.files else 0
-        self.files = files
+        self.in_vain = self.in_vain + 1 if self.files == before else 0
         if self.in_vain > 2:
             raise QpertError(
                 f"Ray could not go on, three times without anything done: {short(cause)}. Is the cluster whole? Run the"
                 " same command again to go on; --verbose shows more"
             ) from error
         print(f"warning: Ray could not go on ({short(cause)}); starting anew from what is done", file=sys.stderr)
+
+    def left(self) -> int | None:
+        """Photos to index still; None when unknown."""
+        if self.todo is None:
+            return None
+        filesystem, _ = locate(self.out)
+        written = sorted(self.files - self.begun_with)
+        done = sum(int(pq.read_metadata(path, filesystem=filesystem).num_rows) for path in written)
+        return self.todo - done
 
     def _note_shape(self, counts: Counts) -> None:
         """The first encoder that is up says what V and D are, before any feature is written; and how they differ."""

@@ -94,6 +94,11 @@ class Tally:
         self.counts, self.actors = Counts(), actors
         self.casualties, self.probes = Casualties(), Probes()
         self.sizes: dict[tuple[str, str], int] = {}
+        self.stopped = ""
+
+    def stop(self, reason: str) -> None:
+        """End the attempt: work that is begun from now on fails."""
+        self.stopped = reason
 
     def read(self) -> Counts:
         """The counts so far."""
@@ -108,7 +113,13 @@ class Tally:
         self.counts.embedding = (vectors, dim)
 
     def enter(self, work: str) -> int:
-        """See `Casualties.enter`."""
+        """See `Casualties.enter`.
+
+        Raises:
+            RuntimeError: nothing more shall be begun.
+        """
+        if self.stopped:
+            raise RuntimeError(self.stopped)
         return self.casualties.enter(work)
 
     def leave(self, work: str) -> None:

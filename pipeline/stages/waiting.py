@@ -34,6 +34,23 @@ def machines_with(accelerators: Sequence[str] | None = None, minutes: float = 0.
     return Machines.cluster()
 
 
+def settle(every: float = 5.0, most: float = 60.0) -> None:
+    """Wait until a session that has just ended has let go of what it held: Ray ends its actors by and by.
+
+    Args:
+        every: seconds between two looks; nothing has changed between the last two.
+        most: seconds to wait at most.
+    """
+    end, before = time.monotonic() + most, None
+    while time.monotonic() < end:
+        machines = Machines.cluster(ask=False)
+        free = machines.free_gpus, machines.free_cpus
+        if free == before:
+            return
+        before = free
+        time.sleep(every)
+
+
 def _wait_for_types(named: list[str], minutes: float, every: float) -> None:
     from ray.autoscaler.sdk import request_resources
 

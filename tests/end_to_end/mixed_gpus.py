@@ -1,7 +1,8 @@
 """The graph on a cluster of made-up GPUs whose speeds differ 4:1: who gets how much, and how near to ideal that is.
 
-Run as ``python -m tests.end_to_end.mixed_gpus PHOTOS``; prints JSON. Nodes carry Ray's labels, the encoder sleeps as
-long as a GPU of that type is said to take, and computes for real beside, in the number format of that type.
+Run as ``python -m tests.end_to_end.mixed_gpus PHOTOS``; prints JSON. With ``join`` too a run begins on one A100, a
+second joins, and the run begins anew with both. Nodes carry Ray's labels, the encoder sleeps as long as a GPU of that
+type is said to take, and computes for real beside, in the number format of that type.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import json
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow.parquet as pq
 import ray
@@ -22,12 +25,15 @@ from torch import Tensor
 
 from pipeline.benchmarks.graph_alone import TrivialEncoder, write_tiny
 from pipeline.datasets.photos import find_photos
+from pipeline.manifest import Manifest
+from pipeline.stages import newcomers
 from pipeline.stages.actor import Worker
 from pipeline.stages.device import Device, Dtype, dtype_for
 from pipeline.stages.graph import Graph, run_graph
 from pipeline.stages.machines import ACCELERATOR, GPU_MEMORY, Machines
 from pipeline.stages.pools import plan_pools
 from pipeline.stages.progress import device_report
+from pipeline.stages.run import index_photos
 from pipeline.stages.tally import Counts, start_tally
 
 SECONDS = {"A100": 0.25, "GeForce-GTX-1080-Ti": 1.0, "Tesla-K80": 0.05}
@@ -37,6 +43,7 @@ NODES = {"A100": (2, 80), "GeForce-GTX-1080-Ti": (2, 11), "Tesla-K80": (1, 4)}
 """How many of each, and their memory in GiB."""
 NEED = 8 * 2**30
 BLOCK = 4
+STORE: dict[str, Any] = {"object_store_memory": 100 * 2**20}
 
 
 def here() -> str:
@@ -79,23 +86,24 @@ def build(*, device: str, dtype: str) -> Paced:
     return Paced(dtype)
 
 
-def start_cluster() -> Cluster:
+def start_cluster(counts: dict[str, int]) -> Cluster:
     """A head without GPUs and a node for each GPU."""
-    options: dict[str, Any] = {"object_store_memory": 100 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False, **options})
-    for kind, (count, memory) in NODES.items():
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False, **STORE})
+    for kind, count in counts.items():
         for _ in range(count):
-            labels = {ACCELERATOR: kind, GPU_MEMORY: str(memory)}
-            cluster.add_node(num_cpus=1, num_gpus=1, labels=labels, **options)
+            add_node(cluster, kind)
     return cluster
 
 
-def measure(folder: Path, photos: int) -> dict[str, Any]:
-    """Index so many tiny photos; by device how many, and the steady part against the ideal."""
-    write_tiny(folder / "tiny", photos)
-    machines = Machines.cluster()
-    pools = plan_pools(machines, ["encode"], needs={"encode": lambda dtype: NEED})
-    graph = Graph(
+def add_node(cluster: Cluster, kind: str) -> None:
+    """With one GPU."""
+    labels = {ACCELERATOR: kind, GPU_MEMORY: str(NODES[kind][1])}
+    cluster.add_node(num_cpus=1, num_gpus=1, labels=labels, **STORE)
+
+
+def graph_for(folder: Path, photos: int, machines: Machines) -> Graph:
+    """Of the encoder alone."""
+    return Graph(
         photos=find_photos(str(folder / "tiny")),
         out=str(folder / "out"),
         fingerprint="mixed",
@@ -103,15 +111,21 @@ def measure(folder: Path, photos: int) -> dict[str, Any]:
         make_detector=None,
         settings=(None,),
         precision="float16",
-        pools=pools,
+        pools=plan_pools(machines, ["encode"], needs={"encode": lambda dtype: NEED}),
         worker=Worker(find_device=find_device),
         block_rows=BLOCK,
         file_rows=max(BLOCK, photos // 32),
     )
-    tally = start_tally(pools["encode"].size)
+
+
+def measure(folder: Path, photos: int) -> dict[str, Any]:
+    """Index so many tiny photos; by device how many, and the steady part against the ideal."""
+    write_tiny(folder / "tiny", photos)
+    graph = graph_for(folder, photos, Machines.cluster())
+    tally = start_tally(graph.pools["encode"].size)
     run_graph(graph, tally)
     counts: Counts = ray.get(tally.read.remote())
-    rows = pq.read_table(str(folder / "out" / "features"), columns=["image_id", "device", "dtype", "error"]).to_pylist()
+    rows = rows_of(folder)
     assert counts.warm is not None, "done before all actors were up"
     since, before = counts.warm
     ideal = sum(count / SECONDS[kind] for kind, (count, _) in NODES.items() if kind != "Tesla-K80")
@@ -133,18 +147,58 @@ def measure(folder: Path, photos: int) -> dict[str, Any]:
     }
 
 
-def main(photos: int) -> None:
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    """What was written, without the embeddings."""
+    columns = ["image_id", "device", "dtype", "error"]
+    rows: list[dict[str, Any]] = pq.read_table(str(folder / "out" / "features"), columns=columns).to_pylist()
+    return rows
+
+
+def join(folder: Path, photos: int, cluster: Cluster) -> dict[str, Any]:
+    """A run on one A100, in a thread; when it has written something, a second A100 joins."""
+    write_tiny(folder / "tiny", photos)
+    features = folder / "out" / "features"
+    # Looks often, and finds it worth its cost however little is left: that decision has tests of its own.
+    with patch.multiple(newcomers, LOOK=2.0, WORTH=0.0), ThreadPoolExecutor(1) as pool:
+        running = pool.submit(
+            index_photos,
+            lambda machines: graph_for(folder, photos, machines),
+            Manifest(fingerprint="mixed"),
+            str(folder / "out"),
+            todo=photos,
+            address=cluster.address,
+        )
+        while not running.done() and not list(features.glob("*.parquet")):
+            time.sleep(0.5)
+        add_node(cluster, "A100")  # on the main thread, as it must be
+        outcome = running.result()
+    rows = rows_of(folder)
+    return {
+        "photos": len(rows),
+        "unique": len({row["image_id"] for row in rows}),
+        "failed": sum(row["error"] is not None for row in rows),
+        "attempts": outcome.attempts,
+        "actors": outcome.counts.devices["encode"],
+        "last_attempt": outcome.counts.photos,
+        "totals": outcome.totals,
+    }
+
+
+def main(photos: int, *, joins: bool) -> None:
     """Start the cluster, measure, print."""
-    cluster = start_cluster()
+    cluster = start_cluster({"A100": 1} if joins else {kind: count for kind, (count, _) in NODES.items()})
     try:
-        hook = {"py_modules": [str(Path(__file__).parents[2] / name) for name in ("pipeline", "jobs", "tests")]}
-        ray.init(address=cluster.address, runtime_env=hook, log_to_driver=False)
         with TemporaryDirectory() as folder:
-            print(json.dumps(measure(Path(folder), photos)))
+            if joins:
+                print(json.dumps(join(Path(folder), photos, cluster)))
+            else:
+                hook = {"py_modules": [str(Path(__file__).parents[2] / name) for name in ("pipeline", "jobs", "tests")]}
+                ray.init(address=cluster.address, runtime_env=hook, log_to_driver=False)
+                print(json.dumps(measure(Path(folder), photos)))
     finally:
         ray.shutdown()
         cluster.shutdown()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), joins="join" in sys.argv[2:])

@@ -32,3 +32,12 @@ def test_every_kind_gets_work_by_its_speed_and_the_one_that_is_too_small_none() 
     assert "cuda:A100 in bfloat16" in report
     assert warning is None
     assert "WARNING: the devices' embeddings differ by more than 1e-09" in found["strict"][1]
+
+
+@pytest.mark.timeout(900)
+def test_what_joins_gets_work_in_a_new_attempt_that_does_nothing_twice() -> None:
+    found = measured("160", "join")
+    assert (found["photos"], found["unique"], found["failed"]) == (160, 160, 0)
+    assert (found["attempts"], found["actors"]) == (2, {"cuda:A100": 2})
+    assert 0 < found["last_attempt"] < 160
+    assert found["totals"]["photos"] == 160

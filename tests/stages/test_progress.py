@@ -42,6 +42,15 @@ def test_counts_add_up() -> None:
     assert counts.seconds == {"detect": 1.5, "encode": 1.0}
 
 
+def test_a_tally_that_is_stopped_lets_nothing_begin() -> None:
+    tally = Tally()
+    assert tally.enter("encode/1") == 0
+    tally.stop("now there are 2 x A100")
+    tally.leave("encode/1")  # what has begun ends
+    with pytest.raises(RuntimeError, match="now there are 2 x A100"):
+        tally.enter("encode/2")
+
+
 def test_rates() -> None:
     counts = Counts(photos=120, started=-1.0, history=[(0.0, 10), (10.0, 20), (11.0, 120)])
     assert counts.rate() == 10.0

@@ -106,3 +106,24 @@ def test_storage_that_failed_for_good_and_bugs_are_no_reason_for_another_attempt
         attempts.may_go_on(bug, ours=True)
     assert raised.value is bug
     attempts.may_go_on(failed(ray.exceptions.ObjectLostError("00", "", "")), ours=True)
+
+
+def test_an_attempt_that_was_ended_for_a_better_one_is_no_failure(
+    attempts: Attempts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attempts.stopped = True
+    error = ray.exceptions.RayTaskError("Map", "traceback", RuntimeError("now there are 2 x A100"))
+    for _ in range(5):
+        attempts.may_go_on(error, ours=True)
+    assert attempts.in_vain == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_further_attempt_knows_how_much_is_left(write_features: Callable[..., Any]) -> None:
+    features = write_features([[[1.0, 0.0]]] * 2)
+    attempts = Attempts(features.out, features.manifest, 10)
+    assert attempts.left() == 10  # what there was before does not count
+    commit(attempts, "part0")
+    attempts.may_go_on(ray.exceptions.RayError("gone"), ours=True)
+    assert attempts.left() == 8
+    assert Attempts(features.out, features.manifest, None).left() is None

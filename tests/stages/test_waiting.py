@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,6 +65,19 @@ def test_gpus_that_other_jobs_hold_are_waited_for(
     assert sum((waiting.machines_with(every=0.0).free_gpus or Counter()).values()) == 3
     left[:] = [cluster(0)]
     assert waiting.machines_with(["none"], every=0.0) is left[0]  # on CPUs nobody waits for GPUs
+
+
+def test_what_a_session_held_is_free_when_nothing_changes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [Machines(4, Counter(A100=3), free_cpus=4.0, free_gpus=Counter(A100=free)) for free in (1, 1, 2, 3, 3, 3)]
+    left[0] = replace(left[0], free_cpus=3.5)
+    monkeypatch.setattr(Machines, "cluster", lambda ask: left.pop(0))
+    waiting.settle(every=0.0)
+    assert len(left) == 1
+    # Jobs that come and go do not keep it for ever.
+    free = iter(range(10**6))
+    monkeypatch.setattr(Machines, "cluster", lambda ask: Machines(4, Counter(), free_cpus=float(next(free))))
+    waiting.settle(every=0.01, most=0.05)
+    assert next(free) < 10
 
 
 @pytest.mark.usefixtures("ray_cpu")
