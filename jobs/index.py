@@ -89,7 +89,10 @@ class Options(BaseModel):
         description="minutes to wait for the GPU types named; an autoscaling cluster is asked for one of each",
     )
     patience: float = Field(
-        30, gt=0, description="minutes without anything done after which a run counts as stuck, and begins anew there"
+        30,
+        gt=0,
+        description="minutes without anything done after which a run counts as stuck and begins anew where it was; a"
+        " process counts as stuck after a third of it",
     )
     device_tolerance: float = Field(
         0.01, gt=0, description="warn when devices embed the same photos further apart (1 - cosine)"

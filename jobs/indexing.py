@@ -120,7 +120,12 @@ def build_graph(
             needs={"encode": partial(memory_needed, config.encoder, config.weights)},
             dtype=config.dtype,
         ),
-        worker=Worker(dtype=config.dtype, micro_batch=config.batch_size, max_pixels=round(config.max_megapixels * 1e6)),
+        worker=Worker(
+            dtype=config.dtype,
+            micro_batch=config.batch_size,
+            max_pixels=round(config.max_megapixels * 1e6),
+            patience=60 * config.patience / 3,  # so that what hangs is found twice before the whole run counts as stuck
+        ),
         block_rows=block,
         file_rows=config.file_size or file_rows(todo, block, values, config.precision),
         limit=config.limit,

@@ -12,11 +12,12 @@ from typing import Any, Generic, TypeVar
 from pipeline.errors import QpertError
 from pipeline.images import MAX_PIXELS
 from pipeline.stages.casualties import TRIES, name_of
-from pipeline.stages.decode_apart import deadly
+from pipeline.stages.decode_apart import PATIENCE, deadly
 from pipeline.stages.device import Device, Dtype, this_device
 from pipeline.stages.fit import CudaMemory, photos_that_fit
 from pipeline.stages.guard import Failure, Guard, short
 from pipeline.stages.tally import Reporter
+from pipeline.stages.watchdog import watchdog
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
 Item = TypeVar("Item")
@@ -35,6 +36,9 @@ class Worker:
         threads: CPU threads of the model; None leaves torch's own choice.
         decoders: threads that decode photos while the model computes; 0 decodes in between.
         max_pixels: larger photos are refused.
+        patience: seconds that a micro-batch may take, decoding included, beyond three times what it should by a photo
+            of our own. A process that takes longer ends itself, and another one takes the photos with care. None for
+            any time.
         find_device: how it finds out what its device is.
     """
 
@@ -45,6 +49,7 @@ class Worker:
     threads: int | None = None
     decoders: int = 0
     max_pixels: int = MAX_PIXELS
+    patience: float | None = None
     find_device: Callable[[bool], Device] = this_device
 
     def guard(
@@ -82,9 +87,9 @@ class Worker:
 class PhotoMapper(Generic[Row, Item, Result]):
     """Decodes rows to items and runs the model on them, a micro-batch ahead where there are threads for it.
 
-    A row is a tuple that begins with the photo's id and its encoded bytes. Rows that a process has died at before are
-    taken with care: first all are decoded in a process apart, which finds photos that crash the decoder; if that was
-    not it, they pass one by one, and one that kills `TRIES` processes by itself is left out.
+    A row is a tuple that begins with the photo's id and its encoded bytes. Rows that a process has died of before, or
+    hung at, are taken with care: first all are decoded in a process apart, which finds photos that crash the decoder;
+    if that was not it, they pass one by one, and one that kills `TRIES` processes by itself is left out.
 
     Args:
         stage: its name, for the record of what was begun.
@@ -103,7 +108,7 @@ class PhotoMapper(Generic[Row, Item, Result]):
         reporter: Reporter,
     ) -> None:
         self.stage, self.prepare, self.guard, self.reporter = stage, prepare, guard, reporter
-        self.max_pixels = worker.max_pixels
+        self.max_pixels, self.patience = worker.max_pixels, worker.patience
         self.pool = ThreadPoolExecutor(worker.decoders) if worker.decoders else None
 
     def __call__(self, rows: Sequence[Row]) -> Iterator[tuple[Result | Failure, float]]:
@@ -117,7 +122,7 @@ class PhotoMapper(Generic[Row, Item, Result]):
 
     def _carefully(self, rows: Sequence[Row], *, alone: bool) -> Iterator[tuple[Result | Failure, float]]:
         started = perf_counter()
-        reasons = deadly([row[1] for row in rows], self.max_pixels)
+        reasons = deadly([row[1] for row in rows], self.max_pixels, patience=min(PATIENCE, self.patience or PATIENCE))
         spent = (perf_counter() - started) / len(rows)
         fine = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
         results = self._one_by_one(fine) if alone else self._all(fine)
@@ -136,14 +141,17 @@ class PhotoMapper(Generic[Row, Item, Result]):
 
     def _all(self, rows: Sequence[Row]) -> Iterator[tuple[Result | Failure, float]]:
         started = perf_counter()
-        for prepared in self._prepared(rows):
-            items = [each for each in prepared if not isinstance(each, Failure)]
-            results = iter(self.guard(items))
-            merged = [each if isinstance(each, Failure) else next(results) for each in prepared]
-            now = perf_counter()
-            for each in merged:
-                yield each, (now - started) / len(merged)
-            started = perf_counter()
+        limit = None if self.patience is None else self.patience + 3 * self.guard.size * self.guard.seconds
+        with watchdog(limit) as alive:
+            for prepared in self._prepared(rows):
+                items = [each for each in prepared if not isinstance(each, Failure)]
+                results = iter(self.guard(items))
+                merged = [each if isinstance(each, Failure) else next(results) for each in prepared]
+                now = perf_counter()
+                for each in merged:
+                    yield each, (now - started) / len(merged)
+                started = perf_counter()
+                alive()
 
     def _prepared(self, rows: Sequence[Row]) -> Iterator[list[Item | Failure]]:
         size = self.guard.size

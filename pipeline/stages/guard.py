@@ -38,6 +38,9 @@ class Guard(Generic[Item, Result]):
         size: largest micro-batch.
         name: of the model, for messages.
         remember: is told every smaller size.
+
+    Attributes:
+        seconds: that the probe took at the start, for what a micro-batch may take.
     """
 
     def __init__(
@@ -49,7 +52,9 @@ class Guard(Generic[Item, Result]):
         remember: Callable[[int], object] = lambda size: None,
     ) -> None:
         self.run, self.probe, self.size, self.name, self.remember = run, probe, size, name, remember
+        started = time.perf_counter()
         self._check(None)
+        self.seconds = time.perf_counter() - started
 
     def __call__(self, items: Sequence[Item]) -> list[Result | Failure]:
         """One result or Failure for each item, in order."""

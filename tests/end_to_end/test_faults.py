@@ -39,6 +39,7 @@ def broken(self):
     return load(self)
 JpegImageFile.load = broken
 """
+HANGING_DECODER = BROKEN_DECODER.replace("os.kill(os.getpid(), signal.SIGSEGV)", "__import__('time').sleep(10**6)")
 FLAKY = "from tests.flaky import register; register()"
 
 
@@ -49,14 +50,14 @@ def photo(size: tuple[int, int], colour: str) -> bytes:
 
 
 def index(
-    tmp_path: Path, source: str, out: str, customize: str, **environment: str
+    tmp_path: Path, source: str, out: str, customize: str, *options: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """`qpert index` in a process of its own; in it and in all its workers `customize` is run at the start."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(customize)
     path = os.pathsep.join([str(tmp_path / "site"), str(ROOT)])
     command = [sys.executable, "-m", "jobs", "index", source, "--out", out, "--detector", "none", "--block-size", "8"]
-    command += ["--perturbation", "none", "--file-size", "16", "--encode-actors", "1"]
+    command += ["--perturbation", "none", "--file-size", "16", "--encode-actors", "1", *options]
     environment = os.environ | environment | {"PYTHONPATH": path}
     return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
 
@@ -81,6 +82,19 @@ def test_a_photo_that_crashes_the_decoder_is_a_row_with_its_reason(
     assert "failed  1 photos: 1 x crashes the decoder" in done.stdout
     found = rows(tmp_path / "out")
     assert found.pop("1/0007x.jpg") == "crashes the decoder: SIGSEGV"
+    assert found == dict.fromkeys(names)
+
+
+@pytest.mark.timeout(600)
+def test_a_photo_that_makes_the_decoder_hang_is_a_row_with_its_reason(
+    tmp_path: Path, make_photos: Callable[[Path, int], list[str]]
+) -> None:
+    names = make_photos(tmp_path / "photos", 30)
+    (tmp_path / "photos" / "1" / "0007x.jpg").write_bytes(photo((13, 17), "red"))
+    done = index(tmp_path, str(tmp_path / "photos"), str(tmp_path / "out"), HANGING_DECODER, "--patience", "1.5")
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = rows(tmp_path / "out")
+    assert found.pop("1/0007x.jpg") == "crashes the decoder: it takes more than 30 s"
     assert found == dict.fromkeys(names)
 
 

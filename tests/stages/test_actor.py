@@ -96,7 +96,7 @@ def test_a_process_that_died_by_chance_changes_nothing() -> None:
 
 def test_a_photo_that_crashes_the_decoder_costs_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     reasons = [None, "crashes the decoder: SIGSEGV", None]
-    monkeypatch.setattr("pipeline.stages.actor.deadly", lambda photos, limit: reasons[: len(photos)])
+    monkeypatch.setattr("pipeline.stages.actor.deadly", lambda photos, limit, patience: reasons[: len(photos)])
     reporter, calls = Record(), list[int]()
     found, deaths = until_done(rows("a", "poison", "b"), reporter, calls)
     assert deaths == 1
