@@ -153,6 +153,10 @@ def resumable(
         yield write
 
 
+_OURS = ("ray.data.exceptions", "ray.data._internal.execution.streaming_executor_state")
+"""Of an error that ends the run we say ourselves what it was."""
+
+
 @contextmanager
 def _quiet(verbose: bool) -> Iterator[None]:
     """Keep Ray Data's messages and advice out of the way; its log files have them all the same."""
@@ -163,9 +167,9 @@ def _quiet(verbose: bool) -> Iterator[None]:
         warnings.filterwarnings("ignore", module=r"ray\.data")
         for name in list(logging.root.manager.loggerDict):
             if name == "ray.data" or name.startswith("ray.data."):
-                # Of an error that ends the run we say ourselves what it was.
-                ours = name.endswith((".exceptions", ".streaming_executor_state"))
-                logging.getLogger(name).setLevel(logging.CRITICAL if ours else logging.ERROR)
+                logging.getLogger(name).setLevel(logging.ERROR)
+        for name in _OURS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         yield
 
 

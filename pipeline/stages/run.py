@@ -124,7 +124,7 @@ class Attempts:
         self.out, self.manifest, self.todo = out, manifest, todo
         self.files = self.begun_with = frozenset(committed_files(out, manifest.fingerprint))
         self.in_vain, self.number = 0, 0
-        self.stopped = False
+        self.stopped: str | None = None
         self.devices: dict[str, float] = {}
 
     def run(
@@ -136,16 +136,15 @@ class Attempts:
         joined.
         """
         self.number += 1
-        graph, self.stopped = make_graph(machines), False
+        graph, self.stopped = make_graph(machines), None
         tally = start_tally(sum(pool.size for pool in graph.pools.values()))
         todo = self.left()
         newcomers = Newcomers(machines, graph.pools, lambda now: make_graph(now).pools, graph.file_rows, todo)
 
         def look(counts: Counts) -> None:
             self._note_shape(counts)
-            if ours and not self.stopped and (reason := newcomers.worth(counts)):
-                self.stopped = True
-                print(reason, file=sys.stderr, flush=True)
+            if ours and self.stopped is None and (reason := newcomers.worth(counts)):
+                self.stopped = reason
                 tally.stop.remote(reason)
 
         try:
@@ -163,7 +162,8 @@ class Attempts:
         It does after a failure of the machines, in a session that is ours to end; twice at most without anything done.
         """
         before, self.files = self.files, frozenset(committed_files(self.out, self.manifest.fingerprint))
-        if self.stopped:
+        if self.stopped is not None:
+            print(self.stopped, file=sys.stderr)
             return
         cause = readable(error, self.out)
         failed = cause.cause if isinstance(cause, ray.exceptions.RayTaskError) else None

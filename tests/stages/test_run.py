@@ -111,12 +111,12 @@ def test_storage_that_failed_for_good_and_bugs_are_no_reason_for_another_attempt
 def test_an_attempt_that_was_ended_for_a_better_one_is_no_failure(
     attempts: Attempts, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    attempts.stopped = True
+    attempts.stopped = "now there are 2 x A100"
     error = ray.exceptions.RayTaskError("Map", "traceback", RuntimeError("now there are 2 x A100"))
     for _ in range(5):
         attempts.may_go_on(error, ours=True)
     assert attempts.in_vain == 0
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "now there are 2 x A100\n" * 5
 
 
 def test_a_further_attempt_knows_how_much_is_left(write_features: Callable[..., Any]) -> None:
