@@ -17,23 +17,18 @@ A photo that cannot be indexed is a row with its reason in the column `error`; a
 from __future__ import annotations
 
 import sys
-from functools import partial
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.indexing import build_graph, check_writable, identity, make_manifest, plan
+from jobs.indexing import check_writable, graphs_for, identity, machines_for, make_manifest, plan
 from jobs.options import PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pipeline.datasets.photos import Listing, Shards
-    from pipeline.stages.graph import Graph
-    from pipeline.stages.machines import Machines
     from pipeline.stages.resume import Resume
 
 
@@ -91,6 +86,7 @@ class Options(BaseModel):
     patience: float = Field(
         30,
         gt=0,
+        le=10_000,
         description="minutes without anything done after which a run counts as stuck and begins anew where it was; a"
         " process counts as stuck after a third of it",
     )
@@ -173,7 +169,6 @@ def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resum
     from pipeline.encoders import prepare_environment
     from pipeline.stages.progress import device_report, gpu_warning, summary
     from pipeline.stages.run import index_photos
-    from pipeline.stages.waiting import machines_with
 
     prepare_environment(config.encoder)
     manifest = make_manifest(config, what)
@@ -181,10 +176,10 @@ def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resum
         print(f"going on in {config.out}: {resume.done:,} photos are done", file=sys.stderr)
         manifest = manifest.model_copy(update={"vectors": resume.manifest.vectors, "dim": resume.manifest.dim})
     outcome = index_photos(
-        _graphs(config, photos, what, resume.todo),
+        graphs_for(config, photos, what, resume.todo),
         manifest,
         config.out,
-        find_machines=partial(machines_with, config.accelerators, config.wait),
+        find_machines=machines_for(config),
         todo=resume.todo,
         address=config.address,
         cpus=config.cpus,
@@ -196,29 +191,10 @@ def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resum
     report, differ = device_report(outcome.counts, config.device_tolerance)
     if report:
         print(report)
-    for warning in (differ, gpu_warning(outcome.counts, outcome.gpus, config.accelerators)):
+    for warning in (differ, gpu_warning(outcome.counts, outcome.machines.gpus, config.accelerators)):
         if warning:
             print(warning, file=sys.stderr)
     return _finish(config, resume, outcome.totals)
-
-
-def _graphs(
-    config: Config, photos: Listing | Shards, what: dict[str, Any], todo: int | None
-) -> Callable[[Machines], Graph]:
-    """For each attempt its graph. All GPU types named must be there at first; later those do that are left."""
-    first = True
-
-    def make_graph(machines: Machines) -> Graph:
-        nonlocal first
-        chosen, first = config if first else _left(config, machines), False
-        return build_graph(chosen, photos, what, todo, machines)
-
-    return make_graph
-
-
-def _left(config: Config, machines: Machines) -> Config:
-    left = [kind for kind in config.accelerators or () if machines.gpus.get(kind)]
-    return config.model_copy(update={"accelerators": left}) if left else config
 
 
 def _nothing_to_do(config: Config, resume: Resume) -> int:

@@ -14,6 +14,8 @@ from pipeline.errors import QpertError
 from pipeline.storage import absolute, is_uri
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jobs.index import Config
     from pipeline.datasets.photos import Listing, Shards
     from pipeline.manifest import Manifest
@@ -132,6 +134,40 @@ def build_graph(
         patience=60 * config.patience,
         environment=runtime_env(config.encoder),
     )
+
+
+def graphs_for(
+    config: Config, photos: Listing | Shards, what: dict[str, Any], todo: int | None
+) -> Callable[[Machines], Graph]:
+    """For each attempt its graph. All GPU types named must be there at first; later those do that are left."""
+    first = True
+
+    def make_graph(machines: Machines) -> Graph:
+        nonlocal first
+        chosen, first = config if first else _left(config, machines), False
+        return build_graph(chosen, photos, what, todo, machines)
+
+    return make_graph
+
+
+def machines_for(config: Config) -> Callable[[], Machines]:
+    """For each attempt the machines. All GPU types named are waited for at first, later those that are left."""
+    from pipeline.stages.machines import Machines
+    from pipeline.stages.waiting import machines_with
+
+    first = True
+
+    def find() -> Machines:
+        nonlocal first
+        chosen, first = config if first else _left(config, Machines.cluster(ask=False)), False
+        return machines_with(chosen.accelerators, config.wait)
+
+    return find
+
+
+def _left(config: Config, machines: Machines) -> Config:
+    left = [kind for kind in config.accelerators or () if machines.gpus.get(kind)]
+    return config.model_copy(update={"accelerators": left}) if left else config
 
 
 def plan(config: Config, photos: Listing | Shards, what: dict[str, Any], resume: Resume) -> str:

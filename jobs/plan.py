@@ -143,12 +143,9 @@ def _measure(options: index.Config, photos: Listing | Shards, count: int, what: 
     from pipeline.stages.waiting import machines_with
 
     prepare_environment(options.encoder)
-    graphs: list[tuple[Graph, Machines]] = []  # of each attempt
 
     def make_graph(machines: Machines) -> Graph:
-        graph = indexing.build_graph(options, photos, what, count, machines)
-        graphs.append((dataclasses.replace(graph, limit=count), machines))
-        return graphs[-1][0]
+        return dataclasses.replace(indexing.build_graph(options, photos, what, count, machines), limit=count)
 
     outcome = index_photos(
         make_graph,
@@ -160,16 +157,16 @@ def _measure(options: index.Config, photos: Listing | Shards, count: int, what: 
         cpus=options.cpus,
         verbose=options.verbose,
     )
-    return _sample(options, outcome, *graphs[-1])
+    return _sample(options, outcome)
 
 
-def _sample(options: index.Config, outcome: Outcome, graph: Any, machines: Any) -> Sample:
+def _sample(options: index.Config, outcome: Outcome) -> Sample:
     from pipeline.encoders import token_bytes
     from pipeline.planning import CPU, Sample
     from pipeline.stages.graph import IO_CPUS
     from pipeline.storage import join, list_files
 
-    counts = outcome.counts
+    counts, graph, machines = outcome.counts, outcome.graph, outcome.machines
     if not counts.photos or counts.photos == sum(counts.failures.values()):
         raise QpertError(f"none of the {counts.photos} photos of the sample could be indexed; see qpert index --help")
     fetched, seconds, size = counts.fetched

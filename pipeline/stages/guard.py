@@ -15,6 +15,9 @@ Result = TypeVar("Result")
 PAUSES = (0.5, 5.0)
 """Seconds to wait for memory before a single photo is tried again."""
 
+LONG = 60.0
+"""Seconds that a micro-batch shall take at most."""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -35,12 +38,12 @@ class Guard(Generic[Item, Result]):
     Args:
         run: from n items to n results, in order.
         probe: raises when the model does not work; called once at the start.
-        size: largest micro-batch.
+        size: largest micro-batch; of a model so slow that it would take longer than `LONG`, less.
         name: of the model, for messages.
         remember: is told every smaller size.
 
     Attributes:
-        seconds: that the probe took at the start, for what a micro-batch may take.
+        seconds: that the probe took at the start.
     """
 
     def __init__(
@@ -52,9 +55,10 @@ class Guard(Generic[Item, Result]):
         remember: Callable[[int], object] = lambda size: None,
     ) -> None:
         self.run, self.probe, self.size, self.name, self.remember = run, probe, size, name, remember
-        started = time.perf_counter()
-        self._check(None)
-        self.seconds = time.perf_counter() - started
+        self.seconds = self._timed()
+        if self.seconds > 1:  # the first run of a model loads libraries, and weights that were only mapped
+            self.seconds = self._timed()
+        self.size = max(1, min(size, int(LONG / max(self.seconds, 1e-3))))
 
     def __call__(self, items: Sequence[Item]) -> list[Result | Failure]:
         """One result or Failure for each item, in order."""
@@ -96,6 +100,11 @@ class Guard(Generic[Item, Result]):
                 free_memory()
                 time.sleep(pause)
         return self.run([item])
+
+    def _timed(self) -> float:
+        started = time.perf_counter()
+        self._check(None)
+        return time.perf_counter() - started
 
     def _check(self, cause: Exception | None) -> None:
         try:

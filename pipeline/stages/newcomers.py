@@ -2,11 +2,11 @@
 
 The pools of an attempt are fixed: Ray Data could grow them, but onto GPUs of any type, and of stages that share GPUs
 the first one to ask would take all that come. So what joins is used by a new attempt, planned for all there is then.
+When in doubt an attempt goes on as it is: what it does is sure.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -21,8 +21,16 @@ from pipeline.stages.tally import Counts
 
 LOOK = 30.0
 """Seconds between two looks at the cluster. What has joined counts when it is there at two in a row, and all of it."""
+STEADY = 60.0
+"""Seconds that all actors have been at work before anything is made of how fast they are."""
 WORTH = 2.0
 """Times its cost that a new attempt must save."""
+BETWEEN = 15.0
+"""Seconds from the end of one attempt to the beginning of the next."""
+BUSY = 0.7
+"""Share of its time that the slowest stage works where more of it helps; else reading, writing or the driver limit."""
+UNSEEN = 0.25
+"""Speed of a GPU of a type that has done nothing yet, to the slowest of those that have."""
 
 
 class Newcomers:
@@ -57,29 +65,32 @@ class Newcomers:
             before, self.last = self.last, now
             if not grown(self.machines, now) or (now.gpus, now.cpus) != (before.gpus, before.cpus):
                 return None
-            factor = speed_up(counts, self.pools, self.plan(ours(self.machines, now)))
+            saved = self._saved(counts, now)
+            if saved is not None:  # all the same if those that joined are asked what they are like
+                saved = self._saved(counts, now := Machines.cluster())
         except (QpertError, ray.exceptions.RayError):
-            return None  # the attempt goes on as it is
-        saved = self.saved(counts, factor)
+            return None
         if saved is None:
             return None
         return f"now there are {now}, not {self.machines}: beginning anew from what is done, {duration(saved)} sooner"
 
-    def saved(self, counts: Counts, factor: float) -> float | None:
-        """Seconds that a new attempt, so many times as fast, would save; None where that is not `WORTH` it."""
-        rate = counts.recent_rate(120)
+    def _saved(self, counts: Counts, now: Machines) -> float | None:
+        """Seconds that a new attempt on the machines of `now` would save; None where that is not `WORTH` it."""
+        rate = steady_rate(counts)
         if self.todo is None or counts.warm is None or not rate:
             return None
+        now = ours(self.machines, now)
+        factor = speed_up(counts, rate, (self.machines, self.pools), (now, self.plan(now)))
         left = max(0, self.todo - counts.photos) / rate
         again = min(self.waiting, counts.photos) / rate
-        cost = counts.warm[0] - self.started + again / factor
+        cost = counts.warm[0] - self.started + BETWEEN + again / factor
         gain = left - left / factor
         return gain - cost if gain > WORTH * cost else None
 
 
 def grown(before: Machines, now: Machines) -> bool:
     """Whether there are more CPUs or more GPUs of some type."""
-    return now.cpus > before.cpus or any(number > before.gpus[kind] for kind, number in now.gpus.items())
+    return now.cpus > before.cpus or bool(now.gpus - before.gpus)
 
 
 def ours(before: Machines, now: Machines) -> Machines:
@@ -92,15 +103,45 @@ def ours(before: Machines, now: Machines) -> Machines:
     return replace(now, free_gpus=free + joined, free_cpus=None, kinds={**now.kinds, **before.kinds})
 
 
-def speed_up(counts: Counts, old: Mapping[str, Pool], new: Mapping[str, Pool]) -> float:
-    """How many times as fast the slowest stage of `old` would be in `new`; infinite where it comes to a GPU."""
-    if not counts.seconds:
-        return 1.0
-    stage = max(counts.seconds, key=lambda stage: counts.seconds[stage] / old[stage].size)
-    if bool(old[stage].num_gpus) != bool(new[stage].num_gpus):
-        return math.inf if new[stage].num_gpus else 1.0
-    return _capacity(new[stage]) / _capacity(old[stage])
+def steady_rate(counts: Counts) -> float | None:
+    """Photos per second since all actors are at work; None before that can be told."""
+    events = [event for event in counts.history if counts.warm is not None and event[0] >= counts.warm[0]]
+    if not events or events[-1][0] - events[0][0] < STEADY:
+        return None
+    return (events[-1][1] - events[0][1]) / (events[-1][0] - events[0][0])
 
 
-def _capacity(pool: Pool) -> float:
-    return pool.size * (pool.num_gpus or pool.threads or 1)
+def speed_up(
+    counts: Counts,
+    rate: float,
+    old: tuple[Machines, Mapping[str, Pool]],
+    new: tuple[Machines, Mapping[str, Pool]],
+) -> float:
+    """How many times as fast a new attempt would be, by the stage that is slowest then; 1 where that is not clear.
+
+    Args:
+        counts: of the attempt so far, with the work of each stage on each device.
+        rate: photos per second.
+        old: the machines and the pools of the attempt.
+        new: those of the new one.
+    """
+    before, after = [], []
+    for stage, pool in old[1].items():
+        speeds = [photos / seconds for (of, _), (photos, seconds) in counts.work.items() if of == stage and photos]
+        then = new[1][stage]
+        if not speeds or pool.num_gpus != then.num_gpus or then.size < pool.size:
+            return 1.0  # stages that change places would have to be measured there
+        mean = sum(photos for (of, _), (photos, _) in counts.work.items() if of == stage) / counts.seconds[stage]
+        before.append(pool.size * mean)
+        if pool.num_gpus:
+            joined = new[0].gpus - old[0].gpus
+            unseen = any(not old[0].gpus[kind] for kind in joined)
+            after.append(before[-1] + (then.size - pool.size) * min(speeds) * (UNSEEN if unseen else 1.0))
+        else:
+            after.append(before[-1] * _threads(then, new[0]) / _threads(pool, old[0]))
+    return max(1.0, min(after) / min(before)) if rate >= BUSY * min(before) else 1.0
+
+
+def _threads(pool: Pool, machines: Machines) -> float:
+    """CPU threads of all actors together: none of them has more than a machine has cores."""
+    return min(machines.cpus, pool.size * min(pool.threads or 1, machines.cpus / machines.nodes))

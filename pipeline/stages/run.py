@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,16 +35,18 @@ class Outcome:
 
     Attributes:
         counts: of this run, or of its last attempt where it took several.
-        attempts: how many it took.
         totals: ``photos``, ``failed`` and ``objects`` in the feature set now.
         seconds: wall-clock time, with starting Ray and loading models.
-        gpus: GPUs that were there, by type.
+        machines: that there were, in the last attempt.
+        graph: as it ran on them.
+        attempts: how many it took.
     """
 
     counts: Counts
     totals: dict[str, int]
     seconds: float
-    gpus: Counter[str]
+    machines: Machines
+    graph: Graph
     attempts: int = 1
 
 
@@ -98,9 +99,10 @@ def index_photos(
             with ray_session(address, cpus=cpus, verbose=verbose) as ours:
                 try:
                     if attempts.number:
-                        settle()
+                        settle(attempts.gpus)
                     machines = find_machines()
-                    counts = attempts.run(make_graph, machines, ours=ours, verbose=verbose)
+                    graph = make_graph(machines)
+                    counts = attempts.run(graph, machines, make_graph, ours=ours, verbose=verbose)
                     break
                 except _BROKEN as error:
                     attempts.may_go_on(error, ours)
@@ -108,7 +110,7 @@ def index_photos(
         manifest = manifest.model_copy(update={"state": "complete", "devices": manifest.devices | attempts.devices})
         totals = count_rows(out, manifest)
         manifest.model_copy(update={"counts": totals}).write(out)
-    return Outcome(counts, totals, time.monotonic() - started, machines.gpus, attempts.number)
+    return Outcome(counts, totals, time.monotonic() - started, machines, graph, attempts.number)
 
 
 class Attempts:
@@ -122,29 +124,43 @@ class Attempts:
 
     def __init__(self, out: str, manifest: Manifest, todo: int | None) -> None:
         self.out, self.manifest, self.todo = out, manifest, todo
-        self.files = self.begun_with = frozenset(committed_files(out, manifest.fingerprint))
+        self.files = self.begun_with = self._committed()
         self.in_vain, self.number = 0, 0
-        self.stopped: str | None = None
+        self.stopped: str | None = None  # why the attempt is ended for a better one
+        self.gpus = 0.0  # that are free once the session has ended
         self.devices: dict[str, float] = {}
 
     def run(
-        self, make_graph: Callable[[Machines], Graph], machines: Machines, *, ours: bool = True, verbose: bool = False
+        self,
+        graph: Graph,
+        machines: Machines,
+        make_graph: Callable[[Machines], Graph],
+        *,
+        ours: bool = True,
+        verbose: bool = False,
     ) -> Counts:
-        """One attempt, on these machines, in the current Ray session: what was done in it.
+        """One attempt, in the current Ray session: what was done in it.
 
-        In a session that is `ours` to end, it ends where another attempt would be done sooner with machines that have
-        joined.
+        Args:
+            graph: planned for `machines`.
+            machines: that there are.
+            make_graph: plans one for others.
+            ours: the session is ours to end, and so is the attempt, where a new one would be done sooner with machines
+                that have joined.
+            verbose: show Ray's own messages.
         """
         self.number += 1
-        graph, self.stopped = make_graph(machines), None
-        tally = start_tally(sum(pool.size for pool in graph.pools.values()))
-        todo = self.left()
-        newcomers = Newcomers(machines, graph.pools, lambda now: make_graph(now).pools, graph.file_rows, todo)
+        self.files = self._committed()
+        self.gpus = held = sum(pool.size * (pool.num_gpus or 0.0) for pool in graph.pools.values())
+        tally, todo = start_tally(sum(pool.size for pool in graph.pools.values())), self.left()
+        newcomers = Newcomers(
+            machines, graph.pools, lambda now: make_graph(now).pools, graph.file_rows, todo if ours else None
+        )
 
         def look(counts: Counts) -> None:
             self._note_shape(counts)
-            if ours and self.stopped is None and (reason := newcomers.worth(counts)):
-                self.stopped = reason
+            if self.stopped is None and (reason := newcomers.worth(counts)):
+                self.stopped, self.gpus = reason, held + sum((newcomers.last.free_gpus or {}).values())
                 tally.stop.remote(reason)
 
         try:
@@ -161,9 +177,9 @@ class Attempts:
 
         It does after a failure of the machines, in a session that is ours to end; twice at most without anything done.
         """
-        before, self.files = self.files, frozenset(committed_files(self.out, self.manifest.fingerprint))
-        if self.stopped is not None:
-            print(self.stopped, file=sys.stderr)
+        reason, self.stopped = self.stopped, None
+        if reason is not None:
+            print(reason, file=sys.stderr)
             return
         cause = readable(error, self.out)
         failed = cause.cause if isinstance(cause, ray.exceptions.RayTaskError) else None
@@ -173,6 +189,7 @@ class Attempts:
             )
         if isinstance(cause, QpertError) or not ours or not isinstance(failed, ray.exceptions.RayError | None):
             raise cause from error
+        before, self.files = self.files, self._committed()
         self.in_vain = self.in_vain + 1 if self.files == before else 0
         if self.in_vain > 2:
             raise QpertError(
@@ -182,13 +199,15 @@ class Attempts:
         print(f"warning: Ray could not go on ({short(cause)}); starting anew from what is done", file=sys.stderr)
 
     def left(self) -> int | None:
-        """Photos to index still; None when unknown."""
+        """Photos that the attempt has before it; None when unknown."""
         if self.todo is None:
             return None
         filesystem, _ = locate(self.out)
         written = sorted(self.files - self.begun_with)
-        done = sum(int(pq.read_metadata(path, filesystem=filesystem).num_rows) for path in written)
-        return self.todo - done
+        return self.todo - sum(int(pq.read_metadata(path, filesystem=filesystem).num_rows) for path in written)
+
+    def _committed(self) -> frozenset[str]:
+        return frozenset(committed_files(self.out, self.manifest.fingerprint))
 
     def _note_shape(self, counts: Counts) -> None:
         """The first encoder that is up says what V and D are, before any feature is written; and how they differ."""

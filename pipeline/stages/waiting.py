@@ -34,10 +34,11 @@ def machines_with(accelerators: Sequence[str] | None = None, minutes: float = 0.
     return Machines.cluster()
 
 
-def settle(every: float = 5.0, most: float = 60.0) -> None:
+def settle(gpus: float = 0.0, every: float = 5.0, most: float = 60.0) -> None:
     """Wait until a session that has just ended has let go of what it held: Ray ends its actors by and by.
 
     Args:
+        gpus: that will be free then, where they are still there.
         every: seconds between two looks; nothing has changed between the last two.
         most: seconds to wait at most.
     """
@@ -45,7 +46,8 @@ def settle(every: float = 5.0, most: float = 60.0) -> None:
     while time.monotonic() < end:
         machines = Machines.cluster(ask=False)
         free = machines.free_gpus, machines.free_cpus
-        if free == before:
+        there = sum((machines.free_gpus or machines.gpus).values())
+        if free == before and there >= min(int(gpus), sum(machines.gpus.values())):
             return
         before = free
         time.sleep(every)

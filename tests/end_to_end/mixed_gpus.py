@@ -158,8 +158,8 @@ def join(folder: Path, photos: int, cluster: Cluster) -> dict[str, Any]:
     """A run on one A100, in a thread; when it has written something, a second A100 joins."""
     write_tiny(folder / "tiny", photos)
     features = folder / "out" / "features"
-    # Looks often, and finds it worth its cost however little is left: that decision has tests of its own.
-    with patch.multiple(newcomers, LOOK=2.0, WORTH=0.0), ThreadPoolExecutor(1) as pool:
+    # Looks often, soon, and finds it worth its cost however little is left: that decision has tests of its own.
+    with patch.multiple(newcomers, LOOK=2.0, STEADY=4.0, WORTH=0.0), ThreadPoolExecutor(1) as pool:
         running = pool.submit(
             index_photos,
             lambda machines: graph_for(folder, photos, machines),

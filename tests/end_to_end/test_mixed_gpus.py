@@ -35,7 +35,7 @@ def test_every_kind_gets_work_by_its_speed_and_the_one_that_is_too_small_none() 
 
 
 @pytest.mark.timeout(900)
-def test_what_joins_gets_work_in_a_new_attempt_that_does_nothing_twice() -> None:
+def test_what_joins_gets_work_in_a_new_attempt() -> None:
     found = measured("160", "join")
     assert (found["photos"], found["unique"], found["failed"]) == (160, 160, 0)
     assert (found["attempts"], found["actors"]) == (2, {"cuda:A100": 2})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import pytest
 
 from jobs import cli
 from jobs.index import Config, _finish, with_absolute_paths
+from jobs.indexing import machines_for
 from pipeline.datasets.photos import Shards
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
 from pipeline.manifest import Manifest
+from pipeline.stages.machines import Machines
 from pipeline.stages.resume import Resume
 
 
@@ -37,6 +40,7 @@ def photos(tmp_path: Path, make_photos: Callable[[Path, int], list[str]]) -> str
         (["--weights", "coca_ViT-B-32:nope"], "has no weights 'nope'"),
         (["--encoder", "clap"], "unknown encoder 'clap'"),
         (["--max-megapixels", "inf"], "finite"),
+        (["--patience", "inf"], "less than or equal to 10000"),
         (["--out", "{file}"], "is a file; name a folder"),
         (["--out", "{file}/below"], "is a file; name a folder"),
         (["--out", ""], "--out: .* at least 1 character"),
@@ -77,6 +81,18 @@ def test_classes_are_checked_against_the_detector_before_ray_starts(
     assert cli.main(["index", photos, "--out", str(tmp_path / "out"), "--detector.classes", "unicorn"]) == 2
     assert "no class 'unicorn'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_gpu_types_that_are_lost_are_not_waited_for_again(photos: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str] | None] = []
+    there = Machines(8, Counter(A100=1))
+    monkeypatch.setattr(Machines, "cluster", lambda ask: there)
+    monkeypatch.setattr("pipeline.stages.waiting.machines_with", lambda kinds, minutes: asked.append(kinds) or there)
+    find = machines_for(Config(source=photos, out="out", accelerators=["A100", "V100"], wait=20))
+    assert [find(), find()] == [there, there]
+    there = Machines(8)
+    find()
+    assert asked == [["A100", "V100"], ["A100"], ["A100", "V100"]]
 
 
 def test_local_places_are_kept_as_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,24 @@ def test_results_come_in_order_and_in_micro_batches() -> None:
     assert guard(model)([]) == []
 
 
+def test_a_slow_model_gets_micro_batches_of_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    took = [20.0, 15.0]  # the first time it is loaded
+
+    def probe() -> None:
+        nonlocal now
+        now += took.pop(0)
+
+    monkeypatch.setattr("pipeline.stages.guard.time.perf_counter", lambda: now)
+    run = Guard(Model(), probe, 32, "model")
+    assert (run.seconds, run.size, took) == (15.0, 4, [])
+    took[:] = [0.9]
+    run = Guard(Model(), probe, 32, "model")
+    assert (run.seconds, run.size) == (pytest.approx(0.9), 32)
+    took[:] = [500.0, 90.0]
+    assert Guard(Model(), probe, 32, "model").size == 1
+
+
 def test_one_bad_item_fails_alone() -> None:
     assert guard(Model())([11, 12, 13, 14]) == [22, 24, Failure("model: ValueError: unlucky"), 28]
 

@@ -111,12 +111,26 @@ def test_storage_that_failed_for_good_and_bugs_are_no_reason_for_another_attempt
 def test_an_attempt_that_was_ended_for_a_better_one_is_no_failure(
     attempts: Attempts, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    attempts.stopped = "now there are 2 x A100"
     error = ray.exceptions.RayTaskError("Map", "traceback", RuntimeError("now there are 2 x A100"))
     for _ in range(5):
+        attempts.stopped = "now there are 2 x A100"
         attempts.may_go_on(error, ours=True)
     assert attempts.in_vain == 0
     assert capsys.readouterr().err == "now there are 2 x A100\n" * 5
+    with pytest.raises(ray.exceptions.RayTaskError):  # what goes wrong before the next has begun is something else
+        attempts.may_go_on(error, ours=True)
+
+
+def test_storage_that_does_not_answer_does_not_hide_what_went_wrong(
+    attempts: Attempts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*of: object) -> None:
+        raise OSError("no answer")
+
+    monkeypatch.setattr("pipeline.stages.run.committed_files", down)
+    error = ray.exceptions.RayTaskError("Map", "traceback", OSError("no answer"))
+    with pytest.raises(QpertError, match="storage failed again and again"):
+        attempts.may_go_on(error, ours=True)
 
 
 def test_a_further_attempt_knows_how_much_is_left(write_features: Callable[..., Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,17 +66,24 @@ def test_gpus_that_other_jobs_hold_are_waited_for(
     assert waiting.machines_with(["none"], every=0.0) is left[0]  # on CPUs nobody waits for GPUs
 
 
-def test_what_a_session_held_is_free_when_nothing_changes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    left = [Machines(4, Counter(A100=3), free_cpus=4.0, free_gpus=Counter(A100=free)) for free in (1, 1, 2, 3, 3, 3)]
-    left[0] = replace(left[0], free_cpus=3.5)
+def test_what_a_session_held_is_free_when_it_is_there_and_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cluster(free: int, cpus: float = 4.0) -> Machines:
+        return Machines(4, Counter(A100=3), free_cpus=cpus, free_gpus=Counter(A100=free))
+
+    left = [cluster(1, 3.5), cluster(1), cluster(1), cluster(1), cluster(3), cluster(3), cluster(3)]
     monkeypatch.setattr(Machines, "cluster", lambda ask: left.pop(0))
-    waiting.settle(every=0.0)
+    waiting.settle(1, every=0.0)
+    assert len(left) == 4
+    left.insert(0, cluster(1))
+    waiting.settle(5, every=0.0)  # two of five are gone
     assert len(left) == 1
-    # Jobs that come and go do not keep it for ever.
+    # Jobs that come and go do not keep it for ever, nor do GPUs that they have taken.
     free = iter(range(10**6))
     monkeypatch.setattr(Machines, "cluster", lambda ask: Machines(4, Counter(), free_cpus=float(next(free))))
     waiting.settle(every=0.01, most=0.05)
-    assert next(free) < 10
+    monkeypatch.setattr(Machines, "cluster", lambda ask: cluster(next(free) * 0))
+    waiting.settle(3, every=0.01, most=0.05)
+    assert 4 <= next(free) <= 12
 
 
 @pytest.mark.usefixtures("ray_cpu")
