@@ -127,16 +127,16 @@ def speed_up(
     """
     before, after = [], []
     for stage, pool in old[1].items():
-        speeds = [photos / seconds for (of, _), (photos, seconds) in counts.work.items() if of == stage and photos]
+        work = [done for (of, _), done in counts.work.items() if of == stage and all(done)]
         then = new[1][stage]
-        if not speeds or pool.num_gpus != then.num_gpus or then.size < pool.size:
+        if not work or pool.num_gpus != then.num_gpus or then.size < pool.size:
             return 1.0  # stages that change places would have to be measured there
-        mean = sum(photos for (of, _), (photos, _) in counts.work.items() if of == stage) / counts.seconds[stage]
-        before.append(pool.size * mean)
+        slowest = min(photos / seconds for photos, seconds in work)
+        before.append(pool.size * sum(photos for photos, _ in work) / sum(seconds for _, seconds in work))
         if pool.num_gpus:
             joined = new[0].gpus - old[0].gpus
             unseen = any(not old[0].gpus[kind] for kind in joined)
-            after.append(before[-1] + (then.size - pool.size) * min(speeds) * (UNSEEN if unseen else 1.0))
+            after.append(before[-1] + (then.size - pool.size) * slowest * (UNSEEN if unseen else 1.0))
         else:
             after.append(before[-1] * _threads(then, new[0]) / _threads(pool, old[0]))
     return max(1.0, min(after) / min(before)) if rate >= BUSY * min(before) else 1.0

@@ -46,8 +46,8 @@ def settle(gpus: float = 0.0, every: float = 5.0, most: float = 60.0) -> None:
     while time.monotonic() < end:
         machines = Machines.cluster(ask=False)
         free = machines.free_gpus, machines.free_cpus
-        there = sum((machines.free_gpus or machines.gpus).values())
-        if free == before and there >= min(int(gpus), sum(machines.gpus.values())):
+        missing = min(int(gpus), sum(machines.gpus.values())) - sum((machines.free_gpus or {}).values())
+        if free == before and missing <= 0:
             return
         before = free
         time.sleep(every)

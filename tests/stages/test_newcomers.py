@@ -175,6 +175,8 @@ def test_a_run_goes_as_fast_as_the_stage_that_is_slowest_then() -> None:
     old, new = {**known, "encode": Pool(2, 1.0, 0, None, 1)}, {**known, "encode": Pool(40, 1.0, 0, None, 1)}
     assert speed_up(seen, 10.0, (two, old), (cluster(A100=40), new)) == pytest.approx(10.0)
     assert speed_up(Counts(), 10.0, (two, old), (cluster(A100=40), new)) == 1.0
+    seen.work["detect", "cuda:A100"] = (0, 0.0)  # all photos failed before
+    assert speed_up(seen, 10.0, (two, old), (cluster(A100=40), new)) == 1.0
 
 
 def test_gpus_that_join_count_by_the_slowest_that_is_known() -> None:

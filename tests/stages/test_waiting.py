@@ -68,9 +68,19 @@ def test_gpus_that_other_jobs_hold_are_waited_for(
 
 def test_what_a_session_held_is_free_when_it_is_there_and_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     def cluster(free: int, cpus: float = 4.0) -> Machines:
-        return Machines(4, Counter(A100=3), free_cpus=cpus, free_gpus=Counter(A100=free))
+        return Machines(4, Counter(A100=3), free_cpus=cpus, free_gpus=Counter(A100=free) if free else Counter())
 
-    left = [cluster(1, 3.5), cluster(1), cluster(1), cluster(1), cluster(3), cluster(3), cluster(3)]
+    left = [
+        cluster(0),
+        cluster(0),
+        cluster(1, 3.5),
+        cluster(1),
+        cluster(1),
+        cluster(1),
+        cluster(3),
+        cluster(3),
+        cluster(3),
+    ]
     monkeypatch.setattr(Machines, "cluster", lambda ask: left.pop(0))
     waiting.settle(1, every=0.0)
     assert len(left) == 4
