@@ -73,20 +73,25 @@ def test_while_more_join_it_waits(watcher: Callable[..., Newcomers]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "options"),
+    ("worth", "photos", "seen", "options"),
     [
-        (counts(9_000, 10.0), {}),  # 100 seconds are left: 50 to be gained, and 45 are lost
-        (counts(9_000, 10.0), {"waiting": 5_000}),  # what waits for its file is done again
-        (counts(1_000, 10.0), {"todo": None}),
-        (Counts(photos=1_000, history=counts(1_000, 10.0).history), {}),  # actors are still coming up
-        (counts(1_000, 10.0, warm=50.0), {}),  # or have just
-        (counts(1_000, 10.0, busy=0.5), {}),  # the actors wait for photos half of the time
+        (True, 8_000, {}, {}),  # 200 seconds are left: 100 to be gained, and 45 are lost
+        (False, 9_000, {}, {}),
+        (False, 8_000, {}, {"waiting": 5_000}),  # what waits for its file is done again
+        (False, 8_000, {}, {"todo": None}),
+        (False, 8_000, {"warm": 50.0}, {}),  # all actors have not been up for a minute
+        (False, 8_000, {"busy": 0.5}, {}),  # the actors wait for photos half of the time
     ],
 )
-def test_what_is_not_worth_it(watcher: Callable[..., Newcomers], seen: Counts, options: dict[str, Any]) -> None:
+def test_a_new_attempt_must_save_twice_what_it_costs(
+    watcher: Callable[..., Newcomers], worth: bool, photos: int, seen: dict[str, Any], options: dict[str, Any]
+) -> None:
     watch = watcher(cluster(A100=1), cluster(free=1, A100=2), **options)
-    assert watch.worth(seen) is None
-    assert watch.worth(seen) is None
+    found = counts(photos, 10.0, **seen)
+    assert watch.worth(found) is None
+    assert bool(watch.worth(found)) == worth
+    found.warm = None  # actors are still coming up
+    assert watch.worth(found) is None
 
 
 def test_gpus_that_others_hold_or_that_went_away_are_none(watcher: Callable[..., Newcomers]) -> None:
