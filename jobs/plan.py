@@ -17,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -137,21 +136,15 @@ def _spread(photos: Listing | Shards, total: int | None, count: int) -> tuple[Li
 
 def _measure(options: index.Config, photos: Listing | Shards, count: int, what: dict[str, Any]) -> Sample:
     from pipeline.encoders import prepare_environment
-    from pipeline.stages.graph import Graph
-    from pipeline.stages.machines import Machines
     from pipeline.stages.run import index_photos
-    from pipeline.stages.waiting import machines_with
 
     prepare_environment(options.encoder)
-
-    def make_graph(machines: Machines) -> Graph:
-        return dataclasses.replace(indexing.build_graph(options, photos, what, count, machines), limit=count)
-
+    graph_for = indexing.graphs_for(options, photos, what, count)
     outcome = index_photos(
-        make_graph,
+        lambda machines: dataclasses.replace(graph_for(machines), limit=count),
         indexing.make_manifest(options, what),
         options.out,
-        find_machines=partial(machines_with, options.accelerators, options.wait),
+        find_machines=indexing.machines_for(options),
         todo=count,
         address=options.address,
         cpus=options.cpus,

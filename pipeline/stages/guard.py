@@ -37,7 +37,7 @@ class Guard(Generic[Item, Result]):
 
     Args:
         run: from n items to n results, in order.
-        probe: raises when the model does not work; called once at the start.
+        probe: raises when the model does not work; called at the start, twice if that takes long.
         size: largest micro-batch; of a model so slow that it would take longer than `LONG`, less.
         name: of the model, for messages.
         remember: is told every smaller size.
@@ -54,7 +54,7 @@ class Guard(Generic[Item, Result]):
         name: str,
         remember: Callable[[int], object] = lambda size: None,
     ) -> None:
-        self.run, self.probe, self.size, self.name, self.remember = run, probe, size, name, remember
+        self.run, self.probe, self.name, self.remember = run, probe, name, remember
         self.seconds = self._timed()
         if self.seconds > 1:  # the first run of a model loads libraries, and weights that were only mapped
             self.seconds = self._timed()

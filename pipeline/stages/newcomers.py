@@ -105,10 +105,10 @@ def ours(before: Machines, now: Machines) -> Machines:
 
 def steady_rate(counts: Counts) -> float | None:
     """Photos per second since all actors are at work; None before that can be told."""
-    events = [event for event in counts.history if counts.warm is not None and event[0] >= counts.warm[0]]
-    if not events or events[-1][0] - events[0][0] < STEADY:
+    if counts.warm is None or not counts.history:
         return None
-    return (events[-1][1] - events[0][1]) / (events[-1][0] - events[0][0])
+    since = counts.history[-1][0] - counts.warm[0]
+    return counts.recent_rate(since) if since >= STEADY else None
 
 
 def speed_up(

@@ -39,13 +39,11 @@ def broken(self):
     return load(self)
 JpegImageFile.load = broken
 """
-HANGS = (
-    BROKEN_DECODER.replace("os.kill(os.getpid(), signal.SIGSEGV)", "__import__('time').sleep(10**6)")
-    + """
+HANGING_DECODER = f"""
+{BROKEN_DECODER.replace("os.kill(os.getpid(), signal.SIGSEGV)", "__import__('time').sleep(10**6)")}
 import pipeline.stages.decode_apart
 pipeline.stages.decode_apart.PATIENCE = 15.0
 """
-)
 FLAKY = "from tests.flaky import register; register()"
 
 
@@ -78,30 +76,22 @@ def rows(out: Path) -> dict[str, str | None]:
 
 
 @pytest.mark.timeout(600)
-def test_a_photo_that_crashes_the_decoder_is_a_row_with_its_reason(
-    tmp_path: Path, make_photos: Callable[[Path, int], list[str]]
+@pytest.mark.parametrize(
+    ("decoder", "options", "reason"),
+    [(BROKEN_DECODER, [], "SIGSEGV"), (HANGING_DECODER, ["--patience", "2"], "it takes more than 15 s")],
+    ids=["crashes", "hangs"],
+)
+def test_a_photo_that_the_decoder_does_not_survive_is_a_row_with_its_reason(
+    tmp_path: Path, make_photos: Callable[[Path, int], list[str]], decoder: str, options: list[str], reason: str
 ) -> None:
     names = make_photos(tmp_path / "photos", 30)
     (tmp_path / "photos" / "1" / "0007x.jpg").write_bytes(photo((13, 17), "red"))
-    done = index(tmp_path, str(tmp_path / "photos"), str(tmp_path / "out"), BROKEN_DECODER)
+    done = index(tmp_path, str(tmp_path / "photos"), str(tmp_path / "out"), decoder, *options)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "failed  1 photos: 1 x crashes the decoder" in done.stdout
-    found = rows(tmp_path / "out")
-    assert found.pop("1/0007x.jpg") == "crashes the decoder: SIGSEGV"
-    assert found == dict.fromkeys(names)
-
-
-@pytest.mark.timeout(600)
-def test_a_photo_that_makes_the_decoder_hang_is_a_row_with_its_reason(
-    tmp_path: Path, make_photos: Callable[[Path, int], list[str]]
-) -> None:
-    names = make_photos(tmp_path / "photos", 30)
-    (tmp_path / "photos" / "1" / "0007x.jpg").write_bytes(photo((13, 17), "red"))
-    done = index(tmp_path, str(tmp_path / "photos"), str(tmp_path / "out"), HANGS, "--patience", "2")
-    assert done.returncode == 0, done.stderr[-3000:]
     assert "Ray could not go on" not in done.stderr
     found = rows(tmp_path / "out")
-    assert found.pop("1/0007x.jpg") == "crashes the decoder: it takes more than 15 s"
+    assert found.pop("1/0007x.jpg") == f"crashes the decoder: {reason}"
     assert found == dict.fromkeys(names)
 
 

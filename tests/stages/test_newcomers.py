@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ from pipeline.stages.pools import Pool, plan_pools
 from pipeline.stages.tally import Counts
 
 BOTH = ["detect", "encode"]
+NOW = 1e9
 
 
 def cluster(cpus: float = 8.0, free: int | None = None, **gpus: int) -> Machines:
@@ -27,7 +27,7 @@ def cluster(cpus: float = 8.0, free: int | None = None, **gpus: int) -> Machines
 
 def counts(photos: int, rate: float, *, warm: float = 30.0, ago: float = 100.0, busy: float = 1.0) -> Counts:
     """After so many photos, `ago` seconds after an attempt on one A100 began whose actors were all up after `warm`."""
-    begun = time.time() - ago
+    begun = NOW - ago
     seconds = {"detect": 0.2 * busy * photos / rate, "encode": busy * photos / rate}
     found = Counts(photos=photos, seconds=seconds, warm=(begun + warm, Counter()))
     found.work = {(stage, "cuda:A100"): (photos, spent) for stage, spent in seconds.items()}
@@ -49,7 +49,7 @@ def watcher(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Newcomers]:
         looks = list(now)
         monkeypatch.setattr(Machines, "cluster", lambda ask=True: looks.pop(0) if len(looks) > 1 else looks[0])
         found = Newcomers(before, plan(before), plan, waiting, todo)
-        found.started -= 100
+        found.started = NOW - 100
         return found
 
     return make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -87,13 +88,28 @@ def test_what_a_session_held_is_free_when_it_is_there_and_nothing_changes(monkey
     left.insert(0, cluster(1))
     waiting.settle(5, every=0.0)  # two of five are gone
     assert len(left) == 1
-    # Jobs that come and go do not keep it for ever, nor do GPUs that they have taken.
-    free = iter(range(10**6))
-    monkeypatch.setattr(Machines, "cluster", lambda ask: Machines(4, Counter(), free_cpus=float(next(free))))
-    waiting.settle(every=0.01, most=0.05)
-    monkeypatch.setattr(Machines, "cluster", lambda ask: cluster(next(free) * 0))
-    waiting.settle(3, every=0.01, most=0.05)
-    assert 4 <= next(free) <= 12
+
+
+def test_what_others_hold_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, clock = 0, 0.0
+
+    def look(ask: bool) -> Machines:
+        nonlocal looks
+        looks += 1
+        return Machines(4, Counter(A100=3), free_cpus=float(looks if comings else 0), free_gpus=Counter())
+
+    def sleep(seconds: float) -> None:
+        nonlocal clock
+        clock += seconds
+
+    monkeypatch.setattr(Machines, "cluster", look)
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: clock, sleep=sleep))
+    comings = True  # and goings of other jobs
+    waiting.settle()
+    assert (looks, clock) == (12, 60.0)
+    comings = False  # but the GPUs are taken
+    waiting.settle(3)
+    assert (looks, clock) == (24, 120.0)
 
 
 @pytest.mark.usefixtures("ray_cpu")
