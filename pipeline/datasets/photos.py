@@ -21,9 +21,11 @@ from pipeline.datasets.parquet import Columns, find_columns, read_columns
 from pipeline.datasets.shards import SUFFIXES, TARS, Shard, holds_photos, parquet_shards, read_member
 from pipeline.errors import QpertError, first_line
 from pipeline.patience import patiently
+from pipeline.photo_state import FILE_STATE
 from pipeline.storage import absolute, file_type, is_uri, join, locate, split
 
-LISTING_SCHEMA = pa.schema([("image_id", pa.string()), ("uri", pa.string())])
+LISTING_SCHEMA = pa.schema([("image_id", pa.string()), ("uri", pa.string()), *FILE_STATE])
+"""One photo that is a file of its own; its size in bytes and time of change are null where listing does not tell."""
 Kind = Literal["folder", "glob", "list file", "parquet of URIs", "parquet of bytes", "webdataset"]
 
 
@@ -49,12 +51,13 @@ class Listing:
         pairs = islice(self.pairs(), limit)
         while chunk := list(islice(pairs, rows)):
             ids, uris = zip(*chunk, strict=True)
-            yield pa.record_batch([pa.array(ids, pa.string()), pa.array(uris, pa.string())], schema=LISTING_SCHEMA)
+            state = [pa.nulls(len(chunk), field.type) for field in FILE_STATE]
+            yield pa.record_batch([pa.array(ids, pa.string()), pa.array(uris, pa.string()), *state], LISTING_SCHEMA)
 
     def pairs_noted(self) -> Iterator[tuple[str, str]]:
         """(image_id, uri), from where they were written down."""
         for batch in self.batches():
-            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            yield from zip(batch["image_id"].to_pylist(), batch["uri"].to_pylist(), strict=True)
 
     def note(self, path: str, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """The same, written down in a local file on the way: `replace(self, noted=path)` has them then."""

@@ -17,10 +17,17 @@ import pyarrow as pa
 from pipeline.datasets.parquet import Columns, read_columns, read_row, row_groups
 from pipeline.errors import QpertError
 from pipeline.patience import transient
+from pipeline.photo_state import PHOTO_STATE, digest_of
 from pipeline.storage import as_uri, is_uri, locate, without_options
 
 PHOTO_SCHEMA = pa.schema(
-    [("image_id", pa.string()), ("uri", pa.string()), ("data", pa.large_binary()), ("error", pa.string())]
+    [
+        ("image_id", pa.string()),
+        ("uri", pa.string()),
+        ("data", pa.large_binary()),
+        ("error", pa.string()),
+        *PHOTO_STATE,
+    ]
 )
 """What reading gives, whatever the source: the encoded bytes, or null and the reason."""
 
@@ -32,7 +39,7 @@ SUFFIXES = (
 TARS = (".tar", ".tar.gz", ".tgz")
 _DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError)
 _Photo = tuple[str, str, bytes | None, str | None]
-"""A row of `PHOTO_SCHEMA`."""
+"""The first columns of a row of `PHOTO_SCHEMA`."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +205,9 @@ def _parquet_photos(shard: Shard, rows: int) -> Iterator[_Photo]:
 
 
 def _table(photos: list[_Photo]) -> pa.Table:
-    columns = zip(*photos, strict=True)
+    ids, uris, data, errors = zip(*photos, strict=True)
+    sizes = [None if photo is None else len(photo) for photo in data]
+    digests = [None if photo is None else digest_of(photo) for photo in data]
+    columns = (ids, uris, data, errors, sizes, [None] * len(photos), digests)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, PHOTO_SCHEMA, strict=True)]
     return pa.Table.from_arrays(arrays, schema=PHOTO_SCHEMA)

@@ -18,6 +18,7 @@ from pipeline.features import OBJECT_TYPE, features_schema
 from pipeline.images import decode
 from pipeline.objects import Objects
 from pipeline.perturbation import Perturbation
+from pipeline.photo_state import PHOTO_STATE
 from pipeline.stages.actor import PhotoMapper, Worker, set_threads
 from pipeline.stages.columns import objects_from_row
 from pipeline.stages.guard import Failure, load
@@ -118,6 +119,7 @@ class EncodeStage:
             "device": [self.device.name if error is None else None for error in errors],
             "dtype": [self.dtype if error is None else None for error in errors],
             "seconds": seconds,
+            **{field.name: table[field.name] for field in PHOTO_STATE},
         }
         if self.with_objects:
             columns["object_embeddings"] = self._vectors(of_objects)

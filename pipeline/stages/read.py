@@ -15,6 +15,7 @@ from ray.data.block import BlockMetadata
 from pipeline.datasets.photos import read_photo
 from pipeline.datasets.shards import PHOTO_SCHEMA, Shard, count_photos, read_shard
 from pipeline.errors import QpertError
+from pipeline.photo_state import FILE_STATE, digest_of
 from pipeline.stages.tally import Reporter
 from pipeline.storage import is_uri
 
@@ -31,7 +32,12 @@ def read_photos(listing: pa.Table, reporter: Reporter) -> pa.Table:
         read = list(map(_read, uris))
     data = pa.array([each if isinstance(each, bytes) else None for each in read], pa.large_binary())
     errors = pa.array([each if isinstance(each, str) else None for each in read], pa.string())
-    columns = [listing["image_id"].cast(pa.string()), listing["uri"].cast(pa.string()), data, errors]
+    state = [
+        listing[field.name].cast(field.type) if field.name in listing.column_names else pa.nulls(len(read), field.type)
+        for field in FILE_STATE  # re-ranking lists photos without it
+    ]
+    digests = pa.array([digest_of(each) if isinstance(each, bytes) else None for each in read], pa.string())
+    columns = [listing["image_id"].cast(pa.string()), listing["uri"].cast(pa.string()), data, errors, *state, digests]
     reporter.fetched(len(uris), perf_counter() - started, data.nbytes)
     return pa.Table.from_arrays(columns, schema=PHOTO_SCHEMA)
 

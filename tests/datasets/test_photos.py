@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 def pairs(photos: Listing | Shards, limit: int | None = None) -> list[tuple[str, str]]:
     assert isinstance(photos, Listing)
-    return [tuple(row.values()) for batch in photos.batches(limit, rows=2) for row in batch.to_pylist()]
+    return [(row["image_id"], row["uri"]) for batch in photos.batches(limit, rows=2) for row in batch.to_pylist()]
 
 
 def test_a_folder_is_read_recursively_without_hidden_files(folder: Path) -> None:

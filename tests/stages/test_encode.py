@@ -35,7 +35,8 @@ def photos() -> pa.Table:
     data = [jpeg(255), b"", jpeg(0), None, jpeg(128, (30, 60)), b"text"]
     errors = [None, None, None, "file not found", None, None]
     ids = [f"{at}.jpg" for at in range(6)]
-    return pa.table([ids, [f"/p/{name}" for name in ids], data, errors], schema=PHOTO_SCHEMA)
+    state = [[1] * 6, [0] * 6, ["d"] * 6]
+    return pa.table([ids, [f"/p/{name}" for name in ids], data, errors, *state], schema=PHOTO_SCHEMA)
 
 
 def detect(tiny_detector: Any, **options: Any) -> DetectStage:
