@@ -70,6 +70,9 @@ class Options(BaseModel):
         None, ge=1, description="photos per Parquet file, the unit of resume (default: by the number of photos)"
     )
     max_megapixels: float = Field(100, gt=0, allow_inf_nan=False, description="larger photos are refused")
+    allow_truncated: bool = Field(
+        False, description="index what can be decoded of photos whose files end early; the column truncated marks them"
+    )
     accelerators: list[str] | None = Field(
         None,
         description="GPU types to use, by Ray's names (A100 GeForce-GTX-1080-Ti), or none (default: every GPU)",

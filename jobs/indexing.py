@@ -70,6 +70,8 @@ def identity(config: Config) -> dict[str, Any]:
         "dtype": config.dtype,
         "max_megapixels": config.max_megapixels,
     }
+    if config.allow_truncated:  # only then, so that what was made before there was a choice can still be resumed
+        what["allow_truncated"] = True
     return cast("dict[str, Any]", json.loads(json.dumps(what)))
 
 
@@ -126,6 +128,7 @@ def build_graph(
             dtype=config.dtype,
             micro_batch=config.batch_size,
             max_pixels=round(config.max_megapixels * 1e6),
+            allow_truncated=config.allow_truncated,
             patience=60 * config.patience / 3,  # so that what hangs is found twice before the whole run counts as stuck
         ),
         block_rows=block,

@@ -89,6 +89,7 @@ def rerank_features(
             dtype=made_with.get("dtype", "auto"),
             micro_batch=_PHOTOS,
             max_pixels=round(made_with.get("max_megapixels", 100) * 1e6),
+            allow_truncated=made_with.get("allow_truncated") is True,
         ),
         need=partial(memory_needed, name, chosen),
         environment=runtime_env(name),

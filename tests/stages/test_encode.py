@@ -91,6 +91,22 @@ def test_without_detection_objects_are_unknown(photos: pa.Table, tiny_encoder: A
     assert table.column("objects").null_count == 6
 
 
+def test_photos_that_are_cut_short_are_refused_or_marked(
+    photos: pa.Table, tiny_detector: Any, tiny_encoder: Any
+) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)).save(stream, "JPEG")
+    data = photos["data"].to_pylist()
+    data[2] = stream.getvalue()[: len(stream.getvalue()) // 2]
+    cut = photos.set_column(2, photos.schema.field("data"), pa.array(data, pa.large_binary()))
+    refused = encode(tiny_encoder)(detect(tiny_detector)(cut))
+    assert refused["error"].to_pylist()[2] == "truncated image"
+    allowed = encode(tiny_encoder, allow_truncated=True)(detect(tiny_detector, allow_truncated=True)(cut))
+    assert allowed["error"].to_pylist()[2] is None
+    assert len(allowed["embedding"].to_pylist()[2]) == 8
+    assert allowed["truncated"].to_pylist() == [False, None, True, None, False, None]
+
+
 def test_features_do_not_depend_on_the_batch(photos: pa.Table, tiny_encoder: Any) -> None:
     stage = encode(tiny_encoder)
     whole = stage(photos).column("embedding").to_pylist()
