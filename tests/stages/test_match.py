@@ -56,7 +56,7 @@ def test_a_score_for_each_text_and_a_reason_for_a_bad_photo(
     ids = make_photos(tmp_path, 5)
     (tmp_path / ids[1]).write_bytes(b"no photo")
     (tmp_path / ids[2]).unlink()
-    table = read_beside(pairs(tmp_path, ids))
+    table = read_beside(pairs(tmp_path, ids), Reporter())
     results = {}
     for name, setting in (("plain", None), ("itc", Perturbation()), ("itm", Perturbation(stages=("itm",)))):
         found = MatchStage(matcher, TEXTS, setting, Worker(micro_batch=2), Reporter())(table)
@@ -80,9 +80,9 @@ def test_the_graph_gives_all_scores_in_order_and_goes_on_where_it_stopped(
     matching = Matching(str(tmp_path / "out"), table, TEXTS, matcher, {"name": "tiny"}, None)
     scores = match_pairs(matching)
     stage = MatchStage(matcher, TEXTS, None, Worker(), Reporter())
-    want = [score for row in stage(read_beside(table)).to_pylist() for score in row["scores"]]
+    want = [score for row in stage(read_beside(table, Reporter())).to_pylist() for score in row["scores"]]
     assert scores.tolist() == pytest.approx(want)
-    monkeypatch.setattr("pipeline.stages.match_graph._run", lambda *_: pytest.fail("all of it is done"))
+    monkeypatch.setattr("pipeline.stages.match_graph._execute", lambda *_: pytest.fail("all of it is done"))
     assert np.array_equal(match_pairs(matching), scores)
 
 

@@ -11,7 +11,11 @@ import ray
 from ray.data.exceptions import ExecutionTimeoutError
 
 from pipeline.errors import QpertError
-from pipeline.stages.run import Attempts, readable
+from pipeline.stages.attempts import Attempts, readable
+
+
+def execute(plan: object, tally: object) -> None:
+    """Nothing."""
 
 
 class Wrapped(RuntimeError):
@@ -55,23 +59,23 @@ def test_a_full_disk_is_said_so() -> None:
 
 
 @pytest.fixture
-def attempts(write_features: Callable[..., Any]) -> Attempts:
+def attempts(write_features: Callable[..., Any]) -> Attempts[Any]:
     features = write_features([[[1.0, 0.0]]] * 2)
-    return Attempts(features.out, features.manifest, None)
+    return Attempts(features.out, features.manifest.fingerprint, None, execute)
 
 
-def commit(attempts: Attempts, name: str) -> None:
+def commit(attempts: Attempts[Any], name: str) -> None:
     """One file more that counts."""
     folder = Path(attempts.out)
     written = next((folder / "features").iterdir())
     (folder / "features" / f"{name}-000000.parquet").write_bytes(written.read_bytes())
-    checkpoint = folder / "checkpoint" / attempts.manifest.fingerprint
+    checkpoint = folder / "checkpoint" / attempts.fingerprint
     checkpoint.mkdir(parents=True, exist_ok=True)
     (checkpoint / f"{name}.parquet").write_bytes(b"x")
 
 
 def test_machines_that_fail_get_further_attempts_as_long_as_something_is_done(
-    attempts: Attempts, capsys: pytest.CaptureFixture[str]
+    attempts: Attempts[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = ray.exceptions.RayError("the node is gone\nand more")
     for number in range(5):
@@ -84,7 +88,7 @@ def test_machines_that_fail_get_further_attempts_as_long_as_something_is_done(
         attempts.may_go_on(error, ours=True)
 
 
-def test_what_no_further_attempt_mends_is_raised_at_once(attempts: Attempts) -> None:
+def test_what_no_further_attempt_mends_is_raised_at_once(attempts: Attempts[Any]) -> None:
     broken = QpertError("the encoder does not work here")
     with pytest.raises(QpertError) as raised:
         attempts.may_go_on(Wrapped(broken), ours=True)
@@ -94,7 +98,7 @@ def test_what_no_further_attempt_mends_is_raised_at_once(attempts: Attempts) -> 
         attempts.may_go_on(error, ours=False)
 
 
-def test_storage_that_failed_for_good_and_bugs_are_no_reason_for_another_attempt(attempts: Attempts) -> None:
+def test_storage_that_failed_for_good_and_bugs_are_no_reason_for_another_attempt(attempts: Attempts[Any]) -> None:
     def failed(cause: Exception) -> Exception:
         error: Exception = ray.exceptions.RayTaskError("Map", "traceback", cause)
         return error
@@ -109,7 +113,7 @@ def test_storage_that_failed_for_good_and_bugs_are_no_reason_for_another_attempt
 
 
 def test_an_attempt_that_was_ended_for_a_better_one_is_no_failure(
-    attempts: Attempts, capsys: pytest.CaptureFixture[str]
+    attempts: Attempts[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = ray.exceptions.RayTaskError("Map", "traceback", RuntimeError("now there are 2 x A100"))
     for _ in range(5):
@@ -122,12 +126,12 @@ def test_an_attempt_that_was_ended_for_a_better_one_is_no_failure(
 
 
 def test_storage_that_does_not_answer_does_not_hide_what_went_wrong(
-    attempts: Attempts, monkeypatch: pytest.MonkeyPatch
+    attempts: Attempts[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def down(*of: object) -> None:
         raise OSError("no answer")
 
-    monkeypatch.setattr("pipeline.stages.run.committed_files", down)
+    monkeypatch.setattr("pipeline.stages.attempts.committed_files", down)
     error = ray.exceptions.RayTaskError("Map", "traceback", OSError("no answer"))
     with pytest.raises(QpertError, match="storage failed again and again"):
         attempts.may_go_on(error, ours=True)
@@ -135,9 +139,9 @@ def test_storage_that_does_not_answer_does_not_hide_what_went_wrong(
 
 def test_a_further_attempt_knows_how_much_is_left(write_features: Callable[..., Any]) -> None:
     features = write_features([[[1.0, 0.0]]] * 2)
-    attempts = Attempts(features.out, features.manifest, 10)
+    attempts = Attempts(features.out, features.manifest.fingerprint, 10, execute)
     assert attempts.left() == 10  # what there was before does not count
     commit(attempts, "part0")
     attempts.may_go_on(ray.exceptions.RayError("gone"), ours=True)
     assert attempts.left() == 8
-    assert Attempts(features.out, features.manifest, None).left() is None
+    assert Attempts(features.out, features.manifest.fingerprint, None, execute).left() is None
