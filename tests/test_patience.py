@@ -7,7 +7,7 @@ import errno
 import pytest
 import tenacity
 
-from pipeline.patience import out_of_space, patiently, transient
+from pipeline.patience import out_of_space, patiently
 
 PASSES = [
     OSError(errno.EIO, "Input/output error"),
