@@ -1,9 +1,13 @@
-"""What is made of an error, and whether another attempt is."""
+"""What is made of an error, whether another attempt is, and with which machines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +15,12 @@ import ray
 from ray.data.exceptions import ExecutionTimeoutError
 
 from pipeline.errors import QpertError
+from pipeline.stages import attempts as module
 from pipeline.stages.attempts import Attempts, readable
+from pipeline.stages.machines import Machines
+from pipeline.stages.pools import Pool, plan_pools
+from pipeline.stages.tally import Counts
+from pipeline.stages.waiting import NamedGpus
 
 
 def execute(plan: object, tally: object) -> None:
@@ -145,3 +154,86 @@ def test_a_further_attempt_knows_how_much_is_left(write_features: Callable[..., 
     attempts.may_go_on(ray.exceptions.RayError("gone"), ours=True)
     assert attempts.left() == 8
     assert Attempts(features.out, features.manifest.fingerprint, None, execute).left() is None
+
+
+@dataclass(frozen=True)
+class Planned:
+    pools: dict[str, Pool] = field(default_factory=dict)
+    file_rows: int = 8
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> list[Machines]:
+    """Sessions and a tally without Ray; what the cluster has in each of the sessions that begin."""
+    left = [Machines(8.0, Counter(A100=1, V100=1)), Machines(8.0, Counter(V100=1))]
+    now: list[Machines] = []
+
+    @contextmanager
+    def session(address: str | None, **options: Any) -> Iterator[bool]:
+        now[:] = [left.pop(0) if len(left) > 1 else left[0]]
+        yield True
+
+    @contextmanager
+    def watched(*of: Any) -> Iterator[None]:
+        yield
+
+    monkeypatch.setattr(module, "ray_session", session)
+    monkeypatch.setattr(module, "progress", watched)
+    monkeypatch.setattr(module, "settle", lambda gpus: None)
+    tally = SimpleNamespace(read=SimpleNamespace(remote=lambda: Counts(photos=3)))
+    monkeypatch.setattr(module, "start_tally", lambda actors: tally)
+    monkeypatch.setattr(module.ray, "get", lambda found: found)
+    monkeypatch.setattr(Machines, "cluster", lambda ask=True: now[0])
+    return left
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_further_attempt_takes_the_gpu_types_that_are_left(
+    write_features: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[str] = []
+
+    def execute(plan: Planned, tally: object) -> None:
+        ran.append(str(plan.pools["match"]))
+        if len(ran) == 1:
+            raise ray.exceptions.RayError("the node is gone")
+
+    def plan(machines: Machines) -> Planned:
+        return Planned(plan_pools(machines, ["match"], accelerators=gpus.on(machines)))
+
+    gpus, seen = NamedGpus(["A100", "V100"]), list[int]()
+    features = write_features([[[1.0, 0.0]]])
+    attempts = Attempts(features.out, "f00", None, execute, lambda counts: seen.append(counts.photos))
+    done = attempts.run(plan, gpus.find)
+    assert ran == ["2 actors, each 1 GPU of in(A100,V100)", "1 actor, each 1 GPU of V100"]
+    assert (done.machines.gpus, done.counts.photos, attempts.number, seen) == ({"V100": 1}, 3, 2, [3])
+    said = capsys.readouterr().err
+    assert "Ray could not go on (RayError: the node is gone); starting anew" in said
+    assert "going on without GPUs of type A100: there are none" in said
+
+
+def test_a_gpu_type_that_was_never_there_is_an_error_at_once(
+    write_features: Callable[..., Any], cluster: list[Machines]
+) -> None:
+    del cluster[0]
+    gpus = NamedGpus(["A100", "V100"])
+    attempts = Attempts[Planned](write_features([[[1.0, 0.0]]]).out, "f00", None, execute)
+
+    def plan(machines: Machines) -> Planned:
+        return Planned(plan_pools(machines, ["match"], accelerators=gpus.on(machines)))
+
+    with pytest.raises(QpertError, match=r"no GPU of type A100 \(--accelerators\); there is 1 x V100"):
+        attempts.run(plan, gpus.find)
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("when", ["machines", "run"])
+def test_who_interrupts_is_told_what_to_do(write_features: Callable[..., Any], when: str) -> None:
+    def interrupt(*of: Any) -> Any:
+        raise KeyboardInterrupt
+
+    machines = Machines(4.0)
+    find = interrupt if when == "machines" else lambda: machines
+    attempts = Attempts[Planned](write_features([[[1.0, 0.0]]]).out, "f00", None, interrupt)
+    with pytest.raises(KeyboardInterrupt, match="run the same command again to go on where it stopped"):
+        attempts.run(lambda there: Planned(), find)

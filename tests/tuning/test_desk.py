@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,30 @@ class Rehearsal(Desk):
         for (key, _), (_, future) in batch.items():
             self.outcomes.keep(key, ranks)
             future.set_result({"R@1": 1.0})
+
+
+class OutOfOrder:
+    """A sweeper whose vectors are the numbers of the photos and of the setting, as its handle looks to the desk."""
+
+    def __init__(self) -> None:
+        self.embed = SimpleNamespace(remote=self._embed)
+
+    async def _embed(self, photos: Sequence[Kept], settings: Sequence[Any]) -> np.ndarray:
+        rows = [row for each in photos for row in each.rows]
+        return np.array([[[number, row] for row in rows] for number, _ in enumerate(settings)], np.float16)
+
+
+@pytest.mark.parametrize("hands", [1, 2, 3, 5])
+def test_vectors_come_back_in_the_order_of_the_rows(tmp_path: Path, hands: int) -> None:
+    """However the files are dealt, and whatever photos lie in which of them."""
+    rows = [("a", 0, (5, 1, 9)), ("b", 0, (8, 0)), ("b", 1, (2,)), ("c", 0, (7, 6, 4, 3))]
+    kept = [Kept(file, call, photos, (EMPTY,) * len(photos)) for file, call, photos in rows]
+    desk = Rehearsal(tmp_path)
+    desk.sweepers = [OutOfOrder() for _ in range(hands)]
+    found = asyncio.run(desk._embed(kept, [None, *settings(2)]))
+    assert found.shape == (3, 10, 2)
+    assert found[..., 1].tolist() == [[*range(10)]] * 3
+    assert found[..., 0].tolist() == [[number] * 10 for number in range(3)]
 
 
 def settings(count: int) -> list[Perturbation]:
