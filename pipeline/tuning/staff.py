@@ -28,6 +28,7 @@ def staffed_desk(
     *,
     files: int,
     gpus: NamedGpus,
+    patience: float,
     dtype: Dtype = "auto",
 ) -> Iterator[Any]:
     """The actor of a `Desk`, on this node, with as many `Sweeper`s as the cluster has room for; they go in the end.
@@ -38,6 +39,7 @@ def staffed_desk(
         encoder: its name; its weights are those of the features.
         files: of kept tokens: more actors than these would have nothing to do.
         gpus: GPU types to use.
+        patience: seconds without any answer after which an actor may be lost.
         dtype: to compute in.
     """
     manifest = FeatureSet.open(question.out, PLAIN).manifest
@@ -47,14 +49,15 @@ def staffed_desk(
     pools = plan_pools(machines, ["sweep"], accelerators=gpus.on(machines), blocks=files, needs=needs, dtype=dtype)
     pool = pools["sweep"]
     worker = Worker(gpu=bool(pool.num_gpus), dtype=dtype, threads=pool.threads)
-    options = {**pool.options, "max_restarts": -1, "max_task_retries": 3}
+    options = {**pool.options, "max_restarts": -1, "max_task_retries": 3, "max_concurrency": 2}
     if environment := runtime_env(encoder):
         options["runtime_env"] = environment
     arguments = partial(load_encoder, encoder, weights=weights), question.out, manifest.precision, worker
     sweepers = [ray.remote(Sweeper).options(**options).remote(*arguments) for _ in range(pool.size)]
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-    at_desk: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 10_000, "max_restarts": -1, "label_selector": here}
-    desk = ray.remote(Desk).options(**at_desk).remote(question, sweepers, outcomes)
+    at_desk: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 10_000, "label_selector": here}
+    at_desk |= {"max_restarts": -1, "max_task_retries": 3}
+    desk = ray.remote(Desk).options(**at_desk).remote(question, sweepers, outcomes, patience)
     try:
         yield desk
     finally:
