@@ -32,6 +32,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from jobs.options import WAIT, OnMachines
 from pipeline.datasets.captions import CaptionedImage, read_captions
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
@@ -91,6 +92,17 @@ class Config(BaseModel):
     )
     address: str | None = Field(None, description="Ray cluster to measure on; otherwise RAY_ADDRESS, or this process")
     cpus: int | None = Field(None, ge=1, description="CPU cores for a Ray session that --rerank starts (default: all)")
+    accelerators: list[str] | None = Field(
+        None, description="GPU types for --rerank, by Ray's names, or none (default: those of the features, else all)"
+    )
+    wait: float = WAIT
+    patience: float | None = Field(
+        None,
+        gt=0,
+        le=10_000,
+        description="minutes without anything done after which --rerank counts as stuck and begins anew where it was"
+        " (default: that of the features)",
+    )
     verbose: bool = Field(False, description="show Ray's own messages")
 
     @field_validator("figure")
@@ -192,15 +204,13 @@ def _evaluate(
 def _reranked(config: Config) -> Measurement:
     """What matching adds to the order by contrast; with a baseline, what OUT adds to that, both re-ranked."""
     from jobs.reranking import check_reranking, rerank_sets
-    from pipeline.stages.session import ray_session
 
     sets = [(config.out, config.variant)]
     sets += [(config.against, config.against_variant)] if config.against else []
     check_reranking([out for out, _ in sets])
     truth = _ground_truth(config)
-    with ray_session(config.address, cpus=config.cpus, verbose=config.verbose):
-        before = [_evaluate(config, *each, *truth) for each in sets]
-        after = rerank_sets(sets, before, weights=config.weights, verbose=config.verbose)
+    before = [_evaluate(config, *each, *truth) for each in sets]
+    after = rerank_sets(sets, before, weights=config.weights, machines=OnMachines.of(config))
     new, old = _names(config)
     matched = f"+ ITM of {config.rerank_k or CANDIDATES}"
     baseline = (f"{old} {matched}", after[1]) if config.against else (new, before[0])

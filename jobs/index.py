@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.indexing import check_writable, graphs_for, identity, machines_for, make_manifest, plan
-from jobs.options import PerturbationConfig
+from jobs.options import ACCELERATORS, PATIENCE, WAIT, PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 
 if TYPE_CHECKING:
     from pipeline.datasets.photos import Listing, Shards
     from pipeline.stages.resume import Resume
+    from pipeline.stages.run import Outcome
 
 
 class Options(BaseModel):
@@ -73,26 +74,13 @@ class Options(BaseModel):
     allow_truncated: bool = Field(
         False, description="index what can be decoded of photos whose files end early; the column truncated marks them"
     )
-    accelerators: list[str] | None = Field(
-        None,
-        description="GPU types to use, by Ray's names (A100 GeForce-GTX-1080-Ti), or none (default: every GPU)",
-    )
+    accelerators: list[str] | None = ACCELERATORS
     detect_actors: int | None = Field(None, ge=1, description="actors that detect (default: by the machines)")
     encode_actors: int | None = Field(None, ge=1, description="actors that encode (default: by the machines)")
     detect_gpus: float | None = Field(None, gt=0, description="share of a GPU per detect actor (default: equal parts)")
     encode_gpus: float | None = Field(None, gt=0, description="share of a GPU per encode actor (default: equal parts)")
-    wait: float = Field(
-        0,
-        ge=0,
-        description="minutes to wait for the GPU types named; an autoscaling cluster is asked for one of each",
-    )
-    patience: float = Field(
-        30,
-        gt=0,
-        le=10_000,
-        description="minutes without anything done after which a run counts as stuck and begins anew where it was; a"
-        " process counts as stuck after a third of it",
-    )
+    wait: float = WAIT
+    patience: float = PATIENCE
     device_tolerance: float = Field(
         0.01, gt=0, description="warn when devices embed the same photos further apart (1 - cosine)"
     )
@@ -170,7 +158,7 @@ def with_absolute_paths(config: Config) -> Config:
 
 def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resume: Resume) -> int:
     from pipeline.encoders import prepare_environment
-    from pipeline.stages.progress import device_report, gpu_warning, summary
+    from pipeline.stages.progress import device_report, summary
     from pipeline.stages.run import index_photos
 
     prepare_environment(config.encoder)
@@ -191,13 +179,30 @@ def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resum
     print(summary(outcome.counts, outcome.seconds))
     if outcome.attempts > 1:
         print(f"        (since attempt {outcome.attempts} began; the totals are below)")
-    report, differ = device_report(outcome.counts, config.device_tolerance)
+    report, _ = device_report(outcome.counts, config.device_tolerance)
     if report:
         print(report)
-    for warning in (differ, gpu_warning(outcome.counts, outcome.machines.gpus, config.accelerators)):
-        if warning:
-            print(warning, file=sys.stderr)
+    for warning in warnings_of(config, outcome):
+        print(warning, file=sys.stderr)
     return _finish(config, resume, outcome.totals)
+
+
+def warnings_of(config: Config, outcome: Outcome) -> list[str]:
+    """What a run says loudly at its end: devices that differ too much, and GPUs that it has not used."""
+    from pipeline.stages.progress import device_report, gpu_warning
+
+    _, differ = device_report(outcome.counts, config.device_tolerance)
+    return [line for line in (differ, gpu_warning(outcome.counts, outcome.machines.gpus, config.accelerators)) if line]
+
+
+def no_objects(config: Config, totals: dict[str, int]) -> str | None:
+    """A warning where objects should act and there are none."""
+    if config.perturbation.preset == "none" or totals["photos"] == totals["failed"] or totals["objects"]:
+        return None
+    return (
+        "warning: NO OBJECTS in any photo, so Q-Perturbation changed nothing; is this the right detector"
+        f" ({config.detector.model}), and do its annotations have these photos' names?"
+    )
 
 
 def _nothing_to_do(config: Config, resume: Resume) -> int:
@@ -220,12 +225,8 @@ def _finish(config: Config, resume: Resume, totals: dict[str, int]) -> int:
     if resume.removed:
         print(f"kept    {resume.removed:,} indexed photos that the source no longer has")
     print(f"{config.out} holds {totals['photos'] - totals['failed']:,} photos with {totals['objects']:,} objects")
-    if config.perturbation.preset != "none" and totals["photos"] > totals["failed"] and not totals["objects"]:
-        print(
-            "warning: NO OBJECTS in any photo, so Q-Perturbation changed nothing; is this the right detector"
-            f" ({config.detector.model}), and do its annotations have these photos' names?",
-            file=sys.stderr,
-        )
+    if nothing := no_objects(config, totals):
+        print(nothing, file=sys.stderr)
     if not totals["failed"]:
         return 0
     print(

@@ -140,37 +140,28 @@ def build_graph(
 
 
 def graphs_for(
-    config: Config, photos: Listing | Shards, what: dict[str, Any], todo: int | None
+    config: Config, photos: Listing | Shards, what: dict[str, Any], todo: int | None, *, begun: bool = False
 ) -> Callable[[Machines], Graph]:
-    """For each attempt its graph. All GPU types named must be there at first; later those do that are left."""
-    first = True
+    """For each attempt its graph.
+
+    All GPU types named must be there at first; later, or where the command has `begun` before, those do that are left.
+    """
+    from pipeline.stages.waiting import NamedGpus
+
+    gpus = NamedGpus(config.accelerators, begun=begun)
 
     def make_graph(machines: Machines) -> Graph:
-        nonlocal first
-        chosen, first = config if first else _left(config, machines), False
+        chosen = config.model_copy(update={"accelerators": gpus.on(machines)})
         return build_graph(chosen, photos, what, todo, machines)
 
     return make_graph
 
 
-def machines_for(config: Config) -> Callable[[], Machines]:
+def machines_for(config: Config, *, begun: bool = False) -> Callable[[], Machines]:
     """For each attempt the machines. All GPU types named are waited for at first, later those that are left."""
-    from pipeline.stages.machines import Machines
-    from pipeline.stages.waiting import machines_with
+    from pipeline.stages.waiting import NamedGpus
 
-    first = True
-
-    def find() -> Machines:
-        nonlocal first
-        chosen, first = config if first else _left(config, Machines.cluster(ask=False)), False
-        return machines_with(chosen.accelerators, config.wait)
-
-    return find
-
-
-def _left(config: Config, machines: Machines) -> Config:
-    left = [kind for kind in config.accelerators or () if machines.gpus.get(kind)]
-    return config.model_copy(update={"accelerators": left}) if left else config
+    return NamedGpus(config.accelerators, config.wait, begun=begun).find
 
 
 def plan(config: Config, photos: Listing | Shards, what: dict[str, Any], resume: Resume) -> str:

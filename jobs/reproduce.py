@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.options import MINIATURE, MINIATURES, PerturbationConfig
+from jobs.indexing import check_writable
+from jobs.options import ACCELERATORS, MINIATURE, MINIATURES, PATIENCE, WAIT, OnMachines, PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
+from pipeline.storage import is_uri
 
 if TYPE_CHECKING:
     from jobs.experiment import Experiment
@@ -67,6 +69,9 @@ class Config(BaseModel):
     samples: int = Field(2000, ge=100, description="bootstrap resamples of each interval")
     seed: int = Field(0, description="of the bootstrap")
     device: str = Field("cpu", description="torch device of Table B and of the texts")
+    accelerators: list[str] | None = ACCELERATORS
+    wait: float = WAIT
+    patience: float = PATIENCE
     address: str | None = Field(None, description="Ray cluster to join; auto for the one here (default: RAY_ADDRESS)")
     cpus: int | None = Field(None, ge=1, description="CPU cores for a Ray session started here (default: all)")
     dry_run: bool = Field(False, description="print what would be done and stop")
@@ -75,10 +80,14 @@ class Config(BaseModel):
 
 def run(config: Config) -> int:
     """Reproduce, print the report, and say where it is."""
+    from pipeline.detectors import check_detector
     from pipeline.reproduction.material import on_disk, scenes
-    from pipeline.stages.session import ray_session
 
     encoders = _encoders(config)
+    check_writable(config.out)
+    if is_uri(config.out):
+        raise QpertError(f"--out {config.out}: the reports need a folder that all nodes see, not a URI")
+    check_detector(config.detector, fetch=not config.dry_run)
     folder = Path(config.out) / config.preset
     experiments = {name: _experiment(config, name) for name in encoders}
     if config.dry_run:
@@ -91,15 +100,14 @@ def run(config: Config) -> int:
         material = on_disk(folder, str(config.images), str(config.captions), str(config.annotations), config.split)
     if material.remark:
         print(f"warning: {material.remark}", flush=True)
-    with ray_session(config.address, cpus=config.cpus, verbose=config.verbose):
-        results = {name: each.run(material) for name, each in experiments.items()}
+    results = {name: each.run(material) for name, each in experiments.items()}
     for name, result in results.items():
         _write(config, folder / name, name, material, result)
     return 0
 
 
 def _encoders(config: Config) -> list[str]:
-    from pipeline.encoders import list_encoders, miniature_encoders
+    from pipeline.encoders import check_encoder, miniature_encoders
 
     if config.preset != "miniature":
         needed = {name: getattr(config, name) for name in ("images", "captions", "annotations", "encoder", "weights")}
@@ -112,8 +120,7 @@ def _encoders(config: Config) -> list[str]:
         )
     chosen = [config.encoder] if config.encoder else miniature_encoders()
     for name in chosen:
-        if name not in list_encoders():
-            raise QpertError(f"unknown encoder {name!r}; there are: {', '.join(list_encoders())}")
+        check_encoder(name, config.weights)
     return chosen
 
 
@@ -135,8 +142,7 @@ def _experiment(config: Config, encoder: str) -> Experiment:
         candidates=config.rerank_k or (16 if config.preset == "miniature" else 128),
         captioned=min(config.scenes, FIGURE_B) if config.preset == "miniature" else 0,
         device=config.device,
-        cpus=config.cpus,
-        verbose=config.verbose,
+        machines=OnMachines.of(config),
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from jobs.options import OnMachines
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
 from pipeline.manifest import Manifest
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from pipeline.perturbation import Perturbation
     from pipeline.retrieval import Evaluation
+    from pipeline.stages.waiting import NamedGpus
 
 _PHOTOS = 8
 """Photos per pass of the vision tower; their matching goes photo by photo."""
@@ -39,17 +41,22 @@ def check_reranking(outs: Sequence[str]) -> None:
 
 
 def rerank_sets(
-    sets: Sequence[tuple[str, str | None]], evaluations: Sequence[Evaluation], *, weights: str | None, verbose: bool
+    sets: Sequence[tuple[str, str | None]],
+    evaluations: Sequence[Evaluation],
+    *,
+    weights: str | None,
+    machines: OnMachines,
 ) -> list[Evaluation]:
-    """Each (folder, variant) re-ranked as it was indexed; needs a Ray session. Says where matching sees no objects."""
-    found = []
+    """Each (folder, variant) re-ranked as it was indexed. Says where matching sees no objects."""
+    found: list[Evaluation] = []
     for (out, variant), evaluation in zip(sets, evaluations, strict=True):
         features = FeatureSet.open(out, variant)
         setting = perturbation_of(features)
         if setting is not None and "itm" not in setting.stages:
             advice = "was indexed without the stage itm (--perturbation.stages itc itm)"
             print(f"matching is plain: {out} {advice}", file=sys.stderr)
-        found.append(rerank_features(features, evaluation, setting, weights=weights, verbose=verbose))
+        again = bool(found)
+        found.append(rerank_features(features, evaluation, setting, weights=weights, machines=machines, begun=again))
     return found
 
 
@@ -59,11 +66,21 @@ def rerank_features(
     perturbation: Perturbation | None,
     *,
     weights: str | None = None,
-    verbose: bool = False,
+    machines: OnMachines,
+    begun: bool = False,
 ) -> Evaluation:
     """`evaluation` re-ranked by the features' own encoder, with `perturbation` where its stages include `itm`.
 
-    Needs a Ray session. The scores are kept in `OUT`/rerank, so that a rerun goes on where this one stopped.
+    The scores are kept in `OUT`/rerank, so that a rerun goes on where this one stopped.
+
+    Args:
+        features: whose photos are matched.
+        evaluation: made with `candidates`.
+        perturbation: the setting.
+        weights: where the encoder's weights are now, if they have moved.
+        machines: how they are used; GPU types that the user does not name are those of the features, where there are
+            such, and so is the patience.
+        begun: the command has found the GPU types that it names before, and those do that are left.
     """
     from pipeline.encoders import load_encoder, memory_needed, miniature_of, prepare_environment, runtime_env
     from pipeline.retrieval.reranking import rerank
@@ -77,6 +94,7 @@ def rerank_features(
     chosen = absolute_weights(weights or made_with.get("weights"))
     prepare_environment(name)
     pairs = _pairs(features, evaluation)
+    gpus, patience = _as_indexed(made_with, machines, begun)
     identity = weights_identity(bundled(chosen, miniature_of(name)))
     matching = Matching(
         out=join(absolute(features.out), "rerank"),
@@ -90,11 +108,33 @@ def rerank_features(
             micro_batch=_PHOTOS,
             max_pixels=round(made_with.get("max_megapixels", 100) * 1e6),
             allow_truncated=made_with.get("allow_truncated") is True,
+            patience=patience / 3,  # as in indexing
         ),
         need=partial(memory_needed, name, chosen),
         environment=runtime_env(name),
+        gpus=gpus,
+        patience=patience,
     )
-    return rerank(evaluation, match_pairs(matching, verbose=verbose))
+    scores = match_pairs(matching, address=machines.address, cpus=machines.cpus, verbose=machines.verbose)
+    return rerank(evaluation, scores)
+
+
+def _as_indexed(made_with: Mapping[str, Any], machines: OnMachines, begun: bool) -> tuple[NamedGpus, float]:
+    """The GPU types, and the patience in seconds: as the command has them, else as the features were made.
+
+    What was made elsewhere may name types that there are not here, or hold anything: then every GPU is used.
+    """
+    from pipeline.stages.graph import Graph
+    from pipeline.stages.waiting import NamedGpus
+
+    named, minutes = made_with.get("accelerators"), made_with.get("patience")
+    known = isinstance(named, list) and all(isinstance(kind, str) for kind in named)
+    if not isinstance(minutes, int | float) or not 0 < minutes <= 10_000:
+        minutes = Graph.patience / 60
+    patience = 60 * (machines.patience or minutes)
+    if machines.accelerators is None:
+        return NamedGpus(named if known else None, machines.wait, begun=True, wished=True), patience
+    return NamedGpus(machines.accelerators, machines.wait, begun=begun), patience
 
 
 def _pairs(features: FeatureSet, evaluation: Evaluation) -> pa.Table:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.indexing import check_writable
-from jobs.options import PerturbationConfig
+from jobs.options import ACCELERATORS, PATIENCE, WAIT, PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.storage import is_uri
@@ -84,7 +84,9 @@ class Config(BaseModel):
     seed: int = Field(0, description="of searchers that draw, and of the bootstrap")
     batch_size: int = Field(32, ge=1, description="photos per call of a model; halved when GPU memory runs out")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field("auto", description="to compute in, and of tokens")
-    accelerators: list[str] | None = Field(None, description="GPU types to use, or none (default: every GPU)")
+    accelerators: list[str] | None = ACCELERATORS
+    wait: float = WAIT
+    patience: float = PATIENCE
     device: str = Field("cpu", description="torch device for the texts")
     address: str | None = Field(None, description="Ray cluster to join; auto for the one here (default: RAY_ADDRESS)")
     cpus: int | None = Field(None, ge=1, description="CPU cores for a Ray session started here (default: all)")
@@ -95,13 +97,15 @@ class Config(BaseModel):
 def run(config: Config) -> int:
     """Search with each encoder, confirm, and say where the reports are."""
     from jobs.tuning import Tuning
-    from pipeline.stages.session import ray_session
+    from pipeline.detectors import check_detector
 
     check_writable(config.out)
     if is_uri(config.out):
         raise QpertError(f"--out {config.out}: Ray Tune and the reports need a folder that all nodes see, not a URI")
-    if config.detector is not None and config.detector.model == "none":
-        raise QpertError("--detector none leaves nothing to perturb with")
+    if config.detector is not None:
+        if config.detector.model == "none":
+            raise QpertError("--detector none leaves nothing to perturb with")
+        check_detector(config.detector, fetch=not config.dry_run)
     runs = [Tuning(config, name, make_space(config), make_search(config)) for name in _encoders(config)]
     for each in runs:
         each.check()
@@ -109,11 +113,10 @@ def run(config: Config) -> int:
         print("\n".join(each.plan() for each in runs))
         return 0
     failures = 0
-    with ray_session(config.address, cpus=config.cpus, verbose=config.verbose):
-        for each in runs:
-            text, failed = each.run()
-            print(text)
-            failures += failed
+    for each in runs:
+        text, failed = each.run()
+        print(text)
+        failures += failed
     return 1 if failures else 0
 
 

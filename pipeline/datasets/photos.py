@@ -20,7 +20,7 @@ from pipeline.datasets.files import Files, glob, is_pattern
 from pipeline.datasets.parquet import Columns, find_columns, read_columns
 from pipeline.datasets.shards import SUFFIXES, TARS, Shard, holds_photos, parquet_shards, read_member
 from pipeline.errors import QpertError, first_line
-from pipeline.patience import patiently
+from pipeline.patient_files import patiently_on
 from pipeline.photo_state import FILE_STATE
 from pipeline.storage import absolute, file_type, is_uri, join, locate, split
 
@@ -214,7 +214,7 @@ def read_photo(uri: str, max_bytes: int = 1 << 30) -> bytes:
             return bytes(file.read())
 
     try:
-        return patiently(read, tries=4)
+        return patiently_on(filesystem, read)
     except FileNotFoundError:
         raise QpertError("file not found") from None
     except PermissionError:

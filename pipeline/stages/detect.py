@@ -31,6 +31,7 @@ class DetectStage:
     """
 
     def __init__(self, build: DetectorBuilder, worker: Worker, reporter: Reporter) -> None:
+        reporter.loading()
         set_threads(worker.threads)
         self.worker, self.reporter = worker, reporter
         self.device = worker.find_device(worker.gpu)

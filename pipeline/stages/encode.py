@@ -68,6 +68,7 @@ class EncodeStage:
         tokens_in: str | None = None,
         to_come: Sequence[Perturbation] = (),
     ) -> None:
+        reporter.loading()
         set_threads(worker.threads)
         self.settings, self.with_objects = tuple(settings), with_objects
         self.tokens_in, self.calls = tokens_in, list[torch.Tensor]()

@@ -20,7 +20,8 @@ from ray.data.checkpoint import CheckpointConfig
 
 from pipeline.datasets.photos import LISTING_SCHEMA, Listing, Shards
 from pipeline.features import checkpoint_path
-from pipeline.patience import RETRIED, patiently
+from pipeline.patience import RETRIED
+from pipeline.patient_files import patient, patiently_on
 from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import Worker
 from pipeline.stages.detect import DetectorBuilder, DetectStage
@@ -90,7 +91,7 @@ def write_listing(photos: Listing, out: str, limit: int | None = None) -> str:
                 writer.write_batch(batch)
         filesystem.move(inner + ".tmp", inner)
 
-    patiently(write)
+    patiently_on(filesystem, write)
     return path
 
 
@@ -122,9 +123,10 @@ def resumable(
     # The newer reader starts up to 32 actors, each with a core of its own, to look at our one listing.
     context.use_datasource_v2 = False
     context.execution_no_progress_timeout_s = patience
-    context.retried_io_errors = [*context.retried_io_errors, *RETRIED]
+    context.retried_io_errors = list(RETRIED)
     # Ray takes URIs apart in ways of its own, which lose options and escapes; so it gets the path within, no URI.
     filesystem, features = locate(join(out, "features"))
+    filesystem = patient(filesystem)  # local ones as well: they may be another machine's
     context.checkpoint_config = CheckpointConfig(
         id_column="image_id",
         checkpoint_path=locate(checkpoint_path(out, fingerprint))[1],
@@ -181,7 +183,7 @@ def source(graph: Graph, reporter: Reporter) -> Dataset:
         photos: Dataset = ray.data.read_datasource(shards, override_num_blocks=count, num_cpus=IO_CPUS)
         return photos
     filesystem, path = locate(write_listing(graph.photos, graph.out, graph.limit))
-    listing: Dataset = ray.data.read_parquet(path, filesystem=filesystem, num_cpus=IO_CPUS)
+    listing: Dataset = ray.data.read_parquet(path, filesystem=patient(filesystem), num_cpus=IO_CPUS)
     blocks = listing.repartition(target_num_rows_per_block=graph.block_rows, strict=True)
     options: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "num_cpus": IO_CPUS}
     return blocks.map_batches(read_photos, fn_kwargs={"reporter": reporter}, **options)

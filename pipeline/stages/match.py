@@ -46,6 +46,7 @@ class MatchStage:
         worker: Worker,
         reporter: Reporter,
     ) -> None:
+        reporter.loading()
         set_threads(worker.threads)
         self.texts, self.perturbation = texts, perturbation
         self.worker, self.reporter = worker, reporter

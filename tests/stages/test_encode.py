@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import Worker
 from pipeline.stages.detect import DetectStage
 from pipeline.stages.encode import EncodeStage
-from pipeline.stages.tally import Reporter
+from pipeline.stages.match import MatchStage
+from pipeline.stages.progress import progress_line
+from pipeline.stages.tally import Reporter, Tally
 from pipeline.token_shards import TOKENS, read_shard
 
 
@@ -147,6 +150,41 @@ def test_a_model_that_does_not_work_is_found_at_the_start(tiny_encoder: Any) -> 
 
     with pytest.raises(QpertError, match="encoder does not work here: AttributeError"):
         EncodeStage(build, [None], False, "float16", Worker(), Reporter())
+
+
+class Remote:
+    """A tally as its handle looks, called at once."""
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
+
+    def __getattr__(self, name: str) -> Any:
+        return SimpleNamespace(remote=getattr(self.tally, name))
+
+
+@pytest.mark.parametrize("stage", ["detect", "encode", "match"])
+def test_while_a_stage_builds_its_model_it_is_said_to_load(
+    stage: str, tiny_detector: Any, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.stages.tally.ray.get", lambda found: found)
+    tally, worker = Tally(actors=1), Worker(micro_batch=2)
+    reporter, said = Reporter(Remote(tally)), [progress_line(tally.read(), 10)]
+
+    def build(*device: str, **options: str) -> Any:
+        said.append(progress_line(tally.read(), 10))
+        made = tiny_detector(*device) if stage == "detect" else tiny_encoder(**options)
+        if stage == "match":
+            made.match = lambda tokens, texts, objects, perturbation: torch.zeros(len(texts))
+        return made
+
+    if stage == "detect":
+        DetectStage(build, worker, reporter)
+    elif stage == "encode":
+        EncodeStage(build, [None], False, "float16", worker, reporter)
+    else:
+        MatchStage(build, ["a text"], None, worker, reporter)
+    said.append(progress_line(tally.read(), 10))
+    assert said == ["starting workers ...", "loading models ...", "first photos ..."]
 
 
 def test_several_settings_and_object_embeddings_in_one_pass(
