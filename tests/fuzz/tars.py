@@ -1,0 +1,2 @@
+SEEDS=[b""]
+def run_one(data): pass
