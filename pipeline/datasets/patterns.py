@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
@@ -62,9 +63,9 @@ def _compiled(pattern: str) -> Callable[[str], object]:
 
 def _expand(pattern: str) -> Iterator[str]:
     """The patterns that one with braces stands for, as a shell has it."""
-    waiting, count = [pattern], 0
+    waiting, count = deque([pattern]), 0
     while waiting:
-        text = waiting.pop(0)
+        text = waiting.popleft()
         found = _BRACES.search(text)
         if found is None:
             yield text
@@ -73,7 +74,7 @@ def _expand(pattern: str) -> Iterator[str]:
         count += len(options)
         if count > _MOST:
             raise QpertError(f"the pattern {pattern} stands for more than {_MOST:,} names; use * instead")
-        waiting = [text[: found.start()] + option + text[found.end() :] for option in options] + waiting
+        waiting.extendleft(text[: found.start()] + option + text[found.end() :] for option in reversed(options))
 
 
 def _options(braces: re.Match[str], pattern: str) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.datasets.housekeeping import housekeeping_in
+from pipeline.datasets.housekeeping import is_housekeeping
 from pipeline.datasets.patterns import matches_any
 
 SCHEMES = ("file", "gs", "hf", "s3")
 """Where photos may come from without being asked for, besides local paths."""
 MAX_BYTES = 2**30
 """Largest photo that is read."""
+HIDDEN = "hidden"
 NOT_CHOSEN = "not chosen by --include and --exclude"
 
 
@@ -46,11 +47,20 @@ class SourceRules:
         """Whether `exclude` keeps such a path out."""
         return matches_any(self.exclude, path)
 
-    def left_out(self, path: str) -> str | None:
+    def left_out(self, path: str, *, hidden: bool = True) -> str | None:
         """Why such a path is no photo of the source, whatever it holds; None where it may be one.
 
         The reason reads well after a number, see `pipeline.datasets.skipped.Skipped`.
+
+        Args:
+            path: relative to the source.
+            hidden: leave hidden files out, too. In a list or table somebody has named them.
         """
-        if reason := housekeeping_in(path):
+        reasons = map(is_housekeeping, path.split("/"))
+        if reason := next((reason for reason in reasons if reason and (hidden or reason != HIDDEN)), None):
             return reason
         return None if self.includes(path) and not self.excludes(path) else NOT_CHOSEN
+
+
+DEFAULT_RULES = SourceRules()
+"""Where nobody chose any: photos of features that somebody else may have made."""

@@ -13,6 +13,7 @@ from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
 from pipeline.datasets.photos import read_photo
+from pipeline.datasets.rules import DEFAULT_RULES, SourceRules
 from pipeline.datasets.shards import PHOTO_SCHEMA, Shard, count_photos, read_shard
 from pipeline.errors import QpertError
 from pipeline.photo_state import FILE_STATE, digest_of
@@ -20,16 +21,17 @@ from pipeline.stages.tally import Reporter
 from pipeline.storage import is_uri
 
 
-def read_photos(listing: pa.Table, reporter: Reporter) -> pa.Table:
+def read_photos(listing: pa.Table, reporter: Reporter, rules: SourceRules = DEFAULT_RULES) -> pa.Table:
     """Rows of `PHOTO_SCHEMA` for rows of `LISTING_SCHEMA`."""
     started = perf_counter()
     uris = listing["uri"].to_pylist()
-    if any(map(is_uri, uris)):
+    read_one = partial(_read, rules=rules)
+    if any(uri is not None and is_uri(uri) for uri in uris):
         # A bucket answers slowly and serves many at once.
         with ThreadPoolExecutor(min(16, len(uris))) as pool:
-            read = list(pool.map(_read, uris))
+            read = list(pool.map(read_one, uris))
     else:
-        read = list(map(_read, uris))
+        read = list(map(read_one, uris))
     data = pa.array([each if isinstance(each, bytes) else None for each in read], pa.large_binary())
     errors = pa.array([each if isinstance(each, str) else None for each in read], pa.string())
     state = [
@@ -42,9 +44,9 @@ def read_photos(listing: pa.Table, reporter: Reporter) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=PHOTO_SCHEMA)
 
 
-def _read(uri: str) -> bytes | str:
+def _read(uri: str | None, rules: SourceRules) -> bytes | str:
     try:
-        return read_photo(uri)
+        return read_photo(uri, rules)
     except QpertError as error:
         return str(error)
 

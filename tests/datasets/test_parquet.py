@@ -104,8 +104,12 @@ def test_rows_without_an_id_or_a_place(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "t.parquet", row_group_size=2)
     with pytest.raises(QpertError, match=r"t\.parquet has a row without key: row 2"):
         rows_of(find_photos(str(tmp_path), bytes_column="jpg", id_column="key"))
-    with pytest.raises(QpertError, match=r"t\.parquet has a row without url"):
-        list(find_photos(str(tmp_path), uri_column="url").pairs())  # type: ignore[union-attr]
+    listing = find_photos(str(tmp_path), uri_column="url")
+    assert list(listing.pairs()) == [  # type: ignore[union-attr]
+        ("a.jpg", f"{tmp_path}/a.jpg"),
+        ("t.parquet#1", None),
+        ("c.jpg", f"{tmp_path}/c.jpg"),
+    ]
 
 
 def test_no_rows_at_all(tmp_path: Path) -> None:
