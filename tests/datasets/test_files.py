@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,16 +117,20 @@ def test_own_output_is_never_given(fill: Callable[..., Path], write_features: Ca
 
 
 def test_folders_within_folders_without_end(tmp_path: Path) -> None:
-    deep = tmp_path.joinpath(*"a" * 1200)
-    folder = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(1200):  # the whole path would be too long for one call on some systems
-        os.mkdir("a", dir_fd=folder)
-        inner = os.open("a", os.O_RDONLY, dir_fd=folder)
+    top = tmp_path / "top"
+    top.mkdir()
+    folder = os.open(top, os.O_RDONLY)
+    try:
+        for _ in range(1200):  # more than Python's calls may lie in each other
+            os.mkdir("a", dir_fd=folder)
+            inner = os.open("a", os.O_RDONLY, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        os.close(os.open("x.jpg", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
         os.close(folder)
-        folder = inner
-    os.close(os.open("x.jpg", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
-    os.close(folder)
-    assert list(Files(str(tmp_path))) == [f"{deep.relative_to(tmp_path)}/x.jpg"]
+        assert list(Files(str(top))) == ["a/" * 1200 + "x.jpg"]
+    finally:
+        subprocess.run(["rm", "-rf", str(top)], check=True)  # shutil.rmtree calls itself for each folder
 
 
 @pytest.fixture
