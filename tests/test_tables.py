@@ -151,7 +151,14 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_path_within_a_file_system(tmp_path: Path) -> None:
     path, column = tmp_path / "t.parquet", [0x1122334455667788]
-    pq.write_table(pa.table({"x": column}), path, write_page_checksum=True, compression="none", use_dictionary=False)
+    pq.write_table(
+        pa.table({"x": column}),
+        path,
+        write_page_checksum=True,
+        compression="none",
+        use_dictionary=False,
+        write_statistics=False,
+    )
     inside = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
     assert read_table("t.parquet", filesystem=inside)["x"].to_pylist() == column
     with open_table(f"file://{path}", checksums=True) as table:
