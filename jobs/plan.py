@@ -126,7 +126,7 @@ def _spread(photos: Listing | Shards, total: int | None, count: int) -> tuple[Li
         return photos, count if total is None else min(count, total)
     count = min(count, total)
 
-    def pairs() -> Iterator[tuple[str, str]]:
+    def pairs() -> Iterator[tuple[str, str | None]]:
         for number, pair in enumerate(photos.pairs_noted()):
             if (number + 1) * count // total > number * count // total:
                 yield pair

@@ -34,6 +34,10 @@ _SCHEMA = re.compile(rb"/////[A-Za-z0-9+/]*={0,2}")
 _DAMAGE = (OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError, pa.ArrowException)
 
 
+class DamagedTable(QpertError):
+    """A file that is not Parquet, or not all of it: the others of its source may be whole."""
+
+
 @contextmanager
 def open_table(
     path: str,
@@ -54,8 +58,8 @@ def open_table(
         checksums: check the checksums of pages, where the file has them.
 
     Raises:
-        QpertError: it is not there or not Parquet, has extension types, or far too many columns or levels; also for
-            damage that shows in the context.
+        QpertError: it has extension types, or far too many columns or bytes of metadata.
+        DamagedTable: it is not there or cannot be read, also where that shows in the context.
     """
     name = path
     if filesystem is None:
@@ -66,6 +70,7 @@ def open_table(
             with pq.ParquetFile(
                 file,
                 buffer_size=buffer_size,
+                pre_buffer=not buffer_size,
                 read_dictionary=list(dictionaries) or None,
                 schema_depth_limit=MAX_DEPTH,
                 page_checksum_verification=checksums,
@@ -74,9 +79,9 @@ def open_table(
                 _check_schema(table.schema_arrow, name)
                 yield table
     except FileNotFoundError:
-        raise QpertError(f"file not found: {name}") from None
+        raise DamagedTable(f"file not found: {name}") from None
     except _DAMAGE as error:
-        raise QpertError(f"not a Parquet file that can be read: {name} ({first_line(error)[:300]})") from error
+        raise DamagedTable(f"not a Parquet file that can be read: {name} ({first_line(error)[:300]})") from error
 
 
 def read_table(path: str, columns: Sequence[str] | None = None, filesystem: fs.FileSystem | None = None) -> pa.Table:

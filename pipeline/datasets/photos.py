@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.datasets.files import Files, glob, is_pattern
-from pipeline.datasets.parquet import Columns, find_columns, read_columns
-from pipeline.datasets.shards import SUFFIXES, TARS, Shard, holds_photos, parquet_shards, read_member
+from pipeline.datasets.photo_columns import Columns
+from pipeline.datasets.shards import Shard, holds_photos, read_member, table_places, table_shards, tar_shards
+from pipeline.datasets.tars import SUFFIXES, TARS
 from pipeline.errors import QpertError, first_line
 from pipeline.patience import patiently
 from pipeline.photo_state import FILE_STATE
@@ -31,7 +32,7 @@ Kind = Literal["folder", "glob", "list file", "parquet of URIs", "parquet of byt
 
 @dataclass(frozen=True)
 class Listing:
-    """Photos that are files of their own: (image_id, uri) pairs in a fixed order.
+    """Photos that are files of their own: (image_id, uri) pairs in a fixed order; no URI where a row names none.
 
     Attributes:
         pairs: makes them anew by every call.
@@ -40,7 +41,7 @@ class Listing:
 
     kind: Kind
     source: str
-    pairs: Callable[[], Iterator[tuple[str, str]]]
+    pairs: Callable[[], Iterator[tuple[str, str | None]]]
     noted: str | None = None
 
     def batches(self, limit: int | None = None, rows: int = 65536) -> Iterator[pa.RecordBatch]:
@@ -54,7 +55,7 @@ class Listing:
             state = [pa.nulls(len(chunk), field.type) for field in FILE_STATE]
             yield pa.record_batch([pa.array(ids, pa.string()), pa.array(uris, pa.string()), *state], LISTING_SCHEMA)
 
-    def pairs_noted(self) -> Iterator[tuple[str, str]]:
+    def pairs_noted(self) -> Iterator[tuple[str, str | None]]:
         """(image_id, uri), from where they were written down."""
         for batch in self.batches():
             yield from zip(batch["image_id"].to_pylist(), batch["uri"].to_pylist(), strict=True)
@@ -144,19 +145,18 @@ def _from_files(kind: Kind, source: str, root: str, files: Iterable[str], wanted
     if next(photos(), None) is not None:
         return Listing(kind, source, photos)
     others = {name: join(root, name) for name in files}
-    tars = tuple(Shard("tar", file, name) for name, file in others.items() if name.lower().endswith(TARS))
+    tars = {name: file for name, file in others.items() if name.lower().endswith(TARS)}
     if tars:
-        return Shards("webdataset", source, tars)
+        return Shards("webdataset", source, tar_shards(tars))
     tables = {name: file for name, file in others.items() if name.lower().endswith(".parquet")}
     if not tables:
         raise QpertError(f"{source} holds no photos ({', '.join(SUFFIXES)}), tars or Parquet files")
-    columns = find_columns(next(iter(tables.values())), wanted)
-    shards = tuple(shard for name, file in tables.items() for shard in parquet_shards(file, name, columns))
+    columns, shards = table_shards(tables, wanted)
     if not any(shard.rows for shard in shards):
         raise QpertError(f"{source} names no photos: its Parquet has no rows")
     if columns.data is not None:
         return Shards("parquet of bytes", source, shards)
-    return Listing("parquet of URIs", source, lambda: _parquet_uris(tables.values(), columns.uri or "", columns.id))
+    return Listing("parquet of URIs", source, lambda: _table_photos(shards))
 
 
 def _found(listing: Listing) -> Listing:
@@ -180,20 +180,25 @@ def _list_file(path: str, folder: str) -> Iterator[tuple[str, str]]:
             yield name, _place(folder, name)
 
 
-def _parquet_uris(files: Iterable[str], uri: str, name: str | None) -> Iterator[tuple[str, str]]:
-    for file in files:
-        folder, _ = split(file)
-        for ids, places in read_columns(file, [name or uri, uri]):
-            for each, place in zip(ids.to_pylist(), places.to_pylist(), strict=True):
-                if each is None or place is None:
-                    raise QpertError(f"{file} has a row without {uri if place is None else name}")
-                yield str(each), _place(folder, place)
+def _table_photos(shards: Iterable[Shard]) -> Iterator[tuple[str, str | None]]:
+    for folder, image_id, place in table_places(shards):
+        yield image_id, None if place is None else _place(folder, place)
 
 
 def _place(folder: str, text: str) -> str:
     """Where a photo is whose path or URI is written down in `folder`."""
     place = text if is_uri(text) else os.path.expanduser(text)
     return place if is_uri(place) or place.startswith("/") else join(folder, place)
+
+
+def read_named(folder: str, text: str, max_bytes: int = 1 << 30) -> tuple[str, bytes]:
+    """A photo that a table in `folder` names by a path or URI: its place and its encoded bytes.
+
+    Raises:
+        QpertError: it cannot be read, see `read_photo`.
+    """
+    place = _place(folder, text)
+    return place, read_photo(place, max_bytes)
 
 
 def read_photo(uri: str, max_bytes: int = 1 << 30) -> bytes:
@@ -204,7 +209,7 @@ def read_photo(uri: str, max_bytes: int = 1 << 30) -> bytes:
     """
     shard, mark, member = uri.partition("#")
     if mark and is_uri(uri) and holds_photos(shard):
-        return read_member(shard, member)
+        return read_member(shard, member, max_bytes)
     filesystem, path = locate(uri)
 
     def read() -> bytes:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-from pipeline.datasets.photos import read_photo
+from pipeline.datasets.photos import read_named, read_photo
 from pipeline.datasets.shards import PHOTO_SCHEMA, Shard, count_photos, read_shard
 from pipeline.errors import QpertError
 from pipeline.photo_state import FILE_STATE, digest_of
@@ -24,7 +24,7 @@ def read_photos(listing: pa.Table, reporter: Reporter) -> pa.Table:
     """Rows of `PHOTO_SCHEMA` for rows of `LISTING_SCHEMA`."""
     started = perf_counter()
     uris = listing["uri"].to_pylist()
-    if any(map(is_uri, uris)):
+    if any(uri is not None and is_uri(uri) for uri in uris):
         # A bucket answers slowly and serves many at once.
         with ThreadPoolExecutor(min(16, len(uris))) as pool:
             read = list(pool.map(_read, uris))
@@ -42,7 +42,9 @@ def read_photos(listing: pa.Table, reporter: Reporter) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=PHOTO_SCHEMA)
 
 
-def _read(uri: str) -> bytes | str:
+def _read(uri: str | None) -> bytes | str:
+    if uri is None:
+        return "no path or URI in this row, or no id"
     try:
         return read_photo(uri)
     except QpertError as error:
@@ -51,7 +53,7 @@ def _read(uri: str) -> bytes | str:
 
 def _read_shard(shard: Shard, rows: int, limit: int | None, reporter: Reporter) -> Iterator[pa.Table]:
     started = perf_counter()
-    for table in read_shard(shard, rows, limit):
+    for table in read_shard(shard, rows, limit, named=read_named):
         reporter.fetched(table.num_rows, perf_counter() - started, table["data"].nbytes)
         yield table
         started = perf_counter()

@@ -6,9 +6,45 @@ import random
 
 _WORDS = [
     *(b"\0", b"\xff", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"NaN", b"Infinity", b"-1", b"1e999", b"9" * 5000, b"null"),
-    *(b'""', b"[]", b"{}", b"[" * 2000, b'{"a":' * 2000, b'"\\ud800"', b"\r\n", b"\t", b",", b'"', b"\\", b"true", b"0"),
-    *(b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\xff" * 8, b"\x80" * 8, b"../", b"/", b"://", b"::", b"#", b"%00", b"?"),
-    *(b"77777777777", b"1.0", b"1e5", b"<!DOCTYPE x>", b"&x;", b"<a>" * 300, b"PAR1", b"ustar\x0000", b"GNU.sparse.size"),
+    *(
+        b'""',
+        b"[]",
+        b"{}",
+        b"[" * 2000,
+        b'{"a":' * 2000,
+        b'"\\ud800"',
+        b"\r\n",
+        b"\t",
+        b",",
+        b'"',
+        b"\\",
+        b"true",
+        b"0",
+    ),
+    *(
+        b"\x7f\xff\xff\xff",
+        b"\xff\xff\xff\x7f",
+        b"\xff" * 8,
+        b"\x80" * 8,
+        b"../",
+        b"/",
+        b"://",
+        b"::",
+        b"#",
+        b"%00",
+        b"?",
+    ),
+    *(
+        b"77777777777",
+        b"1.0",
+        b"1e5",
+        b"<!DOCTYPE x>",
+        b"&x;",
+        b"<a>" * 300,
+        b"PAR1",
+        b"ustar\x0000",
+        b"GNU.sparse.size",
+    ),
 ]
 
 

@@ -1,2 +1,5 @@
-SEEDS=[b""]
-def run_one(data): pass
+SEEDS = [b""]
+
+
+def run_one(data):
+    pass
