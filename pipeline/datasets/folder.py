@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from pipeline.datasets.files import FoundFile
 from pipeline.datasets.formats import HEAD, FileKind, ending, file_kind, is_image
-from pipeline.datasets.parquet import Columns, find_columns
+from pipeline.datasets.parquet import find_columns
+from pipeline.datasets.photo_columns import Columns
 from pipeline.datasets.rules import NOT_CHOSEN, SourceRules
 from pipeline.datasets.skipped import Skipped
 from pipeline.errors import QpertError
@@ -134,7 +135,7 @@ def _head(place: str) -> bytes:
 
 def _holds_photos(table: str) -> bool:
     try:
-        return find_columns(table, Columns()).data is not None
+        return find_columns([table], Columns()).data is not None
     except QpertError:
         return False
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pipeline.datasets.shards import SUFFIXES, TARS
+from pipeline.datasets.photo_columns import looks_like_photo
+from pipeline.datasets.tars import SUFFIXES, TARS
 
 FileKind = Literal["photo", "tar", "table", "undecodable", "other", "unknown"]
 
@@ -25,11 +26,7 @@ _OTHER = (
 """Endings that are never a photo's: such files are not opened to look."""
 HEAD = 32
 """Bytes that `is_image` looks at."""
-_STARTS = (
-    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
-    *(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51", b"\0\0\0\x0cJXL \r\n\x87\n"),
-)
-_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis"}
+_BMP_HEADERS = {size.to_bytes(4, "little") for size in (12, 40, 52, 56, 64, 108, 124)}
 
 
 def file_kind(name: str) -> FileKind:
@@ -47,15 +44,10 @@ def file_kind(name: str) -> FileKind:
 
 def is_image(head: bytes) -> bool:
     """Whether a file that begins with `head` is a photo, whatever it is called."""
-    if head.startswith(_STARTS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
-        return True
-    if head[4:8] == b"ftyp":
-        return head[8:12] in _BRANDS
-    # Of BMP two letters alone would be too little.
-    return head[:2] == b"BM" and head[6:10] == b"\0\0\0\0" and head[14:18] in _BMP_HEADERS
-
-
-_BMP_HEADERS = {size.to_bytes(4, "little") for size in (12, 40, 52, 56, 64, 108, 124)}
+    # Two signs alone, as BMP, JPEG XL and PNM have them, are too little to tell an image from a text.
+    if head[:2] == b"BM":
+        return head[6:10] == b"\0\0\0\0" and head[14:18] in _BMP_HEADERS
+    return looks_like_photo(head) and head[:1] != b"P" and head[:2] != b"\xff\x0a"
 
 
 def ending(name: str) -> str:

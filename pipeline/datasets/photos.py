@@ -7,7 +7,7 @@ which are done already are not even read again. `Shards` are files that hold man
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal, NamedTuple
@@ -20,11 +20,12 @@ from pipeline.datasets.access import check_place, hosts_of, read_file, refusal, 
 from pipeline.datasets.files import Files, FoundFile, glob, state_of
 from pipeline.datasets.folder import Folder
 from pipeline.datasets.lists import Named, check_text, is_list, list_places, place_of
-from pipeline.datasets.parquet import Columns, find_columns, read_columns
 from pipeline.datasets.patterns import is_pattern
+from pipeline.datasets.photo_columns import Columns
 from pipeline.datasets.rules import DEFAULT_RULES, SourceRules
-from pipeline.datasets.shards import TARS, Shard, holds_photos, parquet_shards, read_member
+from pipeline.datasets.shards import Shard, holds_photos, read_member, table_places, table_shards, tar_shards
 from pipeline.datasets.skipped import Skipped
+from pipeline.datasets.tars import is_tar
 from pipeline.datasets.web import WEB
 from pipeline.errors import QpertError, first_line
 from pipeline.photo_state import FILE_STATE
@@ -192,7 +193,7 @@ def _trusting(rules: SourceRules, source: str) -> SourceRules:
 def _one_file(source: str, folder: str, name: str, wanted: Columns, rules: SourceRules) -> Listing | Shards:
     """Of a file that is named itself: what systems keep, and what patterns say, does not matter."""
     check_place(absolute(source), rules)
-    rules = replace(rules, include=(), exclude=()) if not name.lower().endswith(TARS) else rules
+    rules = replace(rules, include=(), exclude=()) if not is_tar(name) else rules
     state = FoundFile(name, *_state(absolute(source)))
     found = Folder(source, folder, lambda: [state], Skipped(), rules)
     return _from_folder("folder", found, wanted)
@@ -229,20 +230,18 @@ def _from_folder(kind: Kind, folder: Folder, wanted: Columns) -> Listing | Shard
                 pass
         return Listing(kind, source, items, rules=rules, skipped=skipped)
     if folder.tars:
-        tars = tuple(Shard("tar", join(root, file.name), file.name) for file in folder.tars)
-        return Shards("webdataset", source, tars, rules, skipped)
+        tars = {file.name: join(root, file.name) for file in folder.tars}
+        return Shards("webdataset", source, tar_shards(tars, rules), rules, skipped)
     if not folder.tables:
         raise QpertError(f"{source} holds no photos, tars or Parquet files{_left_out(skipped)}")
     tables = {file.name: join(root, file.name) for file in folder.tables}
-    columns = find_columns(next(iter(tables.values())), wanted)
-    shards = tuple(shard for name, place in tables.items() for shard in parquet_shards(place, name, columns))
+    columns, shards = table_shards(tables, wanted)
     if not any(shard.rows for shard in shards):
         raise QpertError(f"{source} names no photos: its Parquet has no rows")
     if columns.data is not None:
         return Shards("parquet of bytes", source, shards, rules, skipped)
-    uri, name = columns.uri or "", columns.id
-    items = _named(lambda: _parquet_uris(tables, uri, name), rules, skipped)
-    return _found(Listing("parquet of URIs", source, items, rules=rules, skipped=skipped))
+    named = _named(lambda: _table_photos(shards, skipped), rules, skipped)
+    return _found(Listing("parquet of URIs", source, named, rules=rules, skipped=skipped))
 
 
 def _from_list(source: str, folder: str, rules: SourceRules) -> Listing:
@@ -288,18 +287,19 @@ def _left_out(skipped: Skipped) -> str:
     return "; left out are" + "".join(f"\n       {line}" for line in skipped.lines()) if skipped else ""
 
 
-def _parquet_uris(tables: Mapping[str, str], uri: str, name: str | None) -> Iterator[Named]:
-    """The rows of Parquet files (name -> place); one without a URI is a photo that cannot be read."""
-    for table, place in tables.items():
-        folder, _ = split(place)
-        row = 0
-        for ids, texts in read_columns(place, [name or uri, uri]):
-            for image_id, text in zip(ids.to_pylist(), texts.to_pylist(), strict=True):
-                if image_id is None and name is not None:
-                    raise QpertError(f"{place} has a row without {name}")
-                chosen = str(image_id) if image_id is not None else f"{table}#{row}"
-                yield Named(chosen, text, place_of(folder, text) if text else None)
-                row += 1
+def _table_photos(shards: Iterable[Shard], skipped: Skipped) -> Iterator[Named]:
+    for folder, image_id, text in table_places(shards, skipped):
+        yield Named(image_id, text, place_of(folder, text) if text else None)
+
+
+def read_named(folder: str, text: str, rules: SourceRules) -> tuple[str, bytes]:
+    """A photo that a table in `folder` names by a path or URI: its place and its encoded bytes.
+
+    Raises:
+        QpertError: it cannot be read, see `read_photo`.
+    """
+    place = place_of(folder, text)
+    return place, read_photo(place, rules)
 
 
 def read_photo(uri: str | None, rules: SourceRules = DEFAULT_RULES) -> bytes:
@@ -310,12 +310,12 @@ def read_photo(uri: str | None, rules: SourceRules = DEFAULT_RULES) -> bytes:
             of failure. Nothing else is raised, whatever is there.
     """
     if not uri:
-        raise QpertError("no URI in this row")
+        raise QpertError("no path or URI in this row, or no id")
     try:
         shard, mark, member = uri.partition("#")
         if mark and is_uri(uri) and scheme_of(uri) not in WEB and holds_photos(shard):
             check_place(shard, rules)
-            return read_member(shard, member)
+            return read_member(shard, member, rules.max_bytes)
         return read_file(uri, rules)
     except QpertError:
         raise

@@ -12,7 +12,7 @@ import pyarrow as pa
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-from pipeline.datasets.photos import read_photo
+from pipeline.datasets.photos import read_named, read_photo
 from pipeline.datasets.rules import DEFAULT_RULES, SourceRules
 from pipeline.datasets.shards import PHOTO_SCHEMA, Shard, count_photos, read_shard
 from pipeline.errors import QpertError
@@ -51,9 +51,11 @@ def _read(uri: str | None, rules: SourceRules) -> bytes | str:
         return str(error)
 
 
-def _read_shard(shard: Shard, rows: int, limit: int | None, reporter: Reporter) -> Iterator[pa.Table]:
+def _read_shard(
+    shard: Shard, rows: int, limit: int | None, rules: SourceRules, reporter: Reporter
+) -> Iterator[pa.Table]:
     started = perf_counter()
-    for table in read_shard(shard, rows, limit):
+    for table in read_shard(shard, rows, limit, rules, named=partial(read_named, rules=rules)):
         reporter.fetched(table.num_rows, perf_counter() - started, table["data"].nbytes)
         yield table
         started = perf_counter()
@@ -65,9 +67,17 @@ class ShardSource(Datasource):  # type: ignore[misc]
     The rows carry `image_id` from the start, which Ray's checkpoint filter asks of a source.
     """
 
-    def __init__(self, shards: Iterable[Shard], rows: int, reporter: Reporter, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        shards: Iterable[Shard],
+        rows: int,
+        reporter: Reporter,
+        limit: int | None = None,
+        rules: SourceRules = DEFAULT_RULES,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.shards, self.rows, self.reporter, self.limit = tuple(shards), rows, reporter, limit
+        self.rules = rules
 
     def get_name(self) -> str:
         """The operator's name in Ray's own logs."""
@@ -86,10 +96,10 @@ class ShardSource(Datasource):  # type: ignore[misc]
         for shard in self.shards:
             if left == 0:
                 break
-            rows = shard.rows if left is None else count_photos(shard)
+            rows = shard.rows if left is None else count_photos(shard, self.rules)
             size = rows if left is None or rows is None else min(rows, left)
             metadata = BlockMetadata(num_rows=size, size_bytes=None, input_files=(shard.path,), exec_stats=None)
-            read = partial(_read_shard, shard, self.rows, size, self.reporter)
+            read = partial(_read_shard, shard, self.rows, size, self.rules, self.reporter)
             tasks.append(ReadTask(read, metadata, schema=PHOTO_SCHEMA))
             left = None if left is None or size is None else left - size
         return tasks
