@@ -120,18 +120,18 @@ def _split(price: str) -> tuple[str, str]:
 
 def _spread(photos: Listing | Shards, total: int | None, count: int) -> tuple[Listing | Shards, int]:
     """So many of the photos, evenly spread; of tars and Parquet with bytes the first ones."""
-    from pipeline.datasets.photos import Listing
+    from pipeline.datasets.photos import Item, Listing
 
     if not isinstance(photos, Listing) or total is None:
         return photos, count if total is None else min(count, total)
     count = min(count, total)
 
-    def pairs() -> Iterator[tuple[str, str]]:
-        for number, pair in enumerate(photos.pairs_noted()):
+    def items() -> Iterator[Item]:
+        for number, item in enumerate(photos.items_noted()):
             if (number + 1) * count // total > number * count // total:
-                yield pair
+                yield item
 
-    return Listing(photos.kind, photos.source, pairs), count
+    return dataclasses.replace(photos, items=items, noted=None), count
 
 
 def _measure(options: index.Config, photos: Listing | Shards, count: int, what: dict[str, Any]) -> Sample:

@@ -53,7 +53,7 @@ def find_images(captions: Sequence[CaptionedImage], root: str | Path) -> ImageFi
     places: dict[str, str] = {}
     for image_id, place in photos.pairs():
         name = posixpath.basename(image_id)
-        if name in wanted and places.setdefault(name, place) != place:
+        if place is not None and name in wanted and places.setdefault(name, place) != place:
             raise QpertError(f"{name} is there twice: {places[name]} and {place}; which one do the captions mean?")
     found = {image.image_id: places[image.image_id] for image in captions if image.image_id in places}
     return ImageFiles(found, tuple(image.image_id for image in captions if image.image_id not in places))

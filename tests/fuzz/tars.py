@@ -1,0 +1,5 @@
+SEEDS = [b""]
+
+
+def run_one(data):
+    pass
