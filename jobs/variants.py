@@ -44,7 +44,7 @@ def index_variants(
     what = indexing.identity(config) | {"perturbation": json.loads(json.dumps(named)), "with_objects": with_objects}
     if with_tokens:
         what["with_tokens"] = True
-    photos = find_photos(config.source)
+    photos = find_photos(config.source, rules=config.rules())
     resume = inspect(config.out, what, photos)
     if resume.manifest is not None and resume.manifest.state == "complete" and resume.todo == 0:
         return 0

@@ -23,7 +23,7 @@ from pipeline.features import OBJECT_TYPE, committed_files
 from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import Worker
 from pipeline.stages.encode import EncoderBuilder
-from pipeline.stages.graph import IO_CPUS, actors, resumable
+from pipeline.stages.graph import IO_CPUS, actors, resumable, within
 from pipeline.stages.guard import short
 from pipeline.stages.identity import fingerprint
 from pipeline.stages.match import MatchStage
@@ -123,9 +123,8 @@ def _run(matching: Matching, folder: str, key: str, todo: int, verbose: bool) ->
     tally = start_tally(pool.size)
     arguments = (matching.make_encoder, tuple(matching.texts), matching.perturbation)
     match = actors(MatchStage, pool, matching.worker, _BLOCK, arguments, Reporter(tally), matching.environment)
-    filesystem, source = locate(join(folder, "pairs.parquet"))
     with resumable(folder, key, verbose) as write, progress(tally, todo):
-        photos = ray.data.read_parquet(source, filesystem=filesystem, num_cpus=IO_CPUS)
+        photos = ray.data.read_parquet("pairs.parquet", filesystem=within(folder), num_cpus=IO_CPUS)
         photos = photos.repartition(target_num_rows_per_block=_BLOCK, strict=True)
         photos = photos.map_batches(read_beside, batch_size=None, batch_format="pyarrow", num_cpus=IO_CPUS)
         try:
