@@ -20,6 +20,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.options import PerturbationConfig
+from jobs.source_options import SourceOptions
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from pipeline.reports import Photo
 
 
-class Config(BaseModel):
+class WritingOptions(BaseModel):
     """Which photos, which objects, and how to write."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,6 +75,10 @@ class Config(BaseModel):
     )
     device: str = Field("cpu", description="torch device")
     dtype: str = Field("float32", description="of the vision tower: float32, float16, bfloat16")
+
+
+class Config(SourceOptions, WritingOptions):
+    """The options of ``qpert caption``."""
 
 
 def run(config: Config) -> int:
@@ -140,25 +146,26 @@ def _perturbation(config: Config) -> Perturbation:
 
 def _photos(config: Config) -> Iterator[tuple[str, str, Image.Image | str]]:
     """Id, URI and image of each photo; instead of the image the reason why there is none."""
-    from pipeline.datasets.photos import Listing, find_photos, read_photo
+    from pipeline.datasets.photos import Listing, find_photos, read_named, read_photo
     from pipeline.datasets.shards import read_shard
     from pipeline.images import decode
 
-    found = find_photos(config.source)  # says at once when there is nothing
+    found = find_photos(config.source, rules=config.rules())  # says at once when there is nothing
 
     def rows() -> Iterator[dict[str, Any]]:
         if isinstance(found, Listing):
             yield from chain.from_iterable(batch.to_pylist() for batch in found.batches(config.limit, rows=256))
         else:
             for shard in found.shards:
-                yield from chain.from_iterable(table.to_pylist() for table in read_shard(shard, config.batch_size))
+                tables = read_shard(shard, config.batch_size, None, found.rules, partial(read_named, rules=found.rules))
+                yield from chain.from_iterable(table.to_pylist() for table in tables)
 
     def open_all() -> Iterator[tuple[str, str, Image.Image | str]]:
         for row in islice(rows(), config.limit):
             try:
                 if row.get("error"):
                     raise QpertError(row["error"])
-                image: Image.Image | str = decode(row["data"] if "data" in row else read_photo(row["uri"]))
+                image: Image.Image | str = decode(row["data"] if "data" in row else read_photo(row["uri"], found.rules))
             except QpertError as error:
                 image = str(error)
             yield row["image_id"], row["uri"], image

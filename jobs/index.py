@@ -8,6 +8,8 @@ Examples:
   qpert index shards/ --out features/                       webdataset tars
   qpert index photos/ --out plain/ --perturbation none      plain embeddings, to compare with
   qpert index photos/ --out features/ --encoder coca --weights coca_ViT-L-14:laion2b_s13b_b90k --detector yolo11n.pt
+  qpert index photos.txt --out features/ --allow-scheme https --root /data        what the list may name
+  qpert index photos/ --out features/ --exclude raw '*.tmp.*'                     files and folders to leave out
   qpert index photos/ --out features/ --dry-run             say what would be done
 
 Interrupted? Run the same command again: it goes on where it stopped. Photos added to the source since are indexed too.
@@ -22,8 +24,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.indexing import check_writable, graphs_for, identity, machines_for, make_manifest, plan
+from jobs.indexing import check_writable, graphs_for, identity, left_out, machines_for, make_manifest, plan
 from jobs.options import ACCELERATORS, PATIENCE, WAIT, PerturbationConfig
+from jobs.source_options import SourceOptions
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 
@@ -33,8 +36,8 @@ if TYPE_CHECKING:
     from pipeline.stages.run import Outcome
 
 
-class Options(BaseModel):
-    """What `qpert index` and `qpert plan` have in common."""
+class FeatureOptions(BaseModel):
+    """What is made of the photos, where, and how."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -89,6 +92,10 @@ class Options(BaseModel):
     verbose: bool = Field(False, description="show Ray's own messages and progress bars")
 
 
+class Options(SourceOptions, FeatureOptions):
+    """What `qpert index` and `qpert plan` have in common."""
+
+
 class Config(Options):
     """The options of ``qpert index``."""
 
@@ -138,7 +145,12 @@ def checked(config: Config, *, fetch: bool = True) -> tuple[Config, Listing | Sh
     check_detector(config.detector, fetch=fetch)
     check_writable(config.out)
     photos = find_photos(
-        config.source, uri_column=config.uri_column, bytes_column=config.bytes_column, id_column=config.id_column
+        config.source,
+        uri_column=config.uri_column,
+        bytes_column=config.bytes_column,
+        id_column=config.id_column,
+        rules=config.rules(),
+        out=config.out,
     )
     return with_absolute_paths(config), photos
 
@@ -184,6 +196,7 @@ def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resum
         print(report)
     for warning in warnings_of(config, outcome):
         print(warning, file=sys.stderr)
+    resume.photos.skipped.update(outcome.counts.skipped)
     return _finish(config, resume, outcome.totals)
 
 
@@ -222,6 +235,8 @@ def _nothing_to_do(config: Config, resume: Resume) -> int:
 def _finish(config: Config, resume: Resume, totals: dict[str, int]) -> int:
     if not totals["photos"]:
         raise QpertError(f"{config.source} holds no photos")  # of tars only reading them tells
+    for line in left_out(resume.photos.skipped):
+        print(line)
     if resume.removed:
         print(f"kept    {resume.removed:,} indexed photos that the source no longer has")
     print(f"{config.out} holds {totals['photos'] - totals['failed']:,} photos with {totals['objects']:,} objects")

@@ -7,6 +7,7 @@ import os
 import platform
 from functools import partial
 from importlib.metadata import version
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from jobs.index import Config
     from pipeline.datasets.photos import Listing, Shards
+    from pipeline.datasets.skipped import Skipped
     from pipeline.manifest import Manifest
     from pipeline.stages.graph import Graph
     from pipeline.stages.machines import Machines
@@ -189,4 +191,12 @@ def plan(config: Config, photos: Listing | Shards, what: dict[str, Any], resume:
         "output": "new" if resume.manifest is None else f"{resume.manifest.state}, {resume.done:,} photos are done",
         "to do": "unknown before reading" if resume.todo is None else f"{resume.todo:,} photos",
     }
-    return "\n".join(f"{name:<13} {text}" for name, text in lines.items())
+    return "\n".join([*(f"{name:<13} {text}" for name, text in lines.items()), *left_out(photos.skipped, 13)])
+
+
+def left_out(skipped: Skipped, width: int = 8) -> list[str]:
+    """A line for each reason why files of the source are not read, with the names of the first."""
+    from pipeline.reports.tables import printable
+
+    titles = chain(["left out"], repeat(""))
+    return [f"{title:<{width}} {printable(line)}" for title, line in zip(titles, skipped.lines(), strict=False)]

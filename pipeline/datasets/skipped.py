@@ -22,6 +22,13 @@ class Skipped:
         count, names = self._found.get(reason, (0, ()))
         self._found[reason] = (count + times, (*names, name) if len(names) < _NAMES else names)
 
+    def update(self, other: Skipped) -> None:
+        """Count what another one has counted as well."""
+        for reason, (count, names) in other._found.items():
+            self.add(reason, names[0], count - len(names) + 1)
+            for name in names[1:]:
+                self.add(reason, name)
+
     def clear(self) -> None:
         """Forget all, before the source is looked through again."""
         self._found.clear()

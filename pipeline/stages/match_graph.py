@@ -20,13 +20,12 @@ import ray
 
 from pipeline.errors import QpertError
 from pipeline.features import OBJECT_TYPE, committed_files
-from pipeline.patient_files import patient
 from pipeline.perturbation import Perturbation
 from pipeline.sizes import file_rows
 from pipeline.stages.actor import Worker
 from pipeline.stages.attempts import Attempts
 from pipeline.stages.encode import EncoderBuilder
-from pipeline.stages.graph import IO_CPUS, Graph, actors, resumable
+from pipeline.stages.graph import IO_CPUS, Graph, actors, resumable, within
 from pipeline.stages.identity import fingerprint
 from pipeline.stages.machines import Machines
 from pipeline.stages.match import MatchStage
@@ -152,10 +151,9 @@ def _execute(matching: Matching, folder: str, key: str, verbose: bool, plan: Mat
     reporter, worker = Reporter(tally), matching.worker
     arguments = (matching.make_encoder, tuple(matching.texts), matching.perturbation)
     match = actors(MatchStage, plan.pools["match"], worker, _BLOCK, arguments, reporter, matching.environment)
-    filesystem, source = locate(join(folder, "pairs.parquet"))
     options: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "num_cpus": IO_CPUS}
     with resumable(folder, key, verbose, matching.patience) as write:
-        photos = ray.data.read_parquet(source, filesystem=patient(filesystem), num_cpus=IO_CPUS)
+        photos = ray.data.read_parquet("pairs.parquet", filesystem=within(folder), num_cpus=IO_CPUS)
         photos = photos.repartition(target_num_rows_per_block=_BLOCK, strict=True)
         photos = photos.map_batches(read_beside, fn_kwargs={"reporter": reporter}, **options)
         write(photos.map_batches(**match), plan.file_rows)

@@ -15,6 +15,7 @@ from ray.data.block import BlockMetadata
 from pipeline.datasets.photos import read_named, read_photo
 from pipeline.datasets.rules import DEFAULT_RULES, SourceRules
 from pipeline.datasets.shards import PHOTO_SCHEMA, Shard, count_photos, read_shard
+from pipeline.datasets.skipped import Skipped
 from pipeline.errors import QpertError
 from pipeline.photo_state import FILE_STATE, digest_of
 from pipeline.stages.tally import Reporter
@@ -54,11 +55,12 @@ def _read(uri: str | None, rules: SourceRules) -> bytes | str:
 def _read_shard(
     shard: Shard, rows: int, limit: int | None, rules: SourceRules, reporter: Reporter
 ) -> Iterator[pa.Table]:
-    started = perf_counter()
-    for table in read_shard(shard, rows, limit, rules, named=partial(read_named, rules=rules)):
+    started, skipped = perf_counter(), Skipped()
+    for table in read_shard(shard, rows, limit, rules, partial(read_named, rules=rules), skipped):
         reporter.fetched(table.num_rows, perf_counter() - started, table["data"].nbytes)
         yield table
         started = perf_counter()
+    reporter.left_out(skipped)
 
 
 class ShardSource(Datasource):  # type: ignore[misc]

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
+from pipeline.datasets.skipped import Skipped
 from pipeline.stages.casualties import Casualties
 from pipeline.stages.probes import Probes
 
@@ -33,6 +34,7 @@ class Counts:
         done: stage -> photos that left it.
         work: (stage, device) -> photos that left it there, and seconds of work on them.
         fetched: photos read, seconds spent on that, and their bytes.
+        skipped: what tars hold besides photos.
         differences: (device, dtype) of encoders -> how far the embeddings of the probe photos are from those of the
             most exact device, as 1 - cosine, at most.
         warm: time.time() and `done` when every actor was up and a batch had left the last stage; None before that.
@@ -50,6 +52,7 @@ class Counts:
     done: Counter[str] = field(default_factory=Counter)
     work: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
     fetched: tuple[int, float, int] = (0, 0.0, 0)
+    skipped: Skipped = field(default_factory=Skipped)
     differences: dict[tuple[str, str], float] = field(default_factory=dict)
     warm: tuple[float, Counter[str]] | None = None
 
@@ -159,6 +162,10 @@ class Tally:
         before = self.counts.fetched
         self.counts.fetched = before[0] + photos, before[1] + seconds, before[2] + size
 
+    def left_out(self, skipped: Skipped) -> None:
+        """A tar holds this besides photos."""
+        self.counts.skipped.update(skipped)
+
     def batch(
         self,
         stage: str,
@@ -236,6 +243,11 @@ class Reporter:
         """See `Tally.fetched`."""
         if self.tally is not None:
             self.tally.fetched.remote(photos, seconds, size)
+
+    def left_out(self, skipped: Skipped) -> None:
+        """See `Tally.left_out`."""
+        if self.tally is not None and skipped:
+            self.tally.left_out.remote(skipped)
 
     def batch(
         self,
