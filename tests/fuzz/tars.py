@@ -63,8 +63,19 @@ SEEDS = [
 ]
 
 
+def _with_checksums(data: bytes) -> bytes:
+    """The checksums of headers put right, so that changes get past them."""
+    blocks = [data[at : at + 512] for at in range(0, len(data), 512)]
+    for number, block in enumerate(blocks):
+        if block[257:262] == b"ustar" and len(block) == 512:
+            total = sum(block[:148]) + 8 * 32 + sum(block[156:])
+            blocks[number] = block[:148] + b"%06o\0 " % total + block[156:]
+    return b"".join(blocks)
+
+
 def run_one(data: bytes) -> None:
-    """Read a tar that holds `data`."""
+    """Read a tar that holds `data`, of odd length as it is, else with its checksums put right."""
+    data = data if len(data) % 2 else _with_checksums(data)
     with TemporaryDirectory() as folder:
         path = str(Path(folder, "t.tar"))
         Path(path).write_bytes(data)
