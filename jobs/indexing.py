@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline.errors import QpertError
+from pipeline.printing import printable
 from pipeline.storage import absolute, is_uri
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ def identity(config: Config) -> dict[str, Any]:
     """Everything that changes the features, and nothing else; plain JSON values."""
     from pipeline.encoders import miniature_of
     from pipeline.manifest import FORMAT_VERSION
-    from pipeline.stages.identity import bundled, weights_identity
-    from pipeline.storage import absolute
+    from pipeline.stages.identity import bundled, canonical_identity, weights_identity
 
     perturbation = config.perturbation.build()
     weights = bundled(config.weights, miniature_of(config.encoder))
@@ -70,7 +70,7 @@ def identity(config: Config) -> dict[str, Any]:
         "dtype": config.dtype,
         "max_megapixels": config.max_megapixels,
     }
-    return cast("dict[str, Any]", json.loads(json.dumps(what)))
+    return canonical_identity(cast("dict[str, Any]", json.loads(json.dumps(what))))
 
 
 def make_manifest(config: Config, what: dict[str, Any]) -> Manifest:
@@ -195,4 +195,4 @@ def plan(config: Config, photos: Listing | Shards, what: dict[str, Any], resume:
         "output": "new" if resume.manifest is None else f"{resume.manifest.state}, {resume.done:,} photos are done",
         "to do": "unknown before reading" if resume.todo is None else f"{resume.todo:,} photos",
     }
-    return "\n".join(f"{name:<13} {text}" for name, text in lines.items())
+    return "\n".join(f"{name:<13} {printable(text)}" for name, text in lines.items())

@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.indexing import check_writable
 from jobs.options import MINIATURE, MINIATURES, PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
+from pipeline.paths import LocalPath, PathText, WeightsText
+from pipeline.printing import printable
 
 if TYPE_CHECKING:
     from jobs.experiment import Experiment
@@ -43,13 +46,15 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     preset: Literal["miniature", "flickr30k", "coco"] = Field("miniature", description="the data set")
-    out: str = Field("reproduction", description="folder for features and reports; all nodes must see it")
-    images: str | None = Field(None, description="folder of the photos (with subfolders)")
-    captions: str | None = Field(None, description="Karpathy's or LAVIS' JSON, COCO captions, or a table")
-    annotations: str | None = Field(None, description="true boxes: Entities folder, COCO instances or COCO Entities")
+    out: LocalPath = Field("reproduction", description="folder for features and reports; all nodes must see it")
+    images: PathText | None = Field(None, description="folder of the photos (with subfolders)")
+    captions: LocalPath | None = Field(None, description="Karpathy's or LAVIS' JSON, COCO captions, or a table")
+    annotations: LocalPath | None = Field(
+        None, description="true boxes: Entities folder, COCO instances or COCO Entities"
+    )
     split: str = Field("test", description="of the captions; all for every image")
     encoder: str | None = Field(None, description="name of the encoder (miniature: every one that has a miniature)")
-    weights: str | None = Field(None, description="its weights (default: its miniature)")
+    weights: WeightsText | None = Field(None, description="its weights (default: its miniature)")
     detector: DetectorConfig = Field(
         DetectorConfig(),
         description="what detects objects, beside the true boxes",
@@ -78,6 +83,7 @@ def run(config: Config) -> int:
     from pipeline.reproduction.material import on_disk, scenes
     from pipeline.stages.session import ray_session
 
+    check_writable(config.out)
     encoders = _encoders(config)
     folder = Path(config.out) / config.preset
     experiments = {name: _experiment(config, name) for name in encoders}
@@ -90,7 +96,7 @@ def run(config: Config) -> int:
     else:
         material = on_disk(folder, str(config.images), str(config.captions), str(config.annotations), config.split)
     if material.remark:
-        print(f"warning: {material.remark}", flush=True)
+        print(f"warning: {printable(material.remark)}", flush=True)
     with ray_session(config.address, cpus=config.cpus, verbose=config.verbose):
         results = {name: each.run(material) for name, each in experiments.items()}
     for name, result in results.items():

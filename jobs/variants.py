@@ -11,6 +11,7 @@ from jobs import index, indexing
 from pipeline.datasets.photos import find_photos
 from pipeline.encoders import prepare_environment
 from pipeline.perturbation import Perturbation
+from pipeline.stages.identity import as_begun
 from pipeline.stages.resume import inspect
 from pipeline.stages.run import index_photos
 
@@ -44,6 +45,7 @@ def index_variants(
     what = indexing.identity(config) | {"perturbation": json.loads(json.dumps(named)), "with_objects": with_objects}
     if with_tokens:
         what["with_tokens"] = True
+    what = as_begun(config.out, what)
     photos = find_photos(config.source)
     resume = inspect(config.out, what, photos)
     if resume.manifest is not None and resume.manifest.state == "complete" and resume.todo == 0:

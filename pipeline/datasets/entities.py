@@ -19,6 +19,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from pipeline.errors import QpertError
+from pipeline.printing import printable
 
 Box = tuple[float, float, float, float]
 
@@ -67,7 +68,11 @@ def read_entities(folder: str | Path) -> dict[str, EntityPhoto]:
     photos = {path.stem: _read(root, path) for path in sorted((root / "Annotations").glob("*.xml"))}
     skipped = sum(photo.skipped for photo in photos.values())
     if skipped:
-        _log.warning("%s: %d boxes are inverted, not numbers or outside their photo, and were left out", root, skipped)
+        _log.warning(
+            "%s: %d boxes are inverted, not numbers or outside their photo, and were left out",
+            printable(str(root)),
+            skipped,
+        )
     return photos
 
 

@@ -30,7 +30,7 @@ def plot_recall_by_size(found: Measurement, path: str, *, by: str = "indexed") -
 
     Args:
         found: one set, or two that share bins and queries.
-        path: ends in .png or .svg; its folder is made.
+        path: ends in .png or .svg, in a folder that is there.
         by: whose objects the bins go by, for the axis.
 
     Raises:
@@ -52,7 +52,6 @@ def plot_recall_by_size(found: Measurement, path: str, *, by: str = "indexed") -
             figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
         metadata: dict[str, Any] = {"Date": None} if path.lower().endswith(".svg") else {}
         try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path, dpi=150, metadata=metadata)
         except OSError as error:
             raise QpertError(f"cannot write {path}: {error.strerror}") from error

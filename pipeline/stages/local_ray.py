@@ -23,7 +23,7 @@ OBJECT_STORE = 2 * 1024**3
 """Object store of a Ray session on this machine, at most: blocks are small, and more would only be set aside."""
 SMALLEST_STORE = 80 * 1024**2
 """Ray refuses less than 75 MiB."""
-SHARED_MEMORY = "/dev/shm"  # noqa: S108: what Ray itself uses; its files there have no names
+SHARED_MEMORY = "/dev/shm"  # what Ray itself uses; its files there have no names
 TRIES = 3
 """Of starting Ray: it waits half a minute for its own processes, which a busy machine may not start by then."""
 _SOCKET_PATH = 107
@@ -121,7 +121,7 @@ def session_parent() -> str:
     except OSError:  # not one of the usual places can be written to
         usual = []
     problems = {}
-    for place in dict.fromkeys([*usual, "/tmp", "/var/tmp", SHARED_MEMORY]):  # noqa: S108: made with mkdtemp, 0700
+    for place in dict.fromkeys([*usual, "/tmp", "/var/tmp", SHARED_MEMORY]):
         problem = _unfit(place)
         if not problem:
             return place

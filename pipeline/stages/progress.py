@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 
+from pipeline.printing import printable
 from pipeline.stages.tally import Counts
 
 EVERY_TTY, EVERY_LOG = 0.5, 10.0
@@ -127,7 +128,7 @@ def summary(counts: Counts, seconds: float) -> str:
     speed = f"; {rate:,.1f} images/s once running" if rate else ""
     lines = [f"indexed {counts.photos - failed:,} photos with {counts.objects:,} objects in {duration(seconds)}{speed}"]
     if failed:
-        reasons = ", ".join(f"{number:,} x {reason}" for reason, number in counts.failures.most_common())
+        reasons = ", ".join(f"{number:,} x {printable(reason)}" for reason, number in counts.failures.most_common())
         lines.append(f"failed  {failed:,} photos: {reasons}")
     for stage, names in counts.devices.items():
         devices = ", ".join(f"{number} x {name}" for name, number in Counter(names).items())

@@ -16,6 +16,7 @@ from pipeline.errors import QpertError
 from pipeline.features import committed_files, count_rows, feature_files
 from pipeline.manifest import Manifest
 from pipeline.patience import full, out_of_space
+from pipeline.printing import printable
 from pipeline.stages.graph import Graph, run_graph
 from pipeline.stages.guard import short
 from pipeline.stages.machines import Machines
@@ -196,7 +197,10 @@ class Attempts:
                 f"Ray could not go on, three times without anything done: {short(cause)}. Is the cluster whole? Run the"
                 " same command again to go on; --verbose shows more"
             ) from error
-        print(f"warning: Ray could not go on ({short(cause)}); starting anew from what is done", file=sys.stderr)
+        print(
+            f"warning: Ray could not go on ({printable(short(cause))}); starting anew from what is done",
+            file=sys.stderr,
+        )
 
     def left(self) -> int | None:
         """Photos that the attempt has before it; None when unknown."""

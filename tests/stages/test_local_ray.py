@@ -19,7 +19,7 @@ from pipeline.stages.local_ray import SHARED_MEMORY, object_store, session_paren
 from pipeline.stages.session import ray_session
 
 CANNOT_BE_CLOSED = {"monitor.py", "dashboard.py"}
-"""Two processes that Ray starts with every session; each tells how much it works itself, to whoever asks on this machine.
+"""Two processes that Ray starts with every session; each tells how much it works, to whoever asks on this machine.
 They have no switch for it, and the loopback interface is as far as they can be closed."""
 MB = 1024**2
 
@@ -181,7 +181,7 @@ def test_a_temporary_folder_that_is_too_deep_is_left_for_another(
 
 def test_a_temporary_folder_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", "/no/such/folder")
-    with pytest.raises(QpertError, match="RAY_TMPDIR=/no/such/folder .* no such folder"):
+    with pytest.raises(QpertError, match=r"RAY_TMPDIR=/no/such/folder .* no such folder"):
         session_parent()
     monkeypatch.setenv("RAY_TMPDIR", "/proc")
     with pytest.raises(QpertError, match="RAY_TMPDIR=/proc cannot hold"):
