@@ -168,10 +168,12 @@ def _unknown(model: type[BaseModel], word: str, verb: str) -> str:
 def _lines(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
     """One line per complaint, each naming the option."""
     places = {option.name for option in options(model) if option.extra.get("positional")}
+    flags = {option.name: str(option.extra.get("flag") or "") for option in options(model)}
     for problem in error.errors():
         # Parts of the location that are not field names (union members, list positions) help nobody.
         path = _field_path(model, [str(part) for part in problem["loc"]])
-        name = path.upper() if path in places else dashes(f"--{path}")
+        flag = flags.get(path, "")
+        name = path.upper() if path in places else flag if flag.startswith("--") else dashes(f"--{path}")
         if problem["type"] == "missing":
             yield f"{name} is missing"
         elif not path:

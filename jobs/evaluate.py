@@ -157,13 +157,15 @@ def annotated_areas(path: str, captions: list[CaptionedImage], features: Feature
         QpertError: the annotations cannot be read, or annotate none of the images.
     """
     from pipeline.datasets.boxes import largest_areas, read_boxes
+    from pipeline.datasets.names import Names
 
     sizes = {
         PurePosixPath(row["image_id"]).name: (row["width"], row["height"])
         for block in features.iter_blocks(["image_id", "width", "height"])
         for row in block.to_pylist()
     }
-    return largest_areas(read_boxes(path), captions, sizes.get)
+    known = Names(sizes)
+    return largest_areas(read_boxes(path), captions, lambda image_id: sizes.get(known.find(image_id) or ""))
 
 
 def _ground_truth(config: Config) -> tuple[list[CaptionedImage], dict[str, float] | None]:

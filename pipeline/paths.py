@@ -14,7 +14,7 @@ from pydantic import AfterValidator
 from pipeline.storage import absolute, is_uri, join, without_options
 from pipeline.weights import split_weights
 
-_FILE_URI = re.compile(r"(?i:file):(?://(?:localhost)?)?(/.*)", re.DOTALL)
+_FILE_URI = re.compile(r"(?i:file):(?://(?:localhost)?(?=/)|(?!//))(/.*)", re.DOTALL)
 _HOME = re.compile(r"(?<=[:+])~(?=[^:+/]*(?:/|$))")
 """A home folder in the path of ``kind:path`` or ``path+path``."""
 
@@ -63,9 +63,9 @@ def _report(path: str) -> str:
         raise ValueError("this is a folder; name a file")
     folder = os.path.dirname(os.path.abspath(path))
     try:
-        if not os.path.lexists(path):
-            if not os.path.isdir(folder):
-                raise ValueError(f"there is no folder {folder}; make it first")
+        if not os.path.isdir(folder):
+            raise ValueError(f"there is no folder {folder}; make it first")
+        if not _is_there(path):
             with tempfile.TemporaryFile(dir=folder):
                 pass
         elif stat.S_ISREG(os.stat(path).st_mode):
@@ -76,6 +76,14 @@ def _report(path: str) -> str:
     except OSError as error:
         raise ValueError(f"it cannot be written: {error.strerror}") from error
     return path
+
+
+def _is_there(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 PathText = Annotated[str, AfterValidator(local)]
