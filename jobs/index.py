@@ -29,6 +29,8 @@ from jobs.options import ACCELERATORS, PATIENCE, WAIT, PerturbationConfig
 from jobs.source_options import SourceOptions
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
+from pipeline.paths import PathText, WeightsText
+from pipeline.printing import printable
 
 if TYPE_CHECKING:
     from pipeline.datasets.photos import Listing, Shards
@@ -41,14 +43,18 @@ class FeatureOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str = Field(
+    source: PathText = Field(
         min_length=1,
         description="folder, glob, list file, Parquet or webdataset tars; local or s3://, gs://, ...",
         json_schema_extra={"positional": True},
     )
-    out: str = Field(min_length=1, description="folder or URI for the features; all nodes of a cluster must see it")
+    out: PathText = Field(
+        min_length=1, description="folder or URI for the features; all nodes of a cluster must see it"
+    )
     encoder: str = Field("coca", description="name of the encoder")
-    weights: str | None = Field(None, description="weights of the encoder: a tag, a hub id or a path; else miniature")
+    weights: WeightsText | None = Field(
+        None, description="weights of the encoder: a tag, a hub id or a path; else miniature"
+    )
     detector: DetectorConfig = Field(
         DetectorConfig(), description="how objects are found", json_schema_extra={"short": "model"}
     )
@@ -106,11 +112,12 @@ class Config(Options):
 
 def run(config: Config) -> int:
     """Index `config.source` into `config.out`."""
+    from pipeline.stages.identity import as_begun
     from pipeline.stages.progress import Counting
     from pipeline.stages.resume import inspect
 
     config, photos = checked(config, fetch=not config.dry_run)
-    what = identity(config)
+    what = as_begun(config.out, identity(config))
     with TemporaryDirectory(prefix="qpert-") as scratch:
         counting = Counting("photos listed")
         resume = inspect(config.out, what, photos, config.limit, counting, f"{scratch}/photos.parquet")
@@ -176,7 +183,7 @@ def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resum
     prepare_environment(config.encoder)
     manifest = make_manifest(config, what)
     if resume.manifest is not None:
-        print(f"going on in {config.out}: {resume.done:,} photos are done", file=sys.stderr)
+        print(f"going on in {printable(config.out)}: {resume.done:,} photos are done", file=sys.stderr)
         manifest = manifest.model_copy(update={"vectors": resume.manifest.vectors, "dim": resume.manifest.dim})
     outcome = index_photos(
         graphs_for(config, photos, what, resume.todo),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline.errors import QpertError
+from pipeline.printing import printable
 from pipeline.storage import absolute, is_uri
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ def identity(config: Config) -> dict[str, Any]:
     """Everything that changes the features, and nothing else; plain JSON values."""
     from pipeline.encoders import miniature_of
     from pipeline.manifest import FORMAT_VERSION
-    from pipeline.stages.identity import bundled, weights_identity
-    from pipeline.storage import absolute
+    from pipeline.stages.identity import bundled, canonical_identity, weights_identity
 
     perturbation = config.perturbation.build()
     weights = bundled(config.weights, miniature_of(config.encoder))
@@ -74,7 +74,7 @@ def identity(config: Config) -> dict[str, Any]:
     }
     if config.allow_truncated:  # only then, so that what was made before there was a choice can still be resumed
         what["allow_truncated"] = True
-    return cast("dict[str, Any]", json.loads(json.dumps(what)))
+    return canonical_identity(cast("dict[str, Any]", json.loads(json.dumps(what))))
 
 
 def make_manifest(config: Config, what: dict[str, Any]) -> Manifest:
@@ -191,12 +191,11 @@ def plan(config: Config, photos: Listing | Shards, what: dict[str, Any], resume:
         "output": "new" if resume.manifest is None else f"{resume.manifest.state}, {resume.done:,} photos are done",
         "to do": "unknown before reading" if resume.todo is None else f"{resume.todo:,} photos",
     }
-    return "\n".join([*(f"{name:<13} {text}" for name, text in lines.items()), *left_out(photos.skipped, 13)])
+    named = (f"{name:<13} {printable(text)}" for name, text in lines.items())
+    return "\n".join([*named, *left_out(photos.skipped, 13)])
 
 
 def left_out(skipped: Skipped, width: int = 8) -> list[str]:
     """A line for each reason why files of the source are not read, with the names of the first."""
-    from pipeline.reports.tables import printable
-
     titles = chain(["left out"], repeat(""))
     return [f"{title:<{width}} {printable(line)}" for title, line in zip(titles, skipped.lines(), strict=False)]

@@ -24,6 +24,8 @@ from jobs.indexing import check_writable
 from jobs.options import ACCELERATORS, MINIATURE, MINIATURES, PATIENCE, WAIT, OnMachines, PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
+from pipeline.paths import LocalPath, PathText, WeightsText
+from pipeline.printing import printable
 from pipeline.storage import is_uri
 
 if TYPE_CHECKING:
@@ -45,13 +47,15 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     preset: Literal["miniature", "flickr30k", "coco"] = Field("miniature", description="the data set")
-    out: str = Field("reproduction", description="folder for features and reports; all nodes must see it")
-    images: str | None = Field(None, description="folder of the photos (with subfolders)")
-    captions: str | None = Field(None, description="Karpathy's or LAVIS' JSON, COCO captions, or a table")
-    annotations: str | None = Field(None, description="true boxes: Entities folder, COCO instances or COCO Entities")
+    out: LocalPath = Field("reproduction", description="folder for features and reports; all nodes must see it")
+    images: PathText | None = Field(None, description="folder of the photos (with subfolders)")
+    captions: LocalPath | None = Field(None, description="Karpathy's or LAVIS' JSON, COCO captions, or a table")
+    annotations: LocalPath | None = Field(
+        None, description="true boxes: Entities folder, COCO instances or COCO Entities"
+    )
     split: str = Field("test", description="of the captions; all for every image")
     encoder: str | None = Field(None, description="name of the encoder (miniature: every one that has a miniature)")
-    weights: str | None = Field(None, description="its weights (default: its miniature)")
+    weights: WeightsText | None = Field(None, description="its weights (default: its miniature)")
     detector: DetectorConfig = Field(
         DetectorConfig(),
         description="what detects objects, beside the true boxes",
@@ -83,8 +87,8 @@ def run(config: Config) -> int:
     from pipeline.detectors import check_detector
     from pipeline.reproduction.material import on_disk, scenes
 
-    encoders = _encoders(config)
     check_writable(config.out)
+    encoders = _encoders(config)
     if is_uri(config.out):
         raise QpertError(f"--out {config.out}: the reports need a folder that all nodes see, not a URI")
     check_detector(config.detector, fetch=not config.dry_run)
@@ -99,7 +103,7 @@ def run(config: Config) -> int:
     else:
         material = on_disk(folder, str(config.images), str(config.captions), str(config.annotations), config.split)
     if material.remark:
-        print(f"warning: {material.remark}", flush=True)
+        print(f"warning: {printable(material.remark)}", flush=True)
     results = {name: each.run(material) for name, each in experiments.items()}
     for name, result in results.items():
         _write(config, folder / name, name, material, result)

@@ -31,6 +31,7 @@ from jobs.indexing import check_writable
 from jobs.options import ACCELERATORS, PATIENCE, WAIT, PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
+from pipeline.paths import LocalPath, PathText, WeightsText
 from pipeline.storage import is_uri
 
 if TYPE_CHECKING:
@@ -46,14 +47,16 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    out: str = Field("tuning", description="folder for tokens, features and reports; all nodes must see it")
-    images: str | None = Field(None, description="folder of the photos (with subfolders); none: scenes are drawn")
-    captions: str | None = Field(None, description="Karpathy's or LAVIS' JSON, COCO captions, or a table")
-    annotations: str | None = Field(None, description="true boxes: Entities folder, COCO instances or COCO Entities")
+    out: PathText = Field("tuning", description="folder for tokens, features and reports; all nodes must see it")
+    images: PathText | None = Field(None, description="folder of the photos (with subfolders); none: scenes are drawn")
+    captions: LocalPath | None = Field(None, description="Karpathy's or LAVIS' JSON, COCO captions, or a table")
+    annotations: LocalPath | None = Field(
+        None, description="true boxes: Entities folder, COCO instances or COCO Entities"
+    )
     split: str = Field("val", description="of the captions, to search on")
     confirm_split: str = Field("test", description="of the captions, for the confirming run; none leaves that out")
     encoder: str | None = Field(None, description="name of the encoder (default: every one that has a miniature)")
-    weights: str | None = Field(None, description="its weights (default: its miniature)")
+    weights: WeightsText | None = Field(None, description="its weights (default: its miniature)")
     detector: DetectorConfig | None = Field(
         None, description="how objects are found (default: true boxes)", json_schema_extra={"short": "model"}
     )

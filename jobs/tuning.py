@@ -26,6 +26,7 @@ from pipeline.detectors.config import DetectorConfig
 from pipeline.encoders import can_match, check_room, token_bytes
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
+from pipeline.printing import printable
 from pipeline.reproduction.material import Material, on_disk, scenes
 from pipeline.reproduction.measuring import Variant
 from pipeline.reproduction.outcomes import Outcomes
@@ -143,7 +144,7 @@ class Tuning:
         outcomes = self.folder / "outcomes" / key
         chosen, failed, counters = self._search(material, features, outcomes, key, len({each.file for each in kept}))
         for line in failed:
-            print(f"warning: a trial failed for good, {line}", file=sys.stderr)
+            print(f"warning: a trial failed for good, {printable(line)}", file=sys.stderr)
         found = self._findings(chosen, Outcomes(outcomes))
         confirmed = self._confirmed(found.best.setting)
         seconds = time.monotonic() - started
@@ -170,7 +171,7 @@ class Tuning:
         folder = Path(config.out).absolute() / f"photos-{split}"
         found = on_disk(folder, config.images, str(config.captions), boxes, split)
         if found.remark:
-            print(f"warning: {found.remark}", file=sys.stderr)
+            print(f"warning: {printable(found.remark)}", file=sys.stderr)
         return found
 
     def _options(self, material: Material, out: str) -> index.Config:

@@ -12,6 +12,7 @@ from jobs import index, indexing
 from pipeline.encoders import embedding_values, prepare_environment
 from pipeline.perturbation import Perturbation
 from pipeline.sizes import block_rows, file_rows
+from pipeline.stages.identity import as_begun
 from pipeline.stages.progress import Counting
 from pipeline.stages.resume import inspect
 from pipeline.stages.run import index_photos
@@ -52,6 +53,7 @@ def index_variants(
     what = indexing.identity(config) | {"perturbation": json.loads(json.dumps(named)), "with_objects": with_objects}
     if with_tokens:
         what["with_tokens"] = True
+    what = as_begun(config.out, what)
     counting = Counting("photos listed")
     resume = inspect(config.out, what, photos, counted=counting)
     counting.end()

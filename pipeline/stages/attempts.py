@@ -15,6 +15,7 @@ from ray.data.exceptions import ExecutionTimeoutError
 from pipeline.errors import QpertError
 from pipeline.features import committed_files
 from pipeline.patience import full, out_of_space
+from pipeline.printing import printable
 from pipeline.stages.guard import short
 from pipeline.stages.machines import Machines
 from pipeline.stages.newcomers import Newcomers
@@ -170,7 +171,8 @@ class Attempts(Generic[AnyPlan]):
                 f"Ray could not go on, three times without anything done: {short(cause)}. Is the cluster whole? Run the"
                 " same command again to go on; --verbose shows more"
             ) from error
-        print(f"warning: Ray could not go on ({short(cause)}); starting anew from what is done", file=sys.stderr)
+        reason = printable(short(cause))
+        print(f"warning: Ray could not go on ({reason}); starting anew from what is done", file=sys.stderr)
 
     def left(self) -> int | None:
         """Photos that the attempt has before it; None when unknown."""

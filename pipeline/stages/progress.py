@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 
+from pipeline.printing import printable
 from pipeline.stages.tally import Counts
 
 _LOG = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ def summary(counts: Counts, seconds: float) -> str:
     speed = f"; {rate:,.1f} images/s once running" if rate else ""
     lines = [f"indexed {counts.photos - failed:,} photos with {counts.objects:,} objects in {duration(seconds)}{speed}"]
     if failed:
-        reasons = ", ".join(f"{number:,} x {reason}" for reason, number in counts.failures.most_common())
+        reasons = ", ".join(f"{number:,} x {printable(reason)}" for reason, number in counts.failures.most_common())
         lines.append(f"failed  {failed:,} photos: {reasons}")
     for stage, names in counts.devices.items():
         devices = ", ".join(f"{number} x {name}" for name, number in Counter(names).items())
