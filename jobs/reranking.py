@@ -29,9 +29,10 @@ def check_reranking(outs: Sequence[str]) -> None:
         QpertError: one cannot, or there are no features.
     """
     from pipeline.encoders import can_match
+    from pipeline.provenance import MadeWith
 
     for out in outs:
-        name = str(Manifest.read(out).encoder.get("name"))
+        name = MadeWith.of(Manifest.read(out), out).encoder
         if not can_match(name):
             raise QpertError(
                 f"--rerank needs image-text matching, which the encoder {name} of {out} has not; BLIP-2 has"
@@ -66,15 +67,15 @@ def rerank_features(
     Needs a Ray session. The scores are kept in `OUT`/rerank, so that a rerun goes on where this one stopped.
     """
     from pipeline.encoders import load_encoder, memory_needed, miniature_of, prepare_environment, runtime_env
+    from pipeline.provenance import MadeWith
     from pipeline.retrieval.reranking import rerank
     from pipeline.stages.actor import Worker
     from pipeline.stages.identity import bundled, weights_identity
     from pipeline.stages.match_graph import Matching, match_pairs
     from pipeline.weights import absolute_weights
 
-    name = str(features.manifest.encoder["name"])
-    made_with = features.manifest.config
-    chosen = absolute_weights(weights or made_with.get("weights"))
+    made_with = MadeWith.of(features.manifest, features.out)
+    name, chosen = made_with.encoder, absolute_weights(made_with.weights(weights))
     prepare_environment(name)
     pairs = _pairs(features, evaluation)
     identity = weights_identity(bundled(chosen, miniature_of(name)))
@@ -83,12 +84,12 @@ def rerank_features(
         pairs=pairs,
         texts=evaluation.texts,
         make_encoder=partial(load_encoder, name, weights=chosen),
-        encoder={"name": name, "weights": identity, "dtype": made_with.get("dtype")},
+        encoder={"name": name, "weights": identity, "dtype": made_with.dtype},
         perturbation=perturbation,
         worker=Worker(
-            dtype=made_with.get("dtype", "auto"),
+            dtype=made_with.dtype or "auto",
             micro_batch=_PHOTOS,
-            max_pixels=round(made_with.get("max_megapixels", 100) * 1e6),
+            max_pixels=round(made_with.max_megapixels * 1e6),
         ),
         need=partial(memory_needed, name, chosen),
         environment=runtime_env(name),
@@ -121,9 +122,9 @@ def _pairs(features: FeatureSet, evaluation: Evaluation) -> pa.Table:
 
 def perturbation_of(features: FeatureSet) -> Perturbation | None:
     """What the features were made with; of a set with several settings, the variant's."""
-    from pipeline.perturbation import Perturbation
+    from pipeline.provenance import perturbation_from
 
     found = features.manifest.identity.get("perturbation")
     if features.manifest.variants:
-        found = (found or {}).get(features.manifest.variants[features.variant])
-    return found and Perturbation(**found | {"stages": tuple(found["stages"])})
+        found = found.get(features.manifest.variants[features.variant]) if isinstance(found, dict) else None
+    return perturbation_from(found, features.out)
