@@ -84,7 +84,8 @@ class Config(BaseModel):
     image_column: str | None = Field(None, description="captions in a table: column of file names, if unusual")
     caption_column: str | None = Field(None, description="captions in a table: column of captions, if unusual")
     weights: WeightsText | None = Field(
-        None, description="the encoder's weights, if they have moved since the photos were indexed"
+        None,
+        description="the encoder's weights, where they are files: what a feature set names is not opened unasked",
     )
     device: str = Field("cpu", description="torch device for the captions")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(

@@ -158,7 +158,7 @@ def _write(config: Config, folder: Path, encoder: str, material: Material, resul
     text = as_markdown(title, result, found)
     (folder / "report.md").write_text(text, encoding="utf-8")
     write_tables(folder / "tables", found)
-    gained, lost = write_figure_a(folder / "figure_a.html", title, material.captions, result)
+    gained, lost = write_figure_a(folder / "figure_a.html", title, material.captions, result, weights=config.weights)
     print(text)
     print(f"report: {folder}/report.md; tables as CSV: {folder}/tables")
     print(f"figure A: {folder}/figure_a.html (of the queries, Q-Perturbation gained {gained} and lost {lost})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.perturbation import Perturbation
+    from pipeline.provenance import MadeWith
     from pipeline.retrieval import Evaluation
     from pipeline.stages.waiting import NamedGpus
 
@@ -31,9 +32,10 @@ def check_reranking(outs: Sequence[str]) -> None:
         QpertError: one cannot, or there are no features.
     """
     from pipeline.encoders import can_match
+    from pipeline.provenance import MadeWith
 
     for out in outs:
-        name = str(Manifest.read(out).encoder.get("name"))
+        name = MadeWith.of(Manifest.read(out), out).encoder
         if not can_match(name):
             raise QpertError(
                 f"--rerank needs image-text matching, which the encoder {name} of {out} has not; BLIP-2 has"
@@ -83,15 +85,15 @@ def rerank_features(
         begun: the command has found the GPU types that it names before, and those do that are left.
     """
     from pipeline.encoders import load_encoder, memory_needed, miniature_of, prepare_environment, runtime_env
+    from pipeline.provenance import MadeWith
     from pipeline.retrieval.reranking import rerank
     from pipeline.stages.actor import Worker
     from pipeline.stages.identity import bundled, weights_identity
     from pipeline.stages.match_graph import Matching, match_pairs
     from pipeline.weights import absolute_weights
 
-    name = str(features.manifest.encoder["name"])
-    made_with = features.manifest.config
-    chosen = absolute_weights(weights or made_with.get("weights"))
+    made_with = MadeWith.of(features.manifest, features.out)
+    name, chosen = made_with.encoder, absolute_weights(made_with.weights(weights))
     prepare_environment(name)
     pairs = _pairs(features, evaluation)
     gpus, patience = _as_indexed(made_with, machines, begun)
@@ -101,13 +103,13 @@ def rerank_features(
         pairs=pairs,
         texts=evaluation.texts,
         make_encoder=partial(load_encoder, name, weights=chosen),
-        encoder={"name": name, "weights": identity, "dtype": made_with.get("dtype")},
+        encoder={"name": name, "weights": identity, "dtype": made_with.dtype},
         perturbation=perturbation,
         worker=Worker(
-            dtype=made_with.get("dtype", "auto"),
+            dtype=made_with.dtype or "auto",
             micro_batch=_PHOTOS,
-            max_pixels=round(made_with.get("max_megapixels", 100) * 1e6),
-            allow_truncated=made_with.get("allow_truncated") is True,
+            max_pixels=round(made_with.max_megapixels * 1e6),
+            allow_truncated=made_with.allow_truncated,
             patience=patience / 3,  # as in indexing
         ),
         need=partial(memory_needed, name, chosen),
@@ -119,21 +121,17 @@ def rerank_features(
     return rerank(evaluation, scores)
 
 
-def _as_indexed(made_with: Mapping[str, Any], machines: OnMachines, begun: bool) -> tuple[NamedGpus, float]:
+def _as_indexed(made_with: MadeWith, machines: OnMachines, begun: bool) -> tuple[NamedGpus, float]:
     """The GPU types, and the patience in seconds: as the command has them, else as the features were made.
 
-    What was made elsewhere may name types that there are not here, or hold anything: then every GPU is used.
+    What was made elsewhere may name types that there are not here: then every GPU is used.
     """
     from pipeline.stages.graph import Graph
     from pipeline.stages.waiting import NamedGpus
 
-    named, minutes = made_with.get("accelerators"), made_with.get("patience")
-    known = isinstance(named, list) and all(isinstance(kind, str) for kind in named)
-    if not isinstance(minutes, int | float) or not 0 < minutes <= 10_000:
-        minutes = Graph.patience / 60
-    patience = 60 * (machines.patience or minutes)
+    patience = 60 * (machines.patience or made_with.patience or Graph.patience / 60)
     if machines.accelerators is None:
-        return NamedGpus(named if known else None, machines.wait, begun=True, wished=True), patience
+        return NamedGpus(made_with.accelerators, machines.wait, begun=True, wished=True), patience
     return NamedGpus(machines.accelerators, machines.wait, begun=begun), patience
 
 
@@ -162,9 +160,9 @@ def _pairs(features: FeatureSet, evaluation: Evaluation) -> pa.Table:
 
 def perturbation_of(features: FeatureSet) -> Perturbation | None:
     """What the features were made with; of a set with several settings, the variant's."""
-    from pipeline.perturbation import Perturbation
+    from pipeline.provenance import perturbation_from
 
     found = features.manifest.identity.get("perturbation")
     if features.manifest.variants:
-        found = (found or {}).get(features.manifest.variants[features.variant])
-    return found and Perturbation(**found | {"stages": tuple(found["stages"])})
+        found = found.get(features.manifest.variants[features.variant]) if isinstance(found, dict) else None
+    return perturbation_from(found, features.out)

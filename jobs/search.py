@@ -52,7 +52,8 @@ class Config(BaseModel):
     browse: int | None = Field(None, ge=1, description="put the first N photos into the --html report, without a query")
     variant: str | None = Field(None, description="which embedding, of a set that has several (qpert reproduce)")
     weights: WeightsText | None = Field(
-        None, description="the encoder's weights, if they have moved since the photos were indexed"
+        None,
+        description="the encoder's weights, where they are files: what a feature set names is not opened unasked",
     )
     device: str = Field("cpu", description="torch device for the texts")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(

@@ -203,7 +203,8 @@ class Tuning:
         gpus = NamedGpus(config.accelerators, config.wait, begun=True)
         staffed = partial(staffed_desk, question, str(outcomes), self.encoder, files=files, gpus=gpus)
         session = ray_session(config.address, cpus=config.cpus, verbose=config.verbose)
-        with session, staffed(dtype=config.dtype, patience=60 * config.patience / 3) as desk:
+        patience = 60 * config.patience / 3
+        with session, staffed(dtype=config.dtype, patience=patience, weights=config.weights) as desk:
             plain = ray.get(desk.ask.remote(None))
             if math.isnan(plain[metric]):
                 raise QpertError(f"{metric} cannot be measured here: no query is of that kind; choose another --metric")

@@ -11,6 +11,7 @@ import ray
 
 from pipeline.encoders import load_encoder, memory_needed, runtime_env
 from pipeline.features import FeatureSet
+from pipeline.provenance import MadeWith
 from pipeline.reproduction.settings import PLAIN
 from pipeline.stages.actor import Worker
 from pipeline.stages.device import Dtype
@@ -30,20 +31,22 @@ def staffed_desk(
     gpus: NamedGpus,
     patience: float,
     dtype: Dtype = "auto",
+    weights: str | None = None,
 ) -> Iterator[Any]:
     """The actor of a `Desk`, on this node, with as many `Sweeper`s as the cluster has room for; they go in the end.
 
     Args:
         question: what is measured on.
         outcomes: folder for the ranks of every setting.
-        encoder: its name; its weights are those of the features.
+        encoder: its name.
         files: of kept tokens: more actors than these would have nothing to do.
         gpus: GPU types to use.
         patience: seconds without any answer after which an actor may be lost.
         dtype: to compute in.
+        weights: of the encoder, see `load_text_encoder`.
     """
     manifest = FeatureSet.open(question.out, PLAIN).manifest
-    weights = manifest.config.get("weights")
+    weights = MadeWith.of(manifest, question.out).weights(weights)
     needs = {"sweep": partial(memory_needed, encoder, weights)}
     machines = gpus.find()
     pools = plan_pools(machines, ["sweep"], accelerators=gpus.on(machines), blocks=files, needs=needs, dtype=dtype)

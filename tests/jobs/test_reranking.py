@@ -16,9 +16,12 @@ from jobs.options import OnMachines
 from jobs.reranking import _as_indexed, perturbation_of
 from pipeline.datasets.scenes import write_scenes
 from pipeline.encoders import load_encoder
+from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
 from pipeline.images import decode
+from pipeline.manifest import Manifest
 from pipeline.perturbation import Perturbation
+from pipeline.provenance import MadeWith
 from pipeline.stages.columns import objects_from_row
 from pipeline.stages.machines import Machines
 from pipeline.stages.match_graph import match_pairs
@@ -97,8 +100,11 @@ def test_what_there_is_to_match_on_is_the_commands_or_the_features(
     monkeypatch.setattr(Machines, "cluster", lambda ask=True: here)
     made = {"accelerators": ["V100", "K80"], "patience": 12}
 
-    def types(made_with: dict[str, Any], asked: OnMachines) -> Any:
-        gpus, _ = _as_indexed(made_with, asked, False)
+    def recorded(config: dict[str, Any]) -> MadeWith:
+        return MadeWith.of(Manifest(fingerprint="f", encoder={"name": "blip2"}, config=config), "out")
+
+    def types(config: dict[str, Any], asked: OnMachines) -> Any:
+        gpus, _ = _as_indexed(recorded(config), asked, False)
         assert gpus.find() is here
         return gpus.on(here)
 
@@ -106,17 +112,18 @@ def test_what_there_is_to_match_on_is_the_commands_or_the_features(
     assert types(made | {"accelerators": ["K80"]}, OnMachines()) is None  # made elsewhere: any GPU does
     assert types(made | {"accelerators": ["none"]}, OnMachines()) == ["none"]
     assert types({}, OnMachines()) is None
-    assert types({"accelerators": [1, {}]}, OnMachines()) is None
-    assert types({"accelerators": "V100"}, OnMachines()) is None
     assert types(made, OnMachines(accelerators=["A100"])) == ["A100"]
     assert types(made, OnMachines(accelerators=["K80"])) == ["K80"]  # an error where the pools are planned
-    for made_with, asked, patience in (
+    for config, asked, patience in (
         (made, OnMachines(patience=None), 720),
         (made, OnMachines(patience=5), 300),
         ({}, OnMachines(patience=None), 1800),
-        *(({"patience": bad}, OnMachines(patience=None), 1800) for bad in (-1, 0, 1e9, "1", None, float("nan"))),
+        ({"patience": None}, OnMachines(patience=None), 1800),
     ):
-        assert _as_indexed(made_with, asked, False)[1] == patience
+        assert _as_indexed(recorded(config), asked, False)[1] == patience
+    for bad in ({"patience": -1}, {"patience": 1e9}, {"patience": float("nan")}, {"accelerators": [1, {}]}):
+        with pytest.raises(QpertError, match=r"out/manifest\.json is not one that qpert index wrote: \w+"):
+            recorded(bad)
 
 
 def test_an_encoder_without_matching_is_refused_at_once(write_features, capsys: pytest.CaptureFixture[str]) -> None:
