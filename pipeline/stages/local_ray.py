@@ -28,7 +28,7 @@ TRIES = 3
 """Of starting Ray: it waits half a minute for its own processes, which a busy machine may not start by then."""
 _SOCKET_PATH = 107
 """Bytes of a Unix socket's path, at most."""
-_SOCKET_NAME = len("/qpert-12345678/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.12345")
+_SOCKET_NAME = len("/qp12345678/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 _ROOM = 64 * 1024**2
 """Bytes free for logs and sockets, at least."""
 _ENVIRONMENT = {
@@ -157,7 +157,7 @@ def _free(place: str) -> int:
 @contextmanager
 def _session_folder(keep: bool) -> Iterator[str]:
     """A folder within one of mode 0700: Ray opens the folder that it is given to everybody."""
-    folder = tempfile.mkdtemp(prefix="qpert-", dir=session_parent())
+    folder = tempfile.mkdtemp(prefix="qp", dir=session_parent())
     try:
         inner = os.path.join(folder, "r")
         os.mkdir(inner)

@@ -69,7 +69,7 @@ def test_a_photo_without_the_object_says_so(weights: str, scenes: Path, capsys: 
         (["--weights", "/nowhere.pth"], "there is no file /nowhere.pth"),
         (["--emphasise", "0"], "numbered from 1"),
         (["--min-length", "9", "--max-length", "5"], "is above --max-length 5"),
-        (["--html", "."], "cannot write .: name a file"),
+        (["--html", "."], "--html: this is a folder; name a file"),
         (["--encoder", "blip2-lavis", "--weights", "WEIGHTS"], "opens LAVIS' checkpoints"),
     ],
 )

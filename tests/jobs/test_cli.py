@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from jobs import cli
 from jobs.arguments import parse
 from jobs.options import PerturbationConfig
+from jobs.output import printable_output
 from pipeline.errors import QpertError
 from pipeline.perturbation import Perturbation
 
@@ -223,3 +225,43 @@ def test_a_reader_that_goes_away_gets_no_traceback(target: str | None) -> None:
         with open(target, "w") as full:
             error = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False).stderr
     assert b"Traceback" not in error
+
+
+@pytest.mark.parametrize("verb", [["index", "photos", "--out", "o"], ["tune"], ["reproduce"], ["plan", "photos"]])
+def test_a_wrong_cluster_is_named_before_any_work(
+    verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    assert cli.main(verb) == 2
+    assert "RAY_ADDRESS=http://127.0.0.1:8265 is the address of a dashboard" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_room_for_temporary_files_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(verb: str, words: list[str]) -> int:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/x', '/tmp']")
+
+    monkeypatch.setattr(cli, "_run", fail)
+    assert cli.main(["index"]) == 2
+    assert "name one with room in TMPDIR" in capsys.readouterr().err
+
+
+def test_no_window_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    cli.main([])
+    assert os.environ["MPLBACKEND"] == "agg"
+
+
+@pytest.mark.parametrize("out", ["a\u202eb", "a\x9bb", "é", "a\nb", "\ud55c"])
+def test_a_printed_configuration_is_harmless_and_the_same(
+    out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with printable_output():
+        assert parse(Example, ["p", "--out", out, "--print-config"], verb="example") is None
+    text = capsys.readouterr().out
+    assert text.replace("\n", "").isprintable()
+    (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
+    assert example("--config", str(tmp_path / "run.yaml")).out == out

@@ -104,7 +104,7 @@ def test_browse_needs_no_encoder_and_shows_failures(features, tmp_path, monkeypa
         (["--queries", "EMPTY"], "holds no query"),
         (["--browse", "3"], "--html"),
         (["red", "-k", "0"], "-k|--k"),
-        (["red", "--html", "/proc/nowhere/x.html"], "cannot write the report"),
+        (["red", "--html", "/proc/nowhere/x.html"], "there is no folder /proc/nowhere"),
     ],
 )
 def test_wrong_use_says_what_to_do(features, tmp_path, capsys, words, message):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pipeline.reports import markdown, printable, terminal
+from pipeline.reports.tables import csv_text, markdown_text
 
 
 def test_terminal_columns_line_up():
@@ -28,3 +31,25 @@ def test_control_characters_never_reach_the_terminal():
 
 def test_markdown_escapes_its_own_signs():
     assert markdown(["a|b", "n"], [["x\ny|", "1"]]) == "| a\\|b | n |\n| :-- | --: |\n| x\\ny\\| | 1 |"
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("<img src=x onerror=alert(1)>", "\\<img src=x onerror=alert(1)>"),
+        ("![x](http://a/b.png)", "![x]\\(http://a/b.png)"),
+        ("`code` a|b", "\\`code\\` a\\|b"),
+        ("a\\|b", "a\\\\\\|b"),
+        ("&lt;b&gt;", "\\&lt;b\\&gt;"),
+        ("1.0 [0.5, 1.5]", "1.0 [0.5, 1.5]"),
+        ("plain_old name & more", "plain_old name & more"),
+        ("a\x1b[2J\u202e", "a\\x1b[2J\\u202e"),
+    ],
+)
+def test_names_in_markdown_stay_names(text, escaped):
+    assert markdown_text(text) == escaped
+
+
+def test_cells_of_csv_are_no_formulas():
+    rows = [["set", "value"], ["=cmd|' /C calc'!A0", -0.5], ["-", "+0.5 [-1.0, 2.0]"], ["a,b", None]]
+    assert csv_text(rows) == 'set,value\n\'=cmd|\' /C calc\'!A0,-0.5\n-,"+0.5 [-1.0, 2.0]"\n"a,b",\n'
