@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ByteSize, Field, field_validator
 
+from pipeline.paths import LocalPath
+
 if TYPE_CHECKING:
     from pipeline.datasets.rules import SourceRules
 
@@ -21,7 +23,9 @@ class ReadOptions(BaseModel):
         [], description="further schemes that lists and tables may name, such as http https (always: file s3 gs hf)"
     )
     allow_local_addresses: bool = Field(False, description="http and https may reach this machine and private networks")
-    root: str | None = Field(None, min_length=1, description="local photos must lie in this folder, links resolved")
+    root: LocalPath | None = Field(
+        None, min_length=1, description="local photos must lie in this folder, links resolved"
+    )
     max_file_size: ByteSize = Field(
         default_factory=lambda: ByteSize(2**30), description="larger photos are refused, such as 500MB (default: 1GiB)"
     )

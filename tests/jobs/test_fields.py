@@ -17,7 +17,7 @@ from pipeline.errors import QpertError
 NO_PATHS = {
     *("encoder", "variant", "against_variant", "split", "confirm_split", "emphasise", "prompt", "metric", "address"),
     *("device", "dtype", "search", "search_options", "scheduler", "scheduler_options"),
-    *("uri_column", "bytes_column", "id_column", "image_column", "caption_column"),
+    *("uri_column", "bytes_column", "id_column", "image_column", "caption_column", "image_key"),
 }
 """Options of free text that name no file: a new one belongs here, or gets one of the types of `pipeline.paths`."""
 NEEDED = {
