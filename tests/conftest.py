@@ -18,6 +18,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")
 os.environ.setdefault("RAY_worker_niceness", "0")
+os.environ["MPLBACKEND"] = "agg"  # whatever notebook the tests are run from
 
 
 @pytest.fixture(scope="session")

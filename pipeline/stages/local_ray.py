@@ -5,7 +5,6 @@ Ray has no public switch for several of these, so every private name of Ray's th
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import secrets
@@ -236,7 +235,7 @@ def _end_processes(ours: set[psutil.Process]) -> None:
             process.kill()
 
 
-@contextlib.contextmanager
+@contextmanager
 def _on_loopback() -> Iterator[None]:
     """Let Ray take 127.0.0.1 for this machine's address: then all its servers listen there and nowhere else.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jobs.evaluate import annotated_areas
 from pipeline.datasets.boxes import read_boxes
 from pipeline.datasets.captions import CaptionedImage
 from pipeline.datasets.images import find_images
@@ -94,3 +95,13 @@ def test_photos_find_their_boxes_in_a_file(here: str, there: str, tmp_path: Path
     photo = read_boxes(tmp_path / "instances.json").of(here)
     assert photo is not None
     assert photo.boxes == (("dog", (0.0, 0.0, 100.0, 50.0)),)
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_the_features_say_how_large_a_photo_is(forms: tuple[str, str], tmp_path: Path, write_features) -> None:  # type: ignore[no-untyped-def]
+    """Boxes of COCO Entities, which do not say it themselves."""
+    here, there = (unicodedata.normalize(form, "caf\u00e9 12.jpg") for form in forms)
+    (tmp_path / "coco.json").write_text(json.dumps({"12": {"a dog": {"detections": {"dog": [[0, [0, 0, 32, 24]]]}}}}))
+    features = write_features(np.ones((1, 1, 4)), [f"x/{there}"])  # of 64 x 48 pixels
+    areas = annotated_areas(str(tmp_path / "coco.json"), [CaptionedImage(here, ["a dog"])], features)
+    assert areas == {here: 0.25}
