@@ -56,7 +56,7 @@ def files(write_features, tmp_path, monkeypatch):
 
 def test_figures_and_remarks(files, tmp_path, capsys):
     out, captions = files
-    figures = tmp_path / "made" / "figures.json"
+    figures = tmp_path / "figures.json"
     assert main(["evaluate", out, "--captions", captions, "-k", "1", "2", "--json", str(figures)]) == 0
     text = capsys.readouterr().out
     # T2I: "1" of photo 0 misses. I2T: photo 1's vector likes photo 0's caption "1" as well as its own: a tie.

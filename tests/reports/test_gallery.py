@@ -44,7 +44,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def render(tmp_path):
     def render(*photos, title="Found", sections=None, **more):
-        path = tmp_path / "made" / "report.html"
+        path = tmp_path / "report.html"
         write_gallery(path, title, sections or [Section("a query", photos)], **more)
         return Page(path.read_text(encoding="utf-8"))
 
