@@ -173,7 +173,7 @@ def test_a_temporary_folder_that_is_too_deep_is_left_for_another(
     deep.mkdir()
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setattr(local_ray.tempfile, "gettempdir", lambda: str(deep))
-    assert session_parent() == "/tmp"  # noqa: S108 - only named
+    assert session_parent() == "/tmp"
     monkeypatch.setenv("RAY_TMPDIR", str(deep))
     with pytest.raises(QpertError, match=r"RAY_TMPDIR=.* too long for the path of a socket"):
         session_parent()
