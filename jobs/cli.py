@@ -66,12 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(words: list[str], known: dict[str, str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
-        width = max(map(len, known), default=0)
-        print(USAGE.format(verbs="\n".join(f"  {name:<{width}}  {line}" for name, line in known.items())))
-        return 0
-    verb = words[0].replace("_", "-")
     try:
+        if not words or words[0] in ("-h", "--help", "help"):
+            width = max(map(len, known), default=0)
+            print(USAGE.format(verbs="\n".join(f"  {name:<{width}}  {line}" for name, line in known.items())))
+            return 0
+        verb = words[0].replace("_", "-")
         if verb not in known:
             near = difflib.get_close_matches(verb, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"verbs: {', '.join(known)}"
@@ -116,7 +116,7 @@ def _run(verb: str, words: list[str]) -> int:
         if isinstance(stream, PrintableStream):
             stream.moves = getattr(config, "verbose", False)
     if hasattr(config, "address"):
-        from pipeline.stages.session import named_cluster
+        from pipeline.stages.session import check_session
 
-        named_cluster(config.address)  # a wrong address is said before photos are listed
+        check_session(config.address)  # before photos are listed
     return int(module.run(config) or 0)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import QpertError, first_line
-from pipeline.stages.local_ray import started_here
+from pipeline.stages.local_ray import session_parent, started_here
 
 
 @contextmanager
@@ -48,6 +48,16 @@ def ray_session(address: str | None = None, *, cpus: int | None = None, verbose:
     session = _joined(cluster, quiet) if cluster else started_here(cpus, quiet, keep_files=verbose)
     with session, _stopped_by_sigterm():
         yield True
+
+
+def check_session(address: str | None) -> None:
+    """Say at the start what would keep `ray_session` from a session, as far as that shows without Ray.
+
+    Raises:
+        QpertError: the address is wrong, or there is no folder for a session's files.
+    """
+    if named_cluster(address) is None:
+        session_parent()
 
 
 def named_cluster(address: str | None) -> str | None:

@@ -212,9 +212,10 @@ def test_values_that_yaml_reads_in_its_own_way(tmp_path: Path) -> None:
         example("p", "--config", str(tmp_path / "run.yaml"))
 
 
+@pytest.mark.parametrize("verb", [[], ["index"]])
 @pytest.mark.parametrize("target", ["/dev/full", None])
-def test_a_reader_that_goes_away_gets_no_traceback(target: str | None) -> None:
-    command = [sys.executable, "-m", "jobs", "index", "--help"]
+def test_a_reader_that_goes_away_gets_no_traceback(target: str | None, verb: list[str]) -> None:
+    command = [sys.executable, "-m", "jobs", *verb, "--help"]
     if target is None:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert process.stdout is not None
@@ -235,6 +236,17 @@ def test_a_wrong_cluster_is_named_before_any_work(
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
     assert cli.main(verb) == 2
     assert "RAY_ADDRESS=http://127.0.0.1:8265 is the address of a dashboard" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_hold_a_session_is_named_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", "/no/such")
+    assert cli.main(["tune"]) == 2
+    assert "RAY_TMPDIR=/no/such cannot hold the files of a Ray session" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
