@@ -82,7 +82,8 @@ class Config(BaseModel):
     image_column: str | None = Field(None, description="captions in a table: column of file names, if unusual")
     caption_column: str | None = Field(None, description="captions in a table: column of captions, if unusual")
     weights: str | None = Field(
-        None, description="the encoder's weights, where they are files: those that a feature set names are not opened unasked"
+        None,
+        description="the encoder's weights, where they are files: those that features name are not opened unasked",
     )
     device: str = Field("cpu", description="torch device for the captions")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(

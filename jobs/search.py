@@ -48,7 +48,8 @@ class Config(BaseModel):
     browse: int | None = Field(None, ge=1, description="put the first N photos into the --html report, without a query")
     variant: str | None = Field(None, description="which embedding, of a set that has several (qpert reproduce)")
     weights: str | None = Field(
-        None, description="the encoder's weights, where they are files: those that a feature set names are not opened unasked"
+        None,
+        description="the encoder's weights, where they are files: those that features name are not opened unasked",
     )
     device: str = Field("cpu", description="torch device for the texts")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(

@@ -199,7 +199,11 @@ class Tuning:
         del reader
         how = {name: value for name, value in vars(self.search).items() if name != "concurrent"}
         record = fingerprint({"question": key, "space": dataclasses.asdict(space), "search": how})
-        machines: dict[str, Any] = {"accelerators": config.accelerators, "dtype": config.dtype, "weights": config.weights}
+        machines: dict[str, Any] = {
+            "accelerators": config.accelerators,
+            "dtype": config.dtype,
+            "weights": config.weights,
+        }
         with staffed_desk(question, str(outcomes), self.encoder, files=files, **machines) as desk:
             plain = ray.get(desk.ask.remote(None))
             if math.isnan(plain[metric]):

@@ -12,7 +12,6 @@ from pipeline.manifest import Manifest
 from pipeline.perturbation import Perturbation
 from pipeline.weights import chosen_weights
 
-
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 
 

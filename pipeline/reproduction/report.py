@@ -113,7 +113,10 @@ def write_figure_a(
     sections = []
     if shown:
         sections = _sections(
-            [queries[query] for query in shown], [bool(query in set(gained.tolist())) for query in shown], result, weights
+            [queries[query] for query in shown],
+            [bool(query in set(gained.tolist())) for query in shown],
+            result,
+            weights,
         )
     subtitle = (
         f"Left: rank 1 plain; right: rank 1 with Q-Perturbation. It gained {len(gained)} queries and lost {len(lost)};"
