@@ -81,7 +81,9 @@ def test_the_hub_passes_the_same_gate(folder: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_published_configuration_keeps_its_sizes_and_loses_the_rest(folder: Path) -> None:
     path = folder / "config.json"
-    change_json(path, lambda values: values.update(text_config={"model_type": "opt", "hidden_size": 2560}, torchscript=1))
+    change_json(
+        path, lambda values: values.update(text_config={"model_type": "opt", "hidden_size": 2560}, torchscript=1)
+    )
     found = read_blip2_config(path)
     said = json.loads(path.read_text())
     for part in ("vision_config", "qformer_config"):
