@@ -40,17 +40,21 @@ def check_reranking(outs: Sequence[str]) -> None:
 
 
 def rerank_sets(
-    sets: Sequence[tuple[str, str | None]], evaluations: Sequence[Evaluation], *, weights: str | None, verbose: bool
+    sets: Sequence[tuple[str, str | None]],
+    evaluations: Sequence[Evaluation],
+    *,
+    weights: Sequence[str | None],
+    verbose: bool,
 ) -> list[Evaluation]:
     """Each (folder, variant) re-ranked as it was indexed; needs a Ray session. Says where matching sees no objects."""
     found = []
-    for (out, variant), evaluation in zip(sets, evaluations, strict=True):
+    for (out, variant), evaluation, of_set in zip(sets, evaluations, weights, strict=True):
         features = FeatureSet.open(out, variant)
         setting = perturbation_of(features)
         if setting is not None and "itm" not in setting.stages:
             advice = "was indexed without the stage itm (--perturbation.stages itc itm)"
             print(f"matching is plain: {out} {advice}", file=sys.stderr)
-        found.append(rerank_features(features, evaluation, setting, weights=weights, verbose=verbose))
+        found.append(rerank_features(features, evaluation, setting, weights=of_set, verbose=verbose))
     return found
 
 
