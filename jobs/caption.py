@@ -16,10 +16,10 @@ the order of the detector, as the output shows them. This runs in one process; u
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.options import PerturbationConfig
+from jobs.source_options import SourceOptions
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
+from pipeline.paths import PathText, ReportPath, WeightsText
+from pipeline.printing import printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,12 +41,12 @@ if TYPE_CHECKING:
     from pipeline.reports import Photo
 
 
-class Config(BaseModel):
+class WritingOptions(BaseModel):
     """Which photos, which objects, and how to write."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str = Field(
+    source: PathText = Field(
         min_length=1,
         description="a photo, a folder, glob or list file of photos",
         json_schema_extra={"positional": True},
@@ -52,7 +55,9 @@ class Config(BaseModel):
         None, min_length=1, description="which objects: a label, a number (from 1), or all: each in turn"
     )
     encoder: str = Field("blip2", description="name of the encoder")
-    weights: str | None = Field(None, description="weights of the encoder, with a language head (default: miniature)")
+    weights: WeightsText | None = Field(
+        None, description="weights of the encoder, with a language head (default: miniature)"
+    )
     detector: DetectorConfig = Field(
         DetectorConfig(), description="how objects are found", json_schema_extra={"short": "model"}
     )
@@ -67,12 +72,16 @@ class Config(BaseModel):
     prompt: str = Field("", description="how every caption shall begin")
     limit: int | None = Field(None, ge=1, description="only the first so many photos")
     batch_size: int = Field(8, ge=1, description="photos per pass")
-    html: str | None = Field(None, description="write a report with the photos, boxes and captions to this file")
-    json_file: str | None = Field(
+    html: ReportPath | None = Field(None, description="write a report with the photos, boxes and captions to this file")
+    json_file: ReportPath | None = Field(
         None, description="also write the captions to this file", json_schema_extra={"flag": "--json"}
     )
     device: str = Field("cpu", description="torch device")
     dtype: str = Field("float32", description="of the vision tower: float32, float16, bfloat16")
+
+
+class Config(SourceOptions, WritingOptions):
+    """The options of ``qpert caption``."""
 
 
 def run(config: Config) -> int:
@@ -86,9 +95,6 @@ def run(config: Config) -> int:
 
     if config.min_length is not None and config.max_length is not None and config.min_length > config.max_length:
         raise QpertError(f"--min-length {config.min_length} is above --max-length {config.max_length}")
-    for path in filter(None, (config.html, config.json_file)):
-        if Path(path).is_dir() or not os.access(Path(path).absolute().parent, os.W_OK):
-            raise QpertError(f"cannot write {path}: name a file in a folder that is there and can be written to")
     if config.emphasise is not None:
         emphases(Objects.empty((1, 1)), config.emphasise)  # a number that cannot be is said at once
     perturbation = _perturbation(config)
@@ -112,7 +118,7 @@ def run(config: Config) -> int:
             done = zip(objects, written, strict=True)
             for name, uri, image in batch:
                 if isinstance(image, str):
-                    print(f"{name}: left out: {image}", file=sys.stderr, flush=True)
+                    print(f"{printable(name)}: left out: {printable(image)}", file=sys.stderr, flush=True)
                     shown.append({"image_id": name, "uri": uri, "error": image})
                     cards.append(Photo(name, uri, error=image))
                     continue
@@ -140,25 +146,26 @@ def _perturbation(config: Config) -> Perturbation:
 
 def _photos(config: Config) -> Iterator[tuple[str, str, Image.Image | str]]:
     """Id, URI and image of each photo; instead of the image the reason why there is none."""
-    from pipeline.datasets.photos import Listing, find_photos, read_photo
+    from pipeline.datasets.photos import Listing, find_photos, read_named, read_photo
     from pipeline.datasets.shards import read_shard
     from pipeline.images import decode
 
-    found = find_photos(config.source)  # says at once when there is nothing
+    found = find_photos(config.source, rules=config.rules())  # says at once when there is nothing
 
     def rows() -> Iterator[dict[str, Any]]:
         if isinstance(found, Listing):
             yield from chain.from_iterable(batch.to_pylist() for batch in found.batches(config.limit, rows=256))
         else:
             for shard in found.shards:
-                yield from chain.from_iterable(table.to_pylist() for table in read_shard(shard, config.batch_size))
+                tables = read_shard(shard, config.batch_size, None, found.rules, partial(read_named, rules=found.rules))
+                yield from chain.from_iterable(table.to_pylist() for table in tables)
 
     def open_all() -> Iterator[tuple[str, str, Image.Image | str]]:
         for row in islice(rows(), config.limit):
             try:
                 if row.get("error"):
                     raise QpertError(row["error"])
-                image: Image.Image | str = decode(row["data"] if "data" in row else read_photo(row["uri"]))
+                image: Image.Image | str = decode(row["data"] if "data" in row else read_photo(row["uri"], found.rules))
             except QpertError as error:
                 image = str(error)
             yield row["image_id"], row["uri"], image
@@ -179,7 +186,7 @@ def _annotated(boxes: Any, name: str, size: tuple[int, int]) -> Objects:
     try:
         found: Objects = boxes.objects_for(name, size)
     except QpertError as error:
-        print(f"{name}: captioned without objects: {error}", file=sys.stderr, flush=True)
+        print(f"{printable(name)}: captioned without objects: {printable(str(error))}", file=sys.stderr, flush=True)
         return Objects.empty(size)
     return found
 
@@ -193,7 +200,7 @@ def _summarise(config: Config, shown: list[dict[str, Any]]) -> None:
         return
     found = Counter(thing["label"] or "object" for row in shown for thing in row.get("objects", ()))
     there = ", ".join(f"{label} ({count})" for label, count in found.most_common()) or "nothing"
-    print(f"no photo has {config.emphasise} to emphasise; found: {there}", file=sys.stderr)
+    print(f"no photo has {printable(config.emphasise)} to emphasise; found: {printable(there)}", file=sys.stderr)
 
 
 def _write_files(config: Config, shown: list[dict[str, Any]], cards: list[Photo]) -> None:

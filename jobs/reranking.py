@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from jobs.options import OnMachines
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
 from pipeline.manifest import Manifest
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.perturbation import Perturbation
+    from pipeline.provenance import MadeWith
     from pipeline.retrieval import Evaluation
+    from pipeline.stages.waiting import NamedGpus
 
 _PHOTOS = 8
 """Photos per pass of the vision tower; their matching goes photo by photo."""
@@ -44,17 +47,18 @@ def rerank_sets(
     evaluations: Sequence[Evaluation],
     *,
     weights: Sequence[str | None],
-    verbose: bool,
+    machines: OnMachines,
 ) -> list[Evaluation]:
-    """Each (folder, variant) re-ranked as it was indexed; needs a Ray session. Says where matching sees no objects."""
-    found = []
+    """Each (folder, variant) re-ranked as it was indexed. Says where matching sees no objects."""
+    found: list[Evaluation] = []
     for (out, variant), evaluation, of_set in zip(sets, evaluations, weights, strict=True):
         features = FeatureSet.open(out, variant)
         setting = perturbation_of(features)
         if setting is not None and "itm" not in setting.stages:
             advice = "was indexed without the stage itm (--perturbation.stages itc itm)"
             print(f"matching is plain: {out} {advice}", file=sys.stderr)
-        found.append(rerank_features(features, evaluation, setting, weights=of_set, verbose=verbose))
+        again = bool(found)
+        found.append(rerank_features(features, evaluation, setting, weights=of_set, machines=machines, begun=again))
     return found
 
 
@@ -64,11 +68,21 @@ def rerank_features(
     perturbation: Perturbation | None,
     *,
     weights: str | None = None,
-    verbose: bool = False,
+    machines: OnMachines,
+    begun: bool = False,
 ) -> Evaluation:
     """`evaluation` re-ranked by the features' own encoder, with `perturbation` where its stages include `itm`.
 
-    Needs a Ray session. The scores are kept in `OUT`/rerank, so that a rerun goes on where this one stopped.
+    The scores are kept in `OUT`/rerank, so that a rerun goes on where this one stopped.
+
+    Args:
+        features: whose photos are matched.
+        evaluation: made with `candidates`.
+        perturbation: the setting.
+        weights: where the encoder's weights are now, if they have moved.
+        machines: how they are used; GPU types that the user does not name are those of the features, where there are
+            such, and so is the patience.
+        begun: the command has found the GPU types that it names before, and those do that are left.
     """
     from pipeline.encoders import load_encoder, memory_needed, miniature_of, prepare_environment, runtime_env
     from pipeline.provenance import MadeWith
@@ -82,6 +96,7 @@ def rerank_features(
     name, chosen = made_with.encoder, absolute_weights(made_with.weights(weights))
     prepare_environment(name)
     pairs = _pairs(features, evaluation)
+    gpus, patience = _as_indexed(made_with, machines, begun)
     identity = weights_identity(bundled(chosen, miniature_of(name)))
     matching = Matching(
         out=join(absolute(features.out), "rerank"),
@@ -94,11 +109,30 @@ def rerank_features(
             dtype=made_with.dtype or "auto",
             micro_batch=_PHOTOS,
             max_pixels=round(made_with.max_megapixels * 1e6),
+            allow_truncated=made_with.allow_truncated,
+            patience=patience / 3,  # as in indexing
         ),
         need=partial(memory_needed, name, chosen),
         environment=runtime_env(name),
+        gpus=gpus,
+        patience=patience,
     )
-    return rerank(evaluation, match_pairs(matching, verbose=verbose))
+    scores = match_pairs(matching, address=machines.address, cpus=machines.cpus, verbose=machines.verbose)
+    return rerank(evaluation, scores)
+
+
+def _as_indexed(made_with: MadeWith, machines: OnMachines, begun: bool) -> tuple[NamedGpus, float]:
+    """The GPU types, and the patience in seconds: as the command has them, else as the features were made.
+
+    What was made elsewhere may name types that there are not here: then every GPU is used.
+    """
+    from pipeline.stages.graph import Graph
+    from pipeline.stages.waiting import NamedGpus
+
+    patience = 60 * (machines.patience or made_with.patience or Graph.patience / 60)
+    if machines.accelerators is None:
+        return NamedGpus(made_with.accelerators, machines.wait, begun=True, wished=True), patience
+    return NamedGpus(machines.accelerators, machines.wait, begun=begun), patience
 
 
 def _pairs(features: FeatureSet, evaluation: Evaluation) -> pa.Table:

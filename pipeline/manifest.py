@@ -22,7 +22,9 @@ class Manifest(BaseModel):
 
     format: int = FORMAT_VERSION
     state: Literal["running", "complete"] = "running"
-    fingerprint: str = Field(pattern=r"^[\w -]+$", description="also the name of folders, so without separators")
+    fingerprint: str = Field(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_ .-]{0,99}$", description="names a folder, so it is no path"
+    )
     identity: dict[str, Any] = Field(default_factory=dict, description="everything the fingerprint is made of")
     config: dict[str, Any] = Field(default_factory=dict, description="the configuration of the last run")
     encoder: dict[str, Any] = Field(default_factory=dict, description="name and weights")

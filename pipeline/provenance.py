@@ -41,6 +41,9 @@ class _Config(BaseModel):
 
     dtype: Dtype | None = None
     max_megapixels: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] = 100.0
+    allow_truncated: bool = False
+    accelerators: list[str] | None = None
+    patience: Annotated[float, Field(gt=0, le=10_000)] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,9 @@ class MadeWith:
         digest: of the weights, where they were files.
         dtype: of the encoder, as it was asked for; None where the manifest does not say.
         max_megapixels: of the photos.
+        allow_truncated: whether photos that are cut short were decoded as far as they go.
+        accelerators: GPU types that were named; None for every GPU.
+        patience: minutes, as asked for; None where the manifest does not say.
         recorded: the weights as the manifest names them, unchecked: use `weights`.
         out: the folder or URI of the set.
     """
@@ -60,6 +66,9 @@ class MadeWith:
     digest: str | None
     dtype: Dtype | None
     max_megapixels: float
+    allow_truncated: bool
+    accelerators: list[str] | None
+    patience: float | None
     recorded: object
     out: str
 
@@ -89,6 +98,9 @@ class MadeWith:
             digest=encoder.weights.digest if encoder.weights else None,
             dtype=config.dtype,
             max_megapixels=config.max_megapixels,
+            allow_truncated=config.allow_truncated,
+            accelerators=config.accelerators,
+            patience=config.patience,
             recorded=manifest.config.get("weights"),
             out=out,
         )

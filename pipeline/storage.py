@@ -12,9 +12,8 @@ from urllib.parse import quote, unquote
 from filelock import FileLock, Timeout
 from pyarrow import fs
 
-from pipeline.errors import QpertError
-from pipeline.patience import patiently
-from pipeline.patient_files import patient
+from pipeline.errors import QpertError, first_line
+from pipeline.patient_files import patient, patiently_on
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _OPTIONS = re.compile(r"\?\w+=.*", re.DOTALL)
@@ -35,14 +34,12 @@ def locate(path: str) -> tuple[fs.FileSystem, str]:
     taken for a part of the path. ``fsspec+SCHEME://`` opens what fsspec knows.
 
     Raises:
-        QpertError: no file system is known for the URI's scheme, or it cannot be reached.
+        QpertError: no file system is known for the URI's scheme, a package for it is missing, or it cannot be reached.
     """
     if not is_uri(path):
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(path))
-    try:
+    with answering(path, "cannot open the URI:"):
         filesystem, inner = fs.FileSystem.from_uri(join(path))
-    except (OSError, ValueError, NotImplementedError) as error:
-        raise QpertError(f"cannot open the URI: {path} ({error})") from error
     if not isinstance(filesystem, fs.LocalFileSystem):
         filesystem = patient(filesystem)
     return filesystem, inner.rstrip("/") or inner
@@ -55,10 +52,48 @@ def file_type(path: str) -> fs.FileType:
         QpertError: its file system does not answer.
     """
     filesystem, inner = locate(path)
-    try:
+    with answering(path):
         return filesystem.get_file_info(inner).type
-    except (OSError, ValueError) as error:
-        raise QpertError(f"cannot look at {path}: {error}") from error
+
+
+@contextmanager
+def answering(path: str, problem: str = "cannot look at") -> Iterator[None]:
+    """Make one QpertError of whatever the file system of `path` raises: those of fsspec raise what they like."""
+    try:
+        yield
+    except (QpertError, UnicodeDecodeError):  # a name that is not UTF-8 is for the caller to judge
+        raise
+    except Exception as error:
+        reason = (
+            f"{type(error).__name__}: {first_line(error)}" if not isinstance(error, OSError | ValueError) else error
+        )
+        raise QpertError(f"{problem} {path} ({reason})") from error
+
+
+def local_path(path: str) -> str | None:
+    """Where on this machine's disks `path` is, a path or a URI; None when it is elsewhere."""
+    if not is_uri(path):
+        return os.path.abspath(os.path.expanduser(path))
+    head, inner, _ = _take_apart(path)
+    scheme, _, host = head.partition("://")
+    local = scheme.lower() in ("file", "local", "fsspec+file", "fsspec+local") and host.lower() in ("", "localhost")
+    return os.path.abspath(inner) if local else None
+
+
+def real_place(path: str) -> str:
+    """One name for a file or folder however it is written: links of local ones resolved, URIs without their options."""
+    local = local_path(path)
+    if local is not None:
+        return os.path.realpath(local)
+    head, inner, _ = _take_apart(path)
+    scheme, _, host = head.partition("://")
+    return f"{scheme.lower()}://{host.rpartition('@')[2]}{posixpath.normpath(inner) if inner else ''}".rstrip("/")
+
+
+def is_inside(path: str, folder: str) -> bool:
+    """Whether `path` is `folder` or below it, by `real_place`."""
+    place, above = real_place(path), real_place(folder)
+    return place == above or place.startswith(above.rstrip("/") + "/")
 
 
 def absolute(path: str) -> str:
@@ -120,7 +155,7 @@ def write_atomically(path: str, data: bytes) -> None:
             raise
         filesystem.move(temporary, inner)
 
-    patiently(write)
+    patiently_on(filesystem, write)
 
 
 @contextmanager

@@ -34,6 +34,10 @@ def rows(start: int, count: int, failed: int | None = None) -> pa.Table:
         "device": ["cpu"] * count,
         "dtype": ["float32"] * count,
         "seconds": [0.01] * count,
+        "size": [1000] * count,
+        "mtime": [0] * count,
+        "digest": ["d"] * count,
+        "truncated": [False] * count,
     }
     schema = features_schema()
     arrays = [pa.array(column, field.type) for field, column in zip(schema, columns.values(), strict=True)]

@@ -8,134 +8,276 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from typing import NamedTuple
 
 from pyarrow import fs
 
-from pipeline.datasets.notes import Notes
+from pipeline.datasets.housekeeping import is_housekeeping
+from pipeline.datasets.own_output import OWN_FOLDERS, is_feature_set
+from pipeline.datasets.patterns import compile_pattern, is_pattern
+from pipeline.datasets.rules import DEFAULT_RULES, NOT_CHOSEN, SourceRules
+from pipeline.datasets.skipped import Skipped
 from pipeline.errors import QpertError
-from pipeline.storage import file_type, locate, split
+from pipeline.storage import answering, file_type, is_inside, join, local_path, locate, real_place, split
 
-Entries = tuple[list[str], set[str], str | None]
-"""What is in a folder: names in order, which of them are folders, and the folder's real path on a local disk."""
 _AHEAD = 16
 """Folders of a bucket that are listed at once."""
-_NO_TEXT = "files and folders whose names are not UTF-8 are left out; rename them"
-_WILDCARD = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-_TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[[!^]?[^/][^/\]]*\]")
-_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+_NO_TEXT = "files and folders whose names are not UTF-8"
+_SPECIAL = "named pipes, sockets and devices"
+_OURS = "feature sets of qpert"
+
+
+class FoundFile(NamedTuple):
+    """A file: its path relative to the folder, its bytes, and when it was changed (microseconds since the epoch, UTC).
+
+    The last two are None where the file system does not tell.
+    """
+
+    name: str
+    size: int | None = None
+    mtime: int | None = None
+
+
+State = tuple[int | None, int | None]
+
+
+class Entries(NamedTuple):
+    """What is in a folder.
+
+    Attributes:
+        names: in order.
+        folders: those of them that are folders.
+        links: those of the folders that lie elsewhere.
+        states: size and time of change of the files, where listing the folder tells.
+        left_out: reason and name of what was left out.
+    """
+
+    names: list[str]
+    folders: set[str]
+    links: set[str]
+    states: dict[str, State]
+    left_out: list[tuple[str, str]]
 
 
 @dataclass
 class Files:
     """The files below the folder `root` as paths relative to it, depth first in the order of the names.
 
-    Every iteration looks anew, and raises a QpertError when a folder cannot be read. Hidden files and folders are left
-    out. So are names that are not UTF-8 and links that lead nowhere, with one warning after the first whole iteration.
+    Every iteration looks anew, and raises a QpertError when a folder cannot be read. Left out, and counted in `skipped`
+    as soon as they are come by, are hidden files and folders, those that systems keep for themselves, what the rules
+    exclude, names that are not UTF-8, links that lead nowhere, special files, and what qpert itself has written.
+
+    Attributes:
+        root: a folder.
+        matches: which relative paths to give; None for all.
+        rules: whose `exclude` applies.
+        out: the features that are being made: nothing in there is given.
+        skipped: what the last iteration left out.
     """
 
     root: str
     matches: Callable[[str], object] | None = None
-    """Which relative paths to give; None for all."""
-    _said: bool = field(default=False, init=False)
+    rules: SourceRules = DEFAULT_RULES
+    out: str | None = None
+    skipped: Skipped = field(default_factory=Skipped)
 
     def __iter__(self) -> Iterator[str]:
+        """Their paths."""
+        return (file.name for file in self.found())
+
+    def found(self) -> Iterator[FoundFile]:
         """Walks through the folder."""
+        self.skipped.clear()
+        local = local_path(self.root)
+        if local is not None:
+            yield from self._below(local, lambda folder: _local_entries(folder, self._out), lambda folders: None)
+            return
         filesystem, path = locate(self.root)
-        notes = Notes(self.root)
-        for name in _walk(filesystem, path, notes):
-            if self.matches is None or self.matches(name):
-                yield name
-        if not self._said:
-            notes.warn()
-        self._said = True
+        # A bucket answers slowly and serves many at once: while one folder is read, the next are listed already.
+        ahead: dict[str, Future[Entries]] = {}
+        with ThreadPoolExecutor(_AHEAD) as pool:
+
+            def look(folders: Iterable[str]) -> None:
+                for folder in folders:
+                    if folder not in ahead:
+                        ahead[folder] = pool.submit(_remote_entries, filesystem, folder)
+
+            def entries(folder: str) -> Entries:
+                look([folder])
+                return ahead.pop(folder).result()
+
+            try:
+                yield from self._below(path, entries, look)
+            finally:
+                for future in ahead.values():
+                    future.cancel()
+
+    @property
+    def _out(self) -> str | None:
+        return None if self.out is None else real_place(self.out)
+
+    def _below(
+        self, root: str, entries: Callable[[str], Entries], look: Callable[[Iterable[str]], None]
+    ) -> Iterator[FoundFile]:
+        """With a stack of its own: folders may lie in each other more deeply than Python's calls."""
+        out = self._out
+        stack = [_Level(root, "", real_place(self.root), self._sorted_out("", entries(root)))]
+        while stack:
+            level = stack[-1]
+            name = next(level.left, None)
+            if name is None:
+                stack.pop()
+                continue
+            path = level.prefix + name
+            if name not in level.entries.folders:
+                if self.matches is None or self.matches(path):
+                    yield FoundFile(
+                        path, *(level.entries.states.get(name) or _local_state(self.root, level.folder, name))
+                    )
+                continue
+            look(posixpath.join(level.folder, ahead) for ahead in level.next_folders(_AHEAD))
+            folder = posixpath.join(level.folder, name)
+            # By what lies above it: to ask the disk for every folder takes long where they lie deep.
+            real = os.path.realpath(folder) if name in level.entries.links else f"{level.real.rstrip('/')}/{name}"
+            if any(real == above.real for above in stack):  # a link back to where we come from
+                continue
+            if out is not None and (real == out or real.startswith(out + "/")):
+                self._skip(_OURS, path + "/", folder=True)
+                continue
+            found = entries(folder)
+            if "manifest.json" in found.names and is_feature_set(join(self.root, path)):
+                self._skip(_OURS, path + "/", folder=True)
+                continue
+            stack.append(_Level(folder, path + "/", real, self._sorted_out(path + "/", found)))
+
+    def _sorted_out(self, prefix: str, entries: Entries) -> Entries:
+        """Without what is left out, which is counted."""
+        for reason, name in entries.left_out:
+            self._skip(reason, prefix + name, folder=name.endswith("/"))
+        own: tuple[str, ...] = ()
+        if not prefix and (self._is_out() or ("manifest.json" in entries.names and is_feature_set(self.root))):
+            own = OWN_FOLDERS
+        names = []
+        for name in entries.names:
+            is_folder = name in entries.folders
+            shown = f"{prefix}{name}/" if is_folder else prefix + name
+            if is_folder and name in own:
+                self._skip(_OURS, shown, folder=True)
+            elif self.rules.exclude and self.rules.excludes(prefix + name):
+                self._skip(NOT_CHOSEN, shown, folder=is_folder)
+            else:
+                names.append(name)
+        return entries._replace(names=names)
+
+    def _is_out(self) -> bool:
+        return self.out is not None and real_place(self.root) == self._out
+
+    def _skip(self, reason: str, path: str, *, folder: bool) -> None:
+        # A pattern speaks of its files alone; which ones a folder has that is not looked into, nobody knows.
+        if self.matches is None or (not folder and self.matches(path)):
+            self.skipped.add(reason, path)
 
 
-def _walk(filesystem: fs.FileSystem, folder: str, notes: Notes) -> Iterator[str]:
-    if isinstance(filesystem, fs.LocalFileSystem):
-        yield from _below(folder, "", (), partial(_local_entries, notes), lambda names: None)
-        return
-    # A bucket answers slowly and serves many at once: while one folder is read, the next are listed already.
-    ahead: dict[str, Future[Entries]] = {}
-    with ThreadPoolExecutor(_AHEAD) as pool:
+class _Level:
+    """A folder that is being walked through."""
 
-        def look(folders: Iterable[str]) -> None:
-            for each in folders:
-                if each not in ahead:
-                    ahead[each] = pool.submit(_remote_entries, filesystem, each, notes)
+    def __init__(self, folder: str, prefix: str, real: str, entries: Entries) -> None:
+        self.folder, self.prefix, self.real, self.entries = folder, prefix, real, entries
+        self.left = iter(entries.names)
+        self._inner = [name for name in entries.names if name in entries.folders]
+        self._at = 0
 
-        def entries(folder: str, prefix: str) -> Entries:
-            look([folder])
-            return ahead.pop(folder).result()
-
-        try:
-            yield from _below(folder, "", (), entries, look)
-        finally:
-            for future in ahead.values():
-                future.cancel()
+    def next_folders(self, count: int) -> list[str]:
+        """The folder that it is the turn of, and those after it."""
+        self._at += 1
+        return self._inner[self._at - 1 : self._at - 1 + count]
 
 
-def _below(
-    folder: str,
-    prefix: str,
-    above: tuple[str, ...],
-    entries: Callable[[str, str], Entries],
-    look: Callable[[Iterable[str]], None],
-) -> Iterator[str]:
-    names, folders, real = entries(folder, prefix)
-    if real is not None and real in above:  # a link back to where we come from
-        return
-    inner = [name for name in names if name in folders]
-    at = 0
-    for name in names:
-        if name not in folders:
-            yield prefix + name
-            continue
-        look(posixpath.join(folder, each) for each in inner[at : at + _AHEAD])
-        at += 1
-        further = above if real is None else (*above, real)
-        yield from _below(posixpath.join(folder, name), f"{prefix}{name}/", further, entries, look)
+def _local_state(root: str, folder: str, name: str) -> State:
+    """Of a local file; of another one nothing."""
+    return (None, None) if local_path(root) is None else state_of(posixpath.join(folder, name))
 
 
-def _local_entries(notes: Notes, folder: str, prefix: str) -> Entries:
+def state_of(path: str) -> State:
+    """Size and time of change of a local file, links followed; nothing of one that is not there."""
+    try:
+        info = os.stat(path)
+    except (OSError, ValueError):
+        return None, None
+    return info.st_size, _micros(info.st_mtime_ns)
+
+
+def _micros(nanoseconds: int | None) -> int | None:
+    """Of a time that a calendar has."""
+    micros = None if nanoseconds is None else nanoseconds // 1000
+    return micros if micros is not None and -62_135_596_800_000_000 <= micros < 253_402_300_800_000_000 else None
+
+
+def _local_entries(folder: str, out: str | None) -> Entries:
     """By `os.scandir`, which keeps no more than the names: a folder may have millions."""
     names: list[str] = []
     folders: set[str] = set()
+    links: set[str] = set()
+    left_out: list[tuple[str, str]] = []
     try:
         with os.scandir(folder) as found:
             for entry in found:
-                if _is_hidden(entry.name):
-                    continue
+                reason = is_housekeeping(entry.name)
+                kind = _kind(entry)
                 if not entry.name.isprintable() and not _is_text(entry.name):
-                    notes.add(_NO_TEXT, f"in {folder}")
-                elif entry.is_dir():
-                    folders.add(entry.name)
+                    left_out.append((_NO_TEXT, os.fsencode(entry.name).decode("utf-8", "backslashreplace")))
+                elif reason is not None:
+                    left_out.append((reason, entry.name + "/" * (kind == "folder")))
+                elif kind not in ("folder", "file"):
+                    left_out.append((kind, entry.name))
+                elif kind == "file" and out is not None and entry.is_symlink() and is_inside(entry.path, out):
+                    left_out.append((_OURS, entry.name))
+                else:
                     names.append(entry.name)
-                elif entry.is_file():
-                    names.append(entry.name)
-                elif entry.is_symlink() and not os.path.exists(entry.path):
-                    notes.add("links that lead nowhere are left out", prefix + entry.name)
+                    if kind == "folder":
+                        folders.add(entry.name)
+                        if entry.is_symlink():
+                            links.add(entry.name)
     except OSError as error:
-        raise QpertError(f"cannot read the folder {folder}: {error}") from error
+        hint = "; leave it out with --exclude" if isinstance(error, PermissionError) else ""
+        raise QpertError(f"cannot read the folder {folder}: {error}{hint}") from error
     names.sort()
-    return names, folders, os.path.realpath(folder)
+    left_out.sort()
+    return Entries(names, folders, links, {}, left_out)
 
 
-def _remote_entries(filesystem: fs.FileSystem, folder: str, notes: Notes) -> Entries:
+def _kind(entry: os.DirEntry[str]) -> str:
+    """folder, file, or why it is neither."""
     try:
-        found = {info.base_name: info.type for info in filesystem.get_file_info(fs.FileSelector(folder))}
-    except OSError as error:
-        raise QpertError(f"cannot read the folder {folder}: {error}") from error
+        if entry.is_dir():
+            return "folder"
+        if entry.is_file():
+            return "file"
+        return "links that lead nowhere" if entry.is_symlink() and not os.path.exists(entry.path) else _SPECIAL
+    except OSError:  # a link to itself, or into a folder that may not be looked into
+        return "links that lead nowhere" if entry.is_symlink() else _SPECIAL
+
+
+def _remote_entries(filesystem: fs.FileSystem, folder: str) -> Entries:
+    try:
+        with answering(folder, "cannot read the folder"):
+            found = filesystem.get_file_info(fs.FileSelector(folder))
     except UnicodeDecodeError:
-        notes.add("folders with names that are not UTF-8 are left out; rename them", folder)
-        return [], set(), None
-    kinds = (fs.FileType.File, fs.FileType.Directory)
-    names = sorted(name for name, kind in found.items() if kind in kinds and not _is_hidden(name))
-    return names, {name for name in names if found[name] == fs.FileType.Directory}, None
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+        return Entries([], set(), set(), {}, [(f"{_NO_TEXT} (their whole folder is left out)", "./")])
+    states: dict[str, State] = {}
+    folders: set[str] = set()
+    left_out: list[tuple[str, str]] = []
+    for info in found:
+        is_folder = info.type == fs.FileType.Directory
+        if (reason := is_housekeeping(info.base_name)) is not None:
+            left_out.append((reason, info.base_name + "/" * is_folder))
+        elif is_folder:
+            folders.add(info.base_name)
+        elif info.type == fs.FileType.File:
+            states[info.base_name] = info.size, _micros(info.mtime_ns)
+        else:
+            left_out.append((_SPECIAL, info.base_name))
+    return Entries(sorted([*states, *folders]), folders, set(), states, sorted(left_out))
 
 
 def _is_text(name: str) -> bool:
@@ -146,16 +288,10 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def is_pattern(path: str) -> bool:
-    """Whether `path` has wildcards or braces."""
-    return re.search(r"[*?[{]", path) is not None
+def glob(pattern: str, rules: SourceRules = DEFAULT_RULES, out: str | None = None) -> Files:
+    """The files that match a pattern (see `compile_pattern`), below the folder that it starts from.
 
-
-def glob(pattern: str) -> Files:
-    """The files that match a pattern, below the folder that it starts from.
-
-    ``*`` and ``?`` stand for characters of a name, ``**`` for any folders, ``[0-9]`` and ``[!a-z]`` for one character,
-    ``{a,b}`` for either and ``{000..127}`` for a number. Folders that exist by the very name are no patterns.
+    Folders that exist by the very name are no patterns.
 
     Raises:
         QpertError: there is no such folder, or the pattern makes no sense.
@@ -166,45 +302,8 @@ def glob(pattern: str) -> Files:
         if not name or not is_pattern(locate(root)[1]):
             raise QpertError(f"there is no folder {root}")
         root, rest = above, f"{name}/{rest}"
-    try:
-        matches = re.compile("|".join(map(_regex, _expand(rest))), re.DOTALL).fullmatch
-    except re.error as error:
-        raise QpertError(f"the pattern {pattern} makes no sense: {error}") from error
-    return Files(root, matches)
+    return Files(root, compile_pattern(rest), rules, out)
 
 
 def _is_folder(path: str) -> bool:
     return not re.search(r"[*?]", locate(path)[1]) and file_type(path) == fs.FileType.Directory
-
-
-def _expand(pattern: str) -> Iterator[str]:
-    """The patterns that one with braces stands for, as a shell has it."""
-    found = _BRACES.search(pattern)
-    if found is None:
-        yield pattern
-        return
-    first, last, choices = found.groups()
-    if choices is None:
-        low, high = sorted((int(first), int(last)))
-        padded = any(len(each) > 1 and each.startswith("0") for each in (first, last))
-        width = max(len(first), len(last)) if padded else 0
-        options = [f"{number:0{width}}" for number in range(low, high + 1)]
-    else:
-        options = choices.split(",")
-    for option in options:
-        yield from _expand(pattern[: found.start()] + option + pattern[found.end() :])
-
-
-def _regex(pattern: str) -> str:
-    texts, tokens = _TOKEN.split(pattern), _TOKEN.findall(pattern)
-    return re.escape(texts[0]) + "".join(
-        _wild(token) + re.escape(text) for token, text in zip(tokens, texts[1:], strict=True)
-    )
-
-
-def _wild(token: str) -> str:
-    if token in _WILDCARD:
-        return _WILDCARD[token]
-    negated = token[1] in "!^" and len(token) > 3
-    members = re.sub(r"([\\\[\]^&~|])", r"\\\1", token[2 if negated else 1 : -1])
-    return f"(?!/)[{'^' if negated else ''}{members}]"

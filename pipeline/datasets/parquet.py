@@ -1,88 +1,120 @@
-"""Parquet that holds photos or names them: its columns found and checked, its rows read.
-
-A column is named by its name, or by a path such as ``image.bytes`` that reaches into a struct.
-"""
+"""Parquet that holds photos or names them: its columns checked, its rows read within bounds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from pipeline.datasets.photo_columns import (
+    Columns,
+    choose_columns,
+    is_data,
+    is_id,
+    is_text,
+    photo_of,
+    type_of,
+    values_of,
+)
 from pipeline.errors import QpertError
-from pipeline.storage import locate
+from pipeline.tables import DamagedTable, open_table
 
-_URI_COLUMNS = ("uri", "url", "path", "file", "filename", "image")
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The columns of a Parquet source: of encoded photos, of their URIs, of ids."""
-
-    data: str | None = None
-    uri: str | None = None
-    id: str | None = None
+MAX_TEXT = 65_536
+"""Bytes of an id or of a photo's path or URI; more than this is something else."""
+_ROWS, _PIECE = 2**20, 65_536
+"""Rows of texts that are decoded at once, as every batch has a copy of the dictionary; and that are given at once."""
+_AHEAD = 4 * 1024**2
+"""Bytes of a column that are read ahead where little of it is needed."""
 
 
-def find_columns(file: str, wanted: Columns) -> Columns:
+def find_columns(files: Sequence[str], wanted: Columns) -> Columns:
     """Which columns of a Parquet source to use; when neither bytes nor URIs are `wanted` by name, look for them.
 
+    They are looked for in the first file that can be read.
+
     Raises:
-        QpertError: bytes and URIs are wanted at once, the file cannot be read, or no column looks like photos.
+        QpertError: bytes and URIs are wanted at once, no file can be read, or no column looks like photos.
     """
     if wanted.data and wanted.uri:
         raise QpertError("choose one of --uri-column and --bytes-column: photos are read from one place")
     if wanted.data or wanted.uri:
         return wanted
-    with _opened(file) as table:
-        schema = table.schema_arrow
-    data = next((field.name for field in schema if _is_bytes(field.type)), None)
-    inside = (f"{field.name}.bytes" for field in schema)
-    data = data or next((path for path in inside if _is_bytes(_type_of(schema, path))), None)
-    uri = next((name for name in _URI_COLUMNS if _is_text(_type_of(schema, name))), None)
-    if not data and not uri:
-        raise QpertError(
-            f"{file} has no column that looks like photos; name one with --bytes-column or --uri-column"
-            f" (columns: {', '.join(schema.names)})"
-        )
-    return Columns(data=data, uri=None if data else uri, id=wanted.id)
+    damaged: DamagedTable | None = None
+    for file in files:
+        try:
+            with open_table(file, buffer_size=_AHEAD) as table:
+                found, names = choose_columns(table), table.schema_arrow.names
+        except DamagedTable as error:
+            damaged = damaged or error
+            continue
+        if not found.data and not found.uri:
+            raise QpertError(
+                f"{file} has no column that looks like photos; name one with --bytes-column or --uri-column"
+                f" (columns: {', '.join(names)})"
+            )
+        return Columns(found.data, found.uri, wanted.id)
+    raise damaged or QpertError("no Parquet files")
 
 
 def row_groups(file: str, columns: Columns) -> list[int]:
     """Rows of each row group of a file that has the `columns`.
 
     Raises:
-        QpertError: it lacks one, one holds something else than it should, or the file cannot be read.
+        QpertError: it lacks one, or one holds something else than it should.
+        DamagedTable: the file cannot be read.
     """
-    with _opened(file) as table:
+    with open_table(file) as table:
         _check(file, table.schema_arrow, columns)
         return [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
 
 
-def read_columns(
-    file: str, columns: Sequence[str], *, groups: list[int] | None = None, rows: int = 65536
-) -> Iterator[list[pa.Array]]:
-    """The `columns` of some row groups (None: all), at most `rows` rows at a time.
+def read_texts(file: str, columns: Sequence[str], groups: list[int] | None = None) -> Iterator[list[list[str | None]]]:
+    """Columns of ids, paths or URIs of some row groups (None: all), some thousand rows at a time.
+
+    Numbers become text, bytes are taken for UTF-8. None stands for null, for what is empty or longer than `MAX_TEXT`,
+    and for bytes that are not text.
 
     Raises:
-        QpertError: the file cannot be read, or breaks off.
+        DamagedTable: the file cannot be read, or breaks off.
     """
-    with _opened(file) as table:
-        for batch in table.iter_batches(rows, groups, columns=list(dict.fromkeys(columns))):
-            yield [_values(batch, column) for column in columns]
+    with open_table(file) as table:
+        schema = table.schema_arrow
+        known = list(dict.fromkeys(columns))
+        dictionaries = [column for column in known if not pa.types.is_integer(type_of(schema, column) or pa.null())]
+    # A few bytes can stand for one long text a million times, so it is kept once: as a dictionary.
+    with open_table(file, dictionaries=dictionaries) as table:
+        for batch in table.iter_batches(_ROWS, groups, columns=known):
+            texts = [_texts(values_of(batch, column)) for column in columns]
+            for start in range(0, batch.num_rows, _PIECE):
+                yield [values[start : start + _PIECE] for values in texts]
 
 
-def read_row(file: str, column: str, row: int) -> bytes:
+def read_photos(
+    file: str, columns: Columns, group: int, max_bytes: int
+) -> Iterator[tuple[bytes | None, str | None, str | None]]:
+    """The encoded photo in each row of a row group, why there is none, and its place beside it where it is null.
+
+    Raises:
+        DamagedTable: the file cannot be read, or breaks off.
+    """
+    data, place = columns.data or "", columns.uri
+    with open_table(file) as table:
+        # One at a time: a few bytes can stand for the same large value in every row. Arrow's own dictionaries have
+        # it once, but are copied for each batch.
+        rows = 64 if pa.types.is_dictionary(type_of(table.schema_arrow, data) or pa.null()) else 1
+        for batch in table.iter_batches(rows, [group], columns=[data, *([place] if place else [])]):
+            places = _texts(values_of(batch, place)) if place else [None] * batch.num_rows
+            for value, beside in zip(values_of(batch, data), places, strict=True):
+                yield (*photo_of(value, max_bytes), beside)
+
+
+def read_row(file: str, column: str, row: int, max_bytes: int = 1 << 30) -> bytes:
     """The encoded photo in one row of a file; no more than its row group is read, and that piece by piece.
 
     Raises:
-        QpertError: there is no such row or column, or the file cannot be read.
+        QpertError: there is no such row or column, it holds no photo, or the file cannot be read.
     """
-    with _opened(file, buffer_size=4 * 1024**2) as table:
+    with open_table(file, buffer_size=_AHEAD) as table:
         _check(file, table.schema_arrow, Columns(data=column))
         for group in range(table.num_row_groups):
             if row < table.metadata.row_group(group).num_rows:
@@ -92,67 +124,46 @@ def read_row(file: str, column: str, row: int) -> bytes:
             raise QpertError("no such row in the Parquet file")
         for batch in table.iter_batches(16, [group], columns=[column]):
             if row < batch.num_rows:
-                return _values(batch, column)[row].as_py() or b""
+                photo, reason = photo_of(values_of(batch, column)[row], max_bytes)
+                if photo is None:
+                    raise QpertError(reason or "no bytes in this row")
+                return photo
             row -= batch.num_rows
     raise QpertError("no such row in the Parquet file")
 
 
-@contextmanager
-def _opened(file: str, buffer_size: int = 0) -> Iterator[pq.ParquetFile]:
-    filesystem, inner = locate(file)
-    try:
-        with pq.ParquetFile(inner, filesystem=filesystem, buffer_size=buffer_size) as table:
-            yield table
-    except FileNotFoundError:
-        raise QpertError(f"file not found: {file}") from None
-    except (OSError, pa.ArrowException) as error:
-        raise QpertError(f"not a Parquet file that can be read: {file} ({error})") from error
-
-
 def _check(file: str, schema: pa.Schema, columns: Columns) -> None:
     rules: tuple[tuple[str, str | None, Callable[[pa.DataType | None], bool], str], ...] = (
-        ("uri", columns.uri, _is_text, "text"),
-        ("bytes", columns.data, _is_bytes, "encoded photos"),
-        ("id", columns.id, lambda kind: not pa.types.is_nested(kind), "text or numbers"),
+        ("uri", columns.uri, is_text, "text"),
+        ("bytes", columns.data, is_data, "encoded photos"),
+        ("id", columns.id, is_id, "text or whole numbers"),
     )
     for option, column, fits, expected in rules:
         if column is None:
             continue
-        kind = _type_of(schema, column)
+        kind = type_of(schema, column)
+        if kind is None and schema.names.count(column) > 1:
+            raise QpertError(f"{file} has several columns named {column}; rename them")
         if kind is None:
             raise QpertError(f"no column {column} in {file} (--{option}-column); it has {', '.join(schema.names)}")
         if not fits(kind):
             raise QpertError(f"column {column} of {file} (--{option}-column) holds {kind}, not {expected}")
 
 
-def _type_of(schema: pa.Schema, column: str) -> pa.DataType | None:
-    if column in schema.names:
-        return schema.field(column).type
-    outer, *inner = column.split(".")
-    kind = schema.field(outer).type if outer in schema.names else None
-    for name in inner:
-        if kind is None or not pa.types.is_struct(kind) or kind.get_field_index(name) < 0:
+def _texts(values: pa.Array) -> list[str | None]:
+    if not isinstance(values, pa.DictionaryArray):
+        # As bytes, since what is called text may not be valid, and then fails for all rows at once.
+        views = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+        return [_text(value) for value in values.cast(views.get(values.type, values.type)).to_pylist()]
+    known = _texts(values.dictionary)
+    return [None if index is None else known[index] for index in values.indices.to_pylist()]
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
             return None
-        kind = kind.field(name).type
-    return kind
-
-
-def _values(batch: pa.RecordBatch, column: str) -> pa.Array:
-    if column in batch.schema.names:
-        return batch.column(column)
-    outer, *inner = column.split(".")
-    return pc.struct_field(batch.column(outer), inner)
-
-
-def _is_bytes(kind: pa.DataType | None) -> bool:
-    return kind is not None and bool(
-        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
-    )
-
-
-def _is_text(kind: pa.DataType | None) -> bool:
-    if kind is not None and pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return kind is not None and bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
+    text = "" if value is None else str(value)
+    return text if text and len(text) <= MAX_TEXT else None

@@ -8,53 +8,83 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from pipeline.datasets.files import Files, glob, is_pattern
-from pipeline.datasets.parquet import Columns, find_columns, read_columns
-from pipeline.datasets.shards import SUFFIXES, TARS, Shard, holds_photos, parquet_shards, read_member
+from pipeline.datasets.access import check_place, hosts_of, read_file, refusal, scheme_of
+from pipeline.datasets.files import Files, FoundFile, glob, state_of
+from pipeline.datasets.folder import Folder
+from pipeline.datasets.lists import Named, check_text, is_list, list_places, place_of
+from pipeline.datasets.patterns import is_pattern
+from pipeline.datasets.photo_columns import Columns
+from pipeline.datasets.rules import DEFAULT_RULES, SourceRules
+from pipeline.datasets.shards import Shard, holds_photos, read_member, table_places, table_shards, tar_shards
+from pipeline.datasets.skipped import Skipped
+from pipeline.datasets.tars import is_tar
+from pipeline.datasets.web import WEB
 from pipeline.errors import QpertError, first_line
-from pipeline.patience import patiently
-from pipeline.storage import absolute, file_type, is_uri, join, locate, split
+from pipeline.photo_state import FILE_STATE
+from pipeline.storage import absolute, file_type, is_inside, is_uri, join, local_path, locate, real_place, split
 
-LISTING_SCHEMA = pa.schema([("image_id", pa.string()), ("uri", pa.string())])
+LISTING_SCHEMA = pa.schema([("image_id", pa.string()), ("uri", pa.string()), *FILE_STATE])
+"""One photo that is a file of its own; its size in bytes and time of change are null where listing does not tell, and
+its URI where the source has none."""
 Kind = Literal["folder", "glob", "list file", "parquet of URIs", "parquet of bytes", "webdataset"]
+_LOOKED_THROUGH = 10_000
+"""Photos of a local folder that are gone through at the start, to see whether there is something else as well."""
+
+
+class Item(NamedTuple):
+    """A photo that is a file of its own: `size` in bytes, `mtime` in microseconds since the epoch (UTC)."""
+
+    image_id: str
+    uri: str | None
+    size: int | None = None
+    mtime: int | None = None
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Photos that are files of their own: (image_id, uri) pairs in a fixed order.
+    """Photos that are files of their own, in a fixed order.
 
     Attributes:
-        pairs: makes them anew by every call.
+        items: makes them anew by every call.
         noted: a local Parquet file of `LISTING_SCHEMA` that holds them, where they were written down.
+        rules: what may be read of them.
+        skipped: what the last call of `items` left out.
     """
 
     kind: Kind
     source: str
-    pairs: Callable[[], Iterator[tuple[str, str]]]
+    items: Callable[[], Iterator[Item]]
     noted: str | None = None
+    rules: SourceRules = DEFAULT_RULES
+    skipped: Skipped = field(default_factory=Skipped)
+
+    def pairs(self) -> Iterator[tuple[str, str | None]]:
+        """(image_id, uri), by a new call of `items`."""
+        return ((item.image_id, item.uri) for item in self.items())
 
     def batches(self, limit: int | None = None, rows: int = 65536) -> Iterator[pa.RecordBatch]:
         """Batches of `LISTING_SCHEMA`, at most `limit` photos in all."""
         if self.noted is not None:
             yield from _first(pq.ParquetFile(self.noted).iter_batches(rows), limit)
             return
-        pairs = islice(self.pairs(), limit)
-        while chunk := list(islice(pairs, rows)):
-            ids, uris = zip(*chunk, strict=True)
-            yield pa.record_batch([pa.array(ids, pa.string()), pa.array(uris, pa.string())], schema=LISTING_SCHEMA)
+        items = islice(self.items(), limit)
+        while chunk := list(islice(items, rows)):
+            columns = zip(zip(*chunk, strict=True), LISTING_SCHEMA, strict=True)
+            yield pa.record_batch([pa.array(values, column.type) for values, column in columns], LISTING_SCHEMA)
 
-    def pairs_noted(self) -> Iterator[tuple[str, str]]:
-        """(image_id, uri), from where they were written down."""
+    def items_noted(self) -> Iterator[Item]:
+        """The same as `items`, from where they were written down."""
         for batch in self.batches():
-            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            states = (batch["size"].to_pylist(), batch["mtime"].cast(pa.int64()).to_pylist())
+            yield from map(Item, batch["image_id"].to_pylist(), batch["uri"].to_pylist(), *states)
 
     def note(self, path: str, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """The same, written down in a local file on the way: `replace(self, noted=path)` has them then."""
@@ -75,11 +105,18 @@ def _first(batches: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[pa.
 
 @dataclass(frozen=True)
 class Shards:
-    """Files with many photos each."""
+    """Files with many photos each.
+
+    Attributes:
+        rules: what may be read of them.
+        skipped: what was left out beside them.
+    """
 
     kind: Kind
     source: str
     shards: tuple[Shard, ...]
+    rules: SourceRules = DEFAULT_RULES
+    skipped: Skipped = field(default_factory=Skipped)
 
     @property
     def count(self) -> int | None:
@@ -89,41 +126,54 @@ class Shards:
 
 
 def find_photos(
-    source: str, *, uri_column: str | None = None, bytes_column: str | None = None, id_column: str | None = None
+    source: str,
+    *,
+    uri_column: str | None = None,
+    bytes_column: str | None = None,
+    id_column: str | None = None,
+    rules: SourceRules = DEFAULT_RULES,
+    out: str | None = None,
 ) -> Listing | Shards:
     """Work out what `source` is and what photos it holds.
 
     Args:
         source: a folder (read recursively; of photos, of Parquet or of tars), a pattern such as ``photos/**/*.jpg`` or
             ``shards/{000..127}.tar`` (see `glob`), one ``.parquet`` or ``.tar`` file, or a text file in UTF-8 with one
-            path or URI per line (relative ones are relative to the file; ``~`` is the home folder). Empty lines and
+            path or URI per line (relative ones are relative to the file; ``~/`` is the home folder). Empty lines and
             lines that begin with ``#`` are left out: write ``./#2.jpg`` for a photo of such a name. Local or on any
             file system that pyarrow opens by URI.
         uri_column: column of a Parquet source that names the photos; ``meta.uri`` reaches into a struct.
         bytes_column: column of a Parquet source that holds the encoded photos, instead.
         id_column: column of a Parquet source with unique ids; by default the URI, or the file's name and row number.
+        rules: what may be read, and which files are meant. The source itself may lie anywhere.
+        out: where the features will be, which are no part of the source.
 
     Ids are paths relative to the folder (or to the part of a pattern before its first wildcard), or lines of the list.
     URIs of photos are valid ones: where a name has blanks or signs that mean something, the URI has it encoded.
 
     Raises:
-        QpertError: there is no such source, it holds no photos, or a column is missing or holds something else.
+        QpertError: there is no such source, it lies in `out`, holds no photos, photos of several forms or none that the
+            rules let be read, or a column is missing or holds something else.
     """
     wanted = Columns(data=bytes_column, uri=uri_column, id=id_column)
+    if rules.root is not None and not os.path.isdir(rules.root):
+        raise QpertError(f"--root {rules.root} is not a folder")
     kind = file_type(source)
     if kind == fs.FileType.NotFound:
         if not is_pattern(locate(source)[1]):
             raise QpertError(f"there is no {source}")
-        files = glob(absolute(source))
-        photos = _from_files("glob", source, files.root, files, wanted)
+        files = glob(absolute(source), rules, out)
+        photos = _from_files("glob", source, files, wanted, out)
     elif kind == fs.FileType.File:
         folder, name = split(absolute(source))
-        if name.lower().endswith((".txt", ".lst", ".list")):
-            photos = _found(Listing("list file", source, lambda: _list_file(source, folder)))
+        if is_list(name):
+            photos = _from_list(source, folder, rules)
         else:
-            photos = _from_files("folder", source, folder, [name], wanted)
+            photos = _one_file(source, folder, name, wanted, _trusting(rules, source))
+    elif kind == fs.FileType.Directory:
+        photos = _from_files("folder", source, Files(absolute(source), None, rules, out), wanted, out)
     else:
-        photos = _from_files("folder", source, absolute(source), Files(absolute(source)), wanted)
+        raise QpertError(f"{source} is neither a file nor a folder but a named pipe, a socket or a device")
     if wanted != Columns() and not photos.kind.startswith("parquet"):
         raise QpertError(
             f"--uri-column, --bytes-column and --id-column are for Parquet, but {source} is a {photos.kind} of photos;"
@@ -132,89 +182,146 @@ def find_photos(
     return photos
 
 
-def _from_files(kind: Kind, source: str, root: str, files: Iterable[str], wanted: Columns) -> Listing | Shards:
-    """Photos among `files`, which are relative to `root`, if there are any, else tars, else Parquet."""
+def _trusting(rules: SourceRules, source: str) -> SourceRules:
+    """The rules of photos that lie in the source itself: where that is, the user has said."""
+    if not is_uri(source):
+        return rules
+    schemes = tuple(dict.fromkeys([*rules.schemes, scheme_of(source)]))
+    return replace(rules, schemes=schemes, hosts=tuple(dict.fromkeys([*rules.hosts, *hosts_of(source)])))
 
-    def photos() -> Iterator[tuple[str, str]]:
-        return ((name, join(root, name)) for name in files if name.lower().endswith(SUFFIXES))
 
-    if next(photos(), None) is not None:
-        return Listing(kind, source, photos)
-    others = {name: join(root, name) for name in files}
-    tars = tuple(Shard("tar", file, name) for name, file in others.items() if name.lower().endswith(TARS))
-    if tars:
-        return Shards("webdataset", source, tars)
-    tables = {name: file for name, file in others.items() if name.lower().endswith(".parquet")}
-    if not tables:
-        raise QpertError(f"{source} holds no photos ({', '.join(SUFFIXES)}), tars or Parquet files")
-    columns = find_columns(next(iter(tables.values())), wanted)
-    shards = tuple(shard for name, file in tables.items() for shard in parquet_shards(file, name, columns))
+def _one_file(source: str, folder: str, name: str, wanted: Columns, rules: SourceRules) -> Listing | Shards:
+    """Of a file that is named itself: what systems keep, and what patterns say, does not matter."""
+    check_place(absolute(source), rules)
+    rules = replace(rules, include=(), exclude=()) if not is_tar(name) else rules
+    state = FoundFile(name, *_state(absolute(source)))
+    found = Folder(source, folder, lambda: [state], Skipped(), rules)
+    return _from_folder("folder", found, wanted)
+
+
+def _from_files(kind: Kind, source: str, files: Files, wanted: Columns, out: str | None) -> Listing | Shards:
+    if out is not None and real_place(files.root) != real_place(out) and is_inside(files.root, out):
+        raise QpertError(
+            f"{source} lies inside of --out {out}: what is written there is never read; choose another --out"
+        )
+    rules = _trusting(files.rules, source)
+    if rules.root is not None and local_path(files.root) is not None and not is_inside(files.root, rules.root):
+        raise QpertError(f"{source} lies outside of --root {rules.root}")
+    only: Literal["table", "tar"] | None = "table" if wanted != Columns() else "tar" if rules.image_key else None
+    folder = Folder(source, files.root, files.found, files.skipped, rules, only)
+    if only is not None:
+        no_photos = next(folder.photos(), None) is None
+        if no_photos and not (folder.tables if only == "table" else folder.tars):
+            folder = Folder(source, files.root, files.found, files.skipped, rules)  # there is nothing of the kind
+    return _from_folder(kind, folder, wanted)
+
+
+def _from_folder(kind: Kind, folder: Folder, wanted: Columns) -> Listing | Shards:
+    source, root, rules, skipped = folder.source, folder.root, folder.rules, folder.skipped
+
+    def items() -> Iterator[Item]:
+        for file in folder.photos():
+            yield Item(file.name, join(root, file.name), file.size, file.mtime)
+
+    photos = folder.photos()
+    if next(photos, None) is not None:
+        if local_path(root) is not None:
+            for _ in islice(photos, _LOOKED_THROUGH):
+                pass
+        return Listing(kind, source, items, rules=rules, skipped=skipped)
+    if folder.tars:
+        tars = {file.name: join(root, file.name) for file in folder.tars}
+        return Shards("webdataset", source, tar_shards(tars, rules), rules, skipped)
+    if not folder.tables:
+        raise QpertError(f"{source} holds no photos, tars or Parquet files{_left_out(skipped)}")
+    tables = {file.name: join(root, file.name) for file in folder.tables}
+    columns, shards = table_shards(tables, wanted)
     if not any(shard.rows for shard in shards):
         raise QpertError(f"{source} names no photos: its Parquet has no rows")
     if columns.data is not None:
-        return Shards("parquet of bytes", source, shards)
-    return Listing("parquet of URIs", source, lambda: _parquet_uris(tables.values(), columns.uri or "", columns.id))
+        return Shards("parquet of bytes", source, shards, rules, skipped)
+    named = _named(lambda: _table_photos(shards, skipped), rules, skipped)
+    return _found(Listing("parquet of URIs", source, named, rules=rules, skipped=skipped))
+
+
+def _from_list(source: str, folder: str, rules: SourceRules) -> Listing:
+    check_text(source)
+    rules, skipped = _trusting(rules, source), Skipped()
+    items = _named(lambda: list_places(source, folder), rules, skipped)
+    return _found(Listing("list file", source, items, rules=rules, skipped=skipped))
+
+
+def _named(photos: Callable[[], Iterator[Named]], rules: SourceRules, skipped: Skipped) -> Callable[[], Iterator[Item]]:
+    """Photos that a list or table names; what systems keep for themselves is left out, hidden ones are not."""
+
+    def items() -> Iterator[Item]:
+        skipped.clear()
+        for photo in photos():
+            if reason := photo.text and rules.left_out(photo.text, hidden=False):
+                skipped.add(reason, photo.text or photo.image_id)
+            else:
+                yield Item(photo.image_id, photo.place, *_state(photo.place))
+
+    return items
+
+
+def _state(place: str | None) -> tuple[int | None, int | None]:
+    """Size and time of change of a local file that is not a part of another one."""
+    path = None if place is None or holds_photos(place.partition("#")[0]) else local_path(place)
+    return (None, None) if path is None else state_of(path)
 
 
 def _found(listing: Listing) -> Listing:
-    if next(listing.pairs(), None) is None:
-        raise QpertError(f"{listing.source} names no photos")
-    return listing
+    """With photos, of which at least one may be read."""
+    reason = None
+    for item in listing.items():
+        reason = item.uri and refusal(item.uri, listing.rules)
+        if reason is None:
+            return listing
+    if reason is not None:
+        raise QpertError(f"{listing.source} names only photos that are not opened: {reason}")
+    raise QpertError(f"{listing.source} names no photos{_left_out(listing.skipped)}")
 
 
-def _list_file(path: str, folder: str) -> Iterator[tuple[str, str]]:
-    filesystem, inner = locate(path)
-    with filesystem.open_input_stream(inner) as stream:
-        data = stream.read()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise QpertError(f"{path} is not UTF-8 text: line {line}; save the list as UTF-8") from None
-    for line in text.split("\n"):
-        name = line.removesuffix("\r")
-        if name.strip() and not name.lstrip().startswith("#"):
-            yield name, _place(folder, name)
+def _left_out(skipped: Skipped) -> str:
+    return "; left out are" + "".join(f"\n       {line}" for line in skipped.lines()) if skipped else ""
 
 
-def _parquet_uris(files: Iterable[str], uri: str, name: str | None) -> Iterator[tuple[str, str]]:
-    for file in files:
-        folder, _ = split(file)
-        for ids, places in read_columns(file, [name or uri, uri]):
-            for each, place in zip(ids.to_pylist(), places.to_pylist(), strict=True):
-                if each is None or place is None:
-                    raise QpertError(f"{file} has a row without {uri if place is None else name}")
-                yield str(each), _place(folder, place)
+def _table_photos(shards: Iterable[Shard], skipped: Skipped) -> Iterator[Named]:
+    for folder, image_id, text in table_places(shards, skipped):
+        yield Named(image_id, text, place_of(folder, text) if text else None)
 
 
-def _place(folder: str, text: str) -> str:
-    """Where a photo is whose path or URI is written down in `folder`."""
-    place = text if is_uri(text) else os.path.expanduser(text)
-    return place if is_uri(place) or place.startswith("/") else join(folder, place)
+def read_named(folder: str, text: str, rules: SourceRules) -> tuple[str, bytes]:
+    """A photo that a table in `folder` names by a path or URI: its place and its encoded bytes.
+
+    Raises:
+        QpertError: it cannot be read, see `read_photo`.
+    """
+    place = place_of(folder, text)
+    return place, read_photo(place, rules)
 
 
-def read_photo(uri: str, max_bytes: int = 1 << 30) -> bytes:
+def read_photo(uri: str | None, rules: SourceRules = DEFAULT_RULES) -> bytes:
     """The encoded bytes of one photo by the `uri` of its row: of a file, or of a photo in a shard (see `member_uri`).
 
     Raises:
-        QpertError: it cannot be read; the message is one short line that begins with the kind of failure.
+        QpertError: it cannot be read, or the rules forbid it; the message is one short line that begins with the kind
+            of failure. Nothing else is raised, whatever is there.
     """
-    shard, mark, member = uri.partition("#")
-    if mark and is_uri(uri) and holds_photos(shard):
-        return read_member(shard, member)
-    filesystem, path = locate(uri)
-
-    def read() -> bytes:
-        with filesystem.open_input_file(path) as file:
-            if file.size() > max_bytes:
-                raise QpertError(f"file too large: {file.size()} bytes, limit {max_bytes}")
-            return bytes(file.read())
-
+    if not uri:
+        raise QpertError("no path or URI in this row, or no id")
     try:
-        return patiently(read, tries=4)
+        shard, mark, member = uri.partition("#")
+        if mark and is_uri(uri) and scheme_of(uri) not in WEB and holds_photos(shard):
+            check_place(shard, rules)
+            return read_member(shard, member, rules.max_bytes)
+        return read_file(uri, rules)
+    except QpertError:
+        raise
     except FileNotFoundError:
-        raise QpertError("file not found") from None
+        raise QpertError("file not found" + ("; folders are parted by /, not \\" if "\\" in uri else "")) from None
     except PermissionError:
         raise QpertError("no permission to read the file") from None
-    except (OSError, ValueError) as error:
+    except Exception as error:  # file systems, archives and whoever made them: one photo never ends a run
         raise QpertError(f"cannot read the file: {type(error).__name__}: {first_line(error)[:120]}") from error

@@ -2,42 +2,71 @@
 
 from __future__ import annotations
 
-import lzma
-import tarfile
-import zlib
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Literal
-from urllib.parse import quote, unquote
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+from urllib.parse import unquote
 
 import pyarrow as pa
+from pyarrow import fs
 
-from pipeline.datasets.parquet import Columns, read_columns, read_row, row_groups
+from pipeline.datasets.housekeeping import housekeeping_in
+from pipeline.datasets.parquet import find_columns, read_photos, read_row, read_texts, row_groups
+from pipeline.datasets.photo_columns import Columns
+from pipeline.datasets.rules import SourceRules
+from pipeline.datasets.skipped import Skipped
+from pipeline.datasets.tars import (
+    SUFFIXES,
+    TARS,
+    Photo,
+    is_tar,
+    key_with_several_images,
+    member_uri,
+    tar_member,
+    tar_photos,
+)
 from pipeline.errors import QpertError
-from pipeline.patience import transient
-from pipeline.storage import as_uri, is_uri, locate, without_options
+from pipeline.photo_state import PHOTO_STATE, digest_of
+from pipeline.storage import is_uri, locate, split, without_options
+from pipeline.tables import DamagedTable
+
+__all__ = ["SUFFIXES", "TARS", "member_uri"]
 
 PHOTO_SCHEMA = pa.schema(
-    [("image_id", pa.string()), ("uri", pa.string()), ("data", pa.large_binary()), ("error", pa.string())]
+    [
+        ("image_id", pa.string()),
+        ("uri", pa.string()),
+        ("data", pa.large_binary()),
+        ("error", pa.string()),
+        *PHOTO_STATE,
+    ]
 )
 """What reading gives, whatever the source: the encoded bytes, or null and the reason."""
 
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".heic", ".heif"),
-)
-"""Names that photos have. Formats that cannot be decoded are here too: their photos get a row that says so."""
-
-TARS = (".tar", ".tar.gz", ".tgz")
-_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError)
-_Photo = tuple[str, str, bytes | None, str | None]
-"""A row of `PHOTO_SCHEMA`."""
+NamedPhoto = Callable[[str, str], tuple[str, bytes]]
+"""Reads a photo that a table in some folder names by a path or URI: its place, and its encoded bytes."""
+_NO_BYTES = "no bytes in this row"
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One tar, or one row group of a Parquet file."""
+    """One tar, or one row group of a Parquet file.
+
+    Attributes:
+        kind: of the file.
+        path: of the file.
+        name: its path within the source.
+        row_group: of a Parquet file.
+        first_row: number of its first row in the file.
+        rows: how many; None where only reading would tell. A file that cannot be read has one, with the reason.
+        columns: of a Parquet file.
+        size: of the file, in bytes.
+        mtime: when it was changed last.
+        error: why the file cannot be read.
+    """
 
     kind: Literal["tar", "parquet"]
     path: str
@@ -46,72 +75,143 @@ class Shard:
     first_row: int = 0
     rows: int | None = None
     columns: Columns | None = None
+    size: int | None = None
+    mtime: datetime | None = None
+    error: str | None = None
 
 
-def parquet_shards(file: str, name: str, columns: Columns) -> Iterator[Shard]:
-    """One shard per row group of a file that has the `columns`."""
-    first = 0
-    for group, rows in enumerate(row_groups(file, columns)):
-        yield Shard("parquet", file, name, row_group=group, first_row=first, rows=rows, columns=columns)
-        first += rows
+def tar_shards(files: Mapping[str, str], rules: SourceRules | None = None) -> tuple[Shard, ...]:
+    """One shard per tar. Warns where the first has several images of one key and `rules` do not say which to take.
+
+    Args:
+        files: names within the source -> paths.
+        rules: what is a photo.
+    """
+    shards = tuple(_with_state([Shard("tar", path, name) for name, path in files.items()]))
+    several = key_with_several_images(shards[0].path) if shards and not (rules or SourceRules()).image_key else None
+    if several:
+        warnings.warn(
+            f"{shards[0].name} has several images of one key: {several[0]} and {several[1]}; all of them are indexed as"
+            f" photos. --image-key {several[0].partition('.')[2]} takes one of each",
+            stacklevel=3,
+        )
+    return shards
+
+
+def table_shards(files: Mapping[str, str], wanted: Columns) -> tuple[Columns, tuple[Shard, ...]]:
+    """The columns of a Parquet source, and one shard per row group.
+
+    A file that cannot be read becomes a shard of one row that says why, unless none of them can.
+
+    Args:
+        files: names within the source -> paths.
+        wanted: columns that were asked for.
+
+    Raises:
+        QpertError: a file lacks a column, or has one of another type; no file can be read.
+    """
+    columns = find_columns(list(files.values()), wanted)
+    shards: list[Shard] = []
+    damaged: list[DamagedTable] = []
+    for shard in _with_state([Shard("parquet", path, name, columns=columns) for name, path in files.items()]):
+        try:
+            groups = row_groups(shard.path, columns)
+        except DamagedTable as error:
+            damaged.append(error)
+            shards.append(replace(shard, rows=1, error=str(error)))
+            continue
+        first = 0
+        for group, rows in enumerate(groups):
+            shards.append(replace(shard, row_group=group, first_row=first, rows=rows))
+            first += rows
+    if len(damaged) == len(files):
+        raise damaged[0]
+    return columns, tuple(shards)
+
+
+def table_places(shards: Iterable[Shard], skipped: Skipped | None = None) -> Iterator[tuple[str, str, str | None]]:
+    """(folder, image_id, path or URI) of the rows of a Parquet source that names photos.
+
+    The id is the path or URI where there is no column of ids. A row without a path, or without the id that it should
+    have, has None for the path and an id by its number, as a file that cannot be read has its name. Relative paths of
+    files that systems keep for themselves are left out and counted in `skipped`.
+    """
+    for shard in shards:
+        folder, _ = split(shard.path)
+        if shard.error is not None:
+            yield folder, shard.name, None
+            continue
+        row = shard.first_row
+        try:
+            for ids, places in _ids_and_places(shard):
+                for image_id, place in zip(ids, places, strict=True):
+                    reason = place and not is_uri(place) and not place.startswith(("/", "~")) and housekeeping_in(place)
+                    if reason and skipped is not None:
+                        skipped.add(reason, place or "")
+                    if not reason:
+                        complete = image_id is not None and place is not None
+                        yield folder, image_id or f"{shard.name}#{row}", _slashed(place or "") if complete else None
+                    row += 1
+        except DamagedTable:
+            last = shard.first_row + (shard.rows or 0)
+            yield from ((folder, f"{shard.name}#{number}", None) for number in range(row, last))
 
 
 def shard_ids(shard: Shard) -> list[str]:
-    """The ids of a Parquet shard, without reading its photos.
-
-    Raises:
-        QpertError: a row has none.
-    """
-    if shard.columns is None or shard.columns.id is None:
-        return [f"{shard.name}#{row}" for row in range(shard.first_row, shard.first_row + (shard.rows or 0))]
-    name = shard.columns.id
-    ids = [
-        each for (values,) in read_columns(shard.path, [name], groups=[shard.row_group]) for each in values.to_pylist()
-    ]
-    if None in ids:
-        raise QpertError(f"{shard.path} has a row without {name}: row {shard.first_row + ids.index(None)}")
-    return [str(each) for each in ids]
+    """The ids of a Parquet shard, without reading its photos; by its number for a row that has none."""
+    return [image_id or numbered for image_id, numbered in _row_ids(shard)]
 
 
-def count_photos(shard: Shard) -> int:
+def count_photos(shard: Shard, rules: SourceRules | None = None) -> int:
     """Photos in a shard; a tar is read for it."""
     if shard.rows is not None:
         return shard.rows
-    return sum(1 for _ in _tar_photos(shard))
+    return sum(1 for _ in tar_photos(shard.path, shard.name, rules or SourceRules()))
 
 
-def read_shard(shard: Shard, rows: int, limit: int | None = None) -> Iterator[pa.Table]:
+def read_shard(
+    shard: Shard,
+    rows: int,
+    limit: int | None = None,
+    rules: SourceRules | None = None,
+    named: NamedPhoto | None = None,
+    skipped: Skipped | None = None,
+) -> Iterator[pa.Table]:
     """Tables of `PHOTO_SCHEMA` with at most `rows` photos each, at most `limit` in all.
 
     A shard that breaks off gives what it has, and one row more that carries the shard's own name and the reason.
+
+    Args:
+        shard: what to read.
+        rows: photos per table.
+        limit: photos in all.
+        rules: what is a photo.
+        named: reads photos that rows name instead of holding them; None leaves such rows without a photo.
+        skipped: is told of members of a tar that are no photos.
     """
-    photos = _tar_photos(shard) if shard.kind == "tar" else _parquet_photos(shard, rows)
-    waiting: list[_Photo] = []
+    rules = rules or SourceRules()
+    if shard.kind == "tar":
+        photos = tar_photos(shard.path, shard.name, rules, skipped)
+    else:
+        photos = _parquet_photos(shard, rules, named)
+    waiting: list[Photo] = []
     for index, photo in enumerate(photos):
         if limit is not None and index >= limit:
             break
         waiting.append(photo)
         if len(waiting) == rows:
-            yield _table(waiting)
+            yield _table(waiting, shard)
             waiting = []
     if waiting:
-        yield _table(waiting)
+        yield _table(waiting, shard)
 
 
 def holds_photos(path: str) -> bool:
     """Whether `path` is called like a tar or a Parquet file."""
-    return without_options(path).lower().endswith((*TARS, ".parquet"))
+    return is_tar(path) or without_options(path).lower().endswith(".parquet")
 
 
-def member_uri(path: str, name: str, number: int | None = None) -> str:
-    """Where one photo of a shard is: the shard's URI, ``#``, and a tar's member or ``column;row`` of a Parquet file.
-
-    Of several members of one name in a tar the second has ``;2`` behind its name, and so on.
-    """
-    return f"{as_uri(path)}#{quote(name)}" + ("" if number is None else f";{number}")
-
-
-def read_member(path: str, member: str) -> bytes:
+def read_member(path: str, member: str, max_bytes: int = SourceRules.max_bytes) -> bytes:
     """One photo out of the shard `path`, by what stands behind the ``#`` of its URI.
 
     Raises:
@@ -119,85 +219,95 @@ def read_member(path: str, member: str) -> bytes:
     """
     name, _, number = member.partition(";")
     name = unquote(name)
-    if not number.isdecimal() and (number or not _is_tar(path)):
+    valid = number.isascii() and number.isdecimal() and len(number) < 19
+    if not valid and (number or not is_tar(path)):
         raise QpertError(f"not a photo in a tar or Parquet file: {path}#{member}")
-    return _tar_member(path, name, int(number or 1)) if _is_tar(path) else read_row(path, name, int(number))
+    if is_tar(path):
+        return tar_member(path, name, max(1, int(number or 1)), max_bytes)
+    return read_row(path, name, int(number), max_bytes)
 
 
-def _tar_member(path: str, name: str, number: int) -> bytes:
-    filesystem, inner = locate(path)
-    try:
-        with filesystem.open_input_file(inner) as raw, tarfile.open(fileobj=raw, tarinfo=_Header) as tar:
-            found = (member for member in tar if member.isfile() and _name(member) == name)
-            member = next(islice(found, number - 1, None), None)
-            file = member and tar.extractfile(member)
-            if not file:
-                raise QpertError(f"not in the archive: {name}")
-            return file.read()
-    except FileNotFoundError:
-        raise QpertError("file not found") from None
-    except _DAMAGE as error:
-        raise QpertError(f"damaged archive: {type(error).__name__}") from error
+def _with_state(shards: list[Shard]) -> list[Shard]:
+    """`shards` with size and time of change of their files, where their storage tells."""
+    if not any(is_uri(shard.path) for shard in shards):
+        return list(map(_stated, shards))
+    with ThreadPoolExecutor(16) as pool:  # a bucket answers slowly
+        return list(pool.map(_stated, shards))
 
 
-def _is_tar(path: str) -> bool:
-    return without_options(path).lower().endswith(TARS)
-
-
-class _Header(tarfile.TarInfo):
-    """A member's header. tarfile takes a damaged one for the end of the archive; here it is an error."""
-
-    @classmethod
-    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Any:
-        try:
-            return super().fromtarfile(tarfile_)
-        except (tarfile.TruncatedHeaderError, tarfile.InvalidHeaderError) as error:  # type: ignore[attr-defined]
-            raise tarfile.ReadError(str(error)) from error
-
-
-def _tar_photos(shard: Shard) -> Iterator[_Photo]:
+def _stated(shard: Shard) -> Shard:
     filesystem, inner = locate(shard.path)
-    seen: Counter[str] = Counter()
     try:
-        # Streamed, so that a tar in a bucket is read once from front to back; compression is found out by tarfile.
-        with (
-            filesystem.open_input_stream(inner, compression=None) as raw,
-            tarfile.open(fileobj=raw, mode="r|*", tarinfo=_Header) as tar,
-        ):
-            for member in tar:
-                name = _name(member)
-                if not member.isfile() or not name.lower().endswith(SUFFIXES):
-                    continue
-                file = tar.extractfile(member)
-                seen[name] += 1
-                count = seen[name] if seen[name] > 1 else None
-                image_id = f"{shard.name}/{name}" + (f"#{count}" if count else "")
-                yield image_id, member_uri(shard.path, name, count), file.read() if file else b"", None
-    except _DAMAGE as error:
-        if is_uri(shard.path) and transient(error):
-            raise  # the storage is ill, not the archive: its other photos are not lost
-        yield shard.name, shard.path, None, f"damaged archive: {type(error).__name__}"
+        info: fs.FileInfo = filesystem.get_file_info(inner)
+    except (OSError, ValueError):
+        return shard  # reading it will say why
+    return replace(shard, size=info.size, mtime=info.mtime)
 
 
-def _name(member: tarfile.TarInfo) -> str:
-    """The member's name; tars may hold some that are not UTF-8."""
-    return member.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+def _ids_and_places(shard: Shard) -> Iterator[tuple[list[str | None], list[str | None]]]:
+    columns = shard.columns or Columns()
+    place = columns.uri or ""
+    yield from (
+        (ids, places) for ids, places in read_texts(shard.path, [columns.id or place, place], [shard.row_group])
+    )
 
 
-def _parquet_photos(shard: Shard, rows: int) -> Iterator[_Photo]:
-    assert shard.columns is not None
-    assert shard.columns.data is not None
-    column = shard.columns.data
-    names = ((name, member_uri(shard.path, column, row)) for row, name in enumerate(shard_ids(shard), shard.first_row))
+def _slashed(place: str) -> str:
+    """A path as Windows writes it with slashes."""
+    return place if "/" in place else place.replace("\\", "/")
+
+
+def _row_ids(shard: Shard) -> Iterator[tuple[str | None, str]]:
+    """Of each row its id, None where it should have one and does not, and an id by its number."""
+    if shard.error is not None:
+        yield shard.name, shard.name
+        return
+    numbers = iter(range(shard.first_row, shard.first_row + (shard.rows or 0)))
+    if shard.columns is not None and shard.columns.id is not None:
+        try:
+            for (ids,) in read_texts(shard.path, [shard.columns.id], [shard.row_group]):
+                yield from ((image_id, f"{shard.name}#{row}") for image_id, row in zip(ids, numbers, strict=False))
+        except DamagedTable:
+            pass
+        yield from ((None, f"{shard.name}#{row}") for row in numbers)
+    else:
+        yield from ((f"{shard.name}#{row}",) * 2 for row in numbers)
+
+
+def _parquet_photos(shard: Shard, rules: SourceRules, named: NamedPhoto | None) -> Iterator[Photo]:
+    columns = shard.columns or Columns()
+    if shard.error is not None:
+        yield Photo(shard.name, shard.path, None, shard.error)
+        return
+    folder, _ = split(shard.path)
+    rows = (
+        (image_id, numbered, member_uri(shard.path, columns.data or "", row))
+        for row, (image_id, numbered) in enumerate(_row_ids(shard), shard.first_row)
+    )
     try:
-        for (photos,) in read_columns(shard.path, [column], groups=[shard.row_group], rows=rows):
-            for photo, (name, uri) in zip(photos.to_pylist(), names, strict=False):
-                yield name, uri, photo, None if photo is not None else "no bytes in this row"
+        for photo, reason, place in read_photos(shard.path, columns, shard.row_group, rules.max_bytes):
+            image_id, numbered, uri = next(rows)
+            if image_id is None:
+                yield Photo(numbered, uri, None, f"no id in this row ({columns.id})")
+            elif photo is None and reason is None and place and named is not None:
+                yield _named(image_id, uri, folder, place, named)
+            else:
+                yield Photo(image_id, uri, photo, None if photo is not None else reason or _NO_BYTES)
+    except DamagedTable as error:
+        yield from (Photo(image_id or numbered, uri, None, str(error)) for image_id, numbered, uri in rows)
+
+
+def _named(image_id: str, uri: str, folder: str, place: str, named: NamedPhoto) -> Photo:
+    try:
+        return Photo(image_id, *named(folder, _slashed(place)), None)
     except QpertError as error:
-        yield from ((name, uri, None, str(error)) for name, uri in names)
+        return Photo(image_id, uri, None, str(error))
 
 
-def _table(photos: list[_Photo]) -> pa.Table:
-    columns = zip(*photos, strict=True)
+def _table(photos: list[Photo], shard: Shard) -> pa.Table:
+    ids, uris, data, errors = zip(*photos, strict=True)
+    sizes = [None if photo is None else len(photo) for photo in data]
+    digests = [None if photo is None else digest_of(photo) for photo in data]
+    columns = (ids, uris, data, errors, sizes, [shard.mtime] * len(photos), digests)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, PHOTO_SCHEMA, strict=True)]
     return pa.Table.from_arrays(arrays, schema=PHOTO_SCHEMA)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,7 @@ import numpy as np
 from pipeline.datasets.captions import CaptionedImage
 from pipeline.features import FeatureSet
 from pipeline.reports.gallery import Section, photos_of, write_gallery
-from pipeline.reports.tables import markdown
+from pipeline.reports.tables import csv_text, markdown
 from pipeline.reproduction import paper
 from pipeline.reproduction.figure_b import figure_b_table
 from pipeline.reproduction.matching import matching_table
@@ -90,8 +89,8 @@ def write_tables(folder: Path, found: Sequence[Part]) -> None:
     """Each table as a CSV file."""
     folder.mkdir(parents=True, exist_ok=True)
     for part in found:
-        with (folder / f"{part.file}.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([part.table[0], *part.table[1]])
+        text = csv_text([part.table[0], *part.table[1]])
+        (folder / f"{part.file}.csv").write_text(text, encoding="utf-8", newline="")
 
 
 def write_figure_a(

@@ -15,12 +15,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import ray
+from pyarrow import fs
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.data.checkpoint import CheckpointConfig
 
 from pipeline.datasets.photos import LISTING_SCHEMA, Listing, Shards
 from pipeline.features import checkpoint_path
-from pipeline.patience import RETRIED, patiently
+from pipeline.patience import RETRIED
+from pipeline.patient_files import patient, patiently_on
 from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import Worker
 from pipeline.stages.detect import DetectorBuilder, DetectStage
@@ -33,6 +35,8 @@ from pipeline.storage import join, locate
 
 IO_CPUS = SMALL
 """CPU share that Ray sets aside for a task that reads or writes: they wait more than they compute."""
+LISTING = "listing/photos.parquet"
+"""Where in the output the graph starts from."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,20 @@ class Graph:
     environment: dict[str, Any] | None = None
 
 
+def within(folder: str) -> fs.FileSystem:
+    """A file system whose root is `folder`, as Ray Data gets it: it sees none but our own names.
+
+    Ray takes paths and URIs apart in ways of its own: it loses options and escapes of URIs, cuts a path at ``?`` before
+    it looks at the suffix, and takes ``a=b`` in it for a column. What fails is tried again, on a local disk as well,
+    which may be another machine's.
+    """
+    filesystem, path = locate(folder)
+    return fs.SubTreeFileSystem(path, patient(filesystem))
+
+
 def write_listing(photos: Listing, out: str, limit: int | None = None) -> str:
-    """Write the listing to `out`/listing/photos.parquet, where the graph starts from, and return that path."""
-    path = join(out, "listing", "photos.parquet")
+    """Write the listing to `LISTING` in `out`, and return its path."""
+    path = join(out, LISTING)
     filesystem, inner = locate(path)
 
     def write() -> None:
@@ -90,7 +105,7 @@ def write_listing(photos: Listing, out: str, limit: int | None = None) -> str:
                 writer.write_batch(batch)
         filesystem.move(inner + ".tmp", inner)
 
-    patiently(write)
+    patiently_on(filesystem, write)
     return path
 
 
@@ -122,12 +137,11 @@ def resumable(
     # The newer reader starts up to 32 actors, each with a core of its own, to look at our one listing.
     context.use_datasource_v2 = False
     context.execution_no_progress_timeout_s = patience
-    context.retried_io_errors = [*context.retried_io_errors, *RETRIED]
-    # Ray takes URIs apart in ways of its own, which lose options and escapes; so it gets the path within, no URI.
-    filesystem, features = locate(join(out, "features"))
+    context.retried_io_errors = list(RETRIED)
+    filesystem = within(out)
     context.checkpoint_config = CheckpointConfig(
         id_column="image_id",
-        checkpoint_path=locate(checkpoint_path(out, fingerprint))[1],
+        checkpoint_path=checkpoint_path("", fingerprint).lstrip("/"),
         override_filesystem=filesystem,
         delete_checkpoint_on_success=False,
     )
@@ -137,7 +151,7 @@ def resumable(
 
     def write(dataset: Dataset, rows: int) -> None:
         dataset.write_parquet(
-            features,
+            "features",
             filesystem=filesystem,
             min_rows_per_file=rows,
             use_dictionary=[
@@ -176,15 +190,15 @@ def _quiet(verbose: bool) -> Iterator[None]:
 def source(graph: Graph, reporter: Reporter) -> Dataset:
     """A dataset of `PHOTO_SCHEMA`, its bytes read lazily."""
     if isinstance(graph.photos, Shards):
-        shards = ShardSource(graph.photos.shards, graph.block_rows, reporter, graph.limit)
+        shards = ShardSource(graph.photos.shards, graph.block_rows, reporter, graph.limit, graph.photos.rules)
         count = len(graph.photos.shards)
         photos: Dataset = ray.data.read_datasource(shards, override_num_blocks=count, num_cpus=IO_CPUS)
         return photos
-    filesystem, path = locate(write_listing(graph.photos, graph.out, graph.limit))
-    listing: Dataset = ray.data.read_parquet(path, filesystem=filesystem, num_cpus=IO_CPUS)
+    write_listing(graph.photos, graph.out, graph.limit)
+    listing: Dataset = ray.data.read_parquet(LISTING, filesystem=within(graph.out), num_cpus=IO_CPUS)
     blocks = listing.repartition(target_num_rows_per_block=graph.block_rows, strict=True)
     options: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "num_cpus": IO_CPUS}
-    return blocks.map_batches(read_photos, fn_kwargs={"reporter": reporter}, **options)
+    return blocks.map_batches(read_photos, fn_kwargs={"reporter": reporter, "rules": graph.photos.rules}, **options)
 
 
 def stages(graph: Graph, photos: Dataset, reporter: Reporter) -> Dataset:

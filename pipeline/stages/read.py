@@ -12,43 +12,55 @@ import pyarrow as pa
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-from pipeline.datasets.photos import read_photo
+from pipeline.datasets.photos import read_named, read_photo
+from pipeline.datasets.rules import DEFAULT_RULES, SourceRules
 from pipeline.datasets.shards import PHOTO_SCHEMA, Shard, count_photos, read_shard
+from pipeline.datasets.skipped import Skipped
 from pipeline.errors import QpertError
+from pipeline.photo_state import FILE_STATE, digest_of
 from pipeline.stages.tally import Reporter
 from pipeline.storage import is_uri
 
 
-def read_photos(listing: pa.Table, reporter: Reporter) -> pa.Table:
+def read_photos(listing: pa.Table, reporter: Reporter, rules: SourceRules = DEFAULT_RULES) -> pa.Table:
     """Rows of `PHOTO_SCHEMA` for rows of `LISTING_SCHEMA`."""
     started = perf_counter()
     uris = listing["uri"].to_pylist()
-    if any(map(is_uri, uris)):
+    read_one = partial(_read, rules=rules)
+    if any(uri is not None and is_uri(uri) for uri in uris):
         # A bucket answers slowly and serves many at once.
         with ThreadPoolExecutor(min(16, len(uris))) as pool:
-            read = list(pool.map(_read, uris))
+            read = list(pool.map(read_one, uris))
     else:
-        read = list(map(_read, uris))
+        read = list(map(read_one, uris))
     data = pa.array([each if isinstance(each, bytes) else None for each in read], pa.large_binary())
     errors = pa.array([each if isinstance(each, str) else None for each in read], pa.string())
-    columns = [listing["image_id"].cast(pa.string()), listing["uri"].cast(pa.string()), data, errors]
+    state = [
+        listing[field.name].cast(field.type) if field.name in listing.column_names else pa.nulls(len(read), field.type)
+        for field in FILE_STATE  # re-ranking lists photos without it
+    ]
+    digests = pa.array([digest_of(each) if isinstance(each, bytes) else None for each in read], pa.string())
+    columns = [listing["image_id"].cast(pa.string()), listing["uri"].cast(pa.string()), data, errors, *state, digests]
     reporter.fetched(len(uris), perf_counter() - started, data.nbytes)
     return pa.Table.from_arrays(columns, schema=PHOTO_SCHEMA)
 
 
-def _read(uri: str) -> bytes | str:
+def _read(uri: str | None, rules: SourceRules) -> bytes | str:
     try:
-        return read_photo(uri)
+        return read_photo(uri, rules)
     except QpertError as error:
         return str(error)
 
 
-def _read_shard(shard: Shard, rows: int, limit: int | None, reporter: Reporter) -> Iterator[pa.Table]:
-    started = perf_counter()
-    for table in read_shard(shard, rows, limit):
+def _read_shard(
+    shard: Shard, rows: int, limit: int | None, rules: SourceRules, reporter: Reporter
+) -> Iterator[pa.Table]:
+    started, skipped = perf_counter(), Skipped()
+    for table in read_shard(shard, rows, limit, rules, partial(read_named, rules=rules), skipped):
         reporter.fetched(table.num_rows, perf_counter() - started, table["data"].nbytes)
         yield table
         started = perf_counter()
+    reporter.left_out(skipped)
 
 
 class ShardSource(Datasource):  # type: ignore[misc]
@@ -57,9 +69,17 @@ class ShardSource(Datasource):  # type: ignore[misc]
     The rows carry `image_id` from the start, which Ray's checkpoint filter asks of a source.
     """
 
-    def __init__(self, shards: Iterable[Shard], rows: int, reporter: Reporter, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        shards: Iterable[Shard],
+        rows: int,
+        reporter: Reporter,
+        limit: int | None = None,
+        rules: SourceRules = DEFAULT_RULES,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.shards, self.rows, self.reporter, self.limit = tuple(shards), rows, reporter, limit
+        self.rules = rules
 
     def get_name(self) -> str:
         """The operator's name in Ray's own logs."""
@@ -78,10 +98,10 @@ class ShardSource(Datasource):  # type: ignore[misc]
         for shard in self.shards:
             if left == 0:
                 break
-            rows = shard.rows if left is None else count_photos(shard)
+            rows = shard.rows if left is None else count_photos(shard, self.rules)
             size = rows if left is None or rows is None else min(rows, left)
             metadata = BlockMetadata(num_rows=size, size_bytes=None, input_files=(shard.path,), exec_stats=None)
-            read = partial(_read_shard, shard, self.rows, size, self.reporter)
+            read = partial(_read_shard, shard, self.rows, size, self.rules, self.reporter)
             tasks.append(ReadTask(read, metadata, schema=PHOTO_SCHEMA))
             left = None if left is None or size is None else left - size
         return tasks

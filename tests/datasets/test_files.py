@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
 
 from pipeline.datasets.files import Files, glob
+from pipeline.datasets.rules import SourceRules
 from pipeline.errors import QpertError
 
 
@@ -47,29 +52,121 @@ def test_links_in_a_circle_are_followed_once(fill: Callable[..., Path]) -> None:
     assert list(Files(f"file://{root}/loop")) == ["a/p.jpg", "other/q.jpg", "twice/p.jpg"]
 
 
-def test_what_is_left_out_is_counted_and_said_once(fill: Callable[..., Path]) -> None:
-    root = fill("a.jpg", "in/b.jpg")
+def test_what_is_left_out_is_counted(fill: Callable[..., Path]) -> None:
+    root = fill("a.jpg", "in/b.jpg", ".hidden/x.jpg", "in/.y.jpg", "in/._b.jpg", "@eaDir/b.jpg/SYNOPHOTO_THUMB_M.jpg")
     for name in (b"caf\xe9.jpg", b"in/caf\xe9.jpg"):
         Path(os.fsdecode(os.fsencode(root) + b"/" + name)).write_bytes(b"")
     (root / "gone.jpg").symlink_to("nowhere.jpg")
+    (root / "loop.jpg").symlink_to("loop.jpg")
+    os.mkfifo(root / "in" / "pipe.jpg")
     files = Files(str(root))
-    assert next(iter(files)) == "a.jpg"
-    with pytest.warns(UserWarning, match="left out") as caught:
-        found = [*files, *files]
-    assert found == ["a.jpg", "in/b.jpg"] * 2
-    messages = [str(each.message) for each in caught]
-    assert len(messages) == 2
-    assert f"{root}: 2 files and folders whose names are not UTF-8" in messages[0]
-    assert messages[1].endswith("1 links that lead nowhere are left out; the first: gone.jpg")
+    for _ in range(2):  # counted once, however often it is looked through
+        assert list(files) == ["a.jpg", "in/b.jpg"]
+        assert list(files.skipped.lines()) == [
+            "2 files and folders whose names are not UTF-8: caf\\xe9.jpg, in/caf\\xe9.jpg",
+            "2 hidden: .hidden/, in/.y.jpg",
+            "2 links that lead nowhere: gone.jpg, loop.jpg",
+            "1 thumbnails of a NAS: @eaDir/",
+            "1 files of macOS: in/._b.jpg",
+            "1 named pipes, sockets and devices: in/pipe.jpg",
+        ]
 
 
-def test_many_folders_of_a_slow_file_system_in_order(fill: Callable[..., Path]) -> None:
+def test_sizes_and_times_of_change_links_followed(fill: Callable[..., Path], tmp_path: Path) -> None:
+    root = fill("in/a.jpg")
+    (root / "in" / "a.jpg").write_bytes(b"12345")
+    os.utime(root / "in" / "a.jpg", ns=(0, 1_700_000_000_123_456_789))
+    (root / "in" / "b.jpg").symlink_to("a.jpg")
+    for folder in (f"{root}/in", f"file://{root}/in", f"fsspec+file://{root}/in"):
+        first, link = Files(folder).found()
+        micros = first.mtime
+        assert first.size == link.size == 5
+        assert micros is not None
+        assert abs(micros - 1_700_000_000_123_456) <= 1
+
+
+def test_excluded_folders_are_not_looked_into(fill: Callable[..., Path]) -> None:
+    root = fill("raw/x/a.jpg", "2023/raw/b.jpg", "2023/c.jpg", "d.tmp.jpg", "2023/raw.jpg")
+    files = Files(str(root), None, SourceRules(exclude=("raw", "*.tmp.*")))
+    assert list(files) == ["2023/c.jpg", "2023/raw.jpg"]
+    assert list(files.skipped.lines()) == ["3 not chosen by --include and --exclude: d.tmp.jpg, raw/, 2023/raw/"]
+    assert "raw/x/a.jpg" in list(Files(str(root), None, SourceRules(exclude=("2023/raw",))))
+
+
+def test_own_output_is_never_given(fill: Callable[..., Path], write_features: Callable[..., Any]) -> None:
+    root = fill("a.jpg", "out/features/x.parquet", "out/report.png", "other/features/y.jpg", "other/manifest.json")
+    write_features([[[1.0, 0.0]]], ["a"], name="former")
+    (root / "link").symlink_to("out")
+    (root / "x.parquet").symlink_to("out/features/x.parquet")
+    (root / "outside").mkdir()
+    for out in (f"{root}/out", f"file://{root}/out/", f"{root}/link", f"{root}/outside/../out"):
+        for folder in (str(root), f"file://{root}", f"fsspec+file://{root}"):
+            files = Files(folder, out=out)
+            found = list(files)
+            assert found == [
+                "a.jpg",
+                "other/features/y.jpg",
+                "other/manifest.json",
+            ]
+            assert set(files.skipped.counts()) == {"feature sets of qpert"}
+    # The source may be where the features go: its own photos beside them.
+    files = Files(f"{root}/out", out=f"{root}/out")
+    assert list(files) == ["report.png"]
+    assert list(Files(f"{root}/former")) == ["manifest.json"]
+
+
+def test_folders_within_folders_without_end(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    top.mkdir()
+    folder = os.open(top, os.O_RDONLY)
+    try:
+        for _ in range(1200):  # more than Python's calls may lie in each other
+            os.mkdir("a", dir_fd=folder)
+            inner = os.open("a", os.O_RDONLY, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        os.close(os.open("x.jpg", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+        os.close(folder)
+        assert list(Files(str(top))) == ["a/" * 1200 + "x.jpg"]
+    finally:
+        subprocess.run(["rm", "-rf", str(top)], check=True)  # shutil.rmtree calls itself for each folder
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """A file system of fsspec's in memory, empty."""
+    filesystem = fsspec.filesystem("memory")
+    filesystem.rm("/", recursive=True) if filesystem.ls("/") else None
+    yield filesystem
+    filesystem.rm("/", recursive=True)
+
+
+def test_many_folders_of_a_slow_file_system_in_order(fill: Callable[..., Path], memory: Any) -> None:
     names = [f"{first:02}/{second:02}/{third}.jpg" for first in range(5) for second in range(40) for third in "ab"]
     root = fill(*names, "02.jpg", "03/x.jpg")
     local = list(Files(str(root)))
     assert len(local) == len(names) + 2
-    assert list(Files(f"fsspec+file://{root}")) == local
-    assert next(iter(Files(f"fsspec+file://{root}"))) == local[0]  # and stops without the rest
+    for name in local:
+        memory.pipe(f"/bucket/{name}", b"1234567")
+    assert list(Files("fsspec+memory://bucket")) == local
+    first = next(Files("fsspec+memory://bucket").found())  # and stops without the rest
+    assert first == (local[0], 7, None)  # memory keeps no times
+
+
+def test_the_same_is_left_out_of_a_slow_file_system(memory: Any) -> None:
+    manifest = json.dumps({"fingerprint": "f", "identity": {}, "encoder": {}, "counts": {}}).encode()
+    for name in ("a.jpg", ".b.jpg", "in/._c.jpg", "@eaDir/d.jpg", "out/features/x.parquet", "raw/e.jpg", "new/y.jpg"):
+        memory.pipe(f"/bucket/{name}", b"1")
+    memory.pipe("/bucket/out/manifest.json", manifest)
+    files = Files("fsspec+memory://bucket", None, SourceRules(exclude=("raw",)), out="fsspec+memory://bucket/new/")
+    assert list(files) == ["a.jpg"]
+    assert files.skipped.counts() == {
+        "hidden": 1,
+        "files of macOS": 1,
+        "thumbnails of a NAS": 1,
+        "feature sets of qpert": 2,
+        "not chosen by --include and --exclude": 1,
+    }
 
 
 def test_a_folder_that_cannot_be_read(fill: Callable[..., Path]) -> None:

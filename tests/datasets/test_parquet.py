@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.datasets.parquet import read_row
 from pipeline.datasets.photos import Listing, Shards, find_photos, read_photo
-from pipeline.datasets.shards import read_shard
+from pipeline.datasets.shards import read_shard, shard_ids
 from pipeline.errors import QpertError
 
 
@@ -48,6 +48,7 @@ def test_bytes(tmp_path: Path, column: str) -> None:
     assert [row["image_id"] for row in rows] == [f"t.parquet#{at}" for at in range(5)]
     assert [row["data"] for row in rows] == data
     assert [row["error"] for row in rows] == [None, "no bytes in this row", None, None, None]
+    assert {row["mtime"] for row in rows} == {photos.shards[0].mtime} != {None}
     assert read_photo(rows[3]["uri"]) == b"four"
 
 
@@ -99,13 +100,21 @@ def test_columns_are_checked_in_every_file(tmp_path: Path, options: dict[str, st
         find_photos(str(tmp_path), **options)
 
 
-def test_rows_without_an_id_or_a_place(tmp_path: Path) -> None:
-    columns = {"jpg": [b"0", b"1", b"2"], "key": ["a", "b", None], "url": ["a.jpg", None, "c.jpg"]}
+def test_rows_without_an_id_or_a_place_are_rows_with_a_reason(tmp_path: Path) -> None:
+    columns = {"jpg": [b"0", b"1", b"2"], "key": ["a", "b", None], "url": ["a.jpg", None, ""]}
     pq.write_table(pa.table(columns), tmp_path / "t.parquet", row_group_size=2)
-    with pytest.raises(QpertError, match=r"t\.parquet has a row without key: row 2"):
-        rows_of(find_photos(str(tmp_path), bytes_column="jpg", id_column="key"))
-    with pytest.raises(QpertError, match=r"t\.parquet has a row without url"):
-        list(find_photos(str(tmp_path), uri_column="url").pairs())  # type: ignore[union-attr]
+    rows = rows_of(find_photos(str(tmp_path), bytes_column="jpg", id_column="key"))
+    assert [(row["image_id"], row["error"]) for row in rows] == [
+        ("a", None),
+        ("b", None),
+        ("t.parquet#2", "no id in this row (key)"),
+    ]
+    listing = find_photos(str(tmp_path), uri_column="url")
+    assert isinstance(listing, Listing)
+    assert list(listing.pairs()) == [("a.jpg", f"{tmp_path}/a.jpg"), ("t.parquet#1", None), ("t.parquet#2", None)]
+    keyed = find_photos(str(tmp_path), uri_column="url", id_column="key")
+    assert isinstance(keyed, Listing)
+    assert list(keyed.pairs()) == [("a", f"{tmp_path}/a.jpg"), ("b", None), ("t.parquet#2", None)]
 
 
 def test_no_rows_at_all(tmp_path: Path) -> None:
@@ -114,11 +123,23 @@ def test_no_rows_at_all(tmp_path: Path) -> None:
         find_photos(str(tmp_path))
 
 
-def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"jpg": [b"0"]}), tmp_path / "a.parquet")
-    (tmp_path / "b.parquet").write_bytes(b"no Parquet at all")
-    with pytest.raises(QpertError, match=r"^not a Parquet file that can be read: .*b\.parquet"):
+def test_a_file_that_is_no_parquet_is_one_row_beside_others(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"no Parquet at all")
+    with pytest.raises(QpertError, match=r"^not a Parquet file that can be read: .*a\.parquet"):
         find_photos(str(tmp_path))
+    pq.write_table(pa.table({"jpg": [b"0"], "url": ["x.jpg"]}), tmp_path / "b.parquet")
+    (tmp_path / "c.parquet").write_bytes((tmp_path / "b.parquet").read_bytes()[:-50])
+    found = find_photos(str(tmp_path))
+    assert isinstance(found, Shards)
+    assert found.count == 3
+    rows = rows_of(found)
+    assert [row["image_id"] for row in rows] == ["a.parquet", "b.parquet#0", "c.parquet"]
+    assert [row["data"] for row in rows] == [None, b"0", None]
+    assert [row["error"] is None for row in rows] == [False, True, False]
+    assert [shard_ids(shard) for shard in found.shards] == [["a.parquet"], ["b.parquet#0"], ["c.parquet"]]
+    listing = find_photos(str(tmp_path), uri_column="url")
+    assert isinstance(listing, Listing)
+    assert list(listing.pairs()) == [("a.parquet", None), ("x.jpg", f"{tmp_path}/x.jpg"), ("c.parquet", None)]
 
 
 def test_a_file_that_is_damaged_inside_gives_every_row_its_reason(tmp_path: Path) -> None:

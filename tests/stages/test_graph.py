@@ -22,6 +22,7 @@ from pipeline.stages.graph import Graph
 from pipeline.stages.machines import Machines
 from pipeline.stages.pools import plan_pools
 from pipeline.stages.run import Outcome, index_photos
+from pipeline.storage import join
 
 pytestmark = pytest.mark.usefixtures("ray_cpu")
 
@@ -128,6 +129,38 @@ def test_a_file_system_by_uri(
         "a #1?é.jpg": f"{folder}/a%20%231%3F%C3%A9.jpg",
         **{name: f"{folder}/{name}" for name in names[1:]},
     }
+
+
+ODD_OUT = "what?/a#b/50%/%41/[x]/{a,b}/*/year=2024/a b\né;c/features"
+"""Folders whose names mean something to whoever takes a path for a URI, a pattern or a partition."""
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_any_name_of_the_output(
+    tmp_path: Path, index: Callable[..., Outcome], make_photos: Callable[[Path, int], list[str]], scheme: str
+) -> None:
+    make_photos(tmp_path / "photos", 4)
+    out = join(f"{scheme}{tmp_path}", ODD_OUT)
+    assert index(tmp_path / "photos", out=out).totals["photos"] == 4
+    names = make_photos(tmp_path / "photos", 6)
+    again = index(tmp_path / "photos", out=out)
+    assert (again.counts.photos, again.totals["photos"]) == (2, 6)
+    assert sorted(FeatureSet.open(out).ids) == names
+    assert set(pq.read_schema(next((tmp_path / ODD_OUT / "features").glob("*.parquet"))).names) >= {"image_id"}
+    assert not {"year"} & set(pq.read_schema(next((tmp_path / ODD_OUT / "features").glob("*.parquet"))).names)
+
+
+def test_a_table_that_grows_gives_no_id_twice_whatever_the_output_is_called(
+    tmp_path: Path, index: Callable[..., Outcome], make_photos: Callable[[Path, int], list[str]]
+) -> None:
+    names = make_photos(tmp_path / "photos", 6)
+    data = [(tmp_path / "photos" / name).read_bytes() for name in names]
+    out = str(tmp_path / ODD_OUT)
+    for count in (4, 6):
+        pq.write_table(pa.table({"jpg": data[:count]}), tmp_path / "t.parquet")
+        outcome = index(tmp_path / "t.parquet", out=out)
+    assert (outcome.counts.photos, outcome.totals["photos"]) == (2, 6)
+    assert sorted(FeatureSet.open(out).ids) == [f"t.parquet#{row}" for row in range(6)]
 
 
 def test_a_broken_model_ends_the_run_with_its_reason(

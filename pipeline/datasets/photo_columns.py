@@ -1,0 +1,210 @@
+"""Which column of a table holds photos, or names them: judged by what it holds, by its type and by its name."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+_LOOK, _ROWS = 8, 64
+"""Values of a column that are looked at, and rows in which they are looked for."""
+_URI_NAMES = (
+    *("uri", "url", "imageuri", "imageurl", "imguri", "imgurl", "photouri", "photourl", "pictureurl", "path"),
+    *("imagepath", "imgpath", "photopath", "picturepath", "filepath", "file", "filename", "imagefile", "imagefilename"),
+    *("image", "img", "photo", "picture", "imagename", "src", "link"),
+)
+_DATA_NAMES = (
+    *("jpg", "jpeg", "png", "webp", "image", "img", "photo", "picture", "bytes", "data", "content", "imagebytes"),
+    *("imgbytes", "imagedata", "imgdata", "imagecontent", "photobytes", "binary", "blob", "encoded"),
+)
+_NO_DATA = re.compile(r"md5|sha\d*|digest|checksum|hash|crc|uuid|key|embedding|vector|_?id$", re.IGNORECASE)
+_BASE64 = re.compile(r"(?:data:[^,]{0,100};base64,)?\s*", re.IGNORECASE)
+
+_STARTS = (
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\xff\x0a"),
+    *(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"\0\0\0\x0cJXL "),
+)
+_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a Parquet source: of encoded photos, of their places (URIs or paths), of ids.
+
+    A source may have both of the first: a row without bytes is then read from its place.
+    """
+
+    data: str | None = None
+    uri: str | None = None
+    id: str | None = None
+
+
+def looks_like_photo(data: bytes) -> bool:
+    """Whether encoded photos begin like this."""
+    if data.startswith(_STARTS) or (data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace()):
+        return True
+    return (data[:4] == b"RIFF" and data[8:12] == b"WEBP") or (data[4:8] == b"ftyp" and data[8:12] in _BRANDS)
+
+
+def choose_columns(table: pq.ParquetFile) -> Columns:
+    """The columns of photos in an open Parquet file: both None where none looks like them.
+
+    What holds photos comes first, whatever its name and type; then columns of bytes that are called like photos, then
+    columns of text that are called like places, then any other column of bytes that is not called like a digest.
+    """
+    paths = dict(_leaves(table.schema_arrow))
+    samples = _samples(table, [path for path, kind in paths.items() if is_data(kind)])
+    by_name = sorted(paths, key=lambda path: _rank(path, _DATA_NAMES))
+    shown = next((path for path in by_name if any(map(looks_like_photo, samples.get(path, ())))), None)
+    binary = [path for path in by_name if is_binary(paths[path])]
+    named = next((path for path in binary if _rank(path, _DATA_NAMES) < len(_DATA_NAMES)), None)
+    data = shown or named
+    if data is not None:
+        return Columns(data, _sibling(data, paths))
+    uri = _place(paths)
+    if uri is not None:
+        return Columns(None, uri)
+    return Columns(next((path for path in binary if "." not in path and not _NO_DATA.search(path)), None))
+
+
+def type_of(schema: pa.Schema, column: str) -> pa.DataType | None:
+    """The type of a column by its name, or by a path such as ``image.bytes`` that reaches into a struct."""
+    if column in schema.names:
+        return None if schema.names.count(column) > 1 else schema.field(column).type
+    outer, *inner = column.split(".")
+    kind = schema.field(outer).type if schema.names.count(outer) == 1 else None
+    for name in inner:
+        if kind is None or not pa.types.is_struct(kind) or kind.get_field_index(name) < 0:
+            return None
+        kind = kind.field(name).type
+    return kind
+
+
+def values_of(batch: pa.RecordBatch, column: str) -> pa.Array:
+    """A column of a batch by its name or path."""
+    if column in batch.schema.names:
+        return batch.column(column)
+    outer, *inner = column.split(".")
+    return pc.struct_field(batch.column(outer), inner)
+
+
+def is_binary(kind: pa.DataType | None) -> bool:
+    """Whether values of this type are bytes, of any length."""
+    return _is(kind, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+
+
+def is_text(kind: pa.DataType | None) -> bool:
+    """Whether they are text."""
+    return _is(kind, pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+
+
+def is_data(kind: pa.DataType | None) -> bool:
+    """Whether they can hold a photo: as bytes, as a list of them, or as text in base64."""
+    listed = kind is not None and (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+    bytes_ = listed and kind is not None and kind.value_type in (pa.uint8(), pa.int8())
+    return bytes_ or is_binary(kind) or is_text(kind) or _is(kind, pa.types.is_fixed_size_binary)
+
+
+def is_id(kind: pa.DataType | None) -> bool:
+    """Whether they can be ids: text, whole numbers, or bytes that are text."""
+    return is_text(kind) or is_binary(kind) or _is(kind, pa.types.is_integer, pa.types.is_fixed_size_binary)
+
+
+def photo_of(value: Any, max_bytes: int) -> tuple[bytes | None, str | None]:
+    """The bytes of a photo in an Arrow scalar of a type that `is_data` accepts; or None, and why not (None: null)."""
+    if isinstance(value, pa.DictionaryScalar):
+        value = value.value
+    if not value.is_valid:
+        return None, None
+    if isinstance(value, pa.ListScalar | pa.LargeListScalar | pa.FixedSizeListScalar):
+        numbers = value.values
+        if len(numbers) > max_bytes:
+            return None, too_large(len(numbers), max_bytes)
+        return (None, "null in a list of bytes") if numbers.null_count else (numbers.to_numpy().tobytes(), None)
+    buffer = value.as_buffer()
+    if is_text(value.type):
+        if buffer.size > max_bytes * 4 // 3 + 200:
+            return None, too_large(buffer.size * 3 // 4, max_bytes)
+        return _from_base64(buffer.to_pybytes())
+    return (None, too_large(buffer.size, max_bytes)) if buffer.size > max_bytes else (buffer.to_pybytes(), None)
+
+
+def too_large(size: int, most: int) -> str:
+    """What to say of a photo of so many bytes."""
+    return f"file too large: {size} bytes, limit {most}"
+
+
+def _from_base64(text: bytes) -> tuple[bytes | None, str | None]:
+    start = re.match(_BASE64.pattern.encode(), text, re.IGNORECASE)
+    body = b"".join(text[start.end() if start else 0 :].split())
+    try:
+        return base64.b64decode(
+            body.translate(bytes.maketrans(b"-_", b"+/")) + b"=" * (-len(body) % 4), validate=True
+        ), None
+    except (binascii.Error, ValueError):
+        return None, "text that is not base64"
+
+
+def _is(kind: pa.DataType | None, *tests: Callable[[pa.DataType], bool]) -> bool:
+    if kind is not None and pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return kind is not None and any(test(kind) for test in tests)
+
+
+def _leaves(schema: pa.Schema, depth: int = 3) -> Iterator[tuple[str, pa.DataType]]:
+    """Columns and what is in structs, columns first."""
+    level = [(field.name, field.type) for field in schema if schema.names.count(field.name) == 1]
+    for _ in range(depth):
+        yield from level
+        level = [
+            (f"{path}.{field.name}", field.type)
+            for path, kind in level
+            if pa.types.is_struct(kind)
+            for field in (kind.field(at) for at in range(kind.num_fields))
+        ]
+
+
+def _samples(table: pq.ParquetFile, paths: list[str]) -> dict[str, list[bytes]]:
+    """The first values of columns that are not null."""
+    found: dict[str, list[bytes]] = {path: [] for path in paths}
+    batches = table.iter_batches(1, columns=paths) if paths else iter(())
+    for batch in islice(batches, _ROWS):
+        for path, values in found.items():
+            if len(values) < _LOOK:
+                photo, _ = photo_of(values_of(batch, path)[0], 2**26)
+                values += [] if photo is None else [photo[:32]]
+        if all(len(values) >= _LOOK for values in found.values()):
+            break
+    return found
+
+
+def _rank(path: str, names: tuple[str, ...]) -> int:
+    """The place of a column's name among the usual ones, whatever its case and dashes; as many as there are for none.
+
+    What is in a struct that is called like photos counts by its own name.
+    """
+    name = re.sub(r"[\W_]", "", path.rpartition(".")[2]).lower()
+    return names.index(name) if name in names else len(names)
+
+
+def _sibling(data: str, paths: dict[str, pa.DataType]) -> str | None:
+    """The place beside bytes in one struct, as Hugging Face's `{bytes, path}` has it."""
+    outer, dot, _ = data.rpartition(".")
+    beside = [path for path in paths if dot and path.rpartition(".")[0] == outer and is_text(paths[path])]
+    found = min(beside, key=lambda path: _rank(path, _URI_NAMES), default=None)
+    return found if found is not None and _rank(found, _URI_NAMES) < len(_URI_NAMES) else None
+
+
+def _place(paths: dict[str, pa.DataType]) -> str | None:
+    texts = [path for path in paths if is_text(paths[path]) and _rank(path, _URI_NAMES) < len(_URI_NAMES)]
+    return min(texts, key=lambda path: (path.count("."), _rank(path, _URI_NAMES)), default=None)
