@@ -12,6 +12,7 @@ import torch
 from pipeline.encoders import load_encoder
 from pipeline.encoders.coca_weights import read_texts
 from pipeline.encoders.internvl_inputs import MAX_LENGTH
+from pipeline.errors import QpertError
 
 STRANGE = ["zebra xylophone", "a zebra", "the unseen of there"]
 KNOWN = ["red", "a small red star", "a zebra on a red star", "a picture of"]
@@ -66,7 +67,7 @@ def test_lavis_drops_words_beyond_fifty() -> None:
     reading = encoder.read_texts(["red " * 50, "red " * 51, "red . ! " * 40])
     assert reading.limit == 400
     assert list(reading.cut) == [False, True, False]
-    with pytest.raises(Exception, match="more than 50 words"):
+    with pytest.raises(QpertError, match="more than 50 words"):
         encoder._prompt("red " * 51)
 
 
