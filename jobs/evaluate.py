@@ -87,6 +87,7 @@ class Config(BaseModel):
         None,
         description="the encoder's weights, where they are files: what a feature set names is not opened unasked",
     )
+    against_weights: WeightsText | None = Field(None, description="the same of --against, where they are others")
     device: str = Field("cpu", description="torch device for the captions")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
         "float32",
@@ -151,7 +152,7 @@ def measure_all(config: Config) -> Measurement:
     new, old = _names(config)
     if config.against is None:
         return measurement((new, result), samples=config.samples, seed=config.seed)
-    before = _evaluate(config, config.against, config.against_variant, captions, areas)
+    before = _evaluate(_baseline(config), config.against, config.against_variant, captions, areas)
     return paired_measurement((new, result), (old, before), samples=config.samples, seed=config.seed)
 
 
@@ -194,6 +195,11 @@ def _ground_truth(config: Config) -> tuple[list[CaptionedImage], dict[str, float
     return captions, annotated_areas(config.annotations, captions, FeatureSet.open(config.out, config.variant))
 
 
+def _baseline(config: Config) -> Config:
+    """With the weights of --against."""
+    return config.model_copy(update={"weights": config.against_weights or config.weights})
+
+
 def _evaluate(
     config: Config, out: str, variant: str | None, captions: list[CaptionedImage], areas: dict[str, float] | None
 ) -> Evaluation:
@@ -213,8 +219,9 @@ def _reranked(config: Config) -> Measurement:
     sets += [(config.against, config.against_variant)] if config.against else []
     check_reranking([out for out, _ in sets])
     truth = _ground_truth(config)
-    before = [_evaluate(config, *each, *truth) for each in sets]
-    after = rerank_sets(sets, before, weights=config.weights, machines=OnMachines.of(config))
+    configs = [config, _baseline(config)][: len(sets)]
+    before = [_evaluate(of_set, *each, *truth) for of_set, each in zip(configs, sets, strict=True)]
+    after = rerank_sets(sets, before, weights=[each.weights for each in configs], machines=OnMachines.of(config))
     new, old = _names(config)
     matched = f"+ ITM of {config.rerank_k or CANDIDATES}"
     baseline = (f"{old} {matched}", after[1]) if config.against else (new, before[0])
@@ -263,7 +270,8 @@ def _at_home_everywhere(config: Config) -> Config:
     """Local paths in full: a worker's working directory is another one."""
     paths = {name: getattr(config, name) for name in ("out", "against", "captions", "annotations")}
     full = {name: os.path.abspath(path) for name, path in paths.items() if path and os.path.exists(path)}
-    return config.model_copy(update=full | {"weights": absolute_weights(config.weights)})
+    weights = {name: absolute_weights(getattr(config, name)) for name in ("weights", "against_weights")}
+    return config.model_copy(update=full | weights)
 
 
 def _names(config: Config) -> tuple[str, str]:

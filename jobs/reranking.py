@@ -46,19 +46,19 @@ def rerank_sets(
     sets: Sequence[tuple[str, str | None]],
     evaluations: Sequence[Evaluation],
     *,
-    weights: str | None,
+    weights: Sequence[str | None],
     machines: OnMachines,
 ) -> list[Evaluation]:
     """Each (folder, variant) re-ranked as it was indexed. Says where matching sees no objects."""
     found: list[Evaluation] = []
-    for (out, variant), evaluation in zip(sets, evaluations, strict=True):
+    for (out, variant), evaluation, of_set in zip(sets, evaluations, weights, strict=True):
         features = FeatureSet.open(out, variant)
         setting = perturbation_of(features)
         if setting is not None and "itm" not in setting.stages:
             advice = "was indexed without the stage itm (--perturbation.stages itc itm)"
             print(f"matching is plain: {out} {advice}", file=sys.stderr)
         again = bool(found)
-        found.append(rerank_features(features, evaluation, setting, weights=weights, machines=machines, begun=again))
+        found.append(rerank_features(features, evaluation, setting, weights=of_set, machines=machines, begun=again))
     return found
 
 

@@ -13,6 +13,7 @@ from pipeline.perturbation import Perturbation
 from pipeline.weights import chosen_weights
 
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+_PERTURBATION = TypeAdapter(Perturbation)
 
 
 class _Identity(BaseModel):
@@ -122,7 +123,7 @@ def perturbation_from(values: Any, out: str) -> Perturbation | None:
     if values is None:
         return None
     try:
-        return TypeAdapter(Perturbation).validate_python(values)
+        return _PERTURBATION.validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         raise QpertError(

@@ -1,17 +1,19 @@
 """Detection with ultralytics YOLO. The only module that imports ultralytics, which is under the AGPL-3.0.
 
-ultralytics reads its switches from the environment when it is first imported. `import_ultralytics` sets those that are
-not set: it installs nothing (`YOLO_AUTOINSTALL`), sends no usage data (`YOLO_OFFLINE`; official models are downloaded
-all the same), prints nothing (`YOLO_VERBOSE`), and reads `.pt` files with `weights_only=True` against its own list of
-known classes (`ULTRALYTICS_SAFE_LOAD`), so that a checkpoint cannot run code. Set `ULTRALYTICS_SAFE_LOAD=false` for a
-checkpoint of your own with classes of your own, and only for one that you trust.
+ultralytics reads its switches from the environment when it is first imported. `import_ultralytics` sets them: it
+installs nothing (`YOLO_AUTOINSTALL`), reads `.pt` files with `weights_only=True` against its own list of known classes
+(`ULTRALYTICS_SAFE_LOAD`), so that a checkpoint cannot run code, sends no usage data (`YOLO_OFFLINE`; official models
+are downloaded all the same) and prints nothing (`YOLO_VERBOSE`). The first two cannot be switched off. A checkpoint
+with classes of its own can be exported to ONNX where it was made.
 """
 
 from __future__ import annotations
 
+import ast
 import difflib
 import os
-from collections.abc import Sequence
+import pickle
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -22,18 +24,15 @@ from PIL import Image
 
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
+from pipeline.model_files import PICKLES
 from pipeline.objects import Objects
 
 MINIATURE = Path(__file__).parent.parent / "miniature" / "yolo.pt"
 DOWNLOADS = Path("~/.cache/qpert")
 """Where official models are kept once downloaded."""
 
-_SWITCHES = {
-    "YOLO_AUTOINSTALL": "false",
-    "YOLO_OFFLINE": "true",
-    "YOLO_VERBOSE": "false",
-    "ULTRALYTICS_SAFE_LOAD": "true",
-}
+_ENFORCED = {"YOLO_AUTOINSTALL": "false", "ULTRALYTICS_SAFE_LOAD": "true"}
+_DEFAULTS = {"YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
 
 
 class YoloDetector:
@@ -71,7 +70,12 @@ class YoloDetector:
         except QpertError:
             raise
         except Exception as error:  # ultralytics, torch and onnxruntime each raise their own
-            raise QpertError(f"cannot use detector {config.model!r} on {device}: {_brief(error)}") from error
+            why = _brief(error)
+            if isinstance(error.__cause__, pickle.UnpicklingError):
+                why = (
+                    "it was refused, as opening its pickle could run code, or is none of ultralytics; export it to ONNX"
+                )
+            raise QpertError(f"cannot use detector {config.model!r} on {device}: {why}") from error
         finally:
             torch.set_num_threads(threads)  # ultralytics sets its own number for the whole process
         self.names: dict[int, str] = dict(self._model.names)
@@ -108,22 +112,27 @@ def import_ultralytics() -> ModuleType:
     """Import ultralytics with the switches of this module's docstring, leaving the rest of the environment alone.
 
     Raises:
-        QpertError: ultralytics is missing, or was imported before with unsafe loading.
+        QpertError: ultralytics is missing, too old, or was imported before with other switches.
     """
-    for name, value in _SWITCHES.items():
+    os.environ.update(_ENFORCED)
+    for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     threads = os.environ.get("OMP_NUM_THREADS")
     try:
         import ultralytics
         from ultralytics import utils
+        from ultralytics.nn import tasks
     except ImportError as error:
         raise QpertError("detection needs ultralytics: pip install ultralytics") from error
     if threads is None:  # set to 1 by the import, which would hold for every process started from here
         os.environ.pop("OMP_NUM_THREADS", None)
-    if os.environ["ULTRALYTICS_SAFE_LOAD"].lower() in ("true", "1") and not getattr(utils, "SAFE_LOAD", False):
+    # Where torch lacks what it needs, ultralytics falls back to unpickling without a word.
+    supported = getattr(getattr(tasks, "_SafeLoad", None), "SUPPORTED", False)
+    safe = supported and all(getattr(module, "SAFE_LOAD", False) for module in (utils, tasks))
+    if not safe or getattr(utils, "AUTOINSTALL", True):
         raise QpertError(
-            "this ultralytics would unpickle any checkpoint: update it, or if it was imported before "
-            "pipeline.detectors.yolo, set ULTRALYTICS_SAFE_LOAD=true before that"
+            "this ultralytics would unpickle any checkpoint, or install packages: update it and torch, or if it was "
+            "imported before pipeline.detectors.yolo, set ULTRALYTICS_SAFE_LOAD=true YOLO_AUTOINSTALL=false before that"
         )
     module: ModuleType = ultralytics
     return module
@@ -143,9 +152,15 @@ def find_weights(model: str, *, fetch: bool = True) -> Path:
         if not MINIATURE.is_file():
             raise QpertError(f"the bundled detector is missing: {MINIATURE}; make it with `qpert train-miniature`")
         return MINIATURE
+    if "://" in model:
+        raise QpertError(f"detector {model!r} does not exist here: nothing is fetched from URLs; download it yourself")
     path = Path(model).expanduser()
     if path.suffix not in ("", ".pt", ".onnx"):
-        raise QpertError(f"detector {model!r} is neither a .pt nor an .onnx file; export it to ONNX with ultralytics")
+        kind = "can hold code and is not opened" if path.suffix.lower() in PICKLES else "is not opened"
+        raise QpertError(
+            f"detector {model!r} is neither a .pt nor an .onnx file: {path.suffix} {kind}; export it to ONNX with"
+            " ultralytics"
+        )
     if path.is_file() and path.suffix:
         if path.stat().st_size == 0:
             raise QpertError(f"detector file {model!r} is empty")
@@ -185,7 +200,10 @@ def _onnx_input(weights: Path, wanted: int | None) -> tuple[int | None, int | li
         raise QpertError("ONNX detectors need onnxruntime: pip install onnxruntime") from error
     try:
         session = onnxruntime.InferenceSession(str(weights), providers=["CPUExecutionProvider"])
+        _check_metadata(weights, session.get_modelmeta().custom_metadata_map)
         batch, _, height, width = session.get_inputs()[0].shape
+    except QpertError:
+        raise
     except Exception as error:  # a class of errors per cause, none of them shared
         raise QpertError(f"cannot read ONNX detector {str(weights)!r}: {_brief(error)}") from error
     size: int | list[int] | None = wanted
@@ -194,6 +212,17 @@ def _onnx_input(weights: Path, wanted: int | None) -> tuple[int | None, int | li
         if wanted is not None and size != wanted:
             raise QpertError(f"{weights.name} takes images of {height}x{width} pixels only; leave image_size out")
     return (batch if isinstance(batch, int) else None), size
+
+
+def _check_metadata(weights: Path, metadata: Mapping[str, str]) -> None:
+    """Refuse values that are not literals: there have been versions of ultralytics that evaluate them."""
+    for key in ("imgsz", "names", "kpt_shape", "kpt_names", "args", "end2end"):
+        try:
+            ast.literal_eval(metadata.get(key, "None"))
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise QpertError(
+                f"ONNX detector {str(weights)!r} was refused: its metadata {key} = {metadata[key][:60]!r} is code"
+            ) from None
 
 
 def _class_ids(wanted: Sequence[str], names: dict[int, str]) -> list[int]:

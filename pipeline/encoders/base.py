@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import choose_sites, perturbing, remembering
 from pipeline.errors import QpertError
 from pipeline.objects import Objects, TokenGrid, batch_coverage
@@ -126,6 +127,13 @@ class Encoder(ABC):
         attention_mask: Tensor | None = None,
     ) -> Tensor:
         """Unit vectors float32 [T, D] of texts, given as strings or as token ids [T, L] (and mask, 1 = keep)."""
+
+    def read_texts(self, texts: Sequence[str]) -> Reading | None:
+        """Which texts are longer than the model reads, and which hold no word that it knows; None where nobody knows.
+
+        An encoder with a tokenizer overrides this.
+        """
+        return None
 
     def match(
         self,

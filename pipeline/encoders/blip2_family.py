@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.beam_search import Decoding
-from pipeline.encoders.blip2_inputs import MAX_LENGTH, clean, photo_transform
+from pipeline.encoders.blip2_inputs import MAX_LENGTH, MAX_WORDS, clean, has_more_words, photo_transform
 from pipeline.encoders.blip2_sizes import embeddings, image_tokens, parameter_counts
+from pipeline.encoders.reading import Reading, read_words, vocabulary_of
 from pipeline.errors import QpertError
 from pipeline.objects import Objects, TokenGrid
 from pipeline.perturbation import Perturbation
@@ -196,6 +197,19 @@ class Blip2Family(Encoder):
         texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=True)
         return [text.strip() for text in texts]
 
+    def read_texts(self, texts: Sequence[str]) -> Reading | None:
+        """By `max_text_length`, or LAVIS' 50 words; see `Encoder.read_texts`."""
+        if self.tokenizer is None:
+            return None
+        cleaned, limit = [clean(text) for text in texts], self.max_text_length
+        lengths = map(len, self.tokenizer(cleaned, verbose=False)["input_ids"])
+        cut = [length > limit or has_more_words(text) for length, text in zip(lengths, texts, strict=True)]
+        vocabulary = vocabulary_of(self.tokenizer)
+        if vocabulary is None:
+            return Reading(limit, cut)
+        words = self.tokenizer(cleaned, add_special_tokens=False, verbose=False)["input_ids"]
+        return read_words(limit, cut, words, vocabulary)
+
     def sites(self) -> Mapping[str, nn.Module]:
         """The Q-Former's cross-attentions, six in BLIP-2."""
         return self._sites
@@ -239,6 +253,8 @@ class Blip2Family(Encoder):
         if text:
             if self.tokenizer is None:
                 raise QpertError("this BLIP-2 was built without a tokenizer; give input_ids instead of a prompt")
+            if has_more_words(text):
+                raise QpertError(f"a prompt of more than {MAX_WORDS} words would be cut; make it shorter")
             words = self.tokenizer(clean(text), add_special_tokens=False)["input_ids"]
             if self.tokenizer.unk_token_id in words:
                 raise QpertError(f"the prompt {text!r} has words that this model does not know")

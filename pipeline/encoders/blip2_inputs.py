@@ -14,7 +14,8 @@ from pipeline.encoders.squash import squashing
 
 MAX_LENGTH = 35
 """Tokens of a text in LAVIS' evaluation, [CLS] and [SEP] included; longer ones are cut."""
-_MAX_WORDS = 50
+MAX_WORDS = 50
+"""Words of a text that LAVIS keeps, before they become tokens."""
 _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -25,8 +26,17 @@ def photo_transform(size: int) -> Callable[[Image.Image], Tensor]:
 
 def clean(text: str) -> str:
     """LAVIS' `blip_caption`: lower case, some punctuation to spaces, single spaces, at most 50 words."""
+    return " ".join(_words(text)[:MAX_WORDS])
+
+
+def has_more_words(text: str) -> bool:
+    """Whether `clean` cuts a text."""
+    return len(_words(text)) > MAX_WORDS
+
+
+def _words(text: str) -> list[str]:
     text = re.sub(r"\s{2,}", " ", re.sub(r"[.!\"()*#:;~]", " ", text.lower()))
-    return " ".join(text.rstrip("\n").strip(" ").split(" ")[:_MAX_WORDS])
+    return text.rstrip("\n").strip(" ").split(" ")
 
 
 def unilm_mask(queries: int, text_mask: Tensor) -> Tensor:

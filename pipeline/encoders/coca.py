@@ -20,8 +20,10 @@ from pipeline.encoders.coca_weights import (
     from_folder,
     from_open_clip,
     model_and_source,
+    read_texts,
     sizes,
 )
+from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import MultiheadAttentionSite, make_perturbable
 from pipeline.errors import QpertError
 from pipeline.objects import Objects, TokenGrid
@@ -178,6 +180,10 @@ class CocaEncoder(Encoder):
             for part in torch.split(input_ids, _TEXTS_AT_ONCE)
         ]
         return F.normalize(torch.cat(parts), dim=-1)
+
+    def read_texts(self, texts: Sequence[str]) -> Reading | None:
+        """By the tokenizer's context length; see `Encoder.read_texts`."""
+        return read_texts(self.tokenizer, texts)
 
     def sites(self) -> Mapping[str, nn.Module]:
         """The attention pooler's attention."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipeline.encoders.coca_config import CONFIG, ModelConfig, read_coca_config
 from pipeline.encoders.hub import is_hub_id
+from pipeline.encoders.reading import Reading
 from pipeline.encoders.tokenizer_files import FILES, check_tokenizer
 from pipeline.encoders.word_tokenizer import WordTokenizer
 from pipeline.errors import QpertError, first_line
@@ -75,9 +76,10 @@ def _tokenizer(folder: Path, config: ModelConfig, model: open_clip.CoCa) -> Toke
     if vocabulary.is_file() and read_json(vocabulary)["model"]["type"] == "WordLevel":
         return WordTokenizer(vocabulary, model.text.context_length, model.pad_id)
     if not text.hf_tokenizer_name:
-        return open_clip.SimpleTokenizer(context_length=text.context_length, **options)
+        simple: Tokenize = open_clip.SimpleTokenizer(context_length=text.context_length, **options)
+        return simple
     check_tokenizer(folder)
-    return open_clip.tokenizer.HFTokenizer(
+    found: Tokenize = open_clip.tokenizer.HFTokenizer(
         str(folder),
         context_length=text.context_length,
         tokenizer_mode=text.tokenizer_mode,
@@ -85,6 +87,24 @@ def _tokenizer(folder: Path, config: ModelConfig, model: open_clip.CoCa) -> Toke
         local_files_only=True,
         **options,
     )
+    return found
+
+
+def read_texts(tokenizer: Tokenize | None, texts: Sequence[str]) -> Reading | None:
+    """See `Encoder.read_texts`; None for a tokenizer that is another program's."""
+    if isinstance(tokenizer, WordTokenizer):
+        return tokenizer.read(texts)
+    if isinstance(tokenizer, open_clip.SimpleTokenizer):
+        lengths = [len(tokenizer.encode(text)) + 2 for text in texts]  # and the tokens that begin and end it
+    elif isinstance(tokenizer, open_clip.tokenizer.HFTokenizer):
+        cleaned = [tokenizer.clean_fn(text) for text in texts]
+        found = tokenizer.tokenizer(cleaned, add_special_tokens=tokenizer.tokenizer_mode != "clips", verbose=False)
+        frame = 3 if tokenizer.tokenizer_mode == "clips" else 0
+        lengths = [len(ids) + frame for ids in found["input_ids"]]
+    else:
+        return None
+    limit = int(tokenizer.context_length)
+    return Reading(limit, [length > limit for length in lengths])
 
 
 def check_folder(folder: Path) -> None:

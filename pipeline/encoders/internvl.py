@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.internvl_config import InternVLConfig
-from pipeline.encoders.internvl_inputs import photo_transform, text_ids
+from pipeline.encoders.internvl_inputs import photo_transform, read_texts, text_ids
 from pipeline.encoders.internvl_model import InternVL, build_internvl
 from pipeline.encoders.internvl_weights import check_weights, load_weights, read_config
+from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import Site
 from pipeline.errors import QpertError
 from pipeline.objects import Objects, TokenGrid
@@ -164,6 +165,10 @@ class InternVLEncoder(Encoder):
             raise QpertError("texts of InternVL are padded on the right: the first token of each must be one of it")
         parts = zip(torch.split(input_ids, _TEXTS_AT_ONCE), torch.split(mask, _TEXTS_AT_ONCE), strict=True)
         return torch.cat([self.model.embed_text(ids.to(self.device), keep.to(self.device)) for ids, keep in parts])
+
+    def read_texts(self, texts: Sequence[str]) -> Reading | None:
+        """80 tokens with the prompt before the text; see `Encoder.read_texts`."""
+        return None if self.tokenizer is None else read_texts(self.tokenizer, texts)
 
     def sites(self) -> Mapping[str, nn.Module]:
         """QLLaMA's cross-attentions (InternVL-G only), then the pooling attention after the vision tower."""

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from pipeline.encoders.reading import Reading, read_words, vocabulary_of
 from pipeline.encoders.squash import squashing
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -39,3 +40,13 @@ def text_ids(tokenizer: Any, texts: Sequence[str]) -> Tensor:
     words = tokenizer([PROMPT + text for text in texts], add_special_tokens=False)["input_ids"]
     rows = [torch.tensor([begin, *ids[: MAX_LENGTH - 2], end]) for ids in words]
     return pad_sequence(rows, batch_first=True) if rows else torch.zeros(0, 0, dtype=torch.int64)
+
+
+def read_texts(tokenizer: Any, texts: Sequence[str]) -> Reading:
+    """Which texts `text_ids` cuts, and which have no known word; see `Encoder.read_texts`."""
+    prompted = tokenizer([PROMPT + text for text in texts], add_special_tokens=False)["input_ids"]
+    cut = [len(ids) > MAX_LENGTH - 2 for ids in prompted]
+    vocabulary = vocabulary_of(tokenizer)
+    if vocabulary is None:
+        return Reading(MAX_LENGTH, cut)
+    return read_words(MAX_LENGTH, cut, tokenizer(list(texts), add_special_tokens=False)["input_ids"], vocabulary)

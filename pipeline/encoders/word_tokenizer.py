@@ -9,6 +9,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from pipeline.encoders.reading import Reading, read_words, vocabulary_of
+
 
 class WordTokenizer:
     """A `tokenizers` file as a function from texts to ids.
@@ -24,6 +26,18 @@ class WordTokenizer:
         self._tokenizer = Tokenizer.from_file(str(path))
         self._tokenizer.enable_truncation(context_length)
         self._tokenizer.enable_padding(length=context_length, pad_id=pad_id)
+
+    def read(self, texts: Sequence[str]) -> Reading:
+        """Which texts are cut, and which have no known word."""
+        whole = Tokenizer.from_str(self._tokenizer.to_str())
+        whole.no_truncation()
+        whole.no_padding()
+        cut = [len(found.ids) > self.context_length for found in whole.encode_batch(list(texts))]
+        words = [found.ids for found in whole.encode_batch(list(texts), add_special_tokens=False)]
+        vocabulary = vocabulary_of(whole)
+        if vocabulary is None:
+            return Reading(self.context_length, cut)
+        return read_words(self.context_length, cut, words, vocabulary)
 
     def __call__(self, texts: str | Sequence[str]) -> Tensor:
         """int64 [T, L]; one string is one text."""

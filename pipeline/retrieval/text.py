@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pipeline.encoders.base import Encoder
 
 _TEXT_BATCH = 256
+_NAMED, _SHORT, _WORDS = 3, 60, 80
+"""Of texts that are complained of: how many are shown, and how many letters of each; and known words that are shown."""
 
 
 def load_text_encoder(
@@ -81,12 +84,47 @@ class EmbeddedTexts:
         return self.vectors[np.array([self.rows[text] for text in texts], np.int64)]
 
 
+def remarks(encoder: Encoder, texts: Sequence[str]) -> list[str]:
+    """What a user should know of how an encoder reads texts: that it cuts some, or knows no word of some."""
+    from pipeline.encoders.base import Encoder as Known
+
+    reading = encoder.read_texts(texts) if isinstance(encoder, Known) and texts else None
+    if reading is None:
+        return []
+    found = []
+    long = [text for text, cut in zip(texts, reading.cut, strict=True) if cut]
+    if long:
+        found.append(
+            f"{len(long):,} of {len(texts):,} texts are longer than the {reading.limit} tokens that {encoder.name}"
+            f" reads, and their ends were cut off: {_some(long)}"
+        )
+    strange = [text for text, none in zip(texts, reading.strange or [False] * len(texts), strict=True) if none]
+    if strange:
+        words = ", ".join(reading.words[:_WORDS]) + (", ..." if len(reading.words) > _WORDS else "")
+        found.append(
+            f"none of the words of {_some(strange)} is known to this small {encoder.name} (the miniature model, or one"
+            f" trained like it), so what it finds means nothing; it knows only: {words}"
+        )
+    return found
+
+
+def _some(texts: Sequence[str]) -> str:
+    """The first few, each shortened, in quotes that escape control characters."""
+    shown = [repr(text if len(text) <= _SHORT else f"{text[:_SHORT]}...") for text in texts[:_NAMED]]
+    return ", ".join(shown) + (f" and {len(texts) - _NAMED:,} more" if len(texts) > _NAMED else "")
+
+
 def embed_texts(encoder: Encoder, texts: Sequence[str], *, batch: int = _TEXT_BATCH) -> Float32:
-    """Unit vectors [T, D] of texts, in batches. Equal texts get one vector, bit for bit."""
+    """Unit vectors [T, D] of texts, in batches. Equal texts get one vector, bit for bit.
+
+    Warns, once each, of texts that the encoder cuts and of texts of which it knows no word.
+    """
     import torch
 
     index = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     distinct = list(index)
+    for message in remarks(encoder, distinct):
+        warnings.warn(message, stacklevel=2)
     with torch.inference_mode():
         parts = [
             encoder.embed_text(distinct[start : start + batch]).float().cpu().numpy()

@@ -188,11 +188,47 @@ class _Harmful:
 def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
     target = tmp_path / "touched"
     torch.save({"model": _Harmful(target), "train_args": {}}, tmp_path / "harmful.pt")
-    with pytest.raises(QpertError, match="cannot use detector"):
+    with pytest.raises(QpertError, match=r"cannot use detector .*harmful\.pt.* its pickle could run code"):
         YoloDetector(DetectorConfig(model=str(tmp_path / "harmful.pt")))
     assert not target.exists()
     torch.load(tmp_path / "harmful.pt", weights_only=False)
     assert target.exists()  # the file would have done it
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        *((f"model{suffix}", f"neither a .pt nor an .onnx file: {suffix} can hold code")
+          for suffix in (".pth", ".pkl", ".ckpt", ".joblib", ".npy", ".bin", ".PT")),
+        *((f"model{suffix}", f"neither a .pt nor an .onnx file: {suffix} is not opened")
+          for suffix in (".yaml", ".yml", ".engine", ".torchscript", ".pb", ".tflite", ".mlpackage", ".mnn")),
+        *((url, "nothing is fetched from URLs")
+          for url in ("http://127.0.0.1/a.pt", "ul://user/model", "grpc://host/model", "rtsp://h/a.onnx", "http://h/m")),
+        ("a_openvino_model", "unknown detector"),
+        ("folder.pt", "neither a file here"),
+    ],
+)  # fmt: skip
+def test_forms_that_ultralytics_would_take_by_their_names(
+    model: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if model in ("a_openvino_model", "folder.pt"):
+        Path(model).mkdir()
+    elif "://" not in model:
+        Path(model).write_text("!!python/object/apply:os.mkdir [ran]")
+    with pytest.raises(QpertError, match=message):
+        YoloDetector(DetectorConfig(model=model))
+    assert not Path("ran").exists()
+
+
+def test_code_in_the_metadata_of_onnx_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "code.onnx"
+    names, code = b"{0: 'red', 1: 'green', 2: 'blue'}", b"__import__('os').mkdir('ran')    "
+    assert len(names) == len(code)
+    path.write_bytes(colour_onnx(1).replace(names, code))
+    with pytest.raises(QpertError, match=r"metadata names = .* is code"):
+        YoloDetector(DetectorConfig(model=str(path)))
 
 
 def test_official_model_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +242,7 @@ def test_official_model_without_a_network(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_switches_of_a_fresh_process() -> None:
-    """Nothing is installed, sent or unpickled; an import from elsewhere with unsafe loading is refused."""
+    """Nothing is installed, sent or unpickled, whatever the environment says; unsafe loading from before is refused."""
     script = """
 import os
 from pipeline.detectors.yolo import import_ultralytics
@@ -224,6 +260,7 @@ except Exception as error:
     print(error)
 """
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("YOLO_", "ULTRALYTICS_", "OMP_"))}
+    environment |= {"ULTRALYTICS_SAFE_LOAD": "no", "YOLO_AUTOINSTALL": "yes"}
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, cwd=root, capture_output=True, text=True, timeout=280

@@ -95,3 +95,38 @@ def test_keys_and_subspaces_are_worked_out_once(monkeypatch: pytest.MonkeyPatch)
     calls.clear()
     encoder.embed_each(tokens, objects, alike)
     assert calls == {"keys": 1, "queries": len(alike), "eigh": once["eigh"]}
+
+
+@pytest.mark.parametrize("name", miniature_encoders())
+@pytest.mark.parametrize("broken", [1e30, torch.nan])
+def test_a_photo_whose_keys_have_no_gram_matrix_fails_alone(name: str, broken: float) -> None:
+    """As an index would run it: the others of its micro-batch get the vectors they have without it."""
+    from pipeline.stages.guard import Failure, Guard
+
+    encoder = load_encoder(name)
+    tokens, objects = photos(encoder)
+    site = next(iter(encoder.sites().values()))
+    setting = Perturbation(scale=2)
+    want = [encoder.embed(tokens[row : row + 1], [objects[row]], setting) for row in range(3)]
+    marked = tokens[0, 0].clone()
+    original = site.enhance
+
+    def run(rows: list[int]) -> list[torch.Tensor]:
+        def enhance(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+            keys = keys.clone()
+            if 0 in rows:
+                keys[rows.index(0) * (len(keys) // len(rows))] = broken
+            return original(queries, keys)
+
+        site.enhance = enhance  # type: ignore[method-assign]
+        try:
+            return list(encoder.embed(tokens[rows], [objects[row] for row in rows], setting)[:, None])
+        finally:
+            del site.enhance
+
+    first, second, third = Guard(run, lambda: run([1]), 3, "encoder")([0, 1, 2])
+    assert isinstance(first, Failure)
+    assert "the keys of an object at" in first.reason
+    assert torch.equal(tokens[0, 0], marked)
+    for got, row in ((second, 1), (third, 2)):
+        torch.testing.assert_close(got, want[row])

@@ -47,6 +47,9 @@ def test_figures_are_those_of_matching_the_best_again(
     assert main([*words, "--perturbation.stages", "itc", "itm", "--perturbation.scale", "30"]) == 0
     figures = tmp_path / "figures.json"
     command = ["evaluate", str(out), "--captions", str(scenes / "dataset_scenes.json"), "-k", "1", "2", "--rerank"]
+    assert main(command) == 2  # the manifest alone opens no files
+    assert f"--weights {weights}" in capsys.readouterr().err
+    command += ["--weights", weights]
     assert main([*command, "--rerank-k", str(K), "--json", str(figures)]) == 0
     text = capsys.readouterr()
     assert "out + ITM of 4" in text.out
@@ -132,3 +135,25 @@ def test_an_encoder_without_matching_is_refused_at_once(write_features, capsys: 
     assert "--rerank, which is not given" in capsys.readouterr().err
     assert main(["evaluate", out, "--captions", "/nowhere.json", "--rerank"]) == 2
     assert "--rerank needs image-text matching, which the encoder coca" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("encoder", "config", "message"),
+    [
+        ({"name": "nonesuch"}, {}, "unknown encoder 'nonesuch'"),
+        ({"name": ["blip2"]}, {}, "name cannot be"),
+        ({"name": "blip2"}, {"dtype": "int8"}, "dtype cannot be 'int8'"),
+        ({"name": "blip2"}, {"max_megapixels": 1e12}, "max_megapixels cannot be"),
+        ({"name": "blip2"}, {"max_megapixels": "all"}, "max_megapixels cannot be 'all'"),
+    ],
+)
+def test_what_a_manifest_says_of_its_making_is_checked_before_any_work(
+    write_features, encoder: object, config: dict[str, object], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = write_features(np.eye(3)[:, None]).out
+    path = Path(out) / "manifest.json"
+    values = json.loads(path.read_text())
+    values["encoder"], values["config"] = encoder, config
+    path.write_text(json.dumps(values))
+    assert main(["evaluate", out, "--captions", "/nowhere.json", "--rerank"]) == 2
+    assert message in capsys.readouterr().err

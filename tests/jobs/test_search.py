@@ -11,7 +11,9 @@ from PIL import Image
 
 from jobs import search
 from jobs.cli import main
+from pipeline.encoders import load_encoder
 from pipeline.errors import QpertError
+from tests.encoders.hostile import AUTO_MAP, plant
 
 WORDS = ("red", "blue", "star", "circle", "dog")
 SCENES = ["red star", "blue circle", "red circle", "dog"]
@@ -130,3 +132,31 @@ def test_weights_that_are_gone_are_named(write_features, tmp_path, capsys):
     error = capsys.readouterr().err
     assert gone in error
     assert "--weights" in error
+
+
+def test_the_code_of_a_strangers_model_runs_neither_unasked_nor_asked(write_features, tmp_path, capsys):
+    """A manifest that names a folder with code beside its weights; then the same folder named by the user."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    ran = plant(folder)
+    config = {"hf_tokenizer_name": "x", "tokenizer_kwargs": {"trust_remote_code": True}}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"text_cfg": config}}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"auto_map": AUTO_MAP}))
+    (folder / "open_clip_model.safetensors").touch()
+    out = write_features(np.ones((1, 1, 4)), weights=str(folder)).out
+    assert main(["search", out, "red"]) == 2
+    assert f"add to the command: --weights {folder}" in capsys.readouterr().err
+    assert main(["search", out, "red", "--weights", str(folder)]) == 2
+    assert "trust_remote_code" in capsys.readouterr().err
+    assert not ran.exists()
+
+
+def test_a_query_that_is_cut_or_unknown_is_said(write_features, capsys):
+    encoder = load_encoder("coca")
+    out = write_features(encoder.embed_text(["red star"]).numpy()[:, None], encoder={"name": "coca"}).out
+    assert main(["search", out, "zebra xylophone", "red " * 50, "red", "--json"]) == 0
+    text = capsys.readouterr()
+    assert len(json.loads(text.out)) == 3
+    cut, unknown = text.err.splitlines()
+    assert cut.startswith("warning: 1 of 3 texts are longer than the 40 tokens that coca reads")
+    assert unknown.startswith("warning: none of the words of 'zebra xylophone' is known to this small coca")

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.encoders.base import Encoder
+from pipeline.encoders.reading import Reading
 from pipeline.errors import QpertError
 from pipeline.retrieval import embed_texts, load_text_encoder
 from pipeline.retrieval.similarity import unit
@@ -78,11 +80,53 @@ def test_other_weights_are_refused(write_features, loaded, tmp_path):
     now.write_bytes(b"2")
     encoder = {"name": "coca", "weights": weights_identity(str(then))}
     features = write_features(np.ones((1, 1, 3)), encoder=encoder, weights=str(then))
-    load_text_encoder(features)
+    load_text_encoder(features, weights=str(then))
     then.rename(tmp_path / "moved")
     load_text_encoder(features, weights=str(tmp_path / "moved"))
     with pytest.raises(QpertError, match="other weights than those that made"):
         load_text_encoder(features, weights=str(now))
+
+
+def test_files_that_a_manifest_names_are_not_opened(write_features, tmp_path, monkeypatch):
+    """The folder of a stranger, with code beside it: nothing of it is looked at, and the way out is said."""
+
+    def load(*_, **__):
+        raise AssertionError("opened")
+
+    monkeypatch.setattr("pipeline.encoders.load_encoder", load)
+    monkeypatch.setattr("pipeline.stages.identity.weights_identity", load)
+    folder = tmp_path / "of a stranger"
+    folder.mkdir()
+    features = write_features(np.ones((1, 1, 3)), weights=str(folder))
+    with pytest.raises(QpertError, match=rf"only if you name them.*--weights '{folder}'"):
+        load_text_encoder(features)
+
+
+class Reads(Encoder):
+    """Reads four tokens, one for each letter, and knows "a" and "b"."""
+
+    name, dim = "reads", 3
+
+    def embed_text(self, texts):
+        return torch.ones(len(texts), 3)
+
+    def read_texts(self, texts):
+        strange = [not {"a", "b"} & set(text) for text in texts]
+        return Reading(4, [len(text) > 4 for text in texts], strange, ["a", "b"])
+
+    load = preprocess = backbone = embed = sites = embed_text
+
+
+def test_texts_that_are_cut_or_unknown_are_said_once_with_their_count(recwarn):
+    encoder = Reads()
+    embed_texts(encoder, ["a", "ab"])
+    assert not recwarn.list
+    embed_texts(encoder, ["aaaaa", "a" * 90, "a\x1b[31m", "b" * 6, "b", "aaaaa", "zebra"[:1], "x"], batch=2)
+    cut, unknown = (str(each.message) for each in recwarn.list)
+    assert cut.startswith("4 of 7 texts are longer than the 4 tokens that reads reads")
+    assert cut.endswith(f"'aaaaa', '{'a' * 60}...', 'a\\x1b[31m' and 1 more")
+    assert "none of the words of 'z', 'x' is known" in unknown
+    assert unknown.endswith("it knows only: a, b")
 
 
 def test_other_weights_show_by_their_dimension(write_features, loaded):
