@@ -27,7 +27,8 @@ def encoded(form: str, image: Image.Image | None = None, **options: Any) -> byte
         from pillow_jxl.pillow_jxl import Encoder
 
         encoder = Encoder(mode=image.mode, lossless=True, quality=100, use_container=options.get("boxed", False))
-        return bytes(encoder(image.tobytes(), *image.size, jpeg_encode=False))
+        jpeg = options.get("jpeg")
+        return bytes(encoder(jpeg or image.tobytes(), *image.size, jpeg_encode=jpeg is not None))
     else:
         image.save(buffer, form, **options)
     return buffer.getvalue()

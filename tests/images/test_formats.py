@@ -52,6 +52,8 @@ def test_jpeg_xl_is_decoded() -> None:
     pytest.importorskip("pillow_jxl")
     for boxed in (False, True):
         assert difference(decode(encoded("JXL", boxed=boxed)), picture()) == 0
+    jpeg = encoded("JPEG")
+    assert difference(decode(encoded("JXL", jpeg=jpeg)), decode(jpeg)) == 0
     grey = Image.fromarray(np.arange(0, 65536, 8, dtype=np.uint16).reshape(64, 128))
     assert decode(encoded("JXL", grey)).getpixel((127, 63)) == (255, 255, 255)
 
