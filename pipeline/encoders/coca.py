@@ -29,6 +29,8 @@ from pipeline.errors import QpertError
 from pipeline.objects import Objects, TokenGrid
 from pipeline.perturbation import Perturbation
 
+_EXTREME = 64
+"""Ratio of the sides beyond which a photo is cut before it is resized."""
 _MODES = {"shortest": "center_crop", "squash": "squash"}
 """open_clip's `resize_mode` to the grid's mode."""
 _TEXTS_AT_ONCE = 256
@@ -131,6 +133,8 @@ class CocaEncoder(Encoder):
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """open_clip's own inference transform for this model: float32 [3, S, S]."""
+        if self.grid.mode == "center_crop":
+            image = _middle(image)
         pixels: Tensor = self._transform(image)
         return pixels
 
@@ -195,3 +199,13 @@ def _square(size: int | Sequence[int]) -> int:
     if len(sides) != 1:
         raise QpertError(f"CoCa is supported for square images and patches only, got {size}")
     return int(sides.pop())
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """Without the ends of a photo of extreme shape, which are cut off after resizing anyway.
+
+    1 x 100,000 pixels, resized to 224 on the shorter side, would take 15 GB.
+    """
+    longest = _EXTREME * min(image.size)
+    left, top = (max(0, side - longest) // 2 for side in image.size)
+    return image.crop((left, top, image.width - left, image.height - top)) if left or top else image

@@ -22,6 +22,8 @@ _OTHER = {
     b"j2ki": "JPEG 2000 in HEIF",
 }
 _GENERIC = {b"mif1", b"mif2", b"msf1", b"miaf"}
+JPEG_2000_END = b"\xff\xd9"
+"""Nothing else in a code stream has these bytes."""
 _EXIF_ITEM = re.compile(rb"infe([\x02\x03]...(?:..|....)\0\0)Exif", re.DOTALL)
 
 
@@ -62,6 +64,11 @@ def boxes(data: bytes, start: int = 0) -> Iterator[tuple[bytes, int, int]]:
 def lacking(data: bytes) -> int:
     """Bytes by which the last box is longer than the file."""
     return max((end - len(data) for kind, _, end in boxes(data) if kind.isascii() and kind.isalnum()), default=0)
+
+
+def strip_jpeg_2000(data: bytes) -> Stripped:
+    """The file as it is; it is cut short if the end of its code stream is nowhere."""
+    return Stripped(data, cut_short=JPEG_2000_END not in data)
 
 
 def strip(data: bytes) -> Stripped:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from pipeline.images import boxes, jpeg, jxl, netpbm, png, tiff, webp
 from pipeline.images.formats import OPENERS, identify
-from pipeline.images.limits import MAX_PIXELS, MAX_RUN_LENGTH_BYTES, check_size
+from pipeline.images.limits import MAX_FILLED, MAX_PIXELS, MAX_RUN_LENGTH_BYTES, check_size
 from pipeline.images.reasons import Damaged, ImageError, Truncated, image_error
 from pipeline.images.samples import to_rgb
 from pipeline.images.stripped import Stripped, orientation
@@ -22,7 +23,7 @@ _STRIP: dict[str, Callable[[bytes], Stripped]] = {
     "TIFF": tiff.strip,
     "AVIF": boxes.strip,
     "HEIF": boxes.strip,
-    "JPEG 2000": boxes.strip,
+    "JPEG 2000": boxes.strip_jpeg_2000,
 }
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -34,8 +35,10 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _TRUNCATED = "truncated"
-_MAX_FILLED = 1 << 26
-"""Bytes that are filled in, at most, however much a container says."""
+_NEVER_TRIED = ("JPEG", "WebP")
+"""Formats whose decoders take a file for whole that is known to be cut short."""
+_BY_ROWS = ("BMP", "DIB", "GIF", "TIFF")
+"""Formats whose decoders give the rows that they have got."""
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, allow_truncated: bool = False) -> Image.Image:
@@ -86,7 +89,7 @@ def _decode(name: str, data: bytes, max_pixels: int, allow_truncated: bool) -> t
         name, data = "JPEG", loaded
     stripped = _STRIP.get(name, Stripped)(data)
     try:
-        if name == "WebP" and stripped.cut_short:
+        if stripped.cut_short and name in _NEVER_TRIED:
             raise Truncated()
         return _pixels(name, stripped, max_pixels), False
     except Exception as error:
@@ -98,8 +101,25 @@ def _decode(name: str, data: bytes, max_pixels: int, allow_truncated: bool) -> t
 
 def _pixels(name: str, stripped: Stripped, max_pixels: int) -> Image.Image:
     image = _open(name, stripped, max_pixels)
+    swapped = _swapped(image)
     image.load()
+    if swapped and not any(map(any, image.getextrema())):  # type: ignore[arg-type]  # 0..255 in 16 bits
+        image = _open(name, stripped, max_pixels)
+        image.tile = swapped
+        image.load()
     return _upright(image, stripped)
+
+
+def _swapped(image: ImageFile) -> list[Any]:
+    """Tiles that read the low byte of 16-bit colours, of which Pillow keeps the high one; none for other images."""
+    tiles = []
+    for tile in image.tile:
+        raw = tile.args[0] if isinstance(tile.args, tuple) and tile.args else tile.args
+        other = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B"}.get(str(raw))
+        if other is None or tile.codec_name not in ("zip", "raw"):
+            return []
+        tiles.append(tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other))
+    return tiles
 
 
 def _open(name: str, stripped: Stripped, max_pixels: int) -> ImageFile:
@@ -136,28 +156,32 @@ def _complete(
             raise Truncated()
         return _pixels(name, Stripped(refilled, stripped.orientation), max_pixels), lacking
     pictures: list[Image.Image] = []
-    for version in _filled(name, data, stripped):
+    versions = _filled(name, data, stripped)
+    for version in versions:
         try:
             pictures.append(_pixels(name, version, max_pixels))
         except Exception:
             break
     scanned = name != "JPEG" or jpeg.all_scanned(stripped.data)
-    if scanned and len(pictures) == 2 and pictures[0].tobytes() == pictures[1].tobytes():
+    if scanned and len(pictures) == len(versions) and pictures[0].tobytes() == pictures[-1].tobytes():
         return pictures[0], False
-    if not allow_truncated:
+    if not allow_truncated or not (pictures or name in _BY_ROWS):
         raise Truncated()
     return (pictures[0] if pictures else _part(name, stripped, max_pixels)), True
 
 
 def _filled(name: str, data: bytes, stripped: Stripped) -> list[Stripped]:
-    """The file with two kinds of bytes for those that are lacking."""
+    """The file with one or another kind of bytes for those that are lacking."""
     if name == "WebP":
         return [webp.strip(data, filler) for filler in (b"\0", b"\xff")]
     if name == "JPEG":
         return [Stripped(end, stripped.orientation) for end in jpeg.ends(stripped.data)]
+    if name == "JPEG 2000":
+        # OpenJPEG refuses what lacks more than its end.
+        return [Stripped(data.removesuffix(b"\xff") + boxes.JPEG_2000_END)]
     short = boxes.lacking(data) if _STRIP.get(name) is boxes.strip else 1 << 16
     return [
-        Stripped(stripped.data + filler * min(short, _MAX_FILLED), stripped.orientation) for filler in (b"\0", b"\xff")
+        Stripped(stripped.data + filler * min(short, MAX_FILLED), stripped.orientation) for filler in (b"\0", b"\xff")
     ]
 
 

@@ -22,7 +22,7 @@ FILLERS = (b"", b"\x55\xa3\x1c" * 21)
 """Bits in place of those that a file without its end lacks. If the pixels are the same by both, it lacks none."""
 
 _ZEROS = 16
-"""So many zero bytes at the end are no image data but disk space that was never written."""
+"""So many zero bytes are no image data."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,14 @@ def strip(data: bytes) -> Stripped:
         if marker not in _METADATA:
             kept.append(b"\xff" + found[1] + data[position : position + 2] + body)
         position += 2 + len(body)
-    # Most files have few scans; only those that may have many are walked.
-    if data.count(b"\xff\xda") > 1:
-        check_scans(*size, len(scans(data)))
-    return Stripped(b"".join(kept), way_up, cut_short)
+    stripped = b"".join(kept)
+    if stripped.count(b"\xff\xda") > 1:
+        check_scans(*size, len(scans(stripped)[0]))
+    return Stripped(stripped, way_up, cut_short or unwritten(stripped) > 0)
 
 
-def scans(data: bytes) -> list[Scan]:
-    """The scans up to the end of the image or of the file."""
+def scans(data: bytes) -> tuple[list[Scan], bool]:
+    """The scans, and whether the end of the image follows them."""
     found: list[Scan] = []
     position, parts = 2, 0
     pattern = _MARKER
@@ -86,7 +86,7 @@ def scans(data: bytes) -> list[Scan]:
         check_parts(parts := parts + 1)
         marker, position = match[1][0], match.end()
         if marker == END[1]:
-            break
+            return found, True
         if marker in _STANDALONE:
             continue
         body = _body(data, position)
@@ -95,16 +95,21 @@ def scans(data: bytes) -> list[Scan]:
             first, last, bits = body[1 + 2 * body[0] : 4 + 2 * body[0]]
             found.append(Scan(tuple(body[1 : 1 + 2 * body[0] : 2]), first, last, bits & 15))
             pattern = _IN_SCAN
-    return found
+    return found, False
+
+
+def unwritten(data: bytes) -> int:
+    """Zero bytes at the end that are no image data but disk space that was never written."""
+    zeros = len(data) - len(data.rstrip(b"\0"))
+    return zeros if zeros >= _ZEROS and not scans(data)[1] else 0
 
 
 def ends(data: bytes) -> list[bytes]:
     """A file that lacks its end, with as many ends as there are `FILLERS`."""
-    without = data.rstrip(b"\0")
-    if len(data) - len(without) < _ZEROS:
-        without = data
-    elif without.endswith(b"\xff"):
-        without += b"\0"  # it belonged to the image data: there, 0xFF is written as 0xFF 0x00
+    without = data[: len(data) - unwritten(data)]
+    if without.endswith(b"\xff"):
+        # The first half of a marker; or of image data, where 0xFF is written as 0xFF 0x00.
+        without = without + b"\0" if len(without) < len(data) else without[:-1]
     return [without + filler + END for filler in FILLERS]
 
 
@@ -114,7 +119,7 @@ def all_scanned(data: bytes) -> bool:
     if frame is None:
         return False
     progressive, components = frame
-    found = scans(data)
+    found, _ = scans(data)
     for component in components:
         of_it = [scan for scan in found if component in scan.components]
         wanted = range(64) if progressive else range(1)

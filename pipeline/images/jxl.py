@@ -6,7 +6,7 @@ import importlib.util
 
 from PIL import Image
 
-from pipeline.images.boxes import boxes
+from pipeline.images.boxes import boxes, lacking
 from pipeline.images.limits import check_size
 from pipeline.images.reasons import Damaged, ImageError, Truncated
 
@@ -32,7 +32,8 @@ def load(data: bytes, max_pixels: int) -> Image.Image | bytes:
     try:
         was_jpeg, info, pixels, _, _ = Decoder(num_threads=1)(data)
     except Exception as error:
-        raise Damaged() from error
+        # Of a bare code stream the decoder does not say whether it ends early.
+        raise (Truncated() if data.startswith(BOXED) and lacking(data) else Damaged()) from error
     except BaseException as error:  # what Rust calls a panic is no Exception
         if type(error).__name__ != "PanicException":
             raise

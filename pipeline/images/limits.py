@@ -19,6 +19,9 @@ MAX_SCANNED = 3_000_000_000
 MAX_PARTS = 1_000_000
 """PNG chunks, JPEG segments, WebP chunks or boxes of one file; they are walked one by one in Python."""
 
+MAX_FILLED = 1 << 24
+"""Bytes that are filled in for those a file lacks, however many its container says."""
+
 MAX_RUN_LENGTH_BYTES = 10_000_000
 """Bytes of a run-length encoded BMP, which Pillow decodes in Python (some 0.5 s per million)."""
 

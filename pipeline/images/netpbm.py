@@ -15,7 +15,7 @@ from pipeline.images.samples import to_8_bit
 
 _HEADER = 1 << 16
 _SPACE = rb"(?:\s|#[^\r\n]*[\r\n])"
-_NUMBER = rb"(\d{1,9})"
+_NUMBER = rb"(\d{1,9})(?!\d)"
 _SIZE = re.compile(rb"P([1-6])" + _SPACE + rb"+" + _NUMBER + _SPACE + rb"+" + _NUMBER)
 _MAXIMUM = re.compile(_SPACE + rb"+" + _NUMBER)
 _FLOAT = re.compile(rb"Pf\s+(\d{1,9})\s+(\d{1,9})\s+(-?[\d.eE+-]{1,20})\s")

@@ -48,4 +48,6 @@ def image_error(error: Exception, decoder: str, *, cut_short: bool = False) -> I
     if isinstance(error, Image.DecompressionBombError):  # Pillow's own limit, where a decoder checks it itself
         return ImageError(f"image too large for the {decoder} decoder")
     text = str(error).lower()
+    if decoder == "HEIF" and "unsupported" in text:
+        return ImageError("unsupported format: HEIF without HEVC")
     return Truncated() if cut_short or any(word in text for word in _SHORT) else Damaged()

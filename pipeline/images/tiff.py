@@ -58,7 +58,8 @@ def _check(entry: bytes, order: str, value_form: str, size: int) -> None:
     _, kind, count = struct.unpack_from(f"{order}HH{value_form}", entry)
     if count > MAX_PARTS:
         raise Damaged()
-    if count * _SIZES.get(kind, 1) > size:
+    bytes_of_it, inline = count * _SIZES.get(kind, 1), struct.calcsize(f"={value_form}")
+    if bytes_of_it > inline and struct.unpack_from(f"{order}{value_form}", entry, 4 + inline)[0] + bytes_of_it > size:
         raise Truncated()
 
 

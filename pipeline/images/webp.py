@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import struct
 
-from pipeline.images.limits import check_parts
+from pipeline.images.limits import MAX_FILLED, check_parts
 from pipeline.images.stripped import Stripped, orientation
 
 _FRAME = (b"ALPH", b"VP8 ", b"VP8L")
 _ANIMATION, _ALPHA = 0x02, 0x10
 
 
-def strip(data: bytes, filler: bytes = b"\0") -> Stripped:
-    """The chunks that make the first frame. A last chunk that is cut short is filled up.
+def strip(data: bytes, filler: bytes = b"") -> Stripped:
+    """The chunks that make the first frame.
 
     Args:
         data: the file.
-        filler: one byte, for those that are lacking.
+        filler: one byte for those that a last chunk lacks; without it, the chunk is made shorter.
     """
     view = memoryview(data)
     kept: list[bytes | memoryview] = []
@@ -29,12 +29,14 @@ def strip(data: bytes, filler: bytes = b"\0") -> Stripped:
         wanted = kind in (*_FRAME, b"VP8X", b"ANIM", b"ANMF") and kind not in seen
         if wanted:
             lacking = size - len(body)
+            filled = filler * min(lacking, MAX_FILLED)
+            length = len(body) + len(filled)
             # The last chunk of a file of odd length may come without its padding; no pixel is lost by that.
-            kept += [data[position : position + 8], body, filler * lacking, b"\0" * (size & 1)]
+            kept += [kind, length.to_bytes(4, "little"), body, filled, b"\0" * (length & 1)]
             seen.add(kind)
             if kind == b"VP8X" and size >= 10:
                 flags = data[position + 8] & (_ANIMATION | _ALPHA)
-                kept[-3:] = [bytes([flags]), body[1:], b"\0" * (size & 1)]
+                kept[-3:] = [bytes([flags]), body[1:], filled, b"\0" * (length & 1)]
         elif kind == b"EXIF":
             way_up = orientation(bytes(body[: 1 << 20]))
         if kind in (b"VP8 ", b"VP8L", b"ANMF") and wanted and b"VP8X" not in seen:

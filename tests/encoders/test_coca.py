@@ -148,6 +148,15 @@ def test_preprocessing_is_open_clips(model: open_clip.CoCa, mode: str) -> None:
     assert torch.equal(got, image_transform_v2(cfg, is_train=False)(photo))
 
 
+def test_photos_of_extreme_shape_are_cut_before_they_are_resized(model: open_clip.CoCa) -> None:
+    encoder = CocaEncoder.from_model(model)
+    for size in ((1, 1999), (2000, 1), (2, 1500)):
+        photo = Image.effect_noise(size, 90).convert("RGB")
+        transform = image_transform_v2(PreprocessCfg(size=32), is_train=False)
+        assert torch.allclose(encoder.preprocess(photo), transform(photo), atol=1e-5)
+    assert encoder.preprocess(Image.new("RGB", (1, 200_000))).shape == (3, 32, 32)  # 20 GB otherwise
+
+
 def test_text(model: open_clip.CoCa) -> None:
     ids = torch.tensor([[2, 3, 4, 5, 0, 0, 0, 0, 0, 0], [5, 4, 3, 2, 2, 3, 4, 5, 2, 3]])
     encoder = CocaEncoder.from_model(model, tokenizer=lambda texts: ids[: len(texts)])

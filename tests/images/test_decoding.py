@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from pipeline.errors import QpertError
-from pipeline.images import MAX_PIXELS, ImageError, decode
+from pipeline.images import MAX_PIXELS, ImageError, decode, is_truncated
+from tests.images import samples_of
 
 ORIENTATION = 0x0112
 
@@ -214,19 +215,32 @@ def test_reasons_name_no_path_or_address() -> None:
     assert str(caught.value) in {"damaged image", "truncated image"}
 
 
-SEEDS = [encoded(noise(), form) for form in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")]
+SEEDS = [
+    *(encoded(noise(), form) for form in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")),
+    *(encoded(noise(), "TIFF", compression=kind) for kind in ("tiff_lzw", "tiff_adobe_deflate", "jpeg")),
+    *(encoded(noise(), "JPEG", progressive=True), encoded(noise(), "WEBP", lossless=True)),
+    *(samples_of.encoded(form, noise()) for form in ("HEIF", "JXL")),
+    b"P3 4 4 255 " + b"12 " * 48,
+]
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from(SEEDS), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=8), st.data())
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=8),
+    st.booleans(),
+    st.data(),
+)
 def test_hostile_bytes_give_an_image_or_an_image_error(
-    seed: bytes, changes: list[tuple[int, int]], draw: st.DataObject
+    seed: bytes, changes: list[tuple[int, int]], allow_truncated: bool, draw: st.DataObject
 ) -> None:
     data = bytearray(seed)
     for place, value in changes:
         data[place % len(data)] = value
-    cut = draw.draw(st.integers(0, len(data)))
-    outcome: list[str] = []
-    with contextlib.suppress(ImageError):
-        outcome.append(decode(bytes(data[:cut]), max_pixels=4_000_000).mode)
-    assert outcome in ([], ["RGB"])
+    cut = draw.draw(st.one_of(st.just(len(data)), st.integers(0, len(data))))
+    with contextlib.suppress(ImageError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = decode(bytes(data[:cut]), max_pixels=200_000, allow_truncated=allow_truncated)
+        assert image.mode == "RGB"
+        assert image.width * image.height <= 200_000
+        assert allow_truncated or not is_truncated(image)
