@@ -80,7 +80,7 @@ class Sweeper:
         self.encoder: Encoder = load("encoder", lambda: build(device=device.torch, dtype=device.dtype(worker.dtype)))
         self.out, self.kind = out, np.dtype(precision)
 
-    @ray.method(concurrency_group=PING)
+    @ray.method(concurrency_group=PING)  # type: ignore[untyped-decorator]
     def alive(self) -> None:
         """Answers, also while vectors are made; these are made for one part after the other."""
 
