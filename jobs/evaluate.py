@@ -14,7 +14,9 @@ adds on the same queries: the difference, its interval, and the p of McNemar's e
 
 --rerank looks again at the 128 best photos of each caption, and the 128 best captions of each photo, by image-text
 matching (BLIP-2), and orders them by matching score + cosine; objects act there if the features' perturbation has the
-stage itm. It opens the photos again, on Ray; its scores are kept in OUT/rerank. The rest is then done in this process.
+stage itm. It opens the photos again, on Ray, on the GPU types that they were indexed on, where there are such
+(--accelerators); where machines are lost it begins anew with those that are left. Its scores are kept in OUT/rerank.
+The rest is done in this process.
 Shown are both orders and their difference; with --against, the two sets, re-ranked.
 
 Where Ray is there already (--address, RAY_ADDRESS, a submitted job) the measurement is one Ray task, so that it runs

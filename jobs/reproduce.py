@@ -26,7 +26,6 @@ from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.paths import LocalPath, PathText, WeightsText
 from pipeline.printing import printable
-from pipeline.storage import is_uri
 
 if TYPE_CHECKING:
     from jobs.experiment import Experiment
@@ -89,8 +88,6 @@ def run(config: Config) -> int:
 
     check_writable(config.out)
     encoders = _encoders(config)
-    if is_uri(config.out):
-        raise QpertError(f"--out {config.out}: the reports need a folder that all nodes see, not a URI")
     check_detector(config.detector, fetch=not config.dry_run)
     folder = Path(config.out) / config.preset
     experiments = {name: _experiment(config, name) for name in encoders}

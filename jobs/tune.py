@@ -105,16 +105,16 @@ def run(config: Config) -> int:
     check_writable(config.out)
     if is_uri(config.out):
         raise QpertError(f"--out {config.out}: Ray Tune and the reports need a folder that all nodes see, not a URI")
-    if config.detector is not None:
-        if config.detector.model == "none":
-            raise QpertError("--detector none leaves nothing to perturb with")
-        check_detector(config.detector, fetch=not config.dry_run)
+    if config.detector is not None and config.detector.model == "none":
+        raise QpertError("--detector none leaves nothing to perturb with")
     runs = [Tuning(config, name, make_space(config), make_search(config)) for name in _encoders(config)]
     for each in runs:
         each.check()
     if config.dry_run:
         print("\n".join(each.plan() for each in runs))
         return 0
+    if config.detector is not None:
+        check_detector(config.detector)
     failures = 0
     for each in runs:
         text, failed = each.run()

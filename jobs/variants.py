@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jobs import index, indexing
 from pipeline.encoders import embedding_values, prepare_environment
 from pipeline.perturbation import Perturbation
+from pipeline.printing import printable
 from pipeline.sizes import block_rows, file_rows
 from pipeline.stages.identity import as_begun
 from pipeline.stages.progress import Counting
@@ -59,7 +60,7 @@ def index_variants(
     counting.end()
     if resume.removed:
         said = f"{resume.removed:,} indexed photos that the source no longer has are measured as well"
-        print(f"warning: {config.out}: {said}", file=sys.stderr)
+        print(f"warning: {printable(config.out)}: {said}", file=sys.stderr)
     if resume.manifest is not None and resume.manifest.state == "complete" and resume.todo == 0:
         return 0
     prepare_environment(config.encoder)
@@ -85,7 +86,9 @@ def index_variants(
     )
     warnings = [*index.warnings_of(config, outcome), index.no_objects(config, outcome.totals)]
     if failed := outcome.totals["failed"]:
-        warnings.append(f"warning: {failed:,} photos could not be indexed; the column error of {config.out} says why")
+        warnings.append(
+            f"warning: {failed:,} photos could not be indexed; the column error of {printable(config.out)} says why"
+        )
     for warning in filter(None, warnings):
         print(warning, file=sys.stderr)
     return outcome.counts.photos

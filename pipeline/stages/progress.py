@@ -14,6 +14,7 @@ from typing import Any
 import ray
 
 from pipeline.printing import printable
+from pipeline.stages.guard import short
 from pipeline.stages.tally import Counts
 
 _LOG = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class _Complaints:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: object) -> bool:
         if error is not None and type(error) not in self.known:
             self.known.add(type(error))
-            _LOG.warning("while watching the run, which goes on: %s: %s", type(error).__name__, error)
+            _LOG.warning("while watching the run, which goes on: %s", printable(short(error)))
             _LOG.debug("where", exc_info=error)
         return True
 

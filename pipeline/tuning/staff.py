@@ -18,7 +18,7 @@ from pipeline.stages.device import Dtype
 from pipeline.stages.pools import plan_pools
 from pipeline.stages.waiting import NamedGpus
 from pipeline.tuning.desk import Desk, Question
-from pipeline.tuning.sweep import Sweeper
+from pipeline.tuning.sweep import PING, Sweeper
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def staffed_desk(
     pools = plan_pools(machines, ["sweep"], accelerators=gpus.on(machines), blocks=files, needs=needs, dtype=dtype)
     pool = pools["sweep"]
     worker = Worker(gpu=bool(pool.num_gpus), dtype=dtype, threads=pool.threads)
-    options = {**pool.options, "max_restarts": -1, "max_task_retries": 3, "max_concurrency": 2}
+    options = {**pool.options, "max_restarts": -1, "max_task_retries": 3, "concurrency_groups": {PING: 1}}
     if environment := runtime_env(encoder):
         options["runtime_env"] = environment
     arguments = partial(load_encoder, encoder, weights=weights), question.out, manifest.precision, worker

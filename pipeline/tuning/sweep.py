@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import ray
 import torch
 
 from pipeline.encoders.base import Encoder
@@ -19,6 +20,9 @@ from pipeline.stages.device import this_device
 from pipeline.stages.encode import EncoderBuilder
 from pipeline.stages.guard import free_memory, load, out_of_memory
 from pipeline.token_shards import read_shard
+
+PING = "ping"
+"""The actors' group of calls that are answered at any time."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,9 @@ class Sweeper:
         self.encoder: Encoder = load("encoder", lambda: build(device=device.torch, dtype=device.dtype(worker.dtype)))
         self.out, self.kind = out, np.dtype(precision)
 
+    @ray.method(concurrency_group=PING)  # type: ignore[untyped-decorator]
     def alive(self) -> None:
-        """Answers, also while vectors are made."""
+        """Answers, also while vectors are made; these are made for one part after the other."""
 
     @torch.inference_mode()
     def embed(self, photos: Sequence[Kept], settings: Sequence[Perturbation | None]) -> npt.NDArray[np.generic]:

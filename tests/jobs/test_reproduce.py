@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,10 @@ def test_a_dry_run_says_what_would_be_done(capsys: pytest.CaptureFixture[str], t
         (["--encoder", "clap"], "unknown encoder 'clap'"),
         (["--perturbation", "none"], "leaves nothing to compare"),
         (["--preset", "mnist"], "--preset"),
+        (["--out", "s3://bucket/reproduction"], "has to be a local path, no URI"),
+        (["--out", "/dev/null/out"], "/dev/null is a file"),
+        (["--detector", "/no/such/yolo.pt"], "/no/such/yolo.pt"),
+        (["--encoder", "coca", "--weights", "/no/such/folder"], "/no/such/folder"),
     ],
 )
 def test_wrong_use_is_refused_at_once(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
@@ -116,3 +121,33 @@ def test_photos_on_disk_go_through_the_whole_protocol(tmp_path: Path, capsys: py
     )
     assert outcomes[0].is_file()
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+
+
+class Reached(BaseException):
+    """The work begins; no command takes this for an error of its own."""
+
+
+def test_the_features_are_made_in_sessions_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session around the whole command could not be ended, and so no further attempt be made."""
+    asked: list[tuple[Any, bool]] = []
+
+    def index_variants(options: Any, *of: Any, begun: bool, **how: Any) -> int:
+        asked.append((options, begun))
+        if begun:
+            raise Reached
+        return 0
+
+    def session(*of: Any, **how: Any) -> None:
+        raise AssertionError("there is a session")
+
+    monkeypatch.setattr("pipeline.stages.session.ray_session", session)
+    monkeypatch.setattr("jobs.experiment.ray_session", session)
+    monkeypatch.setattr("jobs.experiment.index_variants", index_variants)
+    words = ["--accelerators", "A100", "V100", "--patience", "4", "--wait", "9"]
+    words += ["--encoder", "coca", "--scenes", "50", "--cpus", "3"]
+    with pytest.raises(Reached):
+        cli.main(["reproduce", "--out", str(tmp_path / "out"), *words])
+    assert [begun for _, begun in asked] == [False, True]  # what is gone after the first set is not missed
+    for options, _ in asked:
+        found = options.accelerators, options.patience, options.wait, options.cpus
+        assert found == (["A100", "V100"], 4, 9, 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,3 +102,29 @@ def test_the_best_is_not_confirmed_on_what_was_searched(capsys: pytest.CaptureFi
 def test_a_uri_is_no_place_for_reports(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["tune", "--out", "s3://bucket/tuning"]) == 2
     assert "need a folder that all nodes see, not a URI" in capsys.readouterr().err
+
+
+class Reached(BaseException):
+    """The work begins; no command takes this for an error of its own."""
+
+
+def test_the_features_are_made_in_sessions_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session around the whole command could not be ended, and so no further attempt be made."""
+    asked: list[dict[str, Any]] = []
+
+    def index_variants(options: Any, *of: Any, **how: Any) -> int:
+        asked.append({"accelerators": options.accelerators, "patience": options.patience, "wait": options.wait, **how})
+        raise Reached
+
+    def session(*of: Any, **how: Any) -> None:
+        raise AssertionError("there is a session")
+
+    monkeypatch.setattr("pipeline.stages.session.ray_session", session)
+    monkeypatch.setattr("jobs.tuning.ray_session", session)
+    monkeypatch.setattr("jobs.tuning.index_variants", index_variants)
+    words = ["--accelerators", "A100", "V100", "--patience", "4", "--wait", "9", "--encoder", "coca", "--scenes", "50"]
+    with pytest.raises(Reached):
+        cli.main(["tune", "--out", str(tmp_path / "out"), *words])
+    (found,) = asked
+    assert (found["accelerators"], found["patience"], found["wait"]) == (["A100", "V100"], 4, 9)
+    assert not found.get("begun")

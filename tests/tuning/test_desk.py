@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import ray
 import torch
 
 from pipeline.errors import QpertError
@@ -21,7 +23,7 @@ from pipeline.stages.actor import Worker
 from pipeline.token_shards import write_shard
 from pipeline.tuning import sweep
 from pipeline.tuning.desk import Counters, Desk, dealt, key_of, share_of
-from pipeline.tuning.sweep import Kept, Sweeper
+from pipeline.tuning.sweep import PING, Kept, Sweeper
 
 BAD = Perturbation(scale=9)
 EMPTY = Objects.empty((4, 4))
@@ -170,3 +172,40 @@ def test_settings_that_do_not_fit_together_are_embedded_one_by_one(
     assert freed == [1]
     with pytest.raises(torch.OutOfMemoryError):
         sweeper.embed(kept, [None])
+
+
+@pytest.mark.usefixtures("ray_cpu")
+@pytest.mark.timeout(300)
+def test_a_sweeper_answers_while_it_embeds_one_part_after_the_other(tmp_path: Path, tiny_encoder: Any) -> None:
+    name = write_shard(str(tmp_path), ["x"], [torch.rand(4, 5, 3)])
+    kept = [Kept(name, 0, (0, 1, 2, 3), (EMPTY,) * 4)]
+    log, go = tmp_path / "log", tmp_path / "go"
+
+    def build(**options: str) -> Any:
+        encoder = tiny_encoder(**options)
+        embed = encoder.embed_each
+
+        def waits(*of: Any) -> Any:
+            with log.open("a") as file:
+                file.write("begins ")
+            while not go.exists():
+                time.sleep(0.01)
+            found = embed(*of)
+            with log.open("a") as file:
+                file.write("ends ")
+            return found
+
+        encoder.embed_each = waits
+        return encoder
+
+    options: dict[str, Any] = {"num_cpus": 0, "concurrency_groups": {PING: 1}}
+    sweeper: Any = ray.remote(Sweeper).options(**options).remote(build, str(tmp_path), "float16", Worker(threads=1))
+    asked = [sweeper.embed.remote(kept, [None]) for _ in range(2)]
+    while not log.exists():
+        time.sleep(0.01)
+    ray.get(sweeper.alive.remote(), timeout=120)
+    go.touch()
+    one, other = ray.get(asked)
+    assert np.array_equal(one, other)
+    assert log.read_text() == "begins ends begins ends "
+    ray.kill(sweeper)
