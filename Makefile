@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint install install-dev clean
+.PHONY: demo test lint audit install install-dev clean
 
 demo: install
 	$(BIN)/python -m jobs demo
@@ -14,6 +14,11 @@ lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Known vulnerabilities of all that is installed. Asks PyPI; what that cannot answer for counts as a failure.
+audit: install-dev
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/python -m pip_audit --local --skip-editable --strict --progress-spinner off
 
 install: .venv/installed
 install-dev: .venv/installed-dev

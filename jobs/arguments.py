@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -22,6 +23,7 @@ from pydantic_core import PydanticUndefined
 from jobs.config_file import read_yaml
 from jobs.fields import Option, dashes, members, options
 from pipeline.errors import QpertError
+from pipeline.printing import is_printable
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -46,9 +48,18 @@ def parse(model: type[Model], words: list[str], *, verb: str, help_text: str = "
     except ValidationError as error:
         raise QpertError("\n       ".join(_lines(error, model)) + f"\n       (qpert {verb} --help)") from error
     if show:
-        print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
+        print(_as_yaml(config), end="")
         return None
     return config
+
+
+def _as_yaml(config: BaseModel) -> str:
+    """With escapes wherever something could not be printed as it is: what is read back is the same."""
+    encoding = sys.stdout.encoding
+    plain, escaped = (
+        yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=allow) for allow in (True, False)
+    )
+    return plain if all(c == "\n" or is_printable(c, encoding) for c in plain) else escaped
 
 
 def _parser(model: type[BaseModel], verb: str, help_text: str) -> argparse.ArgumentParser:
@@ -111,7 +122,8 @@ def _metavar(option: Option) -> str:
     if choices:
         return "{" + ",".join(choices) + "}"
     numbers = {int: "N", float: "X"}
-    return next((numbers[part] for part in parts if part in numbers), "TEXT" if str in parts else "VALUE")
+    text = "PATH" if option.is_path else "TEXT"
+    return next((numbers[part] for part in parts if part in numbers), text if str in parts else "VALUE")
 
 
 def _show(value: Any) -> str:
@@ -156,10 +168,12 @@ def _unknown(model: type[BaseModel], word: str, verb: str) -> str:
 def _lines(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
     """One line per complaint, each naming the option."""
     places = {option.name for option in options(model) if option.extra.get("positional")}
+    flags = {option.name: str(option.extra.get("flag") or "") for option in options(model)}
     for problem in error.errors():
         # Parts of the location that are not field names (union members, list positions) help nobody.
         path = _field_path(model, [str(part) for part in problem["loc"]])
-        name = path.upper() if path in places else dashes(f"--{path}")
+        flag = flags.get(path, "")
+        name = path.upper() if path in places else flag if flag.startswith("--") else dashes(f"--{path}")
         if problem["type"] == "missing":
             yield f"{name} is missing"
         elif not path:

@@ -48,6 +48,7 @@ from jobs import index, indexing
 from jobs.options import PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
+from pipeline.paths import LocalPath, PathText, ReportPath, WeightsText
 
 Part = Literal["pipeline", "query-former", "blip2", "internvl", "tune", "graph", "evaluate"]
 
@@ -85,10 +86,10 @@ class Config(BaseModel):
         description="what to measure: pipeline, query-former, blip2, internvl, tune, graph, evaluate",
         json_schema_extra={"positional": True},
     )
-    source: str | None = Field(None, description="folder or list of local photos (default: scenes)")
+    source: PathText | None = Field(None, description="folder or list of local photos (default: scenes)")
     photos: int = Field(2000, ge=64, description="how many photos")
     encoder: str = Field("coca", description="name of the encoder")
-    weights: str | None = Field(None, description="weights of the encoder (default: miniature)")
+    weights: WeightsText | None = Field(None, description="weights of the encoder (default: miniature)")
     detector: DetectorConfig = Field(
         DetectorConfig(), description="how objects are found", json_schema_extra={"short": "model"}
     )
@@ -104,14 +105,16 @@ class Config(BaseModel):
     blip2: PassConfig = Field(PassConfig(), description="the passes of blip2 and tune")
     evaluation: SizesConfig = Field(SizesConfig(), description="the simulated data set of evaluate")
     graph_photos: list[int] = Field([20_000, 200_000], min_length=1, description="numbers of photos of graph")
-    tmp: str | None = Field(None, description="folder for what is written meanwhile (default: the system's)")
-    json_file: str | None = Field(
+    tmp: LocalPath | None = Field(None, description="folder for what is written meanwhile (default: the system's)")
+    json_file: ReportPath | None = Field(
         None, description="write the figures to this file as well", json_schema_extra={"flag": "--json"}
     )
 
 
 def run(config: Config) -> int:
     """Measure and print."""
+    if config.tmp is not None and not Path(config.tmp).is_dir():
+        raise QpertError(f"--tmp {config.tmp}: there is no such folder")
     figures: dict[str, Any] = {}
     if "pipeline" in config.parts:
         with tempfile.TemporaryDirectory(prefix="qpert-benchmark-", dir=config.tmp) as folder:

@@ -16,7 +16,6 @@ the order of the detector, as the output shows them. This runs in one process; u
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -31,6 +30,8 @@ from jobs.options import PerturbationConfig
 from jobs.source_options import SourceOptions
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
+from pipeline.paths import PathText, ReportPath, WeightsText
+from pipeline.printing import printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -45,7 +46,7 @@ class WritingOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str = Field(
+    source: PathText = Field(
         min_length=1,
         description="a photo, a folder, glob or list file of photos",
         json_schema_extra={"positional": True},
@@ -54,7 +55,9 @@ class WritingOptions(BaseModel):
         None, min_length=1, description="which objects: a label, a number (from 1), or all: each in turn"
     )
     encoder: str = Field("blip2", description="name of the encoder")
-    weights: str | None = Field(None, description="weights of the encoder, with a language head (default: miniature)")
+    weights: WeightsText | None = Field(
+        None, description="weights of the encoder, with a language head (default: miniature)"
+    )
     detector: DetectorConfig = Field(
         DetectorConfig(), description="how objects are found", json_schema_extra={"short": "model"}
     )
@@ -69,8 +72,8 @@ class WritingOptions(BaseModel):
     prompt: str = Field("", description="how every caption shall begin")
     limit: int | None = Field(None, ge=1, description="only the first so many photos")
     batch_size: int = Field(8, ge=1, description="photos per pass")
-    html: str | None = Field(None, description="write a report with the photos, boxes and captions to this file")
-    json_file: str | None = Field(
+    html: ReportPath | None = Field(None, description="write a report with the photos, boxes and captions to this file")
+    json_file: ReportPath | None = Field(
         None, description="also write the captions to this file", json_schema_extra={"flag": "--json"}
     )
     device: str = Field("cpu", description="torch device")
@@ -92,9 +95,6 @@ def run(config: Config) -> int:
 
     if config.min_length is not None and config.max_length is not None and config.min_length > config.max_length:
         raise QpertError(f"--min-length {config.min_length} is above --max-length {config.max_length}")
-    for path in filter(None, (config.html, config.json_file)):
-        if Path(path).is_dir() or not os.access(Path(path).absolute().parent, os.W_OK):
-            raise QpertError(f"cannot write {path}: name a file in a folder that is there and can be written to")
     if config.emphasise is not None:
         emphases(Objects.empty((1, 1)), config.emphasise)  # a number that cannot be is said at once
     perturbation = _perturbation(config)
@@ -118,7 +118,7 @@ def run(config: Config) -> int:
             done = zip(objects, written, strict=True)
             for name, uri, image in batch:
                 if isinstance(image, str):
-                    print(f"{name}: left out: {image}", file=sys.stderr, flush=True)
+                    print(f"{printable(name)}: left out: {printable(image)}", file=sys.stderr, flush=True)
                     shown.append({"image_id": name, "uri": uri, "error": image})
                     cards.append(Photo(name, uri, error=image))
                     continue
@@ -186,7 +186,7 @@ def _annotated(boxes: Any, name: str, size: tuple[int, int]) -> Objects:
     try:
         found: Objects = boxes.objects_for(name, size)
     except QpertError as error:
-        print(f"{name}: captioned without objects: {error}", file=sys.stderr, flush=True)
+        print(f"{printable(name)}: captioned without objects: {printable(str(error))}", file=sys.stderr, flush=True)
         return Objects.empty(size)
     return found
 
@@ -200,7 +200,7 @@ def _summarise(config: Config, shown: list[dict[str, Any]]) -> None:
         return
     found = Counter(thing["label"] or "object" for row in shown for thing in row.get("objects", ()))
     there = ", ".join(f"{label} ({count})" for label, count in found.most_common()) or "nothing"
-    print(f"no photo has {config.emphasise} to emphasise; found: {there}", file=sys.stderr)
+    print(f"no photo has {printable(config.emphasise)} to emphasise; found: {printable(there)}", file=sys.stderr)
 
 
 def _write_files(config: Config, shown: list[dict[str, Any]], cards: list[Photo]) -> None:

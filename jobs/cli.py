@@ -11,12 +11,15 @@ import difflib
 import importlib
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobs.output import PrintableStream, printable_output
 from pipeline.errors import QpertError
 from pipeline.patience import full, out_of_space
+from pipeline.printing import printable, printable_lines
 
 USAGE = """qpert: find photos by what is in them, small things included
 
@@ -46,11 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 fine, 1 failed, 2 wrong use or input, 130 interrupted."""
     # What Ray remembers of finished work, in the driver; a gigabyte by default. Ray reads it when it is imported.
     os.environ.setdefault("RAY_max_lineage_bytes", str(LINEAGE))
+    # No command opens a window, and a notebook's backend may not be installed here: libraries would fail to load.
+    os.environ["MPLBACKEND"] = "agg"
     words = list(sys.argv[1:] if arguments is None else arguments)
     known = verbs()
-    with warnings.catch_warnings():
+    with printable_output(), warnings.catch_warnings():
         # Of a warning people need what it says, not the line of code that says it.
-        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+        warnings.showwarning = lambda message, *_, **__: _say("warning", message)
         code = _main(words, known)
     try:
         sys.stdout.flush()
@@ -73,17 +78,31 @@ def _main(words: list[str], known: dict[str, str]) -> int:
             raise QpertError(f"unknown verb {words[0]!r}; {hint}")
         return _run(verb, words[1:])
     except QpertError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say("error", error)
         return 2
     except KeyboardInterrupt as interrupt:
-        print(f"\ninterrupted{': ' + str(interrupt) if str(interrupt) else ''}", file=sys.stderr)
+        print(f"\ninterrupted{': ' + printable(str(interrupt)) if str(interrupt) else ''}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1
     except OSError as error:
-        place = error.filename or "what is written"
-        print(f"error: {full(place) if out_of_space(error) else f'storage failed: {error}'}", file=sys.stderr)
+        _say("error", _storage_problem(error))
         return 2
+    except Exception:  # a fault of ours; its text may quote names from outside, as messages do
+        traceback.print_exc()
+        return 1
+
+
+def _say(kind: str, message: object) -> None:
+    print(f"{kind}: {printable_lines(str(message))}", file=sys.stderr)
+
+
+def _storage_problem(error: OSError) -> str:
+    if out_of_space(error):
+        return full(error.filename or "what is written")
+    if "No usable temporary directory" in str(error):
+        return "no folder for temporary files can be written to; name one with room in TMPDIR"
+    return f"storage failed: {error}"
 
 
 def _run(verb: str, words: list[str]) -> int:
@@ -93,4 +112,11 @@ def _run(verb: str, words: list[str]) -> int:
     config = parse(module.Config, words, verb=verb, help_text=module.__doc__ or "")
     if config is None:
         return 0
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, PrintableStream):
+            stream.moves = getattr(config, "verbose", False)
+    if hasattr(config, "address"):
+        from pipeline.stages.session import named_cluster
+
+        named_cluster(config.address)  # a wrong address is said before photos are listed
     return int(module.run(config) or 0)

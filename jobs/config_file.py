@@ -21,7 +21,7 @@ def read_yaml(path: str, model: type[BaseModel]) -> dict[str, Any]:
         QpertError: it cannot be read, is not YAML, or has a name that the model does not know.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise QpertError(f"cannot read --config {path}: {error}") from error
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import ray
 
 from jobs.evaluate import annotated_areas
+from jobs.options import OnMachines
 from jobs.variants import index_variants
 from pipeline.features import FeatureSet
 from pipeline.reproduction.measuring import Variant, measure
@@ -16,6 +17,7 @@ from pipeline.reproduction.settings import PLAIN
 from pipeline.retrieval import embed_texts, evaluate, load_text_encoder
 from pipeline.retrieval.ranks import Ranks
 from pipeline.stages.machines import SMALL
+from pipeline.stages.session import ray_session
 from pipeline.stages.waiting import result_of
 from pipeline.tuning.report import Confirmed
 
@@ -30,7 +32,7 @@ BEST = "best"
 def confirm(
     options: index.Config, material: Material, best: Perturbation, *, device: str, dtype: str, rerank_k: int | None
 ) -> Confirmed:
-    """Index and measure, in the current Ray session; what is indexed already is not indexed again.
+    """Index and measure; what is indexed already is not indexed again. GPU types that are gone by now do not matter.
 
     Args:
         options: source, output, encoder and detector.
@@ -40,14 +42,14 @@ def confirm(
         dtype: of the encoder that reads them.
         rerank_k: re-rank so many of the best by matching, which `best` perturbs where its stages include `itm`.
     """
-    index_variants(options, {PLAIN: None, BEST: best})
+    index_variants(options, {PLAIN: None, BEST: best}, begun=True)
     sets = {name: FeatureSet.open(options.out, name) for name in (PLAIN, BEST)}
     captions = list(material.captions)
     areas = annotated_areas(material.annotations, captions, sets[PLAIN]) if material.annotations else None
-    task = ray.remote(num_cpus=SMALL)(measure)
     variants = {name: Variant(options.out, name) for name in sets}
-    measured = task.remote(variants, captions, areas, options.weights, device, dtype)
-    ranks: dict[str, Ranks] = result_of(measured, "confirming")
+    with ray_session(options.address, cpus=options.cpus, verbose=options.verbose):
+        measured = ray.remote(num_cpus=SMALL)(measure).remote(variants, captions, areas, options.weights, device, dtype)
+        ranks: dict[str, Ranks] = result_of(measured, "confirming")
     found = Confirmed(ranks[PLAIN], ranks[BEST])
     if rerank_k is None:
         return found
@@ -60,7 +62,8 @@ def confirm(
             evaluate(features, captions, reader, areas=areas, candidates=rerank_k),
             best if name == BEST and "itm" in best.stages else None,
             weights=options.weights,
-            verbose=options.verbose,
+            machines=OnMachines.of(options),
+            begun=True,
         ).ranks
         for name, features in sets.items()
     ]

@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs import evaluate, index
+from jobs.indexing import check_writable
 from jobs.options import MINIATURE, PerturbationConfig
 from jobs.search import answer_sections
 from pipeline.features import FeatureSet
 from pipeline.manifest import Manifest
+from pipeline.paths import LocalPath
 from pipeline.reports import Section, difference_table, terminal, write_gallery
 from pipeline.retrieval import Hit, embed_texts, load_text_encoder, top_k
 
@@ -43,7 +45,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    out: str = Field("demo", description="folder for scenes, features and the report")
+    out: LocalPath = Field("demo", description="folder for scenes, features and the report")
     scenes: int = Field(500, ge=10, description="how many scenes")
     perturbation: PerturbationConfig = Field(
         MINIATURE, description="what is compared with plain", json_schema_extra={"short": "preset"}
@@ -64,6 +66,7 @@ def run(config: Config) -> int:
     """Runs the demo; returns 0 when all of it worked."""
     from pipeline.datasets.scenes import KARPATHY_FILE, distinct_scenes, write_scenes
 
+    check_writable(config.out)
     started = time.monotonic()
     folder = Path(config.out) / f"scenes-{config.scenes}"
     print(f"1. {config.scenes} scenes that the models have not seen: {folder}", flush=True)

@@ -32,9 +32,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from jobs.options import WAIT, OnMachines
 from pipeline.datasets.captions import CaptionedImage, read_captions
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
+from pipeline.paths import LocalPath, PathText, ReportPath, WeightsText
 from pipeline.reports.recall_plot import check_plot_path, plot_recall_by_size
 from pipeline.reports.recall_report import as_csv, as_json, as_markdown, as_text
 from pipeline.retrieval import Evaluation, embed_texts, evaluate, load_text_encoder
@@ -51,38 +53,39 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    out: str = Field(description="folder or URI that qpert index wrote", json_schema_extra={"positional": True})
-    captions: str = Field(
+    out: PathText = Field(description="folder or URI that qpert index wrote", json_schema_extra={"positional": True})
+    captions: LocalPath = Field(
         description="captions: Karpathy, LAVIS or COCO JSON, or a table (.csv, .tsv, .jsonl, .parquet)"
     )
     split: str = Field("test", description="the split to evaluate, if the captions have splits; all for every image")
-    annotations: str | None = Field(
+    annotations: LocalPath | None = Field(
         None,
         description="size bins by these boxes instead of the indexed objects: Flickr30K Entities folder, "
         "COCO instances_*.json, or COCO Entities JSON",
     )
-    against: str | None = Field(None, description="features of the same photos to compare with (the baseline)")
+    against: PathText | None = Field(None, description="features of the same photos to compare with (the baseline)")
     rerank: bool = Field(False, description="order the best by image-text matching as well (BLIP-2)")
     rerank_k: int | None = Field(None, ge=1, description="how many of the best to look at again (default: 128)")
     k: list[int] = Field([1, 5, 10], min_length=1, description="the K of Recall@K", json_schema_extra={"flag": "-k"})
     samples: int = Field(SAMPLES, ge=100, description="resamples of the bootstrap intervals")
     seed: int = Field(0, ge=0, description="of the resamples")
-    json_file: str | None = Field(
+    json_file: ReportPath | None = Field(
         None, description="also write the figures to this file", json_schema_extra={"flag": "--json"}
     )
-    csv_file: str | None = Field(
+    csv_file: ReportPath | None = Field(
         None, description="also write the figures to this table, a row each", json_schema_extra={"flag": "--csv"}
     )
-    markdown_file: str | None = Field(
+    markdown_file: ReportPath | None = Field(
         None, description="also write the tables to this file", json_schema_extra={"flag": "--markdown"}
     )
-    figure: str | None = Field(None, description="draw recall by object size: a .png or .svg file")
+    figure: ReportPath | None = Field(None, description="draw recall by object size: a .png or .svg file")
     variant: str | None = Field(None, description="which embedding, of a set that has several (qpert reproduce)")
     against_variant: str | None = Field(None, description="the same of --against")
     image_column: str | None = Field(None, description="captions in a table: column of file names, if unusual")
     caption_column: str | None = Field(None, description="captions in a table: column of captions, if unusual")
-    weights: str | None = Field(
-        None, description="the encoder's weights, if they have moved since the photos were indexed"
+    weights: WeightsText | None = Field(
+        None,
+        description="the encoder's weights, where they are files: what a feature set names is not opened unasked",
     )
     device: str = Field("cpu", description="torch device for the captions")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
@@ -91,6 +94,17 @@ class Config(BaseModel):
     )
     address: str | None = Field(None, description="Ray cluster to measure on; otherwise RAY_ADDRESS, or this process")
     cpus: int | None = Field(None, ge=1, description="CPU cores for a Ray session that --rerank starts (default: all)")
+    accelerators: list[str] | None = Field(
+        None, description="GPU types for --rerank, by Ray's names, or none (default: those of the features, else all)"
+    )
+    wait: float = WAIT
+    patience: float | None = Field(
+        None,
+        gt=0,
+        le=10_000,
+        description="minutes without anything done after which --rerank counts as stuck and begins anew where it was"
+        " (default: that of the features)",
+    )
     verbose: bool = Field(False, description="show Ray's own messages")
 
     @field_validator("figure")
@@ -156,13 +170,15 @@ def annotated_areas(path: str, captions: list[CaptionedImage], features: Feature
         QpertError: the annotations cannot be read, or annotate none of the images.
     """
     from pipeline.datasets.boxes import largest_areas, read_boxes
+    from pipeline.datasets.names import Names
 
     sizes = {
         PurePosixPath(row["image_id"]).name: (row["width"], row["height"])
         for block in features.iter_blocks(["image_id", "width", "height"])
         for row in block.to_pylist()
     }
-    return largest_areas(read_boxes(path), captions, sizes.get)
+    known = Names(sizes)
+    return largest_areas(read_boxes(path), captions, lambda image_id: sizes.get(known.find(image_id) or ""))
 
 
 def _ground_truth(config: Config) -> tuple[list[CaptionedImage], dict[str, float] | None]:
@@ -192,15 +208,13 @@ def _evaluate(
 def _reranked(config: Config) -> Measurement:
     """What matching adds to the order by contrast; with a baseline, what OUT adds to that, both re-ranked."""
     from jobs.reranking import check_reranking, rerank_sets
-    from pipeline.stages.session import ray_session
 
     sets = [(config.out, config.variant)]
     sets += [(config.against, config.against_variant)] if config.against else []
     check_reranking([out for out, _ in sets])
     truth = _ground_truth(config)
-    with ray_session(config.address, cpus=config.cpus, verbose=config.verbose):
-        before = [_evaluate(config, *each, *truth) for each in sets]
-        after = rerank_sets(sets, before, weights=config.weights, verbose=config.verbose)
+    before = [_evaluate(config, *each, *truth) for each in sets]
+    after = rerank_sets(sets, before, weights=config.weights, machines=OnMachines.of(config))
     new, old = _names(config)
     matched = f"+ ITM of {config.rerank_k or CANDIDATES}"
     baseline = (f"{old} {matched}", after[1]) if config.against else (new, before[0])
@@ -262,7 +276,6 @@ def _names(config: Config) -> tuple[str, str]:
 
 def _write(path: str, text: str) -> None:
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
         raise QpertError(f"cannot write {path}: {error.strerror}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import ray
 
 from jobs import index
 from jobs.evaluate import annotated_areas
+from jobs.options import OnMachines
 from jobs.reranking import rerank_features
 from jobs.variants import index_variants
 from pipeline.benchmarks.encoder_cost import measure_cost
@@ -31,6 +32,7 @@ from pipeline.retrieval import Ranks, embed_texts, evaluate, load_text_encoder
 from pipeline.stages.columns import objects_from_row
 from pipeline.stages.identity import fingerprint, weights_identity
 from pipeline.stages.machines import SMALL
+from pipeline.stages.session import ray_session
 from pipeline.stages.waiting import result_of
 
 if TYPE_CHECKING:
@@ -57,8 +59,7 @@ class Experiment:
         candidates: how many of the best to re-rank by image-text matching, where the encoder has that.
         captioned: scenes for figure B, where the encoder writes; 0 leaves it out.
         device: of Table B and of the texts.
-        cpus: of a Ray session on this machine.
-        verbose: show Ray's own messages.
+        machines: how they are used.
     """
 
     folder: str
@@ -70,8 +71,7 @@ class Experiment:
     candidates: int = 128
     captioned: int = 0
     device: str = "cpu"
-    cpus: int | None = None
-    verbose: bool = False
+    machines: OnMachines = field(default_factory=OnMachines)
 
     @property
     def settings(self) -> Settings:
@@ -98,7 +98,7 @@ class Experiment:
         return f", {len(matched(self.chosen))} settings re-ranked by matching, {self.candidates} best each{captioned}"
 
     def run(self, material: Material) -> Result:
-        """Do what is not done yet, in the current Ray session."""
+        """Do what is not done yet."""
         print(self.plan(), file=sys.stderr, flush=True)
         annotated = DetectorConfig(model="annotated", annotations=material.annotations)
         sets: dict[str, tuple[DetectorConfig, Settings, bool]] = {
@@ -108,7 +108,8 @@ class Experiment:
         variants: dict[str, Variant] = {}
         for name, (detector, settings, with_objects) in sets.items():
             out = f"{self.folder}/{name}"
-            self._index(material, out, detector, settings, with_objects)
+            # GPU types that are gone after the first set are not missed.
+            self._index(material, out, detector, settings, with_objects, begun=bool(variants))
             variants |= {setting: Variant(out, setting) for setting in settings}
         variants[OES] = Variant(f"{self.folder}/annotated", PLAIN, with_objects=True)
         features = FeatureSet.open(f"{self.folder}/annotated", PLAIN)
@@ -128,7 +129,14 @@ class Experiment:
         )
 
     def _index(
-        self, material: Material, out: str, detector: DetectorConfig, settings: Settings, with_objects: bool
+        self,
+        material: Material,
+        out: str,
+        detector: DetectorConfig,
+        settings: Settings,
+        with_objects: bool,
+        *,
+        begun: bool,
     ) -> None:
         options = index.Config(
             source=material.photos,
@@ -136,10 +144,9 @@ class Experiment:
             encoder=self.encoder,
             weights=self.weights,
             detector=detector,
-            cpus=self.cpus,
-            verbose=self.verbose,
+            **vars(self.machines),
         )
-        index_variants(options, settings, with_objects=with_objects)
+        index_variants(options, settings, with_objects=with_objects, begun=begun)
 
     def _ranks(self, material: Material, features: FeatureSet, variants: dict[str, Variant]) -> dict[str, Any]:
         outcomes = Outcomes(Path(self.folder) / "outcomes" / question(variants, material))
@@ -148,11 +155,13 @@ class Experiment:
         if left:
             print(f"measuring {len(left)} settings ...", file=sys.stderr, flush=True)
             areas = annotated_areas(material.annotations, list(material.captions), features)
-            task = ray.remote(num_cpus=SMALL)(measure)
-            done = task.remote(left, material.captions, areas, self.weights, self.device)
-            for name, ranks in result_of(done, "measuring").items():
-                outcomes.keep(name, ranks)
-                found[name] = ranks
+            where = self.machines
+            with ray_session(where.address, cpus=where.cpus, verbose=where.verbose):
+                task = ray.remote(num_cpus=SMALL)(measure)
+                done = task.remote(left, material.captions, areas, self.weights, self.device)
+                for name, ranks in result_of(done, "measuring").items():
+                    outcomes.keep(name, ranks)
+                    found[name] = ranks
         return found
 
     def _matched(self, material: Material, variants: dict[str, Variant]) -> dict[str, Ranks]:
@@ -168,7 +177,7 @@ class Experiment:
         }
         return {
             name: rerank_features(
-                sets[contrast], before[contrast], setting, weights=self.weights, verbose=self.verbose
+                sets[contrast], before[contrast], setting, weights=self.weights, machines=self.machines, begun=True
             ).ranks
             for name, (contrast, setting) in wanted.items()
         }

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
+
+from pipeline.paths import CHECKS
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,14 @@ class Option:
         """What the field says in `json_schema_extra`."""
         extra = self.field.json_schema_extra
         return extra if isinstance(extra, Mapping) else {}
+
+    @property
+    def is_path(self) -> bool:
+        """Whether it names a file or folder: by its type, one of `pipeline.paths`."""
+        annotation: Any = self.field.annotation
+        parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
+        metadata = [*self.field.metadata, *(extra for part in parts for extra in getattr(part, "__metadata__", ()))]
+        return any(isinstance(extra, AfterValidator) and extra.func in CHECKS for extra in metadata)
 
     @property
     def target(self) -> str:
@@ -47,7 +57,9 @@ def dashes(word: str) -> str:
 
 
 def members(annotation: Any) -> list[Any]:
-    """The members of a union, or the annotation alone."""
+    """The members of a union, or the annotation alone, each without what `Annotated` adds."""
+    if get_origin(annotation) is Annotated:
+        return members(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
         return [inner for part in get_args(annotation) for inner in members(part)]
     return [annotation]

@@ -25,14 +25,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.indexing import check_writable, graphs_for, identity, left_out, machines_for, make_manifest, plan
-from jobs.options import PerturbationConfig
+from jobs.options import ACCELERATORS, PATIENCE, WAIT, PerturbationConfig
 from jobs.source_options import SourceOptions
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
+from pipeline.paths import PathText, WeightsText
+from pipeline.printing import printable
 
 if TYPE_CHECKING:
     from pipeline.datasets.photos import Listing, Shards
     from pipeline.stages.resume import Resume
+    from pipeline.stages.run import Outcome
 
 
 class FeatureOptions(BaseModel):
@@ -40,14 +43,18 @@ class FeatureOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str = Field(
+    source: PathText = Field(
         min_length=1,
         description="folder, glob, list file, Parquet or webdataset tars; local or s3://, gs://, ...",
         json_schema_extra={"positional": True},
     )
-    out: str = Field(min_length=1, description="folder or URI for the features; all nodes of a cluster must see it")
+    out: PathText = Field(
+        min_length=1, description="folder or URI for the features; all nodes of a cluster must see it"
+    )
     encoder: str = Field("coca", description="name of the encoder")
-    weights: str | None = Field(None, description="weights of the encoder: a tag, a hub id or a path; else miniature")
+    weights: WeightsText | None = Field(
+        None, description="weights of the encoder: a tag, a hub id or a path; else miniature"
+    )
     detector: DetectorConfig = Field(
         DetectorConfig(), description="how objects are found", json_schema_extra={"short": "model"}
     )
@@ -73,26 +80,16 @@ class FeatureOptions(BaseModel):
         None, ge=1, description="photos per Parquet file, the unit of resume (default: by the number of photos)"
     )
     max_megapixels: float = Field(100, gt=0, allow_inf_nan=False, description="larger photos are refused")
-    accelerators: list[str] | None = Field(
-        None,
-        description="GPU types to use, by Ray's names (A100 GeForce-GTX-1080-Ti), or none (default: every GPU)",
+    allow_truncated: bool = Field(
+        False, description="index what can be decoded of photos whose files end early; the column truncated marks them"
     )
+    accelerators: list[str] | None = ACCELERATORS
     detect_actors: int | None = Field(None, ge=1, description="actors that detect (default: by the machines)")
     encode_actors: int | None = Field(None, ge=1, description="actors that encode (default: by the machines)")
     detect_gpus: float | None = Field(None, gt=0, description="share of a GPU per detect actor (default: equal parts)")
     encode_gpus: float | None = Field(None, gt=0, description="share of a GPU per encode actor (default: equal parts)")
-    wait: float = Field(
-        0,
-        ge=0,
-        description="minutes to wait for the GPU types named; an autoscaling cluster is asked for one of each",
-    )
-    patience: float = Field(
-        30,
-        gt=0,
-        le=10_000,
-        description="minutes without anything done after which a run counts as stuck and begins anew where it was; a"
-        " process counts as stuck after a third of it",
-    )
+    wait: float = WAIT
+    patience: float = PATIENCE
     device_tolerance: float = Field(
         0.01, gt=0, description="warn when devices embed the same photos further apart (1 - cosine)"
     )
@@ -115,11 +112,12 @@ class Config(Options):
 
 def run(config: Config) -> int:
     """Index `config.source` into `config.out`."""
+    from pipeline.stages.identity import as_begun
     from pipeline.stages.progress import Counting
     from pipeline.stages.resume import inspect
 
     config, photos = checked(config, fetch=not config.dry_run)
-    what = identity(config)
+    what = as_begun(config.out, identity(config))
     with TemporaryDirectory(prefix="qpert-") as scratch:
         counting = Counting("photos listed")
         resume = inspect(config.out, what, photos, config.limit, counting, f"{scratch}/photos.parquet")
@@ -179,13 +177,13 @@ def with_absolute_paths(config: Config) -> Config:
 
 def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resume: Resume) -> int:
     from pipeline.encoders import prepare_environment
-    from pipeline.stages.progress import device_report, gpu_warning, summary
+    from pipeline.stages.progress import device_report, summary
     from pipeline.stages.run import index_photos
 
     prepare_environment(config.encoder)
     manifest = make_manifest(config, what)
     if resume.manifest is not None:
-        print(f"going on in {config.out}: {resume.done:,} photos are done", file=sys.stderr)
+        print(f"going on in {printable(config.out)}: {resume.done:,} photos are done", file=sys.stderr)
         manifest = manifest.model_copy(update={"vectors": resume.manifest.vectors, "dim": resume.manifest.dim})
     outcome = index_photos(
         graphs_for(config, photos, what, resume.todo),
@@ -200,14 +198,31 @@ def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resum
     print(summary(outcome.counts, outcome.seconds))
     if outcome.attempts > 1:
         print(f"        (since attempt {outcome.attempts} began; the totals are below)")
-    report, differ = device_report(outcome.counts, config.device_tolerance)
+    report, _ = device_report(outcome.counts, config.device_tolerance)
     if report:
         print(report)
-    for warning in (differ, gpu_warning(outcome.counts, outcome.machines.gpus, config.accelerators)):
-        if warning:
-            print(warning, file=sys.stderr)
+    for warning in warnings_of(config, outcome):
+        print(warning, file=sys.stderr)
     resume.photos.skipped.update(outcome.counts.skipped)
     return _finish(config, resume, outcome.totals)
+
+
+def warnings_of(config: Config, outcome: Outcome) -> list[str]:
+    """What a run says loudly at its end: devices that differ too much, and GPUs that it has not used."""
+    from pipeline.stages.progress import device_report, gpu_warning
+
+    _, differ = device_report(outcome.counts, config.device_tolerance)
+    return [line for line in (differ, gpu_warning(outcome.counts, outcome.machines.gpus, config.accelerators)) if line]
+
+
+def no_objects(config: Config, totals: dict[str, int]) -> str | None:
+    """A warning where objects should act and there are none."""
+    if config.perturbation.preset == "none" or totals["photos"] == totals["failed"] or totals["objects"]:
+        return None
+    return (
+        "warning: NO OBJECTS in any photo, so Q-Perturbation changed nothing; is this the right detector"
+        f" ({config.detector.model}), and do its annotations have these photos' names?"
+    )
 
 
 def _nothing_to_do(config: Config, resume: Resume) -> int:
@@ -232,12 +247,8 @@ def _finish(config: Config, resume: Resume, totals: dict[str, int]) -> int:
     if resume.removed:
         print(f"kept    {resume.removed:,} indexed photos that the source no longer has")
     print(f"{config.out} holds {totals['photos'] - totals['failed']:,} photos with {totals['objects']:,} objects")
-    if config.perturbation.preset != "none" and totals["photos"] > totals["failed"] and not totals["objects"]:
-        print(
-            "warning: NO OBJECTS in any photo, so Q-Perturbation changed nothing; is this the right detector"
-            f" ({config.detector.model}), and do its annotations have these photos' names?",
-            file=sys.stderr,
-        )
+    if nothing := no_objects(config, totals):
+        print(nothing, file=sys.stderr)
     if not totals["failed"]:
         return 0
     print(

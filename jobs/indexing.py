@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline.errors import QpertError
+from pipeline.printing import printable
 from pipeline.storage import absolute, is_uri
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ def identity(config: Config) -> dict[str, Any]:
     """Everything that changes the features, and nothing else; plain JSON values."""
     from pipeline.encoders import miniature_of
     from pipeline.manifest import FORMAT_VERSION
-    from pipeline.stages.identity import bundled, weights_identity
-    from pipeline.storage import absolute
+    from pipeline.stages.identity import bundled, canonical_identity, weights_identity
 
     perturbation = config.perturbation.build()
     weights = bundled(config.weights, miniature_of(config.encoder))
@@ -72,7 +72,9 @@ def identity(config: Config) -> dict[str, Any]:
         "dtype": config.dtype,
         "max_megapixels": config.max_megapixels,
     }
-    return cast("dict[str, Any]", json.loads(json.dumps(what)))
+    if config.allow_truncated:  # only then, so that what was made before there was a choice can still be resumed
+        what["allow_truncated"] = True
+    return canonical_identity(cast("dict[str, Any]", json.loads(json.dumps(what))))
 
 
 def make_manifest(config: Config, what: dict[str, Any]) -> Manifest:
@@ -128,6 +130,7 @@ def build_graph(
             dtype=config.dtype,
             micro_batch=config.batch_size,
             max_pixels=round(config.max_megapixels * 1e6),
+            allow_truncated=config.allow_truncated,
             patience=60 * config.patience / 3,  # so that what hangs is found twice before the whole run counts as stuck
         ),
         block_rows=block,
@@ -139,37 +142,28 @@ def build_graph(
 
 
 def graphs_for(
-    config: Config, photos: Listing | Shards, what: dict[str, Any], todo: int | None
+    config: Config, photos: Listing | Shards, what: dict[str, Any], todo: int | None, *, begun: bool = False
 ) -> Callable[[Machines], Graph]:
-    """For each attempt its graph. All GPU types named must be there at first; later those do that are left."""
-    first = True
+    """For each attempt its graph.
+
+    All GPU types named must be there at first; later, or where the command has `begun` before, those do that are left.
+    """
+    from pipeline.stages.waiting import NamedGpus
+
+    gpus = NamedGpus(config.accelerators, begun=begun)
 
     def make_graph(machines: Machines) -> Graph:
-        nonlocal first
-        chosen, first = config if first else _left(config, machines), False
+        chosen = config.model_copy(update={"accelerators": gpus.on(machines)})
         return build_graph(chosen, photos, what, todo, machines)
 
     return make_graph
 
 
-def machines_for(config: Config) -> Callable[[], Machines]:
+def machines_for(config: Config, *, begun: bool = False) -> Callable[[], Machines]:
     """For each attempt the machines. All GPU types named are waited for at first, later those that are left."""
-    from pipeline.stages.machines import Machines
-    from pipeline.stages.waiting import machines_with
+    from pipeline.stages.waiting import NamedGpus
 
-    first = True
-
-    def find() -> Machines:
-        nonlocal first
-        chosen, first = config if first else _left(config, Machines.cluster(ask=False)), False
-        return machines_with(chosen.accelerators, config.wait)
-
-    return find
-
-
-def _left(config: Config, machines: Machines) -> Config:
-    left = [kind for kind in config.accelerators or () if machines.gpus.get(kind)]
-    return config.model_copy(update={"accelerators": left}) if left else config
+    return NamedGpus(config.accelerators, config.wait, begun=begun).find
 
 
 def plan(config: Config, photos: Listing | Shards, what: dict[str, Any], resume: Resume) -> str:
@@ -197,12 +191,11 @@ def plan(config: Config, photos: Listing | Shards, what: dict[str, Any], resume:
         "output": "new" if resume.manifest is None else f"{resume.manifest.state}, {resume.done:,} photos are done",
         "to do": "unknown before reading" if resume.todo is None else f"{resume.todo:,} photos",
     }
-    return "\n".join([*(f"{name:<13} {text}" for name, text in lines.items()), *left_out(photos.skipped, 13)])
+    named = (f"{name:<13} {printable(text)}" for name, text in lines.items())
+    return "\n".join([*named, *left_out(photos.skipped, 13)])
 
 
 def left_out(skipped: Skipped, width: int = 8) -> list[str]:
     """A line for each reason why files of the source are not read, with the names of the first."""
-    from pipeline.reports.tables import printable
-
     titles = chain(["left out"], repeat(""))
     return [f"{title:<{width}} {printable(line)}" for title, line in zip(titles, skipped.lines(), strict=False)]

@@ -3,12 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
     from pipeline.perturbation import Perturbation
+
+
+ACCELERATORS: Any = Field(
+    None, description="GPU types to use, by Ray's names (A100 GeForce-GTX-1080-Ti), or none (default: every GPU)"
+)
+WAIT: Any = Field(
+    0, ge=0, description="minutes to wait for the GPU types named; an autoscaling cluster is asked for one of each"
+)
+PATIENCE: Any = Field(
+    30,
+    gt=0,
+    le=10_000,
+    description="minutes without anything done after which a run counts as stuck and begins anew where it was; a"
+    " process counts as stuck after a third of it",
+)
+"""Fields of every command that runs actors over photos."""
+
+
+@dataclass(frozen=True)
+class OnMachines:
+    """How a command uses the machines that there are: the options of those names.
+
+    Of features that were indexed before, `accelerators` and `patience` are None where they shall be as they were then.
+    """
+
+    accelerators: list[str] | None = None
+    wait: float = 0
+    patience: float | None = 30
+    address: str | None = None
+    cpus: int | None = None
+    verbose: bool = False
+
+    @classmethod
+    def of(cls, config: BaseModel) -> OnMachines:
+        """Those of a command."""
+        return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})
 
 
 class PerturbationConfig(BaseModel):

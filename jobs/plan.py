@@ -26,6 +26,7 @@ from pydantic import Field, field_validator
 
 from jobs import index, indexing
 from pipeline.errors import QpertError
+from pipeline.paths import PathText, ReportPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,13 +41,15 @@ _PRICE = re.compile(r"(.+)=(\d+(?:\.\d+)?)")
 class Config(index.Options):
     """The options of ``qpert plan``: those of ``qpert index``, and what to scale up to."""
 
-    out: str = Field("", description="folder or URI for the sample's features, which are kept (default: none are kept)")
+    out: PathText = Field(
+        "", description="folder or URI for the sample's features, which are kept (default: none are kept)"
+    )
     sample: int = Field(256, ge=16, description="photos to measure on")
     photos: int | None = Field(None, ge=1, description="photos to plan for (default: all of the source)")
     prices: list[str] = Field(
         [], description="of an hour of a GPU, by a part of its name, and of a CPU core: A100=3.70 cpu=0.03"
     )
-    json_file: str | None = Field(
+    json_file: ReportPath | None = Field(
         None, description="write the figures to this file as well", json_schema_extra={"flag": "--json"}
     )
 

@@ -20,9 +20,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.options import MINIATURE, MINIATURES, PerturbationConfig
+from jobs.indexing import check_writable
+from jobs.options import ACCELERATORS, MINIATURE, MINIATURES, PATIENCE, WAIT, OnMachines, PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
+from pipeline.paths import LocalPath, PathText, WeightsText
+from pipeline.printing import printable
+from pipeline.storage import is_uri
 
 if TYPE_CHECKING:
     from jobs.experiment import Experiment
@@ -43,13 +47,15 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     preset: Literal["miniature", "flickr30k", "coco"] = Field("miniature", description="the data set")
-    out: str = Field("reproduction", description="folder for features and reports; all nodes must see it")
-    images: str | None = Field(None, description="folder of the photos (with subfolders)")
-    captions: str | None = Field(None, description="Karpathy's or LAVIS' JSON, COCO captions, or a table")
-    annotations: str | None = Field(None, description="true boxes: Entities folder, COCO instances or COCO Entities")
+    out: LocalPath = Field("reproduction", description="folder for features and reports; all nodes must see it")
+    images: PathText | None = Field(None, description="folder of the photos (with subfolders)")
+    captions: LocalPath | None = Field(None, description="Karpathy's or LAVIS' JSON, COCO captions, or a table")
+    annotations: LocalPath | None = Field(
+        None, description="true boxes: Entities folder, COCO instances or COCO Entities"
+    )
     split: str = Field("test", description="of the captions; all for every image")
     encoder: str | None = Field(None, description="name of the encoder (miniature: every one that has a miniature)")
-    weights: str | None = Field(None, description="its weights (default: its miniature)")
+    weights: WeightsText | None = Field(None, description="its weights (default: its miniature)")
     detector: DetectorConfig = Field(
         DetectorConfig(),
         description="what detects objects, beside the true boxes",
@@ -67,6 +73,9 @@ class Config(BaseModel):
     samples: int = Field(2000, ge=100, description="bootstrap resamples of each interval")
     seed: int = Field(0, description="of the bootstrap")
     device: str = Field("cpu", description="torch device of Table B and of the texts")
+    accelerators: list[str] | None = ACCELERATORS
+    wait: float = WAIT
+    patience: float = PATIENCE
     address: str | None = Field(None, description="Ray cluster to join; auto for the one here (default: RAY_ADDRESS)")
     cpus: int | None = Field(None, ge=1, description="CPU cores for a Ray session started here (default: all)")
     dry_run: bool = Field(False, description="print what would be done and stop")
@@ -75,10 +84,14 @@ class Config(BaseModel):
 
 def run(config: Config) -> int:
     """Reproduce, print the report, and say where it is."""
+    from pipeline.detectors import check_detector
     from pipeline.reproduction.material import on_disk, scenes
-    from pipeline.stages.session import ray_session
 
+    check_writable(config.out)
     encoders = _encoders(config)
+    if is_uri(config.out):
+        raise QpertError(f"--out {config.out}: the reports need a folder that all nodes see, not a URI")
+    check_detector(config.detector, fetch=not config.dry_run)
     folder = Path(config.out) / config.preset
     experiments = {name: _experiment(config, name) for name in encoders}
     if config.dry_run:
@@ -90,16 +103,15 @@ def run(config: Config) -> int:
     else:
         material = on_disk(folder, str(config.images), str(config.captions), str(config.annotations), config.split)
     if material.remark:
-        print(f"warning: {material.remark}", flush=True)
-    with ray_session(config.address, cpus=config.cpus, verbose=config.verbose):
-        results = {name: each.run(material) for name, each in experiments.items()}
+        print(f"warning: {printable(material.remark)}", flush=True)
+    results = {name: each.run(material) for name, each in experiments.items()}
     for name, result in results.items():
         _write(config, folder / name, name, material, result)
     return 0
 
 
 def _encoders(config: Config) -> list[str]:
-    from pipeline.encoders import list_encoders, miniature_encoders
+    from pipeline.encoders import check_encoder, miniature_encoders
 
     if config.preset != "miniature":
         needed = {name: getattr(config, name) for name in ("images", "captions", "annotations", "encoder", "weights")}
@@ -112,8 +124,7 @@ def _encoders(config: Config) -> list[str]:
         )
     chosen = [config.encoder] if config.encoder else miniature_encoders()
     for name in chosen:
-        if name not in list_encoders():
-            raise QpertError(f"unknown encoder {name!r}; there are: {', '.join(list_encoders())}")
+        check_encoder(name, config.weights)
     return chosen
 
 
@@ -135,8 +146,7 @@ def _experiment(config: Config, encoder: str) -> Experiment:
         candidates=config.rerank_k or (16 if config.preset == "miniature" else 128),
         captioned=min(config.scenes, FIGURE_B) if config.preset == "miniature" else 0,
         device=config.device,
-        cpus=config.cpus,
-        verbose=config.verbose,
+        machines=OnMachines.of(config),
     )
 
 
@@ -148,7 +158,7 @@ def _write(config: Config, folder: Path, encoder: str, material: Material, resul
     text = as_markdown(title, result, found)
     (folder / "report.md").write_text(text, encoding="utf-8")
     write_tables(folder / "tables", found)
-    gained, lost = write_figure_a(folder / "figure_a.html", title, material.captions, result)
+    gained, lost = write_figure_a(folder / "figure_a.html", title, material.captions, result, weights=config.weights)
     print(text)
     print(f"report: {folder}/report.md; tables as CSV: {folder}/tables")
     print(f"figure A: {folder}/figure_a.html (of the queries, Q-Perturbation gained {gained} and lost {lost})")

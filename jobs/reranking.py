@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from jobs.options import OnMachines
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
 from pipeline.manifest import Manifest
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.perturbation import Perturbation
+    from pipeline.provenance import MadeWith
     from pipeline.retrieval import Evaluation
+    from pipeline.stages.waiting import NamedGpus
 
 _PHOTOS = 8
 """Photos per pass of the vision tower; their matching goes photo by photo."""
@@ -29,9 +32,10 @@ def check_reranking(outs: Sequence[str]) -> None:
         QpertError: one cannot, or there are no features.
     """
     from pipeline.encoders import can_match
+    from pipeline.provenance import MadeWith
 
     for out in outs:
-        name = str(Manifest.read(out).encoder.get("name"))
+        name = MadeWith.of(Manifest.read(out), out).encoder
         if not can_match(name):
             raise QpertError(
                 f"--rerank needs image-text matching, which the encoder {name} of {out} has not; BLIP-2 has"
@@ -39,17 +43,22 @@ def check_reranking(outs: Sequence[str]) -> None:
 
 
 def rerank_sets(
-    sets: Sequence[tuple[str, str | None]], evaluations: Sequence[Evaluation], *, weights: str | None, verbose: bool
+    sets: Sequence[tuple[str, str | None]],
+    evaluations: Sequence[Evaluation],
+    *,
+    weights: str | None,
+    machines: OnMachines,
 ) -> list[Evaluation]:
-    """Each (folder, variant) re-ranked as it was indexed; needs a Ray session. Says where matching sees no objects."""
-    found = []
+    """Each (folder, variant) re-ranked as it was indexed. Says where matching sees no objects."""
+    found: list[Evaluation] = []
     for (out, variant), evaluation in zip(sets, evaluations, strict=True):
         features = FeatureSet.open(out, variant)
         setting = perturbation_of(features)
         if setting is not None and "itm" not in setting.stages:
             advice = "was indexed without the stage itm (--perturbation.stages itc itm)"
             print(f"matching is plain: {out} {advice}", file=sys.stderr)
-        found.append(rerank_features(features, evaluation, setting, weights=weights, verbose=verbose))
+        again = bool(found)
+        found.append(rerank_features(features, evaluation, setting, weights=weights, machines=machines, begun=again))
     return found
 
 
@@ -59,41 +68,71 @@ def rerank_features(
     perturbation: Perturbation | None,
     *,
     weights: str | None = None,
-    verbose: bool = False,
+    machines: OnMachines,
+    begun: bool = False,
 ) -> Evaluation:
     """`evaluation` re-ranked by the features' own encoder, with `perturbation` where its stages include `itm`.
 
-    Needs a Ray session. The scores are kept in `OUT`/rerank, so that a rerun goes on where this one stopped.
+    The scores are kept in `OUT`/rerank, so that a rerun goes on where this one stopped.
+
+    Args:
+        features: whose photos are matched.
+        evaluation: made with `candidates`.
+        perturbation: the setting.
+        weights: where the encoder's weights are now, if they have moved.
+        machines: how they are used; GPU types that the user does not name are those of the features, where there are
+            such, and so is the patience.
+        begun: the command has found the GPU types that it names before, and those do that are left.
     """
     from pipeline.encoders import load_encoder, memory_needed, miniature_of, prepare_environment, runtime_env
+    from pipeline.provenance import MadeWith
     from pipeline.retrieval.reranking import rerank
     from pipeline.stages.actor import Worker
     from pipeline.stages.identity import bundled, weights_identity
     from pipeline.stages.match_graph import Matching, match_pairs
     from pipeline.weights import absolute_weights
 
-    name = str(features.manifest.encoder["name"])
-    made_with = features.manifest.config
-    chosen = absolute_weights(weights or made_with.get("weights"))
+    made_with = MadeWith.of(features.manifest, features.out)
+    name, chosen = made_with.encoder, absolute_weights(made_with.weights(weights))
     prepare_environment(name)
     pairs = _pairs(features, evaluation)
+    gpus, patience = _as_indexed(made_with, machines, begun)
     identity = weights_identity(bundled(chosen, miniature_of(name)))
     matching = Matching(
         out=join(absolute(features.out), "rerank"),
         pairs=pairs,
         texts=evaluation.texts,
         make_encoder=partial(load_encoder, name, weights=chosen),
-        encoder={"name": name, "weights": identity, "dtype": made_with.get("dtype")},
+        encoder={"name": name, "weights": identity, "dtype": made_with.dtype},
         perturbation=perturbation,
         worker=Worker(
-            dtype=made_with.get("dtype", "auto"),
+            dtype=made_with.dtype or "auto",
             micro_batch=_PHOTOS,
-            max_pixels=round(made_with.get("max_megapixels", 100) * 1e6),
+            max_pixels=round(made_with.max_megapixels * 1e6),
+            allow_truncated=made_with.allow_truncated,
+            patience=patience / 3,  # as in indexing
         ),
         need=partial(memory_needed, name, chosen),
         environment=runtime_env(name),
+        gpus=gpus,
+        patience=patience,
     )
-    return rerank(evaluation, match_pairs(matching, verbose=verbose))
+    scores = match_pairs(matching, address=machines.address, cpus=machines.cpus, verbose=machines.verbose)
+    return rerank(evaluation, scores)
+
+
+def _as_indexed(made_with: MadeWith, machines: OnMachines, begun: bool) -> tuple[NamedGpus, float]:
+    """The GPU types, and the patience in seconds: as the command has them, else as the features were made.
+
+    What was made elsewhere may name types that there are not here: then every GPU is used.
+    """
+    from pipeline.stages.graph import Graph
+    from pipeline.stages.waiting import NamedGpus
+
+    patience = 60 * (machines.patience or made_with.patience or Graph.patience / 60)
+    if machines.accelerators is None:
+        return NamedGpus(made_with.accelerators, machines.wait, begun=True, wished=True), patience
+    return NamedGpus(machines.accelerators, machines.wait, begun=begun), patience
 
 
 def _pairs(features: FeatureSet, evaluation: Evaluation) -> pa.Table:
@@ -121,9 +160,9 @@ def _pairs(features: FeatureSet, evaluation: Evaluation) -> pa.Table:
 
 def perturbation_of(features: FeatureSet) -> Perturbation | None:
     """What the features were made with; of a set with several settings, the variant's."""
-    from pipeline.perturbation import Perturbation
+    from pipeline.provenance import perturbation_from
 
     found = features.manifest.identity.get("perturbation")
     if features.manifest.variants:
-        found = (found or {}).get(features.manifest.variants[features.variant])
-    return found and Perturbation(**found | {"stages": tuple(found["stages"])})
+        found = found.get(features.manifest.variants[features.variant]) if isinstance(found, dict) else None
+    return perturbation_from(found, features.out)

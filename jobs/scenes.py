@@ -20,8 +20,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.indexing import check_writable
 from pipeline.datasets.scenes import write_scenes
 from pipeline.datasets.scenes.layout import Profile
+from pipeline.paths import LocalPath
 
 
 class Config(BaseModel):
@@ -29,7 +31,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    out: str = Field(description="new folder for the scenes", json_schema_extra={"positional": True})
+    out: LocalPath = Field(description="new folder for the scenes", json_schema_extra={"positional": True})
     count: int = Field(1000, ge=1, description="how many scenes, no two with the same content")
     seed: int = Field(1, ge=0, description="which series of scenes; 1 is what the miniature models are tested on")
     profile: Profile = Field("balanced", description="what is shown and named")
@@ -46,6 +48,7 @@ def run(config: Config) -> int:
             said = time.monotonic()
             print(f"{done:,} of {config.count:,} scenes", file=sys.stderr)
 
+    check_writable(config.out)
     target = write_scenes(
         Path(config.out), config.count, config.seed, config.profile, split=config.split, report=report
     )

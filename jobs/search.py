@@ -13,7 +13,7 @@ few answers before you choose --min-score.
 
 from __future__ import annotations
 
-import json
+import sys
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
-from pipeline.reports import Photo, Section, photos_of, printable, write_gallery
+from pipeline.paths import LocalPath, PathText, ReportPath, WeightsText
+from pipeline.printing import printable, printable_json
+from pipeline.reports import Photo, Section, photos_of, write_gallery
 from pipeline.retrieval import Hit, embed_texts, load_text_encoder, top_k
 from pipeline.retrieval.similarity import rows_of
 
@@ -32,11 +34,11 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    out: str = Field(description="folder or URI that qpert index wrote", json_schema_extra={"positional": True})
+    out: PathText = Field(description="folder or URI that qpert index wrote", json_schema_extra={"positional": True})
     text: list[str] = Field(
         default_factory=list, description="what to look for; each in quotes", json_schema_extra={"positional": True}
     )
-    queries: str | None = Field(None, description="text file with one query per line, added to the others")
+    queries: LocalPath | None = Field(None, description="text file with one query per line, added to the others")
     k: int = Field(10, ge=1, description="photos per query", json_schema_extra={"flag": "-k"})
     min_score: float | None = Field(
         None, allow_inf_nan=False, description="leave out photos that score below this (cosine, -1 to 1)"
@@ -44,11 +46,14 @@ class Config(BaseModel):
     print_json: bool = Field(
         False, description="print JSON to stdout and nothing else", json_schema_extra={"flag": "--json"}
     )
-    html: str | None = Field(None, description="write a report with thumbnails and the objects' boxes to this file")
+    html: ReportPath | None = Field(
+        None, description="write a report with thumbnails and the objects' boxes to this file"
+    )
     browse: int | None = Field(None, ge=1, description="put the first N photos into the --html report, without a query")
     variant: str | None = Field(None, description="which embedding, of a set that has several (qpert reproduce)")
-    weights: str | None = Field(
-        None, description="the encoder's weights, if they have moved since the photos were indexed"
+    weights: WeightsText | None = Field(
+        None,
+        description="the encoder's weights, where they are files: what a feature set names is not opened unasked",
     )
     device: str = Field("cpu", description="torch device for the texts")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
@@ -107,7 +112,7 @@ def read_queries(config: Config) -> list[str]:
 
 def as_json(texts: list[str], answers: list[list[Hit]]) -> str:
     """A JSON list of `{"query", "results": [{"rank", "score", "image_id", "uri"}]}`."""
-    return json.dumps(
+    return printable_json(
         [
             {
                 "query": text,
@@ -118,8 +123,7 @@ def as_json(texts: list[str], answers: list[list[Hit]]) -> str:
             }
             for text, hits in zip(texts, answers, strict=True)
         ],
-        indent=2,
-        ensure_ascii=False,
+        sys.stdout.encoding,
     )
 
 

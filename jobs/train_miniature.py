@@ -18,6 +18,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.indexing import check_writable
+from pipeline.paths import LocalPath
+
 
 class Config(BaseModel):
     """Which model, where to, and how long."""
@@ -27,7 +30,7 @@ class Config(BaseModel):
     model: Literal["coca", "blip2", "internvl", "yolo"] = Field(
         description="coca, blip2, internvl or yolo", json_schema_extra={"positional": True}
     )
-    out: str = Field(description="folder for the weights and the log")
+    out: LocalPath = Field(description="folder for the weights and the log")
     steps: int | None = Field(None, ge=1, description="encoders: optimiser steps (default: as the bundled weights)")
     epochs: int | None = Field(None, ge=1, description="yolo: passes over its scenes (default: as the bundled weights)")
     threads: int = Field(1, ge=1, description="CPU threads")
@@ -35,6 +38,7 @@ class Config(BaseModel):
 
 def run(config: Config) -> int:
     """Train, and print the held-out result."""
+    check_writable(config.out)
     out = Path(config.out)
     command = f"qpert train-miniature {config.model}"
     if config.model != "yolo":

@@ -28,9 +28,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.indexing import check_writable
-from jobs.options import PerturbationConfig
+from jobs.options import ACCELERATORS, PATIENCE, WAIT, PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
+from pipeline.paths import LocalPath, PathText, WeightsText
 from pipeline.storage import is_uri
 
 if TYPE_CHECKING:
@@ -46,14 +47,16 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    out: str = Field("tuning", description="folder for tokens, features and reports; all nodes must see it")
-    images: str | None = Field(None, description="folder of the photos (with subfolders); none: scenes are drawn")
-    captions: str | None = Field(None, description="Karpathy's or LAVIS' JSON, COCO captions, or a table")
-    annotations: str | None = Field(None, description="true boxes: Entities folder, COCO instances or COCO Entities")
+    out: PathText = Field("tuning", description="folder for tokens, features and reports; all nodes must see it")
+    images: PathText | None = Field(None, description="folder of the photos (with subfolders); none: scenes are drawn")
+    captions: LocalPath | None = Field(None, description="Karpathy's or LAVIS' JSON, COCO captions, or a table")
+    annotations: LocalPath | None = Field(
+        None, description="true boxes: Entities folder, COCO instances or COCO Entities"
+    )
     split: str = Field("val", description="of the captions, to search on")
     confirm_split: str = Field("test", description="of the captions, for the confirming run; none leaves that out")
     encoder: str | None = Field(None, description="name of the encoder (default: every one that has a miniature)")
-    weights: str | None = Field(None, description="its weights (default: its miniature)")
+    weights: WeightsText | None = Field(None, description="its weights (default: its miniature)")
     detector: DetectorConfig | None = Field(
         None, description="how objects are found (default: true boxes)", json_schema_extra={"short": "model"}
     )
@@ -84,7 +87,9 @@ class Config(BaseModel):
     seed: int = Field(0, description="of searchers that draw, and of the bootstrap")
     batch_size: int = Field(32, ge=1, description="photos per call of a model; halved when GPU memory runs out")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field("auto", description="to compute in, and of tokens")
-    accelerators: list[str] | None = Field(None, description="GPU types to use, or none (default: every GPU)")
+    accelerators: list[str] | None = ACCELERATORS
+    wait: float = WAIT
+    patience: float = PATIENCE
     device: str = Field("cpu", description="torch device for the texts")
     address: str | None = Field(None, description="Ray cluster to join; auto for the one here (default: RAY_ADDRESS)")
     cpus: int | None = Field(None, ge=1, description="CPU cores for a Ray session started here (default: all)")
@@ -95,13 +100,15 @@ class Config(BaseModel):
 def run(config: Config) -> int:
     """Search with each encoder, confirm, and say where the reports are."""
     from jobs.tuning import Tuning
-    from pipeline.stages.session import ray_session
+    from pipeline.detectors import check_detector
 
     check_writable(config.out)
     if is_uri(config.out):
         raise QpertError(f"--out {config.out}: Ray Tune and the reports need a folder that all nodes see, not a URI")
-    if config.detector is not None and config.detector.model == "none":
-        raise QpertError("--detector none leaves nothing to perturb with")
+    if config.detector is not None:
+        if config.detector.model == "none":
+            raise QpertError("--detector none leaves nothing to perturb with")
+        check_detector(config.detector, fetch=not config.dry_run)
     runs = [Tuning(config, name, make_space(config), make_search(config)) for name in _encoders(config)]
     for each in runs:
         each.check()
@@ -109,11 +116,10 @@ def run(config: Config) -> int:
         print("\n".join(each.plan() for each in runs))
         return 0
     failures = 0
-    with ray_session(config.address, cpus=config.cpus, verbose=config.verbose):
-        for each in runs:
-            text, failed = each.run()
-            print(text)
-            failures += failed
+    for each in runs:
+        text, failed = each.run()
+        print(text)
+        failures += failed
     return 1 if failures else 0
 
 

@@ -9,9 +9,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ray
 
@@ -19,21 +19,25 @@ from jobs import index
 from jobs.confirming import confirm
 from jobs.evaluate import annotated_areas
 from jobs.experiment import question as question_key
+from jobs.options import OnMachines
 from jobs.variants import index_variants
 from pipeline.datasets.captions import read_captions
 from pipeline.detectors.config import DetectorConfig
 from pipeline.encoders import can_match, check_room, token_bytes
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
+from pipeline.printing import printable
 from pipeline.reproduction.material import Material, on_disk, scenes
 from pipeline.reproduction.measuring import Variant
 from pipeline.reproduction.outcomes import Outcomes
 from pipeline.reproduction.settings import PLAIN
 from pipeline.retrieval.text import EmbeddedTexts, load_text_encoder
+from pipeline.stages.attempts import readable
 from pipeline.stages.device import dtype_for
 from pipeline.stages.identity import fingerprint
 from pipeline.stages.machines import Machines
-from pipeline.stages.run import readable
+from pipeline.stages.session import ray_session
+from pipeline.stages.waiting import NamedGpus
 from pipeline.storage import exclusive
 from pipeline.token_shards import remove_others, shard_bytes
 from pipeline.tuning.desk import Counters, Question, key_of
@@ -116,7 +120,7 @@ class Tuning:
         )
 
     def run(self) -> tuple[str, int]:
-        """Do what is not done yet, in the current Ray session; the report, and how many trials failed for good."""
+        """Do what is not done yet; the report, and how many trials failed for good."""
         print(self.plan(), file=sys.stderr, flush=True)
         try:
             with exclusive(str(self.folder)):
@@ -140,7 +144,7 @@ class Tuning:
         outcomes = self.folder / "outcomes" / key
         chosen, failed, counters = self._search(material, features, outcomes, key, len({each.file for each in kept}))
         for line in failed:
-            print(f"warning: a trial failed for good, {line}", file=sys.stderr)
+            print(f"warning: a trial failed for good, {printable(line)}", file=sys.stderr)
         found = self._findings(chosen, Outcomes(outcomes))
         confirmed = self._confirmed(found.best.setting)
         seconds = time.monotonic() - started
@@ -167,7 +171,7 @@ class Tuning:
         folder = Path(config.out).absolute() / f"photos-{split}"
         found = on_disk(folder, config.images, str(config.captions), boxes, split)
         if found.remark:
-            print(f"warning: {found.remark}", file=sys.stderr)
+            print(f"warning: {printable(found.remark)}", file=sys.stderr)
         return found
 
     def _options(self, material: Material, out: str) -> index.Config:
@@ -181,10 +185,7 @@ class Tuning:
             detector=detector,
             dtype=config.dtype,
             batch_size=config.batch_size,
-            accelerators=config.accelerators,
-            address=config.address,
-            cpus=config.cpus,
-            verbose=config.verbose,
+            **vars(OnMachines.of(config)),
         )
 
     def _search(
@@ -199,8 +200,11 @@ class Tuning:
         del reader
         how = {name: value for name, value in vars(self.search).items() if name != "concurrent"}
         record = fingerprint({"question": key, "space": dataclasses.asdict(space), "search": how})
-        machines: dict[str, Any] = {"accelerators": config.accelerators, "dtype": config.dtype}
-        with staffed_desk(question, str(outcomes), self.encoder, files=files, **machines) as desk:
+        gpus = NamedGpus(config.accelerators, config.wait, begun=True)
+        staffed = partial(staffed_desk, question, str(outcomes), self.encoder, files=files, gpus=gpus)
+        session = ray_session(config.address, cpus=config.cpus, verbose=config.verbose)
+        patience = 60 * config.patience / 3
+        with session, staffed(dtype=config.dtype, patience=patience, weights=config.weights) as desk:
             plain = ray.get(desk.ask.remote(None))
             if math.isnan(plain[metric]):
                 raise QpertError(f"{metric} cannot be measured here: no query is of that kind; choose another --metric")

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs import index, indexing
-from pipeline.datasets.photos import find_photos
-from pipeline.encoders import prepare_environment
+from pipeline.encoders import embedding_values, prepare_environment
 from pipeline.perturbation import Perturbation
+from pipeline.sizes import block_rows, file_rows
+from pipeline.stages.identity import as_begun
+from pipeline.stages.progress import Counting
 from pipeline.stages.resume import inspect
 from pipeline.stages.run import index_photos
 
 if TYPE_CHECKING:
     from pipeline.stages.graph import Graph
     from pipeline.stages.machines import Machines
+
+
+_OBJECTS = 6
+"""Of a photo, about."""
 
 
 def index_variants(
@@ -26,8 +33,9 @@ def index_variants(
     with_objects: bool = False,
     with_tokens: bool = False,
     to_come: Sequence[Perturbation] = (),
+    begun: bool = False,
 ) -> int:
-    """Do what is not done yet, in the current Ray session.
+    """Do what is not done yet, as `qpert index` does.
 
     Args:
         options: source, output, encoder and detector; its own perturbation is not used.
@@ -35,25 +43,32 @@ def index_variants(
         with_objects: store object embeddings as well.
         with_tokens: keep the image tokens as well.
         to_come: what these will be perturbed with: the encoder is asked at the start whether it has such sites.
+        begun: the command has found the GPU types that it names before, and those do that are left.
 
     Returns:
         How many photos passed the backbone.
     """
-    config = index.with_absolute_paths(options)
+    config, photos = index.checked(options)
     named = {name: each and each.as_dict() for name, each in settings.items()}
     what = indexing.identity(config) | {"perturbation": json.loads(json.dumps(named)), "with_objects": with_objects}
     if with_tokens:
         what["with_tokens"] = True
-    photos = find_photos(config.source, rules=config.rules())
-    resume = inspect(config.out, what, photos)
+    what = as_begun(config.out, what)
+    counting = Counting("photos listed")
+    resume = inspect(config.out, what, photos, counted=counting)
+    counting.end()
+    if resume.removed:
+        said = f"{resume.removed:,} indexed photos that the source no longer has are measured as well"
+        print(f"warning: {config.out}: {said}", file=sys.stderr)
     if resume.manifest is not None and resume.manifest.state == "complete" and resume.todo == 0:
         return 0
     prepare_environment(config.encoder)
+    rows = _file_rows(config, resume.todo, len(settings) + (_OBJECTS if with_objects else 0))
+    graph_for = indexing.graphs_for(config, photos, what, resume.todo, begun=begun)
 
     def make_graph(machines: Machines) -> Graph:
-        graph = indexing.build_graph(config, photos, what, resume.todo, machines)
         further: dict[str, Any] = {"with_objects": with_objects, "with_tokens": with_tokens, "to_come": tuple(to_come)}
-        return dataclasses.replace(graph, settings=tuple(settings.values()), **further)
+        return dataclasses.replace(graph_for(machines), settings=tuple(settings.values()), file_rows=rows, **further)
 
     manifest = indexing.make_manifest(config, what).model_copy(update={"variants": list(settings)})
     if resume.manifest is not None:
@@ -62,9 +77,22 @@ def index_variants(
         make_graph,
         manifest,
         config.out,
+        find_machines=indexing.machines_for(config, begun=begun),
         todo=resume.todo,
         address=config.address,
         cpus=config.cpus,
         verbose=config.verbose,
     )
+    warnings = [*index.warnings_of(config, outcome), index.no_objects(config, outcome.totals)]
+    if failed := outcome.totals["failed"]:
+        warnings.append(f"warning: {failed:,} photos could not be indexed; the column error of {config.out} says why")
+    for warning in filter(None, warnings):
+        print(warning, file=sys.stderr)
     return outcome.counts.photos
+
+
+def _file_rows(config: index.Config, todo: int | None, embeddings: int) -> int:
+    """Photos per file, where each has so many embeddings: files are no larger than those of `qpert index`."""
+    block = config.block_size or block_rows(todo)
+    values = embeddings * embedding_values(config.encoder, config.weights)
+    return config.file_size or file_rows(todo, block, values, config.precision)

@@ -36,7 +36,7 @@ OBJECT_TYPE = pa.struct(
 )
 
 _FURTHER = ("object_embeddings", "tokens")  # columns that some feature sets have beside
-_LATER = ("dtype", *(field.name for field in PHOTO_STATE))  # columns that the first feature sets have not
+_LATER = ("dtype", *(field.name for field in PHOTO_STATE), "truncated")  # columns that the first feature sets have not
 
 
 def features_schema(precision: str = "float16", *, with_objects: bool = False) -> pa.Schema:
@@ -50,7 +50,8 @@ def features_schema(precision: str = "float16", *, with_objects: bool = False) -
     of the photo and null without objects; `embedding` is V unit vectors of length D in one list of V * D numbers, and
     null when the photo failed, with the reason in `error`; `device` and `dtype` are where and in which number format it
     was made; `seconds` is the time spent on detection and encoding of this photo; `size`, `mtime` and `digest` tell
-    whether it has changed since. The list of `embedding` is of variable size by type only: pyarrow before 26 cannot
+    whether it has changed since; `truncated` marks a photo of which only a part could be decoded, where that is
+    allowed. The list of `embedding` is of variable size by type only: pyarrow before 26 cannot
     read a fixed-size one with a null.
     """
     value = {"float16": pa.float16(), "float32": pa.float32()}[precision]
@@ -69,6 +70,7 @@ def features_schema(precision: str = "float16", *, with_objects: bool = False) -
             ("dtype", pa.string()),
             ("seconds", pa.float32()),
             *PHOTO_STATE,
+            ("truncated", pa.bool_()),
             *further,
         ]
     )

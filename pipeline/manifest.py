@@ -28,8 +28,8 @@ class Manifest(BaseModel):
     identity: dict[str, Any] = Field(default_factory=dict, description="everything the fingerprint is made of")
     config: dict[str, Any] = Field(default_factory=dict, description="the configuration of the last run")
     encoder: dict[str, Any] = Field(default_factory=dict, description="name and weights")
-    vectors: int | None = Field(None, description="V; unknown until the first encoder is up")
-    dim: int | None = Field(None, description="D; unknown until the first encoder is up")
+    vectors: int | None = Field(None, ge=1, le=2**20, description="V; unknown until the first encoder is up")
+    dim: int | None = Field(None, ge=1, le=2**20, description="D; unknown until the first encoder is up")
     precision: Precision = "float16"
     variants: list[str] = Field(
         default_factory=list, description="names of several embeddings of each photo, one behind the other in its row"

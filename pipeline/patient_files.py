@@ -1,23 +1,44 @@
-"""A file system around another one that tries again what fails for a reason that may pass."""
+"""A file system around another one that tries again what fails for a reason that may pass.
+
+This is the one place where storage is tried again: whoever uses such a file system does not do it once more.
+"""
 
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
 
 from pipeline.patience import patiently
 
+Result = TypeVar("Result")
+_PIECE = 8 * 2**20
+
+
+KEPT = 64 * 2**20
+"""Bytes of a file that is being written that are kept in memory; a larger one waits in a temporary file."""
+
 
 def patient(filesystem: fs.FileSystem) -> fs.FileSystem:
     """`filesystem` with every operation tried several times, and reading taken up again where it broke off.
 
-    Writing a file is not: half of it is gone with the stream, so whoever writes does the whole again.
+    What is written to a file is kept until the file is closed, and written then, all of it, as often as it takes.
     """
-    return fs.PyFileSystem(_Patient(filesystem))
+    return filesystem if is_patient(filesystem) else fs.PyFileSystem(_Patient(filesystem))
+
+
+def is_patient(filesystem: fs.FileSystem) -> bool:
+    """Whether it tries again by itself."""
+    return isinstance(filesystem, fs.PyFileSystem) and isinstance(filesystem.handler, _Patient)
+
+
+def patiently_on(filesystem: fs.FileSystem, call: Callable[[], Result]) -> Result:
+    """What `call` returns, which uses `filesystem`: called again when it fails, where that does not do so itself."""
+    return call() if is_patient(filesystem) else patiently(call)
 
 
 class _Patient(fs.FileSystemHandler):  # type: ignore[misc]
@@ -72,7 +93,9 @@ class _Patient(fs.FileSystemHandler):  # type: ignore[misc]
         return _readable(lambda: self.inner.open_input_file(path), self._at(path))
 
     def open_output_stream(self, path: str, metadata: Any) -> pa.NativeFile:
-        return patiently(lambda: self.inner.open_output_stream(path, compression=None, metadata=metadata))
+        return pa.PythonFile(
+            _Writer(lambda: self.inner.open_output_stream(path, compression=None, metadata=metadata)), mode="w"
+        )
 
     def open_append_stream(self, path: str, metadata: Any) -> pa.NativeFile:
         return patiently(lambda: self.inner.open_append_stream(path, compression=None, metadata=metadata))
@@ -103,6 +126,41 @@ def _once(call: Callable[[], None], done: Callable[[], bool]) -> None:
 
 def _readable(first: Callable[[], pa.NativeFile], again: Callable[[], pa.NativeFile]) -> pa.NativeFile:
     return pa.PythonFile(_Reader(patiently(first), again), mode="r")
+
+
+class _Writer(io.RawIOBase):
+    """A file to be: what is written is kept, and goes to `opened`, in one go or several, when it is closed.
+
+    Where a disk is full, or nothing may be written, closing raises that.
+    """
+
+    def __init__(self, opened: Callable[[], pa.NativeFile]) -> None:
+        self._opened = opened
+        self._kept = tempfile.SpooledTemporaryFile(max_size=KEPT)  # noqa: SIM115 - closed with this file
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._kept.tell()
+
+    def write(self, data: Any) -> int:
+        return self._kept.write(data)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        super().close()
+        try:
+            patiently(self._write_all)
+        finally:
+            self._kept.close()
+
+    def _write_all(self) -> None:
+        self._kept.seek(0)
+        with self._opened() as stream:
+            while data := self._kept.read(_PIECE):
+                stream.write(data)
 
 
 class _Reader(io.RawIOBase):

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from pipeline.errors import QpertError
 from pipeline.object_keys import ObjectTokens, pool_object_keys
-from pipeline.subspaces import Subspaces, decompose, leading_components
+from pipeline.subspaces import Subspaces, decompose, keeps_all, leading_components
 
 Operator = Literal["subspace", "orthogonal", "eigenvector-rows"]
 Combine = Literal["sum", "mean"]
@@ -55,7 +55,8 @@ class Perturbation:
         weight: alpha as a function of the object's share of the photo's area, times `scale` (Tables C and D). `-area`
             is not in the paper: it is what the released code computes under the name of `1-area`.
         scale: factor of alpha.
-        threshold: largest contribution ratio of the kept components, in (0, 1] (equation 2).
+        threshold: largest contribution ratio of the kept components, in (0, 1] (equation 2). 1 keeps the whole row
+            space of the keys, up to their numerical rank.
         stages: where the queries are perturbed: image-text contrast, image-text matching, language modelling.
         min_components: 1 keeps the first component even if it alone exceeds the threshold; 0 then keeps none.
         sites: which of the encoder's cross-attentions are perturbed, by name (`*` stands for anything) or by number,
@@ -147,11 +148,12 @@ def object_operator(
         keys: [B, H, N, d], any floating dtype, of one cross-attention.
         groups: from `pool_object_keys`.
         perturbation: `operator`, `threshold` and `min_components` are used.
-        subspaces: what `object_subspaces` gave for these keys, and for a perturbation whose `tokens` and `operator` are
-            of the same kind; None: they are worked out.
+        subspaces: what `object_subspaces` gave for these keys, and for a perturbation of the same `subspace_kind`;
+            None: they are worked out.
 
     Returns:
-        float32 [B, H, d, d]; exactly 0 for photos without objects.
+        float32 [B, H, d, d]; exactly 0 for photos without objects, NaN for one with an object whose keys are not finite
+        or whose Gram matrix float32 cannot hold.
     """
     photos, heads, _, dim = keys.shape
     total = keys.new_zeros(photos, heads, dim, dim, dtype=torch.float32)
@@ -168,25 +170,37 @@ def object_subspaces(keys: Tensor, groups: list[ObjectTokens], perturbation: Per
     return [_of_group(keys, group, perturbation) for group in groups]
 
 
+def subspace_kind(perturbation: Perturbation) -> tuple[object, ...]:
+    """What `object_subspaces` depends on, besides keys and groups."""
+    return perturbation.tokens, perturbation.operator == _ROWS, keeps_all(perturbation.threshold)
+
+
 def _of_group(keys: Tensor, group: ObjectTokens, perturbation: Perturbation) -> Subspaces:
     head = torch.arange(keys.shape[1], device=keys.device)[:, None]
     of_objects = keys[group.photo[:, None, None], head, group.index[:, None]].float()  # a copy [g, H, n, d]
     of_objects *= group.weights[:, None, :, None]
     with torch.autocast(keys.device.type, enabled=False):
-        return decompose(of_objects, rows=perturbation.operator == _ROWS)
+        return _decompose(of_objects, perturbation)
 
 
 def projector(keys: Tensor, perturbation: Perturbation) -> Tensor:
     """P of one object for each head: what `operator` makes of the object's weighted keys float32 [..., n, d].
 
     Returns:
-        float32 [..., d, d], symmetric and idempotent; exactly 0 where all keys are 0.
+        float32 [..., d, d], symmetric and idempotent; exactly 0 where all keys are 0, NaN where there is none.
     """
-    return _project(decompose(keys, rows=perturbation.operator == _ROWS), perturbation)
+    return _project(_decompose(keys, perturbation), perturbation)
+
+
+def _decompose(keys: Tensor, perturbation: Perturbation) -> Subspaces:
+    return decompose(keys, rows=perturbation.operator == _ROWS, exact=keeps_all(perturbation.threshold))
 
 
 def _project(found: Subspaces, perturbation: Perturbation) -> Tensor:
-    keep = leading_components(found.sigma.flip(-1), perturbation.threshold, perturbation.min_components).flip(-1)
+    if keeps_all(perturbation.threshold):
+        keep = found.sigma > 0
+    else:
+        keep = leading_components(found.sigma.flip(-1), perturbation.threshold, perturbation.min_components).flip(-1)
     basis = found.basis * keep[..., None, :]
     projection: Tensor = basis @ basis.mT
     if perturbation.operator == "orthogonal":

@@ -13,8 +13,7 @@ from filelock import FileLock, Timeout
 from pyarrow import fs
 
 from pipeline.errors import QpertError, first_line
-from pipeline.patience import patiently
-from pipeline.patient_files import patient
+from pipeline.patient_files import patient, patiently_on
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _OPTIONS = re.compile(r"\?\w+=.*", re.DOTALL)
@@ -156,7 +155,7 @@ def write_atomically(path: str, data: bytes) -> None:
             raise
         filesystem.move(temporary, inner)
 
-    patiently(write)
+    patiently_on(filesystem, write)
 
 
 @contextmanager

@@ -37,6 +37,7 @@ def rows(start: int, count: int, failed: int | None = None) -> pa.Table:
         "size": [1000] * count,
         "mtime": [0] * count,
         "digest": ["d"] * count,
+        "truncated": [False] * count,
     }
     schema = features_schema()
     arrays = [pa.array(column, field.type) for field, column in zip(schema, columns.values(), strict=True)]

@@ -75,7 +75,7 @@ def read_file(uri: str, rules: SourceRules) -> bytes:
     if scheme_of(uri) in WEB:
         return patiently(lambda: fetch(uri.removeprefix("fsspec+"), rules), tries=4)
     _check_endpoint(uri, rules)
-    return patiently(lambda: _read_remote(uri, rules), tries=4)
+    return _read_remote(uri, rules)  # its file system tries again by itself
 
 
 def check_place(uri: str, rules: SourceRules) -> None:

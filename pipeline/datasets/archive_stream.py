@@ -39,14 +39,16 @@ class ArchiveStream:
         self._left: int | None = None
         self.zeros = 0
         start = self._ahead
+        self._packed = _Begun(start, raw)
+        rest = cast("IO[bytes]", self._packed)
         if start[:2] == b"\x1f\x8b":
-            self._source: Any = gzip.GzipFile(fileobj=self._rest())
+            self._source: Any = gzip.GzipFile(fileobj=rest)
         elif start[:3] == b"BZh":
-            self._source = bz2.BZ2File(self._rest())
+            self._source = bz2.BZ2File(rest)
         elif start[:6] == b"\xfd7zXZ\0":
-            self._source = lzma.LZMAFile(self._rest())  # noqa: SIM115 - the archive's context closes what is under it
+            self._source = lzma.LZMAFile(rest)  # noqa: SIM115 - the archive's context closes what is under it
         elif start[:4] == b"\x28\xb5\x2f\xfd":
-            self._source = pa.CompressedInputStream(pa.PythonFile(self._rest(), "r"), "zstd")
+            self._source = pa.CompressedInputStream(pa.PythonFile(rest, "r"), "zstd")
         else:
             self._source = raw
             return
@@ -116,27 +118,28 @@ class ArchiveStream:
         if self._left is not None:
             self._left += min(size, MAX_HEADER + 1)
 
-    def _rest(self) -> IO[bytes]:
-        return cast("IO[bytes]", _Begun(self._ahead, self._raw))
-
     def _check_ratio(self, unpacked: int) -> None:
-        if self._source is not self._raw and unpacked > _FREE and unpacked > _RATIO * self._raw.tell():
+        if self._source is not self._raw and unpacked > _FREE and unpacked > _RATIO * self._packed.taken:
             raise tarfile.ReadError(f"unpacks to more than {_RATIO} times its size")
 
 
 class _Begun:
-    """A stream whose first bytes were read already."""
+    """A stream whose first bytes were read already, and that counts them."""
 
     closed = False
 
     def __init__(self, ahead: bytes, raw: pa.NativeFile) -> None:
         self._ahead, self._raw = ahead, raw
+        self.taken = 0
 
     def read(self, size: int = -1) -> bytes:
         if size is None or size < 0:
             size = _STEP
         data, self._ahead = self._ahead[:size], self._ahead[size:]
-        return data + bytes(self._raw.read(size - len(data))) if len(data) < size else data
+        if len(data) < size:
+            data += bytes(self._raw.read(size - len(data)))
+        self.taken += len(data)
+        return data
 
     def readable(self) -> bool:
         return True

@@ -11,6 +11,7 @@ import math
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from pipeline.datasets.coco import collect_instances
 from pipeline.datasets.coco_entities import collect_detections, image_number, is_coco_entities, pack_detections
 from pipeline.datasets.entities import Box, check_entities_folder, read_entity_photo
 from pipeline.datasets.json_file import read_json
+from pipeline.datasets.names import Names
 from pipeline.datasets.notes import Notes
 from pipeline.errors import QpertError
 
@@ -76,7 +78,8 @@ class Boxes(Protocol):
         """What is annotated in a photo; None where it is not annotated at all.
 
         Args:
-            image_id: file name of the photo, with or without folders; the suffix plays no part.
+            image_id: file name of the photo, with or without folders; the suffix plays no part, nor
+                does the Unicode normal form.
 
         Raises:
             QpertError: its annotation is not readable.
@@ -236,11 +239,17 @@ class PackedBoxes:
     names: np.ndarray
     corners: np.ndarray
 
+    @cached_property
+    def known(self) -> Names:
+        """What photos are known by, in any Unicode normal form."""
+        return Names(self.photos)
+
     def of(self, image_id: str) -> PhotoBoxes | None:
         """See `Boxes.of`."""
-        photo = self.photos.get(self.key(image_id))
-        if photo is None:
+        name = self.known.find(self.key(image_id))
+        if name is None:
             return None
+        photo = self.photos[name]
         rows = slice(self.starts[photo], self.starts[photo + 1])
         labels = (self.labels[name] for name in self.names[rows])
         return PhotoBoxes.place(self.sizes[photo], zip(labels, self.corners[rows].tolist(), strict=True))

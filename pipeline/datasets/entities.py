@@ -18,7 +18,9 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from pipeline.datasets.names import alike_file
 from pipeline.errors import QpertError
+from pipeline.printing import printable
 
 Box = tuple[float, float, float, float]
 
@@ -67,7 +69,11 @@ def read_entities(folder: str | Path) -> dict[str, EntityPhoto]:
     photos = {path.stem: _read(root, path) for path in sorted((root / "Annotations").glob("*.xml"))}
     skipped = sum(photo.skipped for photo in photos.values())
     if skipped:
-        _log.warning("%s: %d boxes are inverted, not numbers or outside their photo, and were left out", root, skipped)
+        _log.warning(
+            "%s: %d boxes are inverted, not numbers or outside their photo, and were left out",
+            printable(str(root)),
+            skipped,
+        )
     return photos
 
 
@@ -77,7 +83,7 @@ def read_entity_photo(folder: Path, stem: str) -> EntityPhoto | None:
     Raises:
         QpertError: it is not readable; the message names the file.
     """
-    path = folder / "Annotations" / f"{stem}.xml"
+    path = alike_file(folder / "Annotations" / f"{stem}.xml")
     if not os.path.isfile(path):  # also False for a name that is too long for a file
         return None
     return _read(folder, path)
@@ -105,7 +111,7 @@ def parse_sentence(line: str) -> tuple[str, list[Phrase]]:
 
 
 def _read(root: Path, path: Path) -> EntityPhoto:
-    captions, labels = _read_sentences(root / "Sentences" / f"{path.stem}.txt")
+    captions, labels = _read_sentences(alike_file(root / "Sentences" / f"{path.stem}.txt"))
     try:
         document = fromstring(_read_file(path), forbid_dtd=True)
     except (ParseError, ValueError) as error:  # DefusedXmlException is a ValueError

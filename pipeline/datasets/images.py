@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.datasets.captions import CaptionedImage
+from pipeline.datasets.names import Names
 from pipeline.datasets.photos import Listing, find_photos
 from pipeline.errors import QpertError
 from pipeline.storage import is_uri
@@ -36,7 +37,7 @@ class ImageFiles:
 
 
 def find_images(captions: Sequence[CaptionedImage], root: str | Path) -> ImageFiles:
-    """Look for captioned images below a folder, at any depth, by file name.
+    """Look for captioned images below a folder, at any depth, by file name in any Unicode normal form.
 
     Args:
         captions: the images that are wanted. Other photos below the folder do not matter.
@@ -49,14 +50,20 @@ def find_images(captions: Sequence[CaptionedImage], root: str | Path) -> ImageFi
     photos = find_photos(str(root))
     if not isinstance(photos, Listing) or photos.kind != "folder":
         raise QpertError(f"captioned images are looked for in a folder of photos, but {root} is {photos.kind}")
-    wanted = {image.image_id for image in captions}
-    places: dict[str, str] = {}
+    wanted = Names({image.image_id for image in captions})
+    same: dict[str, str] = {}
+    alike: dict[str, str] = {}  # in another Unicode normal form, for want of the same
     for image_id, place in photos.pairs():
         name = posixpath.basename(image_id)
-        if place is not None and name in wanted and places.setdefault(name, place) != place:
-            raise QpertError(f"{name} is there twice: {places[name]} and {place}; which one do the captions mean?")
-    found = {image.image_id: places[image.image_id] for image in captions if image.image_id in places}
-    return ImageFiles(found, tuple(image.image_id for image in captions if image.image_id not in places))
+        if place is None:
+            continue
+        found = wanted.find(name)
+        places = same if found == name else alike
+        if found is not None and places.setdefault(found, place) != place:
+            raise QpertError(f"{found} is there twice: {places[found]} and {place}; which one do the captions mean?")
+    places = alike | same
+    there = {image.image_id: places[image.image_id] for image in captions if image.image_id in places}
+    return ImageFiles(there, tuple(image.image_id for image in captions if image.image_id not in places))
 
 
 def write_list(images: ImageFiles, path: str | Path) -> None:

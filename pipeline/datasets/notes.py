@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+from pipeline.printing import printable
+
 
 class Notes:
     """Oddities of one file or folder: how many of each kind, and where the first is."""
@@ -25,4 +27,6 @@ class Notes:
     def warn(self) -> None:
         """One warning per kind, for the caller's caller."""
         for what, (count, first) in self._found.items():
-            warnings.warn(f"{self._source}: {count} {what}; the first: {first}", stacklevel=4)
+            warnings.warn(
+                f"{printable(str(self._source))}: {count} {what}; the first: {printable(first)}", stacklevel=4
+            )

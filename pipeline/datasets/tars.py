@@ -72,7 +72,7 @@ def tar_photos(path: str, shard: str, rules: SourceRules, skipped: Skipped | Non
         rules: what is a photo.
         skipped: is told of members that are none.
     """
-    names = _Names(path, shard, rules, skipped or Skipped())
+    names = _Names(path, shard, rules, Skipped() if skipped is None else skipped)
     links: dict[str, tarfile.TarInfo] = {}
     waiting: list[tuple[Photo, str]] = []
     try:

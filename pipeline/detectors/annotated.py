@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.datasets.boxes import read_boxes
 from pipeline.objects import Objects
+from pipeline.printing import printable
 
 _log = logging.getLogger(__name__)
 
@@ -44,12 +45,14 @@ class AnnotatedBoxes:
             return Objects.empty(size)
         photo = photo.within(size)
         if photo.skipped:
-            _log.warning("%s: %d boxes are inverted, not numbers or outside the photo", image_id, photo.skipped)
+            _log.warning(
+                "%s: %d boxes are inverted, not numbers or outside the photo", printable(image_id), photo.skipped
+            )
         if not photo.boxes:
             return Objects.empty(size)
         annotated = photo.size or size
         if (annotated[0] > annotated[1]) != (size[0] > size[1]) and annotated[0] * size[1] != annotated[1] * size[0]:
-            _log.warning("%s is %dx%d, but its annotation was made on %dx%d", image_id, *size, *annotated)
+            _log.warning("%s is %dx%d, but its annotation was made on %dx%d", printable(image_id), *size, *annotated)
         boxes = [box for _, box in photo.boxes]
         placed = Objects.from_pixels(boxes, [label for label, _ in photo.boxes], [1.0] * len(boxes), annotated)
         return Objects(placed.boxes, placed.labels, placed.scores, size)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.paths import LocalPath, WeightsText
+
 
 class DetectorConfig(BaseModel):
     """Where the objects of a photo come from. Checked when it is built; `load_detector` checks it against the model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field(
+    model: WeightsText = Field(
         default="miniature",
         min_length=1,
         description="`miniature` (bundled, for the synthetic scenes), an ultralytics name (`yolo11n`), a .pt or .onnx "
         "file, `annotated` (boxes from Flickr30K Entities or COCO files) or `none`",
     )
-    annotations: str | None = Field(
+    annotations: LocalPath | None = Field(
         default=None,
         description="Flickr30K Entities folder (Annotations/ and Sentences/), COCO instances_*.json, or the JSON of "
         "COCO Entities; for `annotated` only",

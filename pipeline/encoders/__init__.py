@@ -80,7 +80,8 @@ def prepare_environment(name: str) -> None:
 
 
 def can_match(name: str) -> bool:
-    """Whether an encoder has image-text matching."""
+    """Whether an encoder has image-text matching; a QpertError when there is no such encoder."""
+    _check_name(name)
     return _class(twin_of(name)).match is not Encoder.match
 
 

@@ -20,6 +20,7 @@ from pipeline.perturbation import (
     object_operator,
     object_subspaces,
     pool_object_keys,
+    subspace_kind,
 )
 from pipeline.subspaces import Subspaces
 
@@ -46,7 +47,7 @@ class Encoder(ABC):
     dim: int
     device: torch.device
     dtype: torch.dtype
-    _subspaces: dict[tuple[str, str, bool], list[Subspaces]] | None = None
+    _subspaces: dict[tuple[object, ...], list[Subspaces]] | None = None
     """Inside `embed_each`: by site, and by what of a perturbation they depend on."""
 
     @classmethod
@@ -182,7 +183,8 @@ class Encoder(ABC):
             stage: what the passes inside the context are for.
 
         Raises:
-            QpertError: not one `Objects` per photo, or `perturbation` names a site that the encoder has not.
+            QpertError: not one `Objects` per photo, or `perturbation` names a site that the encoder has not; inside the
+                context, keys of an object that have no key subspace in float32.
         """
         if objects is not None and len(objects) != count:
             raise QpertError(f"objects must hold one Objects per photo: {len(objects)} for {count} photos")
@@ -198,13 +200,19 @@ class Encoder(ABC):
             """Worked out when a site first sees the photos' keys, for all passes inside the context."""
             if name not in known:
                 of_photos = keys[:: len(keys) // count]  # LAVIS repeats the photos, for each beam or text
-                known[name] = object_operator(of_photos, groups, perturbation, subspaces_of(name, of_photos))
+                operator = object_operator(of_photos, groups, perturbation, subspaces_of(name, of_photos))
+                if not operator.isfinite().all():
+                    raise QpertError(
+                        f"the keys of an object at {name} are not finite, or float32 cannot hold their Gram matrix: the"
+                        f" photo cannot be perturbed in {self.dtype} with scale {perturbation.scale:g}"
+                    )
+                known[name] = operator
             return known[name]
 
         def subspaces_of(name: str, keys: Tensor) -> list[Subspaces] | None:
             if self._subspaces is None:
                 return None
-            kind = name, perturbation.tokens, perturbation.operator == "eigenvector-rows"
+            kind = name, *subspace_kind(perturbation)
             if kind not in self._subspaces:
                 self._subspaces[kind] = object_subspaces(keys, groups, perturbation)
             return self._subspaces[kind]

@@ -17,6 +17,7 @@ from pipeline.encoders import lavis_environment
 from pipeline.encoders.beam_search import Decoding
 from pipeline.encoders.blip2_family import Blip2Family
 from pipeline.encoders.lavis_checkpoint import HEAD, Sizes, check_files, read_checkpoint
+from pipeline.encoders.tokenizer_files import check_tokenizer
 from pipeline.errors import QpertError
 from pipeline.objects import TokenGrid
 from pipeline.weights import split_weights
@@ -143,6 +144,7 @@ def _build(sizes: Sizes, folder: Path) -> Any:
         def init_tokenizer(cls) -> Any:
             words = folder if (folder / "vocab.txt").is_file() else "bert-base-uncased"
             try:
+                check_tokenizer(folder)
                 tokenizer = BertTokenizer.from_pretrained(words)
             except (OSError, ValueError) as error:
                 raise QpertError(

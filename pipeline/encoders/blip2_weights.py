@@ -12,11 +12,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoTokenizer, BertTokenizer, Blip2Config, Blip2ForImageTextRetrieval, GenerationConfig
+from transformers import BertTokenizer, Blip2Config, Blip2ForImageTextRetrieval
 from transformers.initialization import no_init_weights
 from transformers.utils import logging
 
 from pipeline.encoders.beam_search import Decoding
+from pipeline.encoders.blip2_config import read_blip2_config, read_decoding
+from pipeline.encoders.hub import fetch, is_hub_id
 from pipeline.encoders.lavis_checkpoint import (
     HEAD,
     LN_VISION_EPS,
@@ -26,10 +28,13 @@ from pipeline.encoders.lavis_checkpoint import (
     read_state,
     to_transformers,
 )
+from pipeline.encoders.tokenizer_files import FILES, check_tokenizer, load_tokenizer
 from pipeline.errors import QpertError, first_line
+from pipeline.model_files import check_configurations, check_shards, refuse_pickles
 from pipeline.weights import split_weights
 
 HEAD_FILE = "language_head.safetensors"
+INDEX = "model.safetensors.index.json"
 _UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
 """What transformers and safetensors raise of files that are missing, damaged or of something else."""
 BERT = "bert-base-uncased"
@@ -70,13 +75,35 @@ def check_weights(weights: str) -> None:
     check_files(weights)
     first, _ = split_weights(weights)
     if Path(first).is_dir():
-        if not (Path(first) / "config.json").is_file():
-            raise QpertError(f"{first} has no config.json: a BLIP-2 folder holds it beside its weights")
-    elif not first.endswith(".pth") and (first.count("/") != 1 or first.startswith((".", "/", "~"))):
+        _check_folder(Path(first))
+    elif not first.endswith(".pth") and not is_hub_id(first):
         raise QpertError(
             f"{first!r} is no folder, no .pth file and no hub id; give 'miniature', a folder, a LAVIS checkpoint, or an"
             " id such as Salesforce/blip2-itm-vit-g-coco"
         )
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that is not whole, or one of whose files leads to code."""
+    if not (folder / "config.json").is_file():
+        raise QpertError(f"{folder} has no config.json: a BLIP-2 folder holds it beside its weights")
+    try:
+        check_configurations(folder)
+        read_blip2_config(folder / "config.json")
+        check_tokenizer(folder)
+        if (folder / INDEX).is_file():
+            check_shards(folder / INDEX)
+        else:
+            refuse_pickles(folder, "model.safetensors")
+    except _UNREADABLE as error:
+        raise _unreachable(str(folder), error) from error
+
+
+def _unreachable(name: str, error: Exception) -> QpertError:
+    return QpertError(
+        f"BLIP-2 weights {name!r} could not be had: {first_line(error)}. Without a network, download the"
+        " repository elsewhere and give its folder"
+    )
 
 
 @contextmanager
@@ -92,17 +119,25 @@ def _without_bar() -> Iterator[None]:
 
 
 def _from_transformers(name: str, lavis: str | None) -> Blip2Weights:
+    folder = Path(name)
+    if not folder.is_dir():
+        folder = fetch(name, ["config.json", "generation_config.json", "model*.safetensors", INDEX, *FILES], "BLIP-2")
+        _check_folder(folder)
     try:
         with _without_bar():
             model, info = Blip2ForImageTextRetrieval.from_pretrained(
-                name, dtype=torch.float32, output_loading_info=True
+                str(folder),
+                config=read_blip2_config(folder / "config.json"),
+                dtype=torch.float32,
+                output_loading_info=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
             )
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = load_tokenizer(folder)
+        decoding = read_decoding(folder / "generation_config.json")
     except _UNREADABLE as error:
-        raise QpertError(
-            f"BLIP-2 weights {name!r} could not be had: {first_line(error)}. Without a network, download the"
-            " repository elsewhere and give its folder"
-        ) from error
+        raise _unreachable(name, error) from error
     wrong = sorted(str(each) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for each in info[kind])
     wrong = [each for each in wrong if not each.endswith(".position_ids")]  # a constant that old versions saved
     if wrong:
@@ -110,7 +145,7 @@ def _from_transformers(name: str, lavis: str | None) -> Blip2Weights:
             f"{name} is not a whole BLIP-2 for retrieval: {len(wrong)} weights are missing, unknown or of another"
             f" shape, such as {wrong[0]}; stage-2 models (opt, flan-t5) cannot be used"
         )
-    head_file = Path(name) / HEAD_FILE
+    head_file = folder / HEAD_FILE
     head: Mapping[str, Tensor] | None = None
     if lavis is not None:
         head = {key: value for key, value in read_state(Path(lavis)).items() if key.startswith(HEAD)}
@@ -122,7 +157,7 @@ def _from_transformers(name: str, lavis: str | None) -> Blip2Weights:
         except _UNREADABLE as error:
             raise QpertError(f"{head_file} cannot be opened: {error}") from error
     _check_words(tokenizer, model.embeddings.word_embeddings.num_embeddings, name)
-    return Blip2Weights(model, tokenizer, head, _decoding(Path(name)))
+    return Blip2Weights(model, tokenizer, head, decoding)
 
 
 def _check_words(tokenizer: Any, words: int, place: str) -> None:
@@ -136,15 +171,6 @@ def _check_words(tokenizer: Any, words: int, place: str) -> None:
             f"the tokenizer of {place} has {len(tokenizer):,} words, but the model {words:,}: put the tokenizer of the"
             " model there (tokenizer.json or vocab.txt)"
         )
-
-
-def _decoding(folder: Path) -> Decoding | None:
-    """From transformers' own generation_config.json, where the folder has one."""
-    if not (folder / "generation_config.json").is_file():
-        return None
-    found = GenerationConfig.from_pretrained(folder)
-    names = ("num_beams", "max_length", "min_length")
-    return Decoding(**{name: getattr(found, name) for name in names if getattr(found, name) is not None})
 
 
 def _from_lavis(path: Path, vision: str | None) -> Blip2Weights:
@@ -200,7 +226,8 @@ def _bert_tokenizer(folder: Path) -> Any:
     beside = any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
     try:
         if beside:
-            return BertTokenizer.from_pretrained(folder, bos_token="[DEC]")
+            check_tokenizer(folder)
+            return BertTokenizer.from_pretrained(str(folder), bos_token="[DEC]")
         return BertTokenizer.from_pretrained(BERT, bos_token="[DEC]")
     except (OSError, ValueError) as error:
         raise QpertError(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, TypeVar, get_args
 
 from pipeline.errors import QpertError
+from pipeline.model_files import Activation
 
 Config = TypeVar("Config")
+_LARGEST = 2**20
+_MOST_LAYERS = 1024
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,10 @@ class InternVLConfig:
             ("qllama_config.hidden_size", qllama.hidden_size, heads),
             ("the image size", self.image_size, vision.patch_size),
         ):
-            if parts < 1 or width % parts:
+            if parts < 1 or width < 1 or width % parts:
                 raise QpertError(f"InternVL: {what} = {width} is not divisible by {parts}")
+        if max(vision.num_hidden_layers, qllama.num_hidden_layers) > _MOST_LAYERS or self.cross_attention_frequency < 1:
+            raise QpertError(f"InternVL: more than {_MOST_LAYERS} layers, or a cross_attention_frequency of 0")
 
     @property
     def image_size(self) -> int:
@@ -116,10 +122,30 @@ class InternVLConfig:
 
     @classmethod
     def from_dict(cls, published: Mapping[str, Any]) -> InternVLConfig:
-        """From a published config.json; what it holds beside these fields is passed over."""
+        """From a published config.json; what it holds beside these fields is passed over.
+
+        Raises:
+            QpertError: a value of another type, or out of range.
+        """
         return _known(cls, published)
 
 
 def _known(kind: type[Config], values: Mapping[str, Any]) -> Config:
-    names = {each.name for each in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: value for name, value in values.items() if name in names})
+    given = {each.name: values[each.name] for each in fields(kind) if each.name in values}  # type: ignore[arg-type]
+    for each in fields(kind):  # type: ignore[arg-type]
+        if each.name in given and not _fits(given[each.name], each.default):
+            raise QpertError(f"InternVL: {each.name} cannot be {str(given[each.name])[:60]!r}")
+    return kind(**given)
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a value is of the same kind as the default, and one that a model can have."""
+    if default is MISSING:  # the configuration of a part
+        return isinstance(value, Mapping)
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if isinstance(default, int) or default is None:
+        return (value is None and default is None) or (type(value) is int and 0 <= value <= _LARGEST)
+    if isinstance(default, float):
+        return type(value) in (int, float) and math.isfinite(value)
+    return value in get_args(Activation)

@@ -7,21 +7,27 @@ and otherwise all of them read what the first one brought into the page cache.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
-from transformers import AutoTokenizer
 
+from pipeline.encoders.hub import fetch, is_hub_id
 from pipeline.encoders.internvl_config import InternVLConfig
 from pipeline.encoders.internvl_model import InternVL
 from pipeline.encoders.sentence_pieces import SentencePieces
+from pipeline.encoders.tokenizer_files import check_tokenizer, load_tokenizer
 from pipeline.errors import QpertError, first_line
+from pipeline.model_files import check_configurations, check_shards, read_json, refuse_pickles
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+PUBLISHED_CODE = {
+    "AutoConfig": "configuration_internvl.InternVLConfig",
+    "AutoModel": "modeling_internvl.InternVLModel",
+}
+"""The `auto_map` of published config.json files. The modules here stand in for that code, and nothing reads the key."""
 _UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
 
 
@@ -65,7 +71,7 @@ def check_weights(weights: str) -> None:
     if folder.is_dir():
         read_config(folder)
         weight_files(folder)
-    elif weights.count("/") != 1 or weights.startswith((".", "/", "~")):
+    elif not is_hub_id(weights):
         raise QpertError(
             f"{weights!r} is no folder and no hub id; give 'miniature', a folder, or an id such as"
             " OpenGVLab/InternVL-14B-224px"
@@ -82,11 +88,12 @@ def read_config(folder: Path) -> InternVLConfig:
     if not path.is_file():
         raise QpertError(f"{folder} has no config.json: an InternVL folder holds it beside its weights")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        check_configurations(folder, known=PUBLISHED_CODE)
+        found = read_json(path, known=PUBLISHED_CODE)
         if not {"vision_config", "qllama_config"} <= found.keys():
             raise QpertError(f"{path} is not of an InternVL-14B: it has no vision_config and qllama_config")
         return InternVLConfig.from_dict(found)
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, OSError, TypeError, ValueError) as error:
         raise QpertError(f"{path} cannot be read: {first_line(error)}") from error
 
 
@@ -99,11 +106,12 @@ def weight_files(folder: Path) -> dict[Path, list[str]]:
     try:
         if not (folder / INDEX).is_file():
             if not (folder / SINGLE).is_file():
+                refuse_pickles(folder, SINGLE)
                 raise QpertError(f"{folder} has neither {SINGLE} nor {INDEX}; weights in .bin files are not opened")
             return {folder / SINGLE: _names(folder / SINGLE)}
         files: dict[Path, list[str]] = {}
-        for name, file in json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].items():
-            files.setdefault(folder / Path(file).name, []).append(name)
+        for name, file in check_shards(folder / INDEX).items():
+            files.setdefault(folder / file, []).append(name)
         for path, names in files.items():
             if not path.is_file():
                 raise QpertError(f"{path} is missing: {INDEX} lists it with {len(names)} weights")
@@ -138,20 +146,16 @@ def _check_names(model: InternVL, folder: Path, files: dict[Path, list[str]]) ->
 
 
 def _fetch(name: str) -> Path:
-    """The repository from the hub: once per machine, whoever comes second waits."""
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "tokenizer.model"]))
-    except Exception as error:
-        raise QpertError(
-            f"InternVL weights {name!r} could not be had: {first_line(error)}. Without a network, download the"
-            " repository elsewhere and give its folder"
-        ) from error
+    return fetch(name, ["*.safetensors", "*.json", "tokenizer.model"], "InternVL", download=snapshot_download)
 
 
 def _tokenizer(folder: Path, config: InternVLConfig) -> Any:
     pieces = folder / "tokenizer.model"
     try:
-        tokenizer = SentencePieces(pieces) if pieces.is_file() else AutoTokenizer.from_pretrained(folder)
+        check_tokenizer(folder)
+        tokenizer = SentencePieces(pieces) if pieces.is_file() else load_tokenizer(folder)
+    except QpertError:
+        raise
     except Exception as error:
         raise QpertError(
             f"the tokenizer in {folder} (tokenizer.model, or tokenizer.json) cannot be loaded: {first_line(error)}"

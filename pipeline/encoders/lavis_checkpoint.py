@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import zipfile
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import QpertError
+from pipeline.model_files import Count, Plain, read_json
 from pipeline.weights import split_weights
 
 LN_VISION_EPS = 1e-5
@@ -51,6 +51,13 @@ _NAMES = [
 ]
 
 
+class _Heads(Plain):
+    """What a list of heads beside a checkpoint may say."""
+
+    vision_heads: Count = 1
+    heads: Count = 1
+
+
 @dataclass(frozen=True)
 class Sizes:
     """The sizes of a BLIP-2, as its checkpoint's shapes tell them; the heads' number they do not tell (see `of`)."""
@@ -80,7 +87,7 @@ class Sizes:
         """
         try:
             return cls._of(state, path)
-        except (LookupError, ValueError, TypeError, AttributeError) as error:
+        except (LookupError, ValueError, TypeError, AttributeError, OSError) as error:
             raise QpertError(
                 f"{path} is not a whole BLIP-2, or {path}.json beside it is no list of heads:"
                 f" {type(error).__name__} {error}"
@@ -89,7 +96,7 @@ class Sizes:
     @classmethod
     def _of(cls, state: Mapping[str, Tensor], path: Path) -> Sizes:
         side = Path(f"{path}.json")
-        heads: dict[str, int] = json.loads(side.read_text(encoding="utf-8")) if side.is_file() else {}
+        heads = _Heads.of(read_json(side), str(side)).given() if side.is_file() else {}
         positions, patch = (
             state["visual_encoder.pos_embed"].shape[1],
             state["visual_encoder.patch_embed.proj.weight"].shape[-1],

@@ -6,8 +6,8 @@ from typing import Any
 
 from pipeline.emphasis import Captions
 from pipeline.objects import Objects
+from pipeline.printing import printable
 from pipeline.reports.gallery import Photo
-from pipeline.reports.tables import printable
 
 
 def as_text(name: str, objects: Objects, captions: Captions, what: str | None) -> str:

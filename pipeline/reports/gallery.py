@@ -20,7 +20,7 @@ from PIL import Image
 from pipeline.datasets.photos import read_photo
 from pipeline.errors import QpertError
 from pipeline.images import decode
-from pipeline.reports.tables import printable
+from pipeline.printing import printable
 
 THUMBNAIL = 360
 """Longest side of an embedded thumbnail, in pixels; a smaller photo stays as it is."""
@@ -92,7 +92,6 @@ def write_gallery(path: str | Path, title: str, sections: Sequence[Section], *, 
     template = environment.get_template("gallery.html.j2")
     html = template.render(title=printable(title), subtitle=printable(subtitle), sections=shown)
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(html, encoding="utf-8")
     except OSError as error:
         raise QpertError(f"cannot write the report {path}: {error.strerror}") from error

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import QpertError
+from pipeline.reports.drawing import figure_for
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,15 @@ class HeatMap:
         Raises:
             QpertError: it cannot be written.
         """
-        import matplotlib
         import numpy as np
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.patches import Rectangle
 
         values = np.array(self.values, np.float64)
-        # A figure of its own, without pyplot: no state, no window.
-        with matplotlib.rc_context({"svg.hashsalt": "qpert", "font.size": 9}):
-            figure = Figure(figsize=(2 + 0.95 * len(self.across), 1.9 + 0.5 * len(self.down)), layout="constrained")
-            FigureCanvasAgg(figure)
+        size = 2 + 0.95 * len(self.across), 1.9 + 0.5 * len(self.down)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with figure_for(path, size) as figure:
+            import matplotlib
+            from matplotlib.patches import Rectangle
+
             axes = figure.subplots()
             colours = matplotlib.colormaps["viridis"].with_extremes(bad="lightgrey")
             image = axes.imshow(np.ma.masked_invalid(values), cmap=colours, aspect="auto")
@@ -66,8 +64,3 @@ class HeatMap:
             axes.set_xlabel(self.names[1])
             axes.set_title(self.title, fontsize=9)
             figure.colorbar(image, ax=axes, label=self.unit)
-            try:
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-                figure.savefig(path, dpi=150)
-            except OSError as error:
-                raise QpertError(f"cannot write {path}: {error.strerror}") from error

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import QpertError
+from pipeline.reports.drawing import figure_for
 from pipeline.reports.recall_tables import DIRECTIONS
 from pipeline.retrieval.measurement import Measured, Measurement
 
@@ -30,32 +31,19 @@ def plot_recall_by_size(found: Measurement, path: str, *, by: str = "indexed") -
 
     Args:
         found: one set, or two that share bins and queries.
-        path: ends in .png or .svg; its folder is made.
+        path: ends in .png or .svg, in a folder that is there.
         by: whose objects the bins go by, for the axis.
 
     Raises:
         QpertError: another kind of file, or it cannot be written.
     """
     check_plot_path(path)
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # A figure of its own, without pyplot: no state, no window. The salt makes equal figures equal files.
-    with matplotlib.rc_context({"svg.hashsalt": "qpert", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(10.5, 3.8), layout="constrained")
-        FigureCanvasAgg(figure)
+    with figure_for(path, (10.5, 3.8)) as figure:
         panels = figure.subplots(1, 2, sharey=True)
         for axes, direction in zip(panels, DIRECTIONS, strict=True):
             _panel(axes, found, direction, by)
         if len(found.sets) > 1:
             figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
-        metadata: dict[str, Any] = {"Date": None} if path.lower().endswith(".svg") else {}
-        try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=150, metadata=metadata)
-        except OSError as error:
-            raise QpertError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _panel(axes: Axes, found: Measurement, direction: str, by: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from pipeline.printing import printable
 from pipeline.reports.recall_tables import (
     DIRECTIONS,
     Table,
@@ -17,7 +16,7 @@ from pipeline.reports.recall_tables import (
     comparison_table,
     overall_table,
 )
-from pipeline.reports.tables import markdown, printable, terminal
+from pipeline.reports.tables import csv_text, markdown, markdown_text, terminal
 from pipeline.retrieval.evaluation import Evaluation
 from pipeline.retrieval.intervals import Interval
 from pipeline.retrieval.measurement import Measured, Measurement
@@ -40,7 +39,7 @@ _COLUMNS = (
 
 def as_text(found: Measurement, *, by: str = "indexed") -> str:
     """Tables for the terminal, and the remarks. `by` says whose objects the size bins go by: indexed or annotated."""
-    parts = [_title(found)]
+    parts = [printable(_title(found))]
     for heading, table in _tables(found, by):
         parts += [heading, terminal(*table)]
     return "\n\n".join([*parts, "\n".join(printable(line) for line in remarks(found))])
@@ -48,10 +47,10 @@ def as_text(found: Measurement, *, by: str = "indexed") -> str:
 
 def as_markdown(found: Measurement, *, by: str = "indexed") -> str:
     """The same as GitHub-flavoured Markdown."""
-    parts = ["# Retrieval by object size", _title(found)]
+    parts = ["# Retrieval by object size", markdown_text(_title(found))]
     for heading, table in _tables(found, by):
         parts += [f"## {heading[0].upper()}{heading[1:]}", markdown(*table)]
-    lines = [f"- {printable(line)}" for line in remarks(found)]
+    lines = [f"- {markdown_text(line)}" for line in remarks(found)]
     return "\n\n".join([*parts, "\n".join(lines)]) + "\n"
 
 
@@ -65,16 +64,14 @@ def as_json(found: Measurement) -> str:
 
 def as_csv(found: Measurement) -> str:
     """A row for each figure of each set, then for each difference; figures are fractions, absent ones empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    rows: list[Sequence[Any]] = [_COLUMNS]
     for each in found.sets:
         for direction in DIRECTIONS:
-            writer.writerows(_set_rows(each, direction))
+            rows += _set_rows(each, direction)
     if found.comparison is not None:
         for direction in DIRECTIONS:
-            writer.writerows(_difference_rows(found, direction))
-    return text.getvalue()
+            rows += _difference_rows(found, direction)
+    return csv_text(rows)
 
 
 def remarks(found: Measurement) -> list[str]:
@@ -132,7 +129,7 @@ def _bin_intervals(found: Measurement) -> Iterator[Interval | None]:
 def _title(found: Measurement) -> str:
     report = found.sets[0].evaluation.report
     names = f"{found.sets[1].name} against {found.sets[0].name}; " if len(found.sets) > 1 else ""
-    return printable(f"{names}{report.images} photos, {report.texts} captions; figures in percent")
+    return f"{names}{report.images} photos, {report.texts} captions; figures in percent"
 
 
 def _tables(found: Measurement, by: str) -> Iterator[tuple[str, Table]]:

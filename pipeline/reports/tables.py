@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pipeline.printing import csv_cell, printable
 
 Rows = Sequence[Sequence[str]]
+_MARKDOWN = re.compile(r"[|<`]|(?<=\])\(|&(?=[#\w]+;)|\\(?=[!-/:-@\[-`{-~])")
+"""Signs that begin something in GitHub's Markdown; not the brackets of intervals, and not the underscores of names."""
 
 
 def terminal(headers: Sequence[str], rows: Rows) -> str:
@@ -20,15 +28,22 @@ def terminal(headers: Sequence[str], rows: Rows) -> str:
 
 
 def markdown(headers: Sequence[str], rows: Rows) -> str:
-    """A GitHub-flavoured Markdown table; `|` and line breaks in cells are escaped."""
+    """A GitHub-flavoured Markdown table; what means something in Markdown, and line breaks, are escaped in cells."""
     rule = [":--", *["--:"] * (len(headers) - 1)]
-    cells = [[printable(cell).replace("|", "\\|") for cell in line] for line in (headers, *rows)]
+    cells = [[markdown_text(cell) for cell in line] for line in (headers, *rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in (cells[0], rule, *cells[1:]))
 
 
-def printable(text: str) -> str:
-    """`text` on one line, its control characters, line breaks and direction marks as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+def markdown_text(text: str) -> str:
+    """`text` on one line of Markdown, where names stay names: no tags, links, images, code or cells of a table."""
+    return _MARKDOWN.sub(r"\\\g<0>", printable(text))
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as CSV. No cell of text is a formula to a spreadsheet."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([csv_cell(cell) for cell in row] for row in rows)
+    return text.getvalue()
 
 
 def percent(value: float | None, digits: int = 2) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,7 @@ import numpy as np
 from pipeline.datasets.captions import CaptionedImage
 from pipeline.features import FeatureSet
 from pipeline.reports.gallery import Section, photos_of, write_gallery
-from pipeline.reports.tables import markdown
+from pipeline.reports.tables import csv_text, markdown
 from pipeline.reproduction import paper
 from pipeline.reproduction.figure_b import figure_b_table
 from pipeline.reproduction.matching import matching_table
@@ -90,11 +89,13 @@ def write_tables(folder: Path, found: Sequence[Part]) -> None:
     """Each table as a CSV file."""
     folder.mkdir(parents=True, exist_ok=True)
     for part in found:
-        with (folder / f"{part.file}.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([part.table[0], *part.table[1]])
+        text = csv_text([part.table[0], *part.table[1]])
+        (folder / f"{part.file}.csv").write_text(text, encoding="utf-8", newline="")
 
 
-def write_figure_a(path: Path, title: str, captions: Sequence[CaptionedImage], result: Result) -> tuple[int, int]:
+def write_figure_a(
+    path: Path, title: str, captions: Sequence[CaptionedImage], result: Result, *, weights: str | None
+) -> tuple[int, int]:
     """Photos at rank 1 with and without Q-Perturbation, for queries that only one of them gets right.
 
     Returns:
@@ -111,7 +112,10 @@ def write_figure_a(path: Path, title: str, captions: Sequence[CaptionedImage], r
     sections = []
     if shown:
         sections = _sections(
-            [queries[query] for query in shown], [bool(query in set(gained.tolist())) for query in shown], result
+            [queries[query] for query in shown],
+            [bool(query in set(gained.tolist())) for query in shown],
+            result,
+            weights,
         )
     subtitle = (
         f"Left: rank 1 plain; right: rank 1 with Q-Perturbation. It gained {len(gained)} queries and lost {len(lost)};"
@@ -127,9 +131,11 @@ def _queries(captions: Sequence[CaptionedImage], names: Sequence[str], owners: S
     return [(names[owner], next(texts[names[owner]])) for owner in owners]
 
 
-def _sections(queries: Sequence[tuple[str, str]], gained: Sequence[bool], result: Result) -> list[Section]:
+def _sections(
+    queries: Sequence[tuple[str, str]], gained: Sequence[bool], result: Result, weights: str | None
+) -> list[Section]:
     sets = [FeatureSet.open(result.variants[name].out, result.variants[name].name) for name in (PLAIN, CHOSEN)]
-    encoder = load_text_encoder(sets[0])
+    encoder = load_text_encoder(sets[0], weights=weights)
     texts = embed_texts(encoder, [text for _, text in queries])
     best = [[hits[0] for hits in top_k(each, texts, 1)] for each in sets]
     rows: Mapping[str, Mapping[str, object]] = rows_of(

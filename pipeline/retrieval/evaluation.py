@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import numpy as np
 
 from pipeline.datasets.captions import CaptionedImage
+from pipeline.datasets.names import join_names
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
 from pipeline.retrieval.candidates import Candidates, Chooser
@@ -63,7 +63,8 @@ def evaluate(
     """Recall of `captions` over `features`, text to image and image to text.
 
     The images of `captions` that have features are the gallery, so that a split of a larger index can be evaluated.
-    They are found by their id, or by their file name where the ids of the features begin with folders. The features
+    They are found by their id, or by their file name where the ids of the features begin with folders, whatever the
+    Unicode normal form of either. The features
     are read twice, block by block, unless they are small; scores exist one tile at a time.
 
     Args:
@@ -191,17 +192,11 @@ def _stored_areas(features: FeatureSet, names: Mapping[str, str]) -> np.ndarray:
 
 
 def _join(image_ids: Sequence[str], wanted: Collection[str]) -> dict[str, str]:
-    """Photo id -> name in `wanted`: the same, or else the file name at the end of the id."""
-    names: dict[str, str] = {}
-    owner: dict[str, str] = {}
-    exact = {image_id for image_id in image_ids if image_id in wanted}
-    for image_id in image_ids:
-        name = image_id if image_id in exact else PurePosixPath(image_id).name
-        if name not in wanted or (name in exact and name != image_id):
-            continue
-        if name in owner:
-            raise QpertError(f"{name} of the captions fits two photos of the features: {owner[name]} and {image_id}")
-        names[image_id], owner[name] = name, image_id
+    """Photo id -> name in `wanted` (see `join_names`)."""
+    names, doubts = join_names(image_ids, wanted)
+    if doubts:
+        name, *both = doubts[0]
+        raise QpertError(f"{name} of the captions fits two photos of the features: {' and '.join(both)}")
     return names
 
 

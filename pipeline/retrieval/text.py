@@ -22,25 +22,25 @@ _TEXT_BATCH = 256
 def load_text_encoder(
     features: FeatureSet, *, weights: str | None = None, device: str = "cpu", dtype: str = "float32"
 ) -> Encoder:
-    """The encoder that made `features`, as its manifest names it.
+    """The encoder that made `features`, as its manifest names it; see `chosen_weights` for which weights are opened.
 
     Args:
         features: the indexed photos.
-        weights: where the encoder's weights are now, if they have moved.
+        weights: the encoder's weights, where they are files; None: the bundled or published ones that the manifest
+            names.
         device: a torch device.
         dtype: of the encoder.
 
     Raises:
-        QpertError: the encoder or its weights cannot be had, or they are not those that made the features.
+        QpertError: the encoder or its weights cannot be had, or they are not those that made the features; or the
+            manifest names files and `weights` does not.
     """
     from pipeline.encoders import load_encoder, miniature_of, twin_of  # torch, which `--help` should not wait for
+    from pipeline.provenance import MadeWith
     from pipeline.stages.identity import bundled, weights_identity
 
-    made_by = features.manifest.encoder
-    name = made_by.get("name")
-    if not name:
-        raise QpertError(f"{features.out}/manifest.json names no encoder: the folder was not made by qpert index")
-    chosen = weights or features.manifest.config.get("weights")
+    made_with = MadeWith.of(features.manifest, features.out)
+    name, chosen = made_with.encoder, made_with.weights(weights)
     shown = f"{name} ({chosen or 'miniature'})"
     try:
         encoder = load_encoder(twin_of(name), weights=chosen, device=device, dtype=dtype)
@@ -49,8 +49,7 @@ def load_text_encoder(
             f"cannot load the encoder {shown} that made {features.out}: {error}; "
             "if its weights have moved, say where they are with --weights"
         ) from error
-    before, now = made_by.get("weights"), weights_identity(bundled(chosen, miniature_of(name)))
-    digests = {before.get("digest"), now.get("digest")} - {None} if isinstance(before, dict) else set()
+    digests = {made_with.digest, weights_identity(bundled(chosen, miniature_of(name))).get("digest")} - {None}
     if len(digests) > 1 or encoder.dim != features.dim:
         raise QpertError(
             f"{shown} has other weights than those that made {features.out}: index the photos again, "

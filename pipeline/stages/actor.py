@@ -9,8 +9,10 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
+from PIL import Image
+
 from pipeline.errors import QpertError
-from pipeline.images import MAX_PIXELS
+from pipeline.images import MAX_PIXELS, decode
 from pipeline.stages.casualties import TRIES, name_of
 from pipeline.stages.decode_apart import PATIENCE, deadly
 from pipeline.stages.device import Device, Dtype, this_device
@@ -36,6 +38,7 @@ class Worker:
         threads: CPU threads of the model; None leaves torch's own choice.
         decoders: threads that decode photos while the model computes; 0 decodes in between.
         max_pixels: larger photos are refused.
+        allow_truncated: decode what is there of photos whose files end early.
         patience: seconds that a micro-batch may take, decoding included, beyond three times what it should by a photo
             of our own. A process that takes longer ends itself, and another one takes the photos with care. None for
             any time.
@@ -49,8 +52,13 @@ class Worker:
     threads: int | None = None
     decoders: int = 0
     max_pixels: int = MAX_PIXELS
+    allow_truncated: bool = False
     patience: float | None = None
     find_device: Callable[[bool], Device] = this_device
+
+    def decode(self, photo: bytes) -> Image.Image:
+        """An encoded photo within this worker's limits; see `pipeline.images.decode`."""
+        return decode(photo, max_pixels=self.max_pixels, allow_truncated=self.allow_truncated)
 
     def guard(
         self,

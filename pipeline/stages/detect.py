@@ -9,7 +9,6 @@ import pyarrow as pa
 from PIL import Image
 
 from pipeline.features import OBJECT_TYPE
-from pipeline.images import decode
 from pipeline.objects import Objects
 from pipeline.stages.actor import PhotoMapper, Worker, set_threads
 from pipeline.stages.columns import objects_to_arrow
@@ -32,6 +31,7 @@ class DetectStage:
     """
 
     def __init__(self, build: DetectorBuilder, worker: Worker, reporter: Reporter) -> None:
+        reporter.loading()
         set_threads(worker.threads)
         self.worker, self.reporter = worker, reporter
         self.device = worker.find_device(worker.gpu)
@@ -66,7 +66,7 @@ class DetectStage:
         return table
 
     def _prepare(self, row: tuple[str, bytes]) -> tuple[str, Image.Image]:
-        return row[0], decode(row[1], max_pixels=self.worker.max_pixels)
+        return row[0], self.worker.decode(row[1])
 
     def _detect(self, items: Sequence[tuple[str, Image.Image]]) -> list[Objects]:
         if hasattr(self.detector, "objects_for"):

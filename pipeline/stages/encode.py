@@ -15,7 +15,7 @@ from pipeline.encoders.base import Encoder
 from pipeline.encoders.object_embeddings import object_embeddings
 from pipeline.encoders.sites import choose_sites
 from pipeline.features import OBJECT_TYPE, features_schema
-from pipeline.images import decode
+from pipeline.images import is_truncated
 from pipeline.objects import Objects
 from pipeline.perturbation import Perturbation
 from pipeline.photo_state import PHOTO_STATE
@@ -34,9 +34,10 @@ class EncoderBuilder(Protocol):
 
 
 Row = tuple[str, bytes, list[dict[str, Any]] | None]
-Item = tuple[torch.Tensor, Objects]
-Encoded = tuple[npt.NDArray[Any], npt.NDArray[Any] | None, tuple[int, int], tuple[int, int]]
-"""Embedding, object embeddings, size of the photo, and its call and row among the kept tokens."""
+Item = tuple[torch.Tensor, Objects, bool]
+"""Pixels, objects, and whether a part of the photo is lacking."""
+Encoded = tuple[npt.NDArray[Any], npt.NDArray[Any] | None, tuple[int, int], tuple[int, int], bool]
+"""Embedding, object embeddings, size of the photo, its call and row among the kept tokens, whether it is cut short."""
 
 
 class EncodeStage:
@@ -67,6 +68,7 @@ class EncodeStage:
         tokens_in: str | None = None,
         to_come: Sequence[Perturbation] = (),
     ) -> None:
+        reporter.loading()
         set_threads(worker.threads)
         self.settings, self.with_objects = tuple(settings), with_objects
         self.tokens_in, self.calls = tokens_in, list[torch.Tensor]()
@@ -79,7 +81,7 @@ class EncodeStage:
         self.schema = features_schema(precision, with_objects=with_objects)
         if tokens_in is not None:
             self.schema = self.schema.append(TOKENS)
-        self.probes = [(self.encoder.preprocess(image), objects) for image, objects in probe_photos(2)]
+        self.probes = [(self.encoder.preprocess(image), objects, False) for image, objects in probe_photos(2)]
         guard = worker.guard("encode", self.device, self._encode, self._probe, "encoder", reporter)
         self.map = PhotoMapper("encode", self._prepare, guard, worker, reporter)
         reporter.device("encode", self.device.name)
@@ -100,13 +102,14 @@ class EncodeStage:
         vectors: list[npt.NDArray[Any] | None] = [None] * count
         of_objects: list[npt.NDArray[Any] | None] = [None] * count
         places: list[tuple[int, int] | None] = [None] * count
+        truncated: list[bool | None] = [None] * count
         self.calls = []
         for at, (result, spent) in zip(todo, self.map([(ids[at], data[at], found[at]) for at in todo]), strict=True):
             seconds[at] += spent
             if isinstance(result, Failure):
                 errors[at] = result.reason
             else:
-                vectors[at], of_objects[at], sizes[at], places[at] = result
+                vectors[at], of_objects[at], sizes[at], places[at], truncated[at] = result
         columns = {
             "image_id": table["image_id"],
             "uri": table["uri"],
@@ -120,6 +123,7 @@ class EncodeStage:
             "dtype": [self.dtype if error is None else None for error in errors],
             "seconds": seconds,
             **{field.name: table[field.name] for field in PHOTO_STATE},
+            "truncated": truncated,
         }
         if self.with_objects:
             columns["object_embeddings"] = self._vectors(of_objects)
@@ -139,9 +143,9 @@ class EncodeStage:
         ]
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
-    def _prepare(self, row: Row) -> tuple[torch.Tensor, Objects]:
-        image = decode(row[1], max_pixels=self.worker.max_pixels)
-        return self.encoder.preprocess(image), objects_from_row(row[2], image.size)
+    def _prepare(self, row: Row) -> Item:
+        image = self.worker.decode(row[1])
+        return self.encoder.preprocess(image), objects_from_row(row[2], image.size), is_truncated(image)
 
     @torch.inference_mode()
     def _encode(self, items: Sequence[Item]) -> list[Encoded]:
@@ -159,7 +163,7 @@ class EncodeStage:
             self.calls.append(tokens)
         places = [(len(self.calls) - 1, row) for row in range(len(items))]
         sizes = [each.size for each in objects]
-        return list(zip(flat, of_objects, sizes, places, strict=True))
+        return list(zip(flat, of_objects, sizes, places, [item[2] for item in items], strict=True))
 
     def _probe(self, count: int) -> None:
         self._encode([self.probes[0]] * count)

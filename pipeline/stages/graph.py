@@ -21,7 +21,8 @@ from ray.data.checkpoint import CheckpointConfig
 
 from pipeline.datasets.photos import LISTING_SCHEMA, Listing, Shards
 from pipeline.features import checkpoint_path
-from pipeline.patience import RETRIED, patiently
+from pipeline.patience import RETRIED
+from pipeline.patient_files import patient, patiently_on
 from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import Worker
 from pipeline.stages.detect import DetectorBuilder, DetectStage
@@ -85,10 +86,11 @@ def within(folder: str) -> fs.FileSystem:
     """A file system whose root is `folder`, as Ray Data gets it: it sees none but our own names.
 
     Ray takes paths and URIs apart in ways of its own: it loses options and escapes of URIs, cuts a path at ``?`` before
-    it looks at the suffix, and takes ``a=b`` in it for a column.
+    it looks at the suffix, and takes ``a=b`` in it for a column. What fails is tried again, on a local disk as well,
+    which may be another machine's.
     """
     filesystem, path = locate(folder)
-    return fs.SubTreeFileSystem(path, filesystem)
+    return fs.SubTreeFileSystem(path, patient(filesystem))
 
 
 def write_listing(photos: Listing, out: str, limit: int | None = None) -> str:
@@ -103,7 +105,7 @@ def write_listing(photos: Listing, out: str, limit: int | None = None) -> str:
                 writer.write_batch(batch)
         filesystem.move(inner + ".tmp", inner)
 
-    patiently(write)
+    patiently_on(filesystem, write)
     return path
 
 
@@ -135,7 +137,7 @@ def resumable(
     # The newer reader starts up to 32 actors, each with a core of its own, to look at our one listing.
     context.use_datasource_v2 = False
     context.execution_no_progress_timeout_s = patience
-    context.retried_io_errors = [*context.retried_io_errors, *RETRIED]
+    context.retried_io_errors = list(RETRIED)
     filesystem = within(out)
     context.checkpoint_config = CheckpointConfig(
         id_column="image_id",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.manifest import Manifest
+from pipeline.paths import canonical
 from pipeline.weights import split_weights
 
 _EDGE = 1024 * 1024
@@ -18,6 +20,42 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
     """16 hexadecimal digits that stand for `identity`, whatever the order of its keys; 8 and 8.0 are the same."""
     text = json.dumps(_plain(identity), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def canonical_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """`identity` in its one form: the same source and the same choices are the same however they were written.
+
+    What an ordinary command gives is in this form already, so that its fingerprint is that of earlier versions.
+    """
+    detector, perturbation = identity.get("detector"), identity.get("perturbation")
+    changed: dict[str, Any] = {}
+    if identity.get("source"):
+        changed["source"] = canonical(identity["source"])
+    if detector and detector.get("classes"):
+        changed["detector"] = {**detector, "classes": sorted({*detector["classes"]})}
+    if perturbation and perturbation.get("operator"):  # of a set with several, each has a name and stays as it is
+        lists = {name: _in_order(perturbation[name]) for name in ("stages", "sites") if perturbation.get(name)}
+        changed["perturbation"] = {**perturbation, **lists}
+    return {**identity, **changed}
+
+
+def as_begun(out: str, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """`identity` as the features in `out` have it written down, if they are of the same in other words.
+
+    Their checkpoint goes by the fingerprint of these words: so sets of earlier versions are still resumed.
+    """
+    manifest = Manifest.find(out)
+    if manifest is None:
+        return dict(identity)
+    try:
+        same = canonical_identity(manifest.identity) == canonical_identity(identity)
+    except (TypeError, AttributeError, ValueError):  # what stands there is not of our making
+        same = False
+    return manifest.identity if same else dict(identity)
+
+
+def _in_order(values: Iterable[int | str]) -> list[int | str]:
+    return sorted({*values}, key=lambda value: (isinstance(value, str), value))
 
 
 def weights_identity(weights: str, *, whole: bool = False) -> dict[str, str]:
@@ -38,7 +76,7 @@ def weights_identity(weights: str, *, whole: bool = False) -> dict[str, str]:
             path = os.path.expanduser(place)
             digests = [_digest(path, whole), *(_digest(each, whole=True) for each in _beside(path))]
             joined = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
-            return {"name": os.path.basename(place.rstrip("/")), "digest": joined}
+            return {"name": os.path.basename(os.path.abspath(path)), "digest": joined}
     return {"name": weights}
 
 

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from pipeline.images import decode
 from pipeline.objects import Objects
 from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import PhotoMapper, Worker, set_threads
@@ -47,6 +46,7 @@ class MatchStage:
         worker: Worker,
         reporter: Reporter,
     ) -> None:
+        reporter.loading()
         set_threads(worker.threads)
         self.texts, self.perturbation = texts, perturbation
         self.worker, self.reporter = worker, reporter
@@ -79,7 +79,7 @@ class MatchStage:
         return pa.Table.from_arrays([table["image_id"], *arrays[1:]], schema=MATCH_SCHEMA)
 
     def _prepare(self, row: Row) -> Item:
-        image = decode(row[1], max_pixels=self.worker.max_pixels)
+        image = self.worker.decode(row[1])
         return self.encoder.preprocess(image), objects_from_row(row[2], image.size), row[3]
 
     @torch.inference_mode()

@@ -9,6 +9,7 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,24 +17,23 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
-from ray.data.exceptions import ExecutionTimeoutError
 
 from pipeline.errors import QpertError
 from pipeline.features import OBJECT_TYPE, committed_files
 from pipeline.perturbation import Perturbation
+from pipeline.sizes import file_rows
 from pipeline.stages.actor import Worker
+from pipeline.stages.attempts import Attempts
 from pipeline.stages.encode import EncoderBuilder
-from pipeline.stages.graph import IO_CPUS, actors, resumable, within
-from pipeline.stages.guard import short
+from pipeline.stages.graph import IO_CPUS, Graph, actors, resumable, within
 from pipeline.stages.identity import fingerprint
+from pipeline.stages.machines import Machines
 from pipeline.stages.match import MatchStage
-from pipeline.stages.pools import Need, plan_pools
-from pipeline.stages.progress import progress
+from pipeline.stages.pools import Need, Pool, plan_pools
 from pipeline.stages.read import read_photos
 from pipeline.stages.retry import drop_failed
-from pipeline.stages.run import readable
-from pipeline.stages.tally import Reporter, start_tally
-from pipeline.stages.waiting import machines_with
+from pipeline.stages.tally import Reporter
+from pipeline.stages.waiting import NamedGpus
 from pipeline.storage import exclusive, join, locate
 
 PAIRS_SCHEMA = pa.schema(
@@ -47,7 +47,7 @@ PAIRS_SCHEMA = pa.schema(
 _NAMED = 3
 """Failed photos that a message names."""
 _BLOCK, _FILE = 16, 256
-"""Photos per unit of work and per file: a photo has some hundred passes of the Q-Former to make."""
+"""Photos per unit of work, and per file at most: a photo has some hundred passes of the Q-Former to make."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ class Matching:
         worker: micro-batch, dtype and limits of the actors.
         need: from a dtype to the bytes that the model takes; None where it fits anywhere.
         environment: Ray's runtime environment of the actors, for an encoder that needs one of its own.
+        gpus: the GPU types to use.
+        patience: seconds without anything done after which an attempt counts as stuck.
     """
 
     out: str
@@ -75,10 +77,28 @@ class Matching:
     worker: Worker = field(default_factory=lambda: Worker(micro_batch=8))
     need: Need | None = None
     environment: dict[str, Any] | None = None
+    gpus: NamedGpus = field(default_factory=lambda: NamedGpus(None))
+    patience: float = Graph.patience
 
 
-def match_pairs(matching: Matching, *, verbose: bool = False) -> npt.NDArray[np.float32]:
-    """The matching scores float32 [pairs], photo by photo in the order of the table; in the current Ray session.
+@dataclass(frozen=True)
+class MatchPlan:
+    """What runs in one attempt, see `pipeline.stages.attempts.Plan`."""
+
+    pools: dict[str, Pool]
+    file_rows: int
+
+
+def match_pairs(
+    matching: Matching, *, address: str | None = None, cpus: int | None = None, verbose: bool = False
+) -> npt.NDArray[np.float32]:
+    """The matching scores float32 [pairs], photo by photo in the order of the table, in as many `Attempts` as it takes.
+
+    Args:
+        matching: what to match.
+        address: see `ray_session`; where all is done already, none is begun.
+        cpus: see `ray_session`.
+        verbose: show Ray's own messages.
 
     Raises:
         QpertError: photos that cannot be opened (any more), or a model that does not work.
@@ -100,7 +120,9 @@ def match_pairs(matching: Matching, *, verbose: bool = False) -> npt.NDArray[np.
         kept = f"; {len(ids) - todo:,} photos are done" if todo < len(ids) else ""
         print(f"matching {count:,} pairs of {len(ids):,} photos and captions{kept}", file=sys.stderr, flush=True)
         if todo:
-            _run(matching, folder, key, todo, verbose)
+            attempts = Attempts(folder, key, todo, partial(_execute, matching, folder, key, verbose))
+            plan = partial(_plan, matching, todo)
+            attempts.run(plan, matching.gpus.find, address=address, cpus=cpus, verbose=verbose)
             done = _scores(folder, key)
     failed = {name: done.get(name, "no score") for name in ids if isinstance(done.get(name, ""), str)}
     if failed:
@@ -116,28 +138,30 @@ def match_pairs(matching: Matching, *, verbose: bool = False) -> npt.NDArray[np.
     return np.concatenate(scores or [np.zeros(0, np.float32)])
 
 
-def _run(matching: Matching, folder: str, key: str, todo: int, verbose: bool) -> None:
+def _plan(matching: Matching, todo: int, machines: Machines) -> MatchPlan:
     needs = {} if matching.need is None else {"match": matching.need}
     blocks, dtype = max(1, -(-todo // _BLOCK)), matching.worker.dtype
-    pool = plan_pools(machines_with(), ["match"], blocks=blocks, needs=needs, dtype=dtype)["match"]
-    tally = start_tally(pool.size)
+    named = matching.gpus.on(machines)
+    pools = plan_pools(machines, ["match"], accelerators=named, blocks=blocks, needs=needs, dtype=dtype)
+    return MatchPlan(pools, min(_FILE, file_rows(todo, _BLOCK)))
+
+
+def _execute(matching: Matching, folder: str, key: str, verbose: bool, plan: MatchPlan, tally: Any) -> None:
+    """One attempt, in the current Ray session; what is committed already is skipped."""
+    reporter, worker = Reporter(tally), matching.worker
     arguments = (matching.make_encoder, tuple(matching.texts), matching.perturbation)
-    match = actors(MatchStage, pool, matching.worker, _BLOCK, arguments, Reporter(tally), matching.environment)
-    with resumable(folder, key, verbose) as write, progress(tally, todo):
+    match = actors(MatchStage, plan.pools["match"], worker, _BLOCK, arguments, reporter, matching.environment)
+    options: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "num_cpus": IO_CPUS}
+    with resumable(folder, key, verbose, matching.patience) as write:
         photos = ray.data.read_parquet("pairs.parquet", filesystem=within(folder), num_cpus=IO_CPUS)
         photos = photos.repartition(target_num_rows_per_block=_BLOCK, strict=True)
-        photos = photos.map_batches(read_beside, batch_size=None, batch_format="pyarrow", num_cpus=IO_CPUS)
-        try:
-            write(photos.map_batches(**match), _FILE)
-        except ray.exceptions.RayError as error:
-            raise readable(error, folder) from error
-        except ExecutionTimeoutError as error:
-            raise QpertError(f"Ray got stuck ({short(error)}); run the same command again to go on") from error
+        photos = photos.map_batches(read_beside, fn_kwargs={"reporter": reporter}, **options)
+        write(photos.map_batches(**match), plan.file_rows)
 
 
-def read_beside(pairs: pa.Table) -> pa.Table:
+def read_beside(pairs: pa.Table, reporter: Reporter) -> pa.Table:
     """`read_photos`, with the objects and texts of each photo beside its bytes."""
-    photos = read_photos(pairs, Reporter())
+    photos = read_photos(pairs, reporter)
     return photos.append_column("objects", pairs["objects"]).append_column("texts", pairs["texts"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -12,8 +13,10 @@ from typing import Any
 
 import ray
 
+from pipeline.printing import printable
 from pipeline.stages.tally import Counts
 
+_LOG = logging.getLogger(__name__)
 EVERY_TTY, EVERY_LOG = 0.5, 10.0
 """Seconds between updates of the line in a terminal, and between the lines of a log."""
 LONG = 60.0
@@ -27,7 +30,8 @@ def progress(tally: Any, total: int | None, on_counts: Any = None) -> Iterator[N
     Args:
         tally: the actor.
         total: photos to do; None when unknown.
-        on_counts: called with the `Counts` of every look.
+        on_counts: called with the `Counts` of every look. What it raises is logged, once, and it is called again:
+            nothing but the end of the block ends the looks.
     """
     stop = threading.Event()
     live = sys.stderr.isatty()
@@ -35,33 +39,65 @@ def progress(tally: Any, total: int | None, on_counts: Any = None) -> Iterator[N
 
     def line(counts: Counts) -> str:
         waited = time.monotonic() - started
-        return progress_line(counts, total) if counts.devices or waited < LONG else waiting_line(waited)
+        up = counts.devices or counts.loading
+        return progress_line(counts, total) if up or waited < LONG else waiting_line(waited)
+
+    shown = started
+
+    def show(counts: Counts) -> None:
+        nonlocal shown
+        if live:
+            print(f"\r\x1b[K{line(counts)}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - shown >= EVERY_LOG:
+            shown = time.monotonic()
+            print(line(counts), file=sys.stderr, flush=True)
+
+    complaints = _Complaints()
+
+    def look() -> None:
+        try:
+            counts = ray.get(tally.read.remote(), timeout=10)
+        except ray.exceptions.GetTimeoutError:  # a busy machine
+            return
+        if on_counts is not None:
+            with complaints:
+                on_counts(counts)
+        show(counts)
 
     def watch() -> None:
-        shown = started
         while not stop.wait(EVERY_TTY):
-            try:
-                counts = ray.get(tally.read.remote(), timeout=10)
-            except ray.exceptions.RayError:
-                continue
-            if on_counts is not None:
-                with suppress(OSError):  # of what it writes; it is asked again
-                    on_counts(counts)
-            if live:
-                print(f"\r\x1b[K{line(counts)}", end="", file=sys.stderr, flush=True)
-            elif time.monotonic() - shown >= EVERY_LOG:
-                shown = time.monotonic()
-                print(line(counts), file=sys.stderr, flush=True)
+            with complaints:
+                look()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
         yield
+        stop.set()
+        thread.join()  # however long: what it has begun to write must not come after what is written next
     finally:
         stop.set()
         thread.join(timeout=15)
         if live:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            with suppress(OSError, ValueError):  # a terminal that is gone must not hide what ended the block
+                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+class _Complaints:
+    """A context that nothing gets out of: each type of error is logged the first time that it comes up."""
+
+    def __init__(self) -> None:
+        self.known: set[type[BaseException]] = set()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: object) -> bool:
+        if error is not None and type(error) not in self.known:
+            self.known.add(type(error))
+            _LOG.warning("while watching the run, which goes on: %s: %s", type(error).__name__, error)
+            _LOG.debug("where", exc_info=error)
+        return True
 
 
 class Counting:
@@ -92,10 +128,10 @@ class Counting:
 
 def progress_line(counts: Counts, total: int | None) -> str:
     """One line: ``1,280 of 2,000 photos (64 %), 212 images/s, 0:03 left, 2 failed``."""
-    if not counts.photos and not counts.devices:
-        return "starting workers ..."
+    if not counts.photos and counts.loading:
+        return "loading models ..."
     if not counts.photos:
-        return "loading models ..." if len(counts.devices) < 1 else "first photos ..."
+        return "first photos ..." if counts.devices else "starting workers ..."
     share = f" of {total:,} photos ({counts.photos / total:.0%})" if total else " photos"
     parts = [f"{counts.photos:,}{share}"]
     rate = counts.recent_rate(30)
@@ -127,7 +163,7 @@ def summary(counts: Counts, seconds: float) -> str:
     speed = f"; {rate:,.1f} images/s once running" if rate else ""
     lines = [f"indexed {counts.photos - failed:,} photos with {counts.objects:,} objects in {duration(seconds)}{speed}"]
     if failed:
-        reasons = ", ".join(f"{number:,} x {reason}" for reason, number in counts.failures.most_common())
+        reasons = ", ".join(f"{number:,} x {printable(reason)}" for reason, number in counts.failures.most_common())
         lines.append(f"failed  {failed:,} photos: {reasons}")
     for stage, names in counts.devices.items():
         devices = ", ".join(f"{number} x {name}" for name, number in Counter(names).items())

@@ -12,12 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from pipeline.errors import QpertError
-
-OBJECT_STORE = 2 * 1024**3
-"""Object store of a Ray session on this machine, at most: blocks are small, and more would only be set aside."""
+from pipeline.errors import QpertError, first_line
+from pipeline.stages.local_ray import started_here
 
 
 @contextmanager
@@ -48,29 +44,50 @@ def ray_session(address: str | None = None, *, cpus: int | None = None, verbose:
         yield False
         return
     quiet: dict[str, Any] = {} if verbose else {"logging_level": logging.ERROR, "log_to_driver": False}
-    cluster = address or os.environ.get("RAY_ADDRESS")
-    if cluster:
-        _check_reachable(cluster)
-        options: dict[str, Any] = {"address": address, "runtime_env": _packages()}
-    else:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        memory = min(OBJECT_STORE, psutil.virtual_memory().available // 5)
-        # Ray Data needs two CPUs to start; they are a matter of book-keeping, so a single core has them too.
-        logical = max(2, cpus or os.cpu_count() or 2)
-        # "local": else Ray would join any cluster that happens to run on this machine.
-        options = {"address": "local", "num_cpus": logical, "include_dashboard": False, "object_store_memory": memory}
+    cluster = named_cluster(address)
+    session = _joined(cluster, quiet) if cluster else started_here(cpus, quiet, keep_files=verbose)
+    with session, _stopped_by_sigterm():
+        yield True
+
+
+def named_cluster(address: str | None) -> str | None:
+    """The cluster to join: `address`, or RAY_ADDRESS; None where a session is to be started here.
+
+    Raises:
+        QpertError: it is no address of a cluster, or nothing answers there.
+    """
+    cluster = (address or os.environ.get("RAY_ADDRESS") or "").strip()
+    if not cluster or cluster == "local":
+        return None
+    where = "--address" if address else "RAY_ADDRESS"
+    if cluster.startswith(("http://", "https://")):
+        raise QpertError(
+            f"{where}={cluster} is the address of a dashboard, which takes jobs: ray job submit --address {cluster} --"
+            " qpert ...; a cluster is joined by HOST:6379, ray://HOST:10001 or auto. Without one, Ray is started here"
+            + ("" if address else ": unset RAY_ADDRESS")
+        )
+    _check_reachable(cluster, where)
+    return cluster
+
+
+@contextmanager
+def _joined(cluster: str, quiet: dict[str, Any]) -> Iterator[None]:
+    import ray
+
     try:
-        ray.init(**options, **quiet)
+        ray.init(address=cluster, runtime_env=_packages(), **quiet)
     except Exception as error:  # Ray raises bare Exceptions here, too
         ray.shutdown()
-        if cluster:
-            raise QpertError(f"cannot join the Ray cluster {cluster}: {error}") from error
-        raise QpertError(f"Ray did not start, which happens on a very busy machine; try again ({error})") from error
-    with _stopped_by_sigterm():
-        try:
-            yield True
-        finally:
-            ray.shutdown()
+        if cluster == "auto" and isinstance(error, ConnectionError):
+            raise QpertError(
+                "no Ray cluster runs on this machine, which auto asks for (--address, RAY_ADDRESS); leave it out, and"
+                " Ray is started"
+            ) from error
+        raise QpertError(f"cannot join the Ray cluster {cluster}: {first_line(error)}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 @contextmanager
@@ -90,15 +107,19 @@ def _stopped_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _check_reachable(address: str) -> None:
+def _check_reachable(address: str, where: str) -> None:
     """Say at once what Ray says after minutes: that nothing answers at `address` (HOST:PORT, with or without ray://)."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return  # "auto" and the like: Ray knows
+    if address == "auto" or "://" in host:
+        return  # Ray knows, and so do its extensions of their schemes
+    if not host or not port.isdecimal():
+        raise QpertError(f"{where}={address} is no address of a Ray cluster: HOST:PORT, ray://HOST:PORT or auto")
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise QpertError(f"cannot join the Ray cluster {address}: {error.strerror or error}") from error
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        hint = "" if where == "--address" else "; unset RAY_ADDRESS if that cluster is gone"
+        raise QpertError(f"cannot join the Ray cluster {address}: {reason}{hint}") from error
 
 
 def _packages() -> dict[str, Any] | None:

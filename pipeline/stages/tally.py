@@ -26,7 +26,8 @@ class Counts:
         objects: objects in them.
         failures: reason -> photos; the reason is cut at its first colon.
         seconds: stage -> seconds of work, summed over its actors.
-        devices: stage -> device -> actors.
+        loading: actors that have begun to load their model and are not up yet.
+        devices: stage -> device -> actors that are up.
         embedding: (V, D), once an encoder is up.
         started: time.time() when the first batch of any stage was begun; starting Ray and loading models come before.
         history: (time.time(), photos so far) at the end of each batch, thinned when long.
@@ -43,6 +44,7 @@ class Counts:
     objects: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
+    loading: int = 0
     devices: dict[str, Counter[str]] = field(default_factory=dict)
     embedding: tuple[int, int] | None = None
     started: float | None = None
@@ -97,7 +99,7 @@ class Tally:
         self.counts, self.actors = Counts(), actors
         self.casualties, self.probes = Casualties(), Probes()
         self.sizes: dict[tuple[str, str], int] = {}
-        self.stopped = ""
+        self.begun, self.stopped = 0, ""
 
     def stop(self, reason: str) -> None:
         """End the attempt: work that is begun from now on fails."""
@@ -107,9 +109,22 @@ class Tally:
         """The counts so far."""
         return self.counts
 
+    def loading(self) -> None:
+        """An actor has begun: it loads its model next. One that died at that begins once more."""
+        self.begun += 1
+        self._note_loading()
+
     def device(self, stage: str, name: str) -> None:
         """An actor of `stage` is up on the device `name`."""
         self.counts.devices.setdefault(stage, Counter())[name] += 1
+        self._note_loading()
+
+    def _note_loading(self) -> None:
+        begun = self.begun if self.actors is None else min(self.begun, self.actors)
+        self.counts.loading = max(0, begun - self._up())
+
+    def _up(self) -> int:
+        return sum(sum(names.values()) for names in self.counts.devices.values())
 
     def embedding(self, vectors: int, dim: int) -> None:
         """Shape of the embeddings."""
@@ -176,10 +191,8 @@ class Tally:
             counts.history.append((now, counts.photos))
             if len(counts.history) > 4096:
                 counts.history = counts.history[:1] + counts.history[1::2]
-        if counts.warm is None and counts.photos and self.actors is not None:
-            up = sum(sum(names.values()) for names in counts.devices.values())
-            if up >= self.actors:
-                counts.warm = now, counts.done.copy()
+        if counts.warm is None and counts.photos and self.actors is not None and self._up() >= self.actors:
+            counts.warm = now, counts.done.copy()
 
 
 class Reporter:
@@ -187,6 +200,11 @@ class Reporter:
 
     def __init__(self, tally: Any | None = None) -> None:
         self.tally = tally
+
+    def loading(self) -> None:
+        """See `Tally.loading`."""
+        if self.tally is not None:
+            self.tally.loading.remote()
 
     def device(self, stage: str, name: str) -> None:
         """See `Tally.device`."""

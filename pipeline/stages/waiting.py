@@ -14,6 +14,45 @@ EVERY = 5.0
 """Seconds between two looks at the cluster."""
 
 
+class NamedGpus:
+    """The GPU types that a command names, by Ray's names: all must be there at first, later those do that are left.
+
+    Args:
+        names: None for every GPU, ("none",) for CPUs only.
+        minutes: to wait for them at most.
+        begun: the command has found them all before: those do that are there.
+        wished: nobody has asked for them this time: where there are none of them, any other GPU does.
+    """
+
+    def __init__(
+        self, names: Sequence[str] | None, minutes: float = 0.0, *, begun: bool = False, wished: bool = False
+    ) -> None:
+        self.names, self.minutes, self.wished = names, minutes, wished
+        self._planned = self._found = begun
+
+    def find(self) -> Machines:
+        """The machines of an attempt, after waiting for the types that it takes (see `machines_with`)."""
+        names = self.names
+        if self._found:
+            names = self._left(Machines.cluster(ask=False))
+            if not self.wished and (gone := [kind for kind in self.names or () if kind not in (names or ())]):
+                print(f"going on without GPUs of type {', '.join(gone)}: there are none", file=sys.stderr, flush=True)
+        self._found = True
+        return machines_with(names, self.minutes)
+
+    def on(self, machines: Machines) -> Sequence[str] | None:
+        """The types that an attempt on `machines` takes: all of them where nothing is left, which is an error there."""
+        names = self._left(machines) if self._planned else self.names
+        self._planned = True
+        return names
+
+    def _left(self, machines: Machines) -> Sequence[str] | None:
+        left = [kind for kind in self.names or () if machines.gpus.get(kind)]
+        if left or not self.wished or list(self.names or ()) == ["none"]:
+            return left or self.names
+        return None
+
+
 def machines_with(accelerators: Sequence[str] | None = None, minutes: float = 0.0, every: float = EVERY) -> Machines:
     """The machines of the cluster, when there is a GPU of every type named, or after so many minutes as they are.
 

@@ -15,6 +15,7 @@ import pyarrow.dataset as ds
 import ray
 
 from pipeline.datasets.captions import CaptionedImage
+from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
 from pipeline.perturbation import Perturbation
 from pipeline.reproduction.outcomes import Outcomes
@@ -30,6 +31,8 @@ Batch = Mapping[tuple[str, float], tuple[Perturbation | None, asyncio.Future[dic
 """By key and share: settings that are answered together, and where their answers are waited for."""
 _LINGER = 0.3
 """Seconds to wait for further questions before a pass begins; trials start one after the other."""
+_PING = 60.0
+"""Seconds in which a sweeper that lives says so, on however busy a machine."""
 _PASS_BYTES = 2**30
 """Vectors that one pass may make."""
 
@@ -75,10 +78,11 @@ class Desk:
         question: what is measured on.
         sweepers: actors of `Sweeper`.
         outcomes: folder for the ranks of every setting.
+        patience: seconds without any answer after which sweepers are asked whether they are alive.
     """
 
-    def __init__(self, question: Question, sweepers: Sequence[Any], outcomes: str) -> None:
-        self.sweepers = list(sweepers)
+    def __init__(self, question: Question, sweepers: Sequence[Any], outcomes: str, patience: float) -> None:
+        self.sweepers, self.patience = list(sweepers), patience
         self.outcomes, self.counters = Outcomes(Path(outcomes)), Counters()
         self.features = FeatureSet.open(question.out, PLAIN)
         self.shared = ray.put(question)
@@ -156,10 +160,42 @@ class Desk:
     async def _embed(self, kept: Sequence[Kept], settings: Sequence[Perturbation | None]) -> npt.NDArray[Any]:
         """Vectors [S, n, V * D] of the photos in `kept`, in the order of their rows."""
         parts = [part for part in dealt(kept, len(self.sweepers)) if part]
-        asked = [actor.embed.remote(part, settings) for actor, part in zip(self.sweepers, parts, strict=False)]
-        found = np.concatenate(await asyncio.gather(*asked), axis=1)
+        found = np.concatenate(await self._answers(parts, settings), axis=1)
         rows = [row for part in parts for each in part for row in each.rows]
         return found[:, np.argsort(rows)]
+
+    async def _answers(
+        self, parts: Sequence[Sequence[Kept]], settings: Sequence[Perturbation | None]
+    ) -> list[npt.NDArray[Any]]:
+        """What sweepers make of each part. One whose machine is gone, and has no other, is replaced by the rest."""
+        dealt_to = dict(enumerate(self.sweepers[: len(parts)]))
+        asked: dict[asyncio.Future[Any], int] = {}
+        answers: dict[int, npt.NDArray[Any]] = {}
+        while len(answers) < len(parts):
+            busy = set(asked.values())
+            for number, actor in dealt_to.items():
+                if number not in answers and number not in busy:
+                    asked[asyncio.ensure_future(actor.embed.remote(parts[number], settings))] = number
+            done, _ = await asyncio.wait(asked, timeout=self.patience, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                answers[asked.pop(task)] = task.result()
+            if not done:
+                await self._leave_out_the_lost()
+                for task, number in list(asked.items()):
+                    if dealt_to[number] not in self.sweepers:
+                        del asked[task]
+                        dealt_to[number] = self.sweepers[number % len(self.sweepers)]
+        return [answers[number] for number in range(len(parts))]
+
+    async def _leave_out_the_lost(self) -> None:
+        pings = [asyncio.ensure_future(actor.alive.remote()) for actor in self.sweepers]
+        await asyncio.wait(pings, timeout=_PING)
+        there = [
+            actor for actor, ping in zip(self.sweepers, pings, strict=True) if ping.done() and not ping.exception()
+        ]
+        if not there:
+            raise QpertError("no actor answers any more: is the cluster whole? Run the same command again to go on")
+        self.sweepers = there
 
 
 def rank_setting(question: Question, rows: npt.NDArray[np.int64], vectors: npt.NDArray[Any]) -> Ranks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipeline.reports.tables import markdown, percent
+from pipeline.reports.tables import csv_text, markdown, percent
 from pipeline.reproduction.tables import points, span
 from pipeline.retrieval.comparison import compare
 from pipeline.retrieval.metrics import KS, pick
@@ -152,5 +151,4 @@ def _confirmed(confirmed: Confirmed, samples: int, seed: int) -> Table:
 
 
 def _csv(path: Path, table: Table) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([table[0], *table[1]])
+    path.write_text(csv_text([table[0], *table[1]]), encoding="utf-8", newline="")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -11,11 +11,12 @@ import ray
 
 from pipeline.encoders import load_encoder, memory_needed, runtime_env
 from pipeline.features import FeatureSet
+from pipeline.provenance import MadeWith
 from pipeline.reproduction.settings import PLAIN
 from pipeline.stages.actor import Worker
 from pipeline.stages.device import Dtype
 from pipeline.stages.pools import plan_pools
-from pipeline.stages.waiting import machines_with
+from pipeline.stages.waiting import NamedGpus
 from pipeline.tuning.desk import Desk, Question
 from pipeline.tuning.sweep import Sweeper
 
@@ -27,35 +28,39 @@ def staffed_desk(
     encoder: str,
     *,
     files: int,
-    accelerators: Sequence[str] | None = None,
+    gpus: NamedGpus,
+    patience: float,
     dtype: Dtype = "auto",
+    weights: str | None = None,
 ) -> Iterator[Any]:
     """The actor of a `Desk`, on this node, with as many `Sweeper`s as the cluster has room for; they go in the end.
 
     Args:
         question: what is measured on.
         outcomes: folder for the ranks of every setting.
-        encoder: its name; its weights are those of the features.
+        encoder: its name.
         files: of kept tokens: more actors than these would have nothing to do.
-        accelerators: GPU types to use, see `plan_pools`.
+        gpus: GPU types to use.
+        patience: seconds without any answer after which an actor may be lost.
         dtype: to compute in.
+        weights: of the encoder, see `load_text_encoder`.
     """
     manifest = FeatureSet.open(question.out, PLAIN).manifest
-    weights = manifest.config.get("weights")
+    weights = MadeWith.of(manifest, question.out).weights(weights)
     needs = {"sweep": partial(memory_needed, encoder, weights)}
-    pools = plan_pools(
-        machines_with(accelerators), ["sweep"], accelerators=accelerators, blocks=files, needs=needs, dtype=dtype
-    )
+    machines = gpus.find()
+    pools = plan_pools(machines, ["sweep"], accelerators=gpus.on(machines), blocks=files, needs=needs, dtype=dtype)
     pool = pools["sweep"]
     worker = Worker(gpu=bool(pool.num_gpus), dtype=dtype, threads=pool.threads)
-    options = {**pool.options, "max_restarts": -1, "max_task_retries": 3}
+    options = {**pool.options, "max_restarts": -1, "max_task_retries": 3, "max_concurrency": 2}
     if environment := runtime_env(encoder):
         options["runtime_env"] = environment
     arguments = partial(load_encoder, encoder, weights=weights), question.out, manifest.precision, worker
     sweepers = [ray.remote(Sweeper).options(**options).remote(*arguments) for _ in range(pool.size)]
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-    at_desk: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 10_000, "max_restarts": -1, "label_selector": here}
-    desk = ray.remote(Desk).options(**at_desk).remote(question, sweepers, outcomes)
+    at_desk: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 10_000, "label_selector": here}
+    at_desk |= {"max_restarts": -1, "max_task_retries": 3}
+    desk = ray.remote(Desk).options(**at_desk).remote(question, sweepers, outcomes, patience)
     try:
         yield desk
     finally:

@@ -76,6 +76,9 @@ class Sweeper:
         self.encoder: Encoder = load("encoder", lambda: build(device=device.torch, dtype=device.dtype(worker.dtype)))
         self.out, self.kind = out, np.dtype(precision)
 
+    def alive(self) -> None:
+        """Answers, also while vectors are made."""
+
     @torch.inference_mode()
     def embed(self, photos: Sequence[Kept], settings: Sequence[Perturbation | None]) -> npt.NDArray[np.generic]:
         """The vectors [S, n, V * D] of n photos, in the order in which `photos` name them, under each of S settings.

@@ -1,12 +1,14 @@
-"""Index runs on a small Ray cluster that lose a worker process, a node, or their driver, each at a drawn moment.
+"""Runs on a small Ray cluster that lose a worker process, a node, or their driver, each at a drawn moment.
 
     python -m tests.end_to_end.chaos --runs 20 --seed 0
+    python -m tests.end_to_end.chaos --runs 3 --verb tune
 
-However a run is hurt, the same command run again must leave every photo in the feature set once, with the features of
-a run that nothing happened to. They are the same bit for bit, but for single half floats that are one unit in the
-last place apart: what is left is cut into blocks anew, and a photo's last bit may depend on its place in its batch.
-What happens to a run depends on its seed alone, and on how many rows are committed, so that it can be repeated on
-machines of any speed. The exit code is 1 when a run has lost, doubled or changed a row.
+However a run is hurt, the same command run again must leave every photo in the feature set once (every trial in the
+table, every score in the ranking), with what a run has that nothing happened to. Features are the same bit for bit, but
+for single half floats that are one unit in the last place apart: what is left is cut into blocks anew, and a photo's
+last bit may depend on its place in its batch. What happens to a run depends on its seed alone, and on how much is
+committed, so that it can be repeated on machines of any speed; of three seeds in a row each does another kind of harm.
+The exit code is 1 when a run has lost, doubled or changed something.
 """
 
 from __future__ import annotations
@@ -21,34 +23,25 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 from ray.cluster_utils import Cluster
 
-from pipeline.datasets.scenes import write_scenes
-from pipeline.features import FeatureSet, committed_files
-from pipeline.manifest import Manifest
+from tests.end_to_end.chaos_verbs import BLOCK, ROOT, Verb, named, names
 
-ROOT = Path(__file__).parents[2]
 KINDS = ("worker", "node", "driver")
-ROLES = {"detect": "DetectStage", "encode": "EncodeStage", "read": "read_photos", "write": "Write"}  # in their titles
-BLOCK = 8  # photos per block and file: many commits, and every block the same batch however a run goes
 HEAD_CPUS, NODES, NODE_CPUS, STORE = 1, 2, 2, 100 * 2**20
-OPTIONS = ["--patience", "2", "--block-size", str(BLOCK), "--file-size", str(BLOCK), "--detector", "annotated"]
-# With so many encoders each computes with one thread, on all the nodes as on what is left of them.
-OPTIONS += ["--detect-actors", "1", "--encode-actors", "3"]
 RESUBMISSIONS, LIMIT = 5, 900.0
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to a run `after` so many committed rows, and to which of those that there are (`pick`, 0 to 1)."""
+    """What happens to a run `after` so much is committed, and to which of those that there are (`pick`, 0 to 1)."""
 
     kind: str
     after: int
@@ -57,11 +50,11 @@ class Fault:
     refill: bool
 
 
-def draw(seed: int, photos: int) -> Fault:
-    """The fault of a seed."""
+def draw(seed: int, total: int, step: int = BLOCK, roles: Sequence[str] = ("encode",)) -> Fault:
+    """The fault of a seed; of `len(KINDS)` seeds in a row each has another kind."""
     dice = random.Random(seed)
-    after = BLOCK * dice.randrange(1, photos // BLOCK)
-    return Fault(dice.choice(KINDS), after, dice.choice(tuple(ROLES)), dice.random(), dice.random() < 0.5)
+    after = step * dice.randrange(1, max(2, total // step))
+    return Fault(KINDS[seed % len(KINDS)], after, dice.choice(roles), dice.random(), dice.random() < 0.5)
 
 
 @dataclass
@@ -81,7 +74,7 @@ class Result:
         same = f"whole, {self.units} numbers one unit apart" if self.units else "whole, bit for bit"
         verdict = "VIOLATION: " + "; ".join(self.problems) if self.problems else same
         again = f"{len(self.codes) - 1} resubmissions, exit codes {self.codes}"
-        return f"seed {self.seed:<3} {self.kind:<6}  {self.moment:<56}  {again}  {self.seconds:.0f} s  {verdict}"
+        return f"seed {self.seed:<4} {self.kind:<6}  {self.moment:<52}  {again}  {self.seconds:.0f} s  {verdict}"
 
 
 class Fleet:
@@ -105,13 +98,13 @@ class Fleet:
         self.cluster.remove_node(node, allow_graceful=False)
         psutil.wait_procs(workers, timeout=60)
 
-    def workers(self, roles: Sequence[str]) -> list[tuple[str, psutil.Process]]:
-        """The processes that are at one of these roles now."""
+    def workers(self, roles: Mapping[str, str]) -> list[tuple[str, psutil.Process]]:
+        """The processes that are at one of these roles now, by a part of their titles."""
         found = []
         for process in [each for node in self.cluster.list_all_nodes() for each in _children(node)]:
             with suppress(psutil.Error, IndexError):
                 title = process.cmdline()[0]
-                found += [(role, process) for role in roles if title.startswith("ray::") and ROLES[role] in title]
+                found += [(role, process) for role in roles if title.startswith("ray::") and roles[role] in title]
         return sorted(found, key=lambda each: int(each[1].pid))
 
 
@@ -122,12 +115,12 @@ def _children(node: Any) -> list[psutil.Process]:
 
 
 class Trial:
-    """One run of the photos in `scenes` into `out`, whose drivers' output is kept beside it, in OUT.log."""
+    """One run of a command into `out`, whose drivers' output is kept beside it, in OUT.log."""
 
-    def __init__(self, fleet: Fleet, scenes: Path, out: Path) -> None:
-        self.fleet, self.out, self.log = fleet, out, out.with_suffix(".log")
-        words = ["index", scenes / "images", "--out", out, "--address", fleet.cluster.address, *OPTIONS]
-        self.command = [sys.executable, "-m", "jobs", *map(str, words), "--detector.annotations", str(scenes)]
+    def __init__(self, fleet: Fleet, verb: Verb, out: Path) -> None:
+        self.fleet, self.verb, self.out, self.log = fleet, verb, out, out.with_suffix(".log")
+        self.command = [sys.executable, "-m", "jobs", *verb.words(out), "--address", fleet.cluster.address]
+        verb.begin(out)
 
     def run(self, seed: int, fault: Fault | None) -> Result:
         """Submit it until it ends well, and hurt it once."""
@@ -149,12 +142,11 @@ class Trial:
         while driver.poll() is None:
             if time.monotonic() - started > LIMIT:
                 driver.kill()
-            manifest = Manifest.find(str(self.out)) if fault is not None else None
-            rows = BLOCK * len(committed_files(str(self.out), manifest.fingerprint)) if manifest is not None else 0
-            if fault is None or rows < fault.after:
+            done = self.verb.done(self.out) if fault is not None else 0
+            if fault is None or done < fault.after:
                 due = time.monotonic()
             elif hit := self._strike(fault, driver, exactly=time.monotonic() < due + 2):
-                result.moment, fault = f"{hit} at {rows} rows, drawn {fault.after}", None
+                result.moment, fault = f"{hit} at {done} done, drawn {fault.after}", None
             time.sleep(0.02)
         return driver.returncode
 
@@ -168,7 +160,8 @@ class Trial:
             if fault.refill:
                 self.fleet.restore()
             return "node, another in its place," if fault.refill else "node"
-        victims = self.fleet.workers([fault.role] if exactly else list(ROLES))
+        roles = self.verb.roles
+        victims = self.fleet.workers({fault.role: roles[fault.role]} if exactly else roles)
         with suppress(IndexError, psutil.NoSuchProcess):
             role, process = victims[int(fault.pick * len(victims))]
             process.kill()
@@ -176,43 +169,16 @@ class Trial:
         return None
 
 
-def compare(out: Path, expected: set[str], reference: Path, result: Result) -> None:
-    """Note what is wrong with a feature set that should hold the expected photos, as the reference has them."""
-    manifest = Manifest.read(str(out))
-    rows, right = (FeatureSet.open(str(each)).dataset.to_table().sort_by("image_id") for each in (out, reference))
-    ids = Counter(rows["image_id"].to_pylist())
-    wrong = {
-        "rows missing": len(expected - ids.keys()),
-        "rows too many": rows.num_rows - len(expected & ids.keys()),
-        "rows failed": rows.num_rows - rows["error"].null_count,
-    }
-    result.problems += [f"{count} {what}" for what, count in wrong.items() if count]
-    if manifest.state != "complete" or manifest.counts.get("photos") != len(expected):
-        result.problems.append(f"the manifest says {manifest.state}, {manifest.counts}")
-    if result.problems:
-        return
-    names = [name for name in right.column_names if name not in ("seconds", "device", "embedding")]
-    result.problems += [f"{name} differs" for name in names if not rows[name].equals(right[name])]
-    one, other = (np.array(each["embedding"].to_pylist(), np.float16).view(np.int16) for each in (rows, right))
-    apart = np.abs(one.astype(np.int32) - other)  # neighbours among half floats of one sign are neighbours as integers
-    result.units = int((apart == 1).sum())
-    if int(apart.max()) > 1 or result.units > 1e-3 * apart.size:
-        result.problems.append(
-            f"{int((apart > 0).sum())} numbers of the embeddings differ, by {int(apart.max())} units"
-        )
-
-
-def run_all(seeds: Sequence[int], photos: int, work: Path) -> list[Result] | None:
+def run_all(verb: Verb, seeds: Sequence[int], work: Path) -> list[Result] | None:
     """Each seed's run, said as it ends. None when there is nothing to compare with."""
-    scenes, reference, results = work / "scenes", work / "undisturbed", list[Result]()
-    write_scenes(scenes, photos, seed=1)
-    expected = {path.name for path in (scenes / "images").iterdir()}
+    reference, results = work / "undisturbed", list[Result]()
     fleet = Fleet()
     try:
-        result = Trial(fleet, scenes, reference).run(-1, None)
-        print(f"undisturbed: {len(expected)} photos, {result.seconds:.0f} s, see {work}", flush=True)
+        result = Trial(fleet, verb, reference).run(-1, None)
         if not result.problems:
-            compare(reference, expected, reference, result)
+            result.problems, _ = verb.problems(reference, reference)
+        total = verb.done(reference)
+        print(f"undisturbed: {total} done, {result.seconds:.0f} s, see {work}", flush=True)
         if result.problems:
             print(f"it went wrong: {'; '.join(result.problems)}")
             return None
@@ -221,9 +187,10 @@ def run_all(seeds: Sequence[int], photos: int, work: Path) -> list[Result] | Non
                 fleet.cluster.shutdown()
                 fleet = Fleet()
             fleet.restore()
-            result = Trial(fleet, scenes, work / f"run-{seed}").run(seed, draw(seed, len(expected)))
+            out = work / f"run-{seed}"
+            result = Trial(fleet, verb, out).run(seed, draw(seed, total, verb.step, tuple(verb.roles)))
             if not result.problems:
-                compare(work / f"run-{seed}", expected, reference, result)
+                result.problems, result.units = verb.problems(out, reference)
             print(result, flush=True)
             results.append(result)
     finally:
@@ -237,20 +204,23 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the first run; the next ones count on from it")
     parser.add_argument("--photos", type=int, default=256, help=f"a multiple of {BLOCK}, as all blocks must be equal")
+    parser.add_argument("--verb", choices=names(), default="index", help="the command that is run")
     parser.add_argument("--json", type=Path, help="write the results there")
     words = parser.parse_args()
     # Ray's files stand apart as well, and their folder's name is short: those of sockets are limited.
     work = Path(tempfile.mkdtemp(prefix="chaos-"))
     slow = {"RAY_worker_register_timeout_seconds": "300", "RAY_raylet_start_wait_time_s": "300"}
     os.environ.update(RAY_TMPDIR=str(work), RAY_worker_niceness="0", RAY_USAGE_STATS_ENABLED="0", **slow)
-    results = run_all(range(words.seed, words.seed + words.runs), words.photos // BLOCK * BLOCK, work)
+    verb = named(words.verb, work, words.photos // BLOCK * BLOCK)
+    results = run_all(verb, range(words.seed, words.seed + words.runs), work)
     if results is None:
         return 2
     if words.json is not None:
         words.json.write_text(json.dumps([asdict(each) for each in results], indent=2))
     bad, again = [each.seed for each in results if each.problems], sum(len(each.codes) - 1 for each in results)
     kinds = ", ".join(f"{count} x {kind}" for kind, count in Counter(each.kind for each in results).items())
-    print(f"{len(results)} runs ({kinds}), {again} resubmissions, {len(bad)} violations {bad or ''}".rstrip())
+    told = f"{words.verb}: {len(results)} runs ({kinds}), {again} resubmissions"
+    print(f"{told}, {len(bad)} violations {bad or ''}".rstrip())
     if not bad:
         shutil.rmtree(work, ignore_errors=True)
     return 1 if bad else 0

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.timeout(1200)
 def test_what_a_lost_worker_node_or_driver_leaves_is_mended(tmp_path: Path) -> None:
-    # A process of its own, as this one has a Ray session already. These three seeds draw one fault of each kind.
+    # A process of its own, as this one has a Ray session already. Three seeds in a row have one fault of each kind.
     words = ["--runs", "3", "--seed", "14", "--photos", "128", "--json", str(tmp_path / "results.json")]
     command = [sys.executable, "-m", "tests.end_to_end.chaos", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,8 +25,9 @@ def test_what_is_wrong_is_said_before_ray_is_started(
 ) -> None:
     assert cli.main(["plan", str(tmp_path / "nowhere")]) == 2
     assert f"there is no {tmp_path}/nowhere" in capsys.readouterr().err
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    assert cli.main(["plan", str(tmp_path)]) == 2
+    with socket.create_server(("127.0.0.1", 0)) as cluster:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{cluster.getsockname()[1]}")
+        assert cli.main(["plan", str(tmp_path)]) == 2
     assert "need an --out that all nodes see" in capsys.readouterr().err
 
 

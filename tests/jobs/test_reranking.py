@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from jobs.cli import main
-from jobs.reranking import perturbation_of
+from jobs.options import OnMachines
+from jobs.reranking import _as_indexed, perturbation_of
 from pipeline.datasets.scenes import write_scenes
 from pipeline.encoders import load_encoder
+from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
 from pipeline.images import decode
+from pipeline.manifest import Manifest
 from pipeline.perturbation import Perturbation
+from pipeline.provenance import MadeWith
 from pipeline.stages.columns import objects_from_row
+from pipeline.stages.machines import Machines
+from pipeline.stages.match_graph import match_pairs
 from tests.encoders.tiny_blip2 import write_folder
 
 COUNT, K = 10, 4
@@ -29,7 +37,7 @@ def weights(tmp_path: Path) -> str:
 
 @pytest.mark.usefixtures("ray_cpu")
 def test_figures_are_those_of_matching_the_best_again(
-    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenes = tmp_path / "scenes"
     captions = json.loads(write_scenes(scenes, COUNT, seed=9).read_text())["images"]
@@ -44,6 +52,18 @@ def test_figures_are_those_of_matching_the_best_again(
     assert "out + ITM of 4" in text.out
     assert "pairs of 10 photos and captions" in text.err
     found = json.loads(figures.read_text())
+    seen: list[tuple[Any, Any]] = []
+
+    def match(matching: Any, **how: Any) -> Any:
+        seen.append((matching, how))
+        return match_pairs(matching)
+
+    monkeypatch.setattr("pipeline.stages.match_graph.match_pairs", match)
+    options = ["--accelerators", "none", "--patience", "6", "--wait", "1", "--cpus", "2"]
+    assert main([*command, "--rerank-k", str(K), *options]) == 0
+    ((matching, how),) = seen
+    assert (matching.gpus.names, matching.gpus.minutes, matching.patience) == (["none"], 1, 360)
+    assert (matching.worker.patience, how) == (120, {"address": None, "cpus": 2, "verbose": False})
 
     features = FeatureSet.open(str(out))
     setting = perturbation_of(features)
@@ -71,6 +91,39 @@ def test_figures_are_those_of_matching_the_best_again(
     for k in (1, 2):
         assert got[str(k)] == pytest.approx(np.mean(np.array(ranks) <= k))
     assert not np.allclose(np.mean(np.array(ranks) == 1), np.mean(cosine.argmax(0) == [owner for owner, _ in texts]))
+
+
+def test_what_there_is_to_match_on_is_the_commands_or_the_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Machines(8.0, Counter(A100=1, V100=1))
+    monkeypatch.setattr(Machines, "cluster", lambda ask=True: here)
+    made = {"accelerators": ["V100", "K80"], "patience": 12}
+
+    def recorded(config: dict[str, Any]) -> MadeWith:
+        return MadeWith.of(Manifest(fingerprint="f", encoder={"name": "blip2"}, config=config), "out")
+
+    def types(config: dict[str, Any], asked: OnMachines) -> Any:
+        gpus, _ = _as_indexed(recorded(config), asked, False)
+        assert gpus.find() is here
+        return gpus.on(here)
+
+    assert types(made, OnMachines(patience=None)) == ["V100"]
+    assert types(made | {"accelerators": ["K80"]}, OnMachines()) is None  # made elsewhere: any GPU does
+    assert types(made | {"accelerators": ["none"]}, OnMachines()) == ["none"]
+    assert types({}, OnMachines()) is None
+    assert types(made, OnMachines(accelerators=["A100"])) == ["A100"]
+    assert types(made, OnMachines(accelerators=["K80"])) == ["K80"]  # an error where the pools are planned
+    for config, asked, patience in (
+        (made, OnMachines(patience=None), 720),
+        (made, OnMachines(patience=5), 300),
+        ({}, OnMachines(patience=None), 1800),
+        ({"patience": None}, OnMachines(patience=None), 1800),
+    ):
+        assert _as_indexed(recorded(config), asked, False)[1] == patience
+    for bad in ({"patience": -1}, {"patience": 1e9}, {"patience": float("nan")}, {"accelerators": [1, {}]}):
+        with pytest.raises(QpertError, match=r"out/manifest\.json is not one that qpert index wrote: \w+"):
+            recorded(bad)
 
 
 def test_an_encoder_without_matching_is_refused_at_once(write_features, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ def drawn(monkeypatch):
 
 
 def test_png_and_its_points(one, tmp_path, drawn):
-    path = tmp_path / "made" / "recall.png"
+    path = tmp_path / "recall.png"
     plot_recall_by_size(one, str(path), by="annotated")
     assert Image.open(path).size[0] > 1000
     panel = drawn[0].axes[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import Worker
 from pipeline.stages.detect import DetectStage
 from pipeline.stages.encode import EncodeStage
-from pipeline.stages.tally import Reporter
+from pipeline.stages.match import MatchStage
+from pipeline.stages.progress import progress_line
+from pipeline.stages.tally import Reporter, Tally
 from pipeline.token_shards import TOKENS, read_shard
 
 
@@ -91,6 +94,22 @@ def test_without_detection_objects_are_unknown(photos: pa.Table, tiny_encoder: A
     assert table.column("objects").null_count == 6
 
 
+def test_photos_that_are_cut_short_are_refused_or_marked(
+    photos: pa.Table, tiny_detector: Any, tiny_encoder: Any
+) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)).save(stream, "JPEG")
+    data = photos["data"].to_pylist()
+    data[2] = stream.getvalue()[: len(stream.getvalue()) // 2]
+    cut = photos.set_column(2, photos.schema.field("data"), pa.array(data, pa.large_binary()))
+    refused = encode(tiny_encoder)(detect(tiny_detector)(cut))
+    assert refused["error"].to_pylist()[2] == "truncated image"
+    allowed = encode(tiny_encoder, allow_truncated=True)(detect(tiny_detector, allow_truncated=True)(cut))
+    assert allowed["error"].to_pylist()[2] is None
+    assert len(allowed["embedding"].to_pylist()[2]) == 8
+    assert allowed["truncated"].to_pylist() == [False, None, True, None, False, None]
+
+
 def test_features_do_not_depend_on_the_batch(photos: pa.Table, tiny_encoder: Any) -> None:
     stage = encode(tiny_encoder)
     whole = stage(photos).column("embedding").to_pylist()
@@ -131,6 +150,41 @@ def test_a_model_that_does_not_work_is_found_at_the_start(tiny_encoder: Any) -> 
 
     with pytest.raises(QpertError, match="encoder does not work here: AttributeError"):
         EncodeStage(build, [None], False, "float16", Worker(), Reporter())
+
+
+class Remote:
+    """A tally as its handle looks, called at once."""
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
+
+    def __getattr__(self, name: str) -> Any:
+        return SimpleNamespace(remote=getattr(self.tally, name))
+
+
+@pytest.mark.parametrize("stage", ["detect", "encode", "match"])
+def test_while_a_stage_builds_its_model_it_is_said_to_load(
+    stage: str, tiny_detector: Any, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.stages.tally.ray.get", lambda found: found)
+    tally, worker = Tally(actors=1), Worker(micro_batch=2)
+    reporter, said = Reporter(Remote(tally)), [progress_line(tally.read(), 10)]
+
+    def build(*device: str, **options: str) -> Any:
+        said.append(progress_line(tally.read(), 10))
+        made = tiny_detector(*device) if stage == "detect" else tiny_encoder(**options)
+        if stage == "match":
+            made.match = lambda tokens, texts, objects, perturbation: torch.zeros(len(texts))
+        return made
+
+    if stage == "detect":
+        DetectStage(build, worker, reporter)
+    elif stage == "encode":
+        EncodeStage(build, [None], False, "float16", worker, reporter)
+    else:
+        MatchStage(build, ["a text"], None, worker, reporter)
+    said.append(progress_line(tally.read(), 10))
+    assert said == ["starting workers ...", "loading models ...", "first photos ..."]
 
 
 def test_several_settings_and_object_embeddings_in_one_pass(

@@ -1,8 +1,45 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from pipeline.stages.identity import bundled, fingerprint, weights_identity
+import pytest
+
+from jobs.index import Config
+from jobs.indexing import identity
+from pipeline.manifest import Manifest
+from pipeline.stages.identity import as_begun, bundled, canonical_identity, fingerprint, weights_identity
+
+ORDINARY = {
+    "format": 1,
+    "source": "/photos",
+    "columns": [None, None, None],
+    "encoder": {"name": "coca", "weights": {"name": "coca", "digest": "0123456789abcdef"}},
+    "detector": {
+        "model": {"name": "yolo.pt", "digest": "fedcba9876543210"},
+        "annotations": None,
+        "confidence": 0.25,
+        "classes": ["car", "dog"],
+        "max_objects": 10,
+        "image_size": None,
+    },
+    "perturbation": {
+        "operator": "subspace",
+        "combine": "sum",
+        "tokens": "overlap",
+        "weight": "constant",
+        "scale": 10.0,
+        "threshold": 0.9,
+        "stages": ["itc"],
+        "min_components": 1,
+        "sites": [0, 2, "qllama.*"],
+    },
+    "precision": "float16",
+    "dtype": "auto",
+    "max_megapixels": 100.0,
+}
+"""As the first versions wrote it down."""
 
 
 def test_fingerprints_depend_on_values_and_nothing_else() -> None:
@@ -45,3 +82,71 @@ def test_annotations_are_read_whole(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 1_500_000 + b"2" + b"x" * 1_500_000)
     assert weights_identity(str(path)) == before[0]
     assert weights_identity(str(path), whole=True) != before[1]
+
+
+def test_the_fingerprint_of_an_ordinary_run_is_that_of_earlier_versions() -> None:
+    assert fingerprint(ORDINARY) == "0369d9992cffd1d9"
+    assert canonical_identity(ORDINARY) == ORDINARY
+    remote = ORDINARY | {"source": "s3://bucket/photos/**/*.jpg"}
+    assert canonical_identity(remote) == remote
+    found = identity(Config(source="/photos", out="o"))
+    assert set(found) == set(ORDINARY)
+    assert found["source"] == "/photos"
+    several = {"plain": None, "best": ORDINARY["perturbation"] | {"sites": [2, 0]}}
+    assert canonical_identity(ORDINARY | {"perturbation": several})["perturbation"] == several
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"source": "/photos/"},
+        {"source": "//photos"},
+        {"source": "/other/../photos/."},
+        {"source": "file:///photos"},
+        {"source": "file:///photos/"},
+        {"detector": {"classes": ["dog", "car"]}},
+        {"detector": {"classes": ["car", "dog", "car"]}},
+        {"perturbation": {"stages": ["itm", "itc"]}},
+        {"perturbation": {"stages": ["itc", "itm", "itc"]}},
+        {"perturbation": {"stages": ["itc", "itm"], "sites": ["x.*", 2, 0, 2]}},
+    ],
+)
+def test_the_same_in_other_words_has_the_same_fingerprint(words: dict[str, Any]) -> None:
+    plain: dict[str, Any] = {"source": "/photos", "detector": {}, "perturbation": {}}
+    plain["detector"] = {"classes": ["car", "dog"]} if "detector" in words else {}
+    if "perturbation" in words:
+        plain["perturbation"] = {"stages": ["itc", "itm"]}
+        plain["perturbation"] |= {"sites": [0, 2, "x.*"]} if "sites" in words["perturbation"] else {}
+    one, other = (identity(Config.model_validate({"out": "o", **each})) for each in (plain, plain | words))
+    assert fingerprint(one) == fingerprint(other)
+    elsewhere = identity(Config.model_validate({"out": "o", **plain, "source": "/photos2"}))
+    assert fingerprint(elsewhere) != fingerprint(one)
+
+
+def test_the_spelling_of_local_weights_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights.bin").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    forms = ["model", "model/", "./model/.", "model//", "x/../model", f"{tmp_path}/model", "~/model"]
+    (tmp_path / "x").mkdir()
+    assert {tuple(weights_identity(form).items()) for form in forms} == {tuple(weights_identity("model").items())}
+
+
+def test_sets_that_were_begun_in_other_words_are_resumed_in_these(
+    tmp_path: Path, write_features: Callable[..., Any]
+) -> None:
+    old = ORDINARY | {"source": "s3://bucket/photos/"}
+    new = canonical_identity(old)
+    out = write_features([[[1.0, 0.0]]]).out
+    Manifest(fingerprint=fingerprint(old), identity=old).write(out)
+    assert as_begun(out, new) == old != new
+    assert as_begun(out, new | {"dtype": "float32"}) == new | {"dtype": "float32"}
+    assert as_begun(str(tmp_path / "none"), new) == new
+
+
+@pytest.mark.parametrize("strange", [{"source": 3}, {"detector": [1]}, {"detector": {"classes": [1, "a", []]}}, {}])
+def test_a_strange_manifest_is_just_another_one(strange: dict[str, Any], write_features: Callable[..., Any]) -> None:
+    out = write_features([[[1.0, 0.0]]]).out
+    Manifest(fingerprint="0" * 16, identity=strange).write(out)
+    assert as_begun(out, ORDINARY) == ORDINARY

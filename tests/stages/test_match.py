@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import ray
 
 from pipeline.errors import QpertError
 from pipeline.perturbation import Perturbation
+from pipeline.stages import attempts, match_graph
 from pipeline.stages.actor import Worker
+from pipeline.stages.machines import Machines
 from pipeline.stages.match import MATCH_SCHEMA, MatchStage
 from pipeline.stages.match_graph import PAIRS_SCHEMA, Matching, match_pairs, read_beside
-from pipeline.stages.tally import Reporter
+from pipeline.stages.tally import Counts, Reporter
+from pipeline.stages.waiting import NamedGpus
 
 TEXTS = ("1", "20", "300")
 
@@ -56,7 +64,7 @@ def test_a_score_for_each_text_and_a_reason_for_a_bad_photo(
     ids = make_photos(tmp_path, 5)
     (tmp_path / ids[1]).write_bytes(b"no photo")
     (tmp_path / ids[2]).unlink()
-    table = read_beside(pairs(tmp_path, ids))
+    table = read_beside(pairs(tmp_path, ids), Reporter())
     results = {}
     for name, setting in (("plain", None), ("itc", Perturbation()), ("itm", Perturbation(stages=("itm",)))):
         found = MatchStage(matcher, TEXTS, setting, Worker(micro_batch=2), Reporter())(table)
@@ -80,9 +88,9 @@ def test_the_graph_gives_all_scores_in_order_and_goes_on_where_it_stopped(
     matching = Matching(str(tmp_path / "out"), table, TEXTS, matcher, {"name": "tiny"}, None)
     scores = match_pairs(matching)
     stage = MatchStage(matcher, TEXTS, None, Worker(), Reporter())
-    want = [score for row in stage(read_beside(table)).to_pylist() for score in row["scores"]]
+    want = [score for row in stage(read_beside(table, Reporter())).to_pylist() for score in row["scores"]]
     assert scores.tolist() == pytest.approx(want)
-    monkeypatch.setattr("pipeline.stages.match_graph._run", lambda *_: pytest.fail("all of it is done"))
+    monkeypatch.setattr("pipeline.stages.match_graph._execute", lambda *_: pytest.fail("all of it is done"))
     assert np.array_equal(match_pairs(matching), scores)
 
 
@@ -100,3 +108,70 @@ def test_photos_that_are_gone_are_named(tmp_path: Path, make_photos: Callable[..
     make_photos(tmp_path / "photos", 4)
     again = replace(matching, out=str(tmp_path / "again"))
     assert np.array_equal(match_pairs(again), scores)
+
+
+def test_matching_goes_on_with_the_gpu_types_that_are_left(
+    tmp_path: Path, make_photos: Callable[..., list[str]], matcher: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the same attempts as indexing; an attempt is lost after it has committed a part of the scores."""
+    ids = make_photos(tmp_path / "photos", 40)
+    table = pairs(tmp_path / "photos", ids)
+    there = [Machines(8.0, Counter(A100=1, V100=1)), Machines(8.0, Counter(V100=1))]
+    sessions, pools, left = list[dict[str, Any]](), list[str](), [table.slice(0, 16), table.slice(16)]
+    stage = MatchStage(matcher, TEXTS, None, Worker(), Reporter())
+
+    @contextmanager
+    def session(address: str | None, **how: Any) -> Iterator[bool]:
+        sessions.append({"address": address, **how})
+        yield True
+
+    def execute(matching: Matching, folder: str, key: str, verbose: bool, plan: Any, tally: Any) -> None:
+        pools.append(str(plan.pools["match"]))
+        part = left.pop(0)
+        for place in ("features", f"checkpoint/{key}"):
+            (Path(folder) / place).mkdir(parents=True, exist_ok=True)
+        rows = stage(read_beside(part, Reporter()))
+        pq.write_table(rows, Path(folder) / "features" / f"part{len(pools)}-000000.parquet")
+        pq.write_table(rows.select(["image_id"]), Path(folder) / "checkpoint" / key / f"part{len(pools)}.parquet")
+        if left:
+            raise ray.exceptions.RayError("the node is gone")
+
+    tally = SimpleNamespace(read=SimpleNamespace(remote=Counts))
+    monkeypatch.setattr(attempts, "ray_session", session)
+    monkeypatch.setattr(attempts, "progress", lambda *of: nullcontext())
+    monkeypatch.setattr(attempts, "settle", lambda gpus: None)
+    monkeypatch.setattr(attempts, "start_tally", lambda actors: tally)
+    monkeypatch.setattr(attempts.ray, "get", lambda found: found)
+    monkeypatch.setattr(Machines, "cluster", lambda ask=True: there[len(sessions) - 1])
+    monkeypatch.setattr(match_graph, "_execute", execute)
+    gpus = NamedGpus(["A100", "V100"])
+    matching = Matching(str(tmp_path / "out"), table, TEXTS, matcher, {"name": "tiny"}, None, gpus=gpus)
+    scores = match_pairs(matching, address="cluster:1", cpus=3)
+    want = [score for row in stage(read_beside(table, Reporter())).to_pylist() for score in row["scores"]]
+    assert scores.tolist() == pytest.approx(want)
+    assert pools == ["2 actors, each 1 GPU of in(A100,V100)", "1 actor, each 1 GPU of V100"]
+    assert sessions == [{"address": "cluster:1", "cpus": 3, "verbose": False}] * 2
+    match_pairs(matching)
+    assert len(sessions) == 2  # all of it is done
+
+
+def test_matching_counts_as_stuck_as_indexing_does(
+    tmp_path: Path, matcher: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def resumable(folder: str, key: str, verbose: bool, patience: float) -> Any:
+        asked.append(patience)
+        raise InterruptedError
+
+    monkeypatch.setattr(match_graph, "resumable", resumable)
+    table = pairs(tmp_path, [])
+    plan = match_graph._plan(Matching("out", table, TEXTS, matcher, {}, None), 5000, Machines(4.0))
+    assert plan.file_rows == 156  # some 32 files: little is lost with an attempt
+    for matching in (
+        Matching("out", table, TEXTS, matcher, {}, None),
+        Matching("out", table, TEXTS, matcher, {}, None, patience=120.0),
+    ):
+        with pytest.raises(InterruptedError):
+            match_graph._execute(matching, "out", "f00", False, plan, None)
+    assert asked == [1800.0, 120.0]

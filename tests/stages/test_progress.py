@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import logging
+import sys
+import threading
 import time
 from collections import Counter
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import ray
 
+from pipeline.stages import progress as module
 from pipeline.stages.progress import (
     Counting,
     device_report,
     duration,
     gpu_warning,
+    progress,
     progress_line,
     summary,
     waiting_line,
@@ -103,6 +110,121 @@ def test_progress_line() -> None:
     assert progress_line(Counts(), 10) == "starting workers ..."
     assert progress_line(busy(), 2000) == "128 of 2,000 photos (6%), 128.0 images/s, 0:15 left, 3 failed"
     assert progress_line(busy(), None) == "128 photos, 128.0 images/s, 3 failed"
+
+
+def test_actors_that_load_are_not_workers_that_start() -> None:
+    tally = Tally(actors=2)
+    tally.loading()
+    assert progress_line(tally.read(), 10) == "loading models ..."
+    tally.device("detect", "cpu")
+    assert progress_line(tally.read(), 10) == "first photos ..."
+    tally.loading()  # the first encoder, which dies of it
+    tally.loading()  # and begins once more
+    assert progress_line(tally.read(), 10) == "loading models ..."
+    tally.device("encode", "cpu")
+    assert progress_line(tally.read(), 10) == "first photos ..."
+    tally.loading()  # one that was up is started again
+    assert progress_line(tally.read(), 10) == "first photos ..."
+
+
+@pytest.fixture
+def tally(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A tally without Ray that is looked at often."""
+    monkeypatch.setattr(module, "EVERY_TTY", 0.001)
+    monkeypatch.setattr(module, "EVERY_LOG", 0.0)
+    monkeypatch.setattr(module.ray, "get", lambda found, timeout: found() if callable(found) else found)
+    return SimpleNamespace(read=SimpleNamespace(remote=lambda: Counts(devices={"encode": Counter(cpu=1)})))
+
+
+ERRORS = [RuntimeError("grpc: deadline exceeded"), OSError("disk"), KeyError("x"), SystemExit(3), MemoryError()]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_no_error_of_a_callback_ends_the_watch(
+    tally: Any, error: BaseException, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enough, calls = threading.Event(), 0
+
+    def look(counts: Counts) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            enough.set()
+        raise error
+
+    with progress(tally, 10, look):
+        assert enough.wait(30)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert type(error).__name__ in caplog.text
+    assert "first photos ..." in capsys.readouterr().err  # what does not depend on the callback goes on
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ray.exceptions.RayError("gone"), 1), (ValueError("no"), 1), (ray.exceptions.GetTimeoutError("busy"), 0)],
+    ids=repr,
+)
+def test_a_tally_that_does_not_answer_does_not_either(
+    tally: Any, error: Exception, said: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    looked, asked = threading.Event(), 0
+
+    def read() -> Counts:
+        nonlocal asked
+        asked += 1
+        if asked < 5:
+            raise error
+        return Counts()
+
+    tally.read.remote = lambda: read
+    with progress(tally, None, lambda counts: looked.set()):
+        assert looked.wait(30)
+    assert len(caplog.records) == said
+
+
+def test_a_terminal_that_is_gone_hides_nothing(tally: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone:
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, text: str) -> int:
+            raise BrokenPipeError("gone")
+
+        def flush(self) -> None:
+            raise BrokenPipeError("gone")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    looked, calls = threading.Event(), 0
+
+    def look(counts: Counts) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            looked.set()
+
+    def interrupted() -> None:
+        with progress(tally, 10, look):
+            assert looked.wait(30)
+            raise KeyboardInterrupt("stop")
+
+    with pytest.raises(KeyboardInterrupt, match="stop"):
+        interrupted()
+    with progress(tally, 10):
+        pass
+
+
+def test_what_the_watch_has_begun_ends_before_the_run_goes_on(tally: Any) -> None:
+    begun, ended = threading.Event(), False
+
+    def look(counts: Counts) -> None:
+        nonlocal ended
+        begun.set()
+        time.sleep(0.2)  # such as a manifest that is written slowly
+        ended = True
+
+    with progress(tally, 10, look):
+        assert begun.wait(30)
+    assert ended
 
 
 def test_summary_says_it_all() -> None:

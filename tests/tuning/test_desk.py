@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,7 +34,7 @@ class Rehearsal(Desk):
 
     def __init__(self, folder: Path) -> None:
         self.outcomes, self.counters = Outcomes(folder), Counters()
-        self.waiting, self.working, self.kept = {}, None, KEPT
+        self.waiting, self.working, self.kept, self.patience = {}, None, KEPT, 60.0
         self.passes: list[tuple[int, float]] = []
 
     def _at_once(self) -> int:
@@ -46,6 +48,55 @@ class Rehearsal(Desk):
         for (key, _), (_, future) in batch.items():
             self.outcomes.keep(key, ranks)
             future.set_result({"R@1": 1.0})
+
+
+class OutOfOrder:
+    """A sweeper whose vectors are the numbers of the photos and of the setting, as its handle looks to the desk."""
+
+    def __init__(self, slow: bool = False, lives: bool = True) -> None:
+        self.embed, self.alive = SimpleNamespace(remote=self._embed), SimpleNamespace(remote=self._alive)
+        self.slow, self.lives, self.parts, self.asked = slow, lives, list[list[int]](), asyncio.Event()
+
+    async def _alive(self) -> None:
+        self.asked.set()
+        if not self.lives:
+            raise RuntimeError("the actor is unavailable")
+
+    async def _embed(self, photos: Sequence[Kept], settings: Sequence[Any]) -> np.ndarray:
+        self.parts.append([row for each in photos for row in each.rows])
+        if not self.lives:
+            await asyncio.Event().wait()
+        if self.slow:  # so that it is asked whether it lives
+            await self.asked.wait()
+        rows = [row for each in photos for row in each.rows]
+        return np.array([[[number, row] for row in rows] for number, _ in enumerate(settings)], np.float16)
+
+
+@pytest.mark.parametrize("hands", [1, 2, 3, 5])
+def test_vectors_come_back_in_the_order_of_the_rows(tmp_path: Path, hands: int) -> None:
+    """However the files are dealt, and whatever photos lie in which of them."""
+    rows = [("a", 0, (5, 1, 9)), ("b", 0, (8, 0)), ("b", 1, (2,)), ("c", 0, (7, 6, 4, 3))]
+    kept = [Kept(file, call, photos, (EMPTY,) * len(photos)) for file, call, photos in rows]
+    desk = Rehearsal(tmp_path)
+    desk.sweepers = [OutOfOrder() for _ in range(hands)]
+    found = asyncio.run(desk._embed(kept, [None, *settings(2)]))
+    assert found.shape == (3, 10, 2)
+    assert found[..., 1].tolist() == [[*range(10)]] * 3
+    assert found[..., 0].tolist() == [[number] * 10 for number in range(3)]
+
+
+def test_the_part_of_a_sweeper_that_is_lost_is_done_by_the_others(tmp_path: Path) -> None:
+    desk = Rehearsal(tmp_path)
+    slow, lost, other = OutOfOrder(slow=True), OutOfOrder(lives=False), OutOfOrder()
+    desk.sweepers, desk.patience = [slow, lost, other], 0.02
+    found = asyncio.run(desk._embed(KEPT, [None]))
+    assert found[0, :, 1].tolist() == [*range(16)]
+    assert desk.sweepers == [slow, other]  # who is slow is waited for, and nothing of his is done twice
+    assert len(slow.parts) + len(other.parts) == 3
+    assert lost.parts[0] in (*slow.parts, *other.parts)
+    desk.sweepers = [OutOfOrder(lives=False)]
+    with pytest.raises(QpertError, match="no actor answers any more"):
+        asyncio.run(desk._embed(KEPT, [None]))
 
 
 def settings(count: int) -> list[Perturbation]:

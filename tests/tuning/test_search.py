@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ray
 from ray import tune
 
 from pipeline.errors import QpertError
 from pipeline.perturbation import Perturbation
-from pipeline.tuning.search import Search, _recorded
+from pipeline.tuning.search import Search, _recorded, run_search
 from pipeline.tuning.space import FINER, Range, Space
 
 
@@ -55,6 +57,45 @@ def test_what_tune_draws_from() -> None:
     assert Search().param_space(Space(Perturbation(), {}, FINER)) == {
         "setting": {"grid_search": Space(Perturbation(), {}, FINER).grid()}
     }
+
+
+class FailsOnce:
+    """A desk that has no answer for a scale of 2 until somebody mends it."""
+
+    def __init__(self) -> None:
+        self.mended, self.asked = False, list[float]()
+
+    def mend(self) -> None:
+        self.mended = True
+
+    def ask(self, setting: Perturbation, share: float) -> dict[str, float]:
+        self.asked.append(setting.scale)
+        if setting.scale == 2 and not self.mended:
+            raise QpertError("no room for it")
+        return {"R@1": setting.scale / 10}
+
+    def scales(self) -> list[float]:
+        return self.asked
+
+
+@pytest.mark.usefixtures("ray_cpu")
+@pytest.mark.timeout(300)
+def test_a_trial_that_failed_for_good_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
+    space = Space(Perturbation(), {"scale": [1.0, 2.0]})
+    search = Search(concurrent=1)
+    desk: Any = ray.remote(FailsOnce).options(num_cpus=0).remote()
+    chosen, failed = run_search(search, space, desk, tmp_path / "tune")
+    assert chosen == [{"scale": 1.0}]
+    assert len(failed) == 1
+    assert "no room for it" in failed[0]
+    asked = ray.get(desk.scales.remote())
+    assert 1 < asked.count(2) <= 10
+    ray.get(desk.mend.remote())
+    chosen, failed = run_search(search, space, desk, tmp_path / "tune")
+    assert sorted(each["scale"] for each in chosen) == [1.0, 2.0]
+    assert failed == []
+    assert ray.get(desk.scales.remote()) == [*asked, 2]  # what went well is not asked again
+    ray.kill(desk)
 
 
 def test_a_record_without_a_snapshot_is_begun_anew(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_palette_transparency_becomes_white() -> None:
         (b"", "empty file"),
         (b"this is a shopping list, not a photo\n" * 9, "not an image"),
         (b"\0" * 500, "not an image"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0" + b"\0" * 40, "unsupported format: HEIC"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0" + b"\0" * 40, "damaged image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
         (png_header(20000, 20000), "image too large: 20000x20000 pixels, limit 100000000"),
         (png_header(2**31 - 1, 2**31 - 1), "image too large: 2147483647x2147483647 pixels, limit 100000000"),

@@ -1,0 +1,173 @@
+"""Decoding one photo: which decoder, on what bytes of the file, and what to do where the file ends early."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+from PIL import Image
+from PIL.ImageFile import ImageFile
+
+from pipeline.images import boxes, jpeg, jxl, netpbm, png, tiff, webp
+from pipeline.images.formats import OPENERS, identify
+from pipeline.images.limits import MAX_PIXELS, MAX_RUN_LENGTH_BYTES, check_size
+from pipeline.images.reasons import Damaged, ImageError, Truncated, image_error
+from pipeline.images.samples import to_rgb
+from pipeline.images.stripped import Stripped, orientation
+
+_STRIP: dict[str, Callable[[bytes], Stripped]] = {
+    "JPEG": jpeg.strip,
+    "PNG": png.strip,
+    "WebP": webp.strip,
+    "TIFF": tiff.strip,
+    "AVIF": boxes.strip,
+    "HEIF": boxes.strip,
+    "JPEG 2000": boxes.strip,
+}
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TRUNCATED = "truncated"
+_MAX_FILLED = 1 << 26
+"""Bytes that are filled in, at most, however much a container says."""
+
+
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, allow_truncated: bool = False) -> Image.Image:
+    """Decode one photo.
+
+    EXIF orientation is applied, the first frame of an animation is taken, 16- and 32-bit samples are scaled (not
+    clipped) to 8 bit, CMYK is converted and transparency is flattened on white. Metadata never cost the pixels, and
+    a file that lacks only what follows its pixels is whole. Pillow's process-wide limits and switches stay as they are.
+
+    Args:
+        data: the encoded file.
+        max_pixels: photos with more pixels (width x height) are refused from their header, before decoding.
+        allow_truncated: decode what is there of a file that ends early; `is_truncated` tells of it afterwards.
+
+    Returns:
+        A plain RGB image that is upright and holds no reference to ``data``. Its `info` is empty but for the mark
+        that `is_truncated` reads.
+
+    Raises:
+        ImageError: "empty file", "not an image", "unsupported format: ...", "image too large: ...", "image too long:
+            ...", "image too slow to decode: ...", "truncated image", "damaged image" or "unsupported colour mode: ...".
+    """
+    if not data:
+        raise ImageError("empty file")
+    name = identify(data)
+    try:
+        rgb, truncated = _decode(name, data, max_pixels, allow_truncated)
+    except Exception as error:  # decoders raise anything from SyntaxError to struct.error on hostile bytes
+        raise image_error(error, name) from error
+    rgb.info = {_TRUNCATED: True} if truncated else {}  # EXIF left in place would invite a second rotation further on
+    return rgb
+
+
+def is_truncated(image: Image.Image) -> bool:
+    """Whether `decode` got only a part of this image, because its file ends early."""
+    return bool(image.info.get(_TRUNCATED, False))
+
+
+def _decode(name: str, data: bytes, max_pixels: int, allow_truncated: bool) -> tuple[Image.Image, bool]:
+    """RGB, upright, and whether it is cut short."""
+    if name == "PPM":
+        image, truncated = netpbm.load(data, max_pixels, allow_truncated=allow_truncated)
+        return to_rgb(image), truncated
+    if name == "JPEG XL":
+        loaded = jxl.load(data, max_pixels)
+        if isinstance(loaded, Image.Image):
+            return to_rgb(loaded), False
+        name, data = "JPEG", loaded
+    stripped = _STRIP.get(name, Stripped)(data)
+    try:
+        if name == "WebP" and stripped.cut_short:
+            raise Truncated()
+        return _pixels(name, stripped, max_pixels), False
+    except Exception as error:
+        reason = image_error(error, name, cut_short=stripped.cut_short)
+        if isinstance(reason, Truncated) or (isinstance(reason, Damaged) and name == "PNG"):
+            return _complete(name, data, stripped, max_pixels, allow_truncated)
+        raise reason from error
+
+
+def _pixels(name: str, stripped: Stripped, max_pixels: int) -> Image.Image:
+    image = _open(name, stripped, max_pixels)
+    image.load()
+    return _upright(image, stripped)
+
+
+def _open(name: str, stripped: Stripped, max_pixels: int) -> ImageFile:
+    # Image.open() compares the size with a process-wide limit, and warns or raises by that.
+    image = OPENERS[name](io.BytesIO(stripped.data), "")
+    check_size(*image.size, max_pixels)
+    if name in ("BMP", "DIB") and image.tile[0][0] == "bmp_rle" and len(stripped.data) > MAX_RUN_LENGTH_BYTES:
+        raise ImageError(f"image too slow to decode: more than {MAX_RUN_LENGTH_BYTES} run-length encoded bytes")
+    return image
+
+
+def _upright(image: Image.Image, stripped: Stripped) -> Image.Image:
+    way_up = stripped.orientation
+    if isinstance(exif := image.info.get("exif"), bytes):  # Pillow writes there what AVIF's container says
+        way_up = orientation(exif)
+    rgb = to_rgb(image)
+    return rgb.transpose(_UPRIGHT[way_up]) if way_up in _UPRIGHT else rgb
+
+
+def _complete(
+    name: str, data: bytes, stripped: Stripped, max_pixels: int, allow_truncated: bool
+) -> tuple[Image.Image, bool]:
+    """The pixels of a file that ends early, and whether any are lacking.
+
+    None are if the picture is the same whatever the bytes that are lacking would have been.
+
+    Raises:
+        ImageError: pixels are lacking, and that is not allowed or there are none at all.
+    """
+    if name == "PNG":
+        check_size(*png.size(stripped.data), max_pixels)
+        refilled, lacking = png.refill(data, stripped.data)
+        if lacking and not allow_truncated:
+            raise Truncated()
+        return _pixels(name, Stripped(refilled, stripped.orientation), max_pixels), lacking
+    pictures: list[Image.Image] = []
+    for version in _filled(name, data, stripped):
+        try:
+            pictures.append(_pixels(name, version, max_pixels))
+        except Exception:
+            break
+    scanned = name != "JPEG" or jpeg.all_scanned(stripped.data)
+    if scanned and len(pictures) == 2 and pictures[0].tobytes() == pictures[1].tobytes():
+        return pictures[0], False
+    if not allow_truncated:
+        raise Truncated()
+    return (pictures[0] if pictures else _part(name, stripped, max_pixels)), True
+
+
+def _filled(name: str, data: bytes, stripped: Stripped) -> list[Stripped]:
+    """The file with two kinds of bytes for those that are lacking."""
+    if name == "WebP":
+        return [webp.strip(data, filler) for filler in (b"\0", b"\xff")]
+    if name == "JPEG":
+        return [Stripped(end, stripped.orientation) for end in jpeg.ends(stripped.data)]
+    short = boxes.lacking(data) if _STRIP.get(name) is boxes.strip else 1 << 16
+    return [
+        Stripped(stripped.data + filler * min(short, _MAX_FILLED), stripped.orientation) for filler in (b"\0", b"\xff")
+    ]
+
+
+def _part(name: str, stripped: Stripped, max_pixels: int) -> Image.Image:
+    """What the decoder got before the file ended."""
+    image = _open(name, stripped, max_pixels)
+    try:
+        image.load()
+    except OSError:
+        if image._im is None:
+            raise Truncated() from None
+        image.tile = []
+    return _upright(image, stripped)

@@ -1,0 +1,51 @@
+"""Why a photo cannot be decoded, in words short enough to be counted."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from pipeline.errors import QpertError
+
+_SHORT = (
+    "truncated",
+    "but only got",
+    "eof",
+    "end of file",
+    "end of data",
+    "not enough image data",
+    "insufficient data",
+)
+
+
+class ImageError(QpertError):
+    """A photo that cannot be decoded. The message is a short reason without path or address, fit for counting."""
+
+
+class Truncated(ImageError):
+    """A photo whose file ends before its pixels do."""
+
+    def __init__(self, reason: str = "truncated image") -> None:
+        super().__init__(reason)
+
+
+class Damaged(ImageError):
+    """A photo whose bytes are not what its format asks for."""
+
+    def __init__(self, reason: str = "damaged image") -> None:
+        super().__init__(reason)
+
+
+def image_error(error: Exception, decoder: str, *, cut_short: bool = False) -> ImageError:
+    """What to say of a photo whose decoder raised `error`.
+
+    Args:
+        error: anything; decoders raise from SyntaxError to struct.error on hostile bytes.
+        decoder: name of the format.
+        cut_short: whether the container says that the file should be longer.
+    """
+    if isinstance(error, ImageError):
+        return error
+    if isinstance(error, Image.DecompressionBombError):  # Pillow's own limit, where a decoder checks it itself
+        return ImageError(f"image too large for the {decoder} decoder")
+    text = str(error).lower()
+    return Truncated() if cut_short or any(word in text for word in _SHORT) else Damaged()

@@ -1,0 +1,220 @@
+"""How often an operation that fails for good is tried, whoever asks for it: storage is tried again in one place."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tenacity
+from pyarrow import fs
+from ray._common.retry import call_with_retry
+from ray.data import DataContext
+from ray.data._internal.util import RetryingPyFileSystem, iterate_with_retry
+
+from pipeline import storage
+from pipeline.datasets import photos
+from pipeline.datasets.photos import read_photo
+from pipeline.errors import QpertError
+from pipeline.features import committed_files
+from pipeline.manifest import Manifest
+from pipeline.patience import TRIES
+from pipeline.patient_files import patient
+from pipeline.stages import graph
+from pipeline.stages.graph import resumable
+from pipeline.storage import list_files, write_atomically
+from pipeline.token_shards import read_shard
+
+TABLE = pa.table({"number": [1, 2, 3]})
+
+
+class Broken(fs.FileSystemHandler):  # type: ignore[misc]
+    """A local file system of which some operations always fail; `tries` counts all of them."""
+
+    def __init__(self, *broken: str) -> None:
+        self.local, self.broken, self.tries = fs.LocalFileSystem(), broken, Counter[str]()
+
+    def _do(self, what: str, *words: Any, **options: Any) -> Any:
+        self.tries[what] += 1
+        if what in self.broken:
+            raise OSError("flaky: no answer")
+        return getattr(self.local, what)(*words, **options)
+
+    def get_type_name(self) -> str:
+        return "broken"
+
+    def normalize_path(self, path: str) -> str:
+        return path
+
+    def get_file_info(self, paths: list[str]) -> Any:
+        return self._do("get_file_info", paths)
+
+    def get_file_info_selector(self, selector: fs.FileSelector) -> Any:
+        return self._do("get_file_info", selector)
+
+    def create_dir(self, path: str, recursive: bool) -> None:
+        self._do("create_dir", path, recursive=recursive)
+
+    def delete_dir(self, path: str) -> None:
+        self._do("delete_dir", path)
+
+    def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
+        self._do("delete_dir_contents", path, missing_dir_ok=missing_dir_ok)
+
+    def delete_root_dir_contents(self) -> None:
+        raise AssertionError
+
+    def delete_file(self, path: str) -> None:
+        self._do("delete_file", path)
+
+    def move(self, src: str, dest: str) -> None:
+        self._do("move", src, dest)
+
+    def copy_file(self, src: str, dest: str) -> None:
+        self._do("copy_file", src, dest)
+
+    def open_input_stream(self, path: str) -> Any:
+        return self._reading(self._do("open_input_stream", path))
+
+    def open_input_file(self, path: str) -> Any:
+        return self._reading(self._do("open_input_file", path))
+
+    def open_output_stream(self, path: str, metadata: Any) -> Any:
+        stream = self._do("open_output_stream", path)
+        return pa.PythonFile(_File(stream, self), mode="w") if "write" in self.broken else stream
+
+    def open_append_stream(self, path: str, metadata: Any) -> Any:
+        return self._do("open_append_stream", path)
+
+    def _reading(self, stream: Any) -> Any:
+        return pa.PythonFile(_File(stream, self), mode="r") if "read" in self.broken else stream
+
+
+class _File:
+    """An open file that can be neither read nor written."""
+
+    closed = False
+
+    def __init__(self, inner: Any, handler: Broken) -> None:
+        self.inner, self.handler = inner, handler
+
+    def read(self, *_: Any) -> bytes:
+        self.handler.tries["read"] += 1
+        raise OSError("flaky: no answer")
+
+    def write(self, *_: Any) -> int:
+        self.handler.tries["write"] += 1
+        raise OSError("flaky: no answer")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tenacity.nap.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Broken]:
+    """Makes every URI one of a broken store; what it holds lies in the folder of the test."""
+    for name in ("photo.jpg", "manifest.json", "features/a-0.parquet", "tokens/a.safetensors"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+
+    def make(*broken: str) -> Broken:
+        handler = Broken(*broken)
+        inner = fs.PyFileSystem(handler)
+
+        class Store:
+            @staticmethod
+            def from_uri(uri: str) -> tuple[fs.FileSystem, str]:
+                return inner, str(tmp_path) + uri.removeprefix("fsspec+broken://")
+
+        monkeypatch.setattr(storage.fs, "FileSystem", Store)
+        return handler
+
+    return make
+
+
+AT = "fsspec+broken:///"
+READS = ["get_file_info", "open_input_stream", "open_input_file", "read"]
+CALLS: dict[str, tuple[Callable[[], object], list[str]]] = {
+    "photo": (lambda: read_photo(f"{AT}photo.jpg"), ["open_input_file", "read"]),
+    "manifest": (lambda: Manifest.find(AT), ["open_input_stream", "read"]),
+    "listing": (lambda: list_files(f"{AT}features"), ["get_file_info"]),
+    "committed": (lambda: committed_files(AT, "f00"), ["get_file_info"]),
+    "tokens": (lambda: read_shard(AT, "a.safetensors"), ["open_input_stream", "read"]),
+    "written": (
+        lambda: write_atomically(f"{AT}b.json", b"data"),
+        ["create_dir", "open_output_stream", "write", "move"],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "operation"), [(name, operation) for name, (_, operations) in CALLS.items() for operation in operations]
+)
+def test_what_fails_for_good_is_tried_some_times(bucket: Callable[..., Broken], name: str, operation: str) -> None:
+    handler = bucket(operation)
+    with pytest.raises((OSError, QpertError), match="no answer"):
+        CALLS[name][0]()
+    assert handler.tries[operation] == TRIES <= 10
+
+
+@pytest.mark.parametrize("operation", ["open_input_file", "read"])
+def test_so_it_is_on_local_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
+    """They may be another machine's."""
+    (tmp_path / "photo.jpg").write_bytes(b"x")
+    handler = Broken(operation)
+    monkeypatch.setattr(photos, "locate", lambda uri: (fs.PyFileSystem(handler), str(tmp_path / "photo.jpg")))
+    with pytest.raises(QpertError, match="cannot read the file: OSError: flaky: no answer"):
+        read_photo("photo.jpg")
+    assert handler.tries[operation] == TRIES
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_ray_data_does_not_try_again_what_its_file_system_has_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: bool
+) -> None:
+    """As Ray reads and writes: its own wrapper around our file system, and its own tries of a whole file."""
+    handler = Broken("get_file_info", "open_input_file", "write")
+    found = fs.PyFileSystem(handler)
+    monkeypatch.setattr(graph, "locate", lambda path: (found if local else patient(found), str(tmp_path / "there")))
+    with resumable("out", "f00"):
+        context = DataContext.get_current()
+        config = context.checkpoint_config
+        assert config is not None
+        given = config.filesystem
+        match = context.retried_io_errors
+    files = RetryingPyFileSystem.wrap(given, retryable_errors=match)
+    (tmp_path / "there").write_bytes(b"x")
+
+    def info() -> object:
+        return files.get_file_info(["there"])
+
+    def write() -> None:
+        pq.write_table(TABLE, str(tmp_path / "a.parquet"), filesystem=files)
+
+    def read() -> Any:
+        yield pq.ParquetFile(str(tmp_path / "there"), filesystem=files)
+
+    for call in (
+        lambda: call_with_retry(info, "look", match=match),
+        lambda: call_with_retry(write, "write", match=match),
+        lambda: list(iterate_with_retry(read, "read", match=match)),
+    ):
+        with pytest.raises(OSError, match="no answer"):
+            call()
+    assert handler.tries["get_file_info"] == handler.tries["write"] == handler.tries["open_input_file"] == TRIES
+
+
+def test_one_that_is_patient_is_not_made_so_twice() -> None:
+    files = patient(fs.LocalFileSystem())
+    assert patient(files) is files
