@@ -129,7 +129,7 @@ def _read_local(path: str, rules: SourceRules) -> bytes:
 
 
 def _read_remote(uri: str, rules: SourceRules) -> bytes:
-    filesystem, path = locate(uri)
+    filesystem, path = locate(uri)  # which tries again by itself
     with filesystem.open_input_file(path) as file:
         _check_size(file.size(), rules)
         data = bytes(file.read(min(file.size(), rules.max_bytes) + 1))
