@@ -33,6 +33,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from jobs.options import WAIT, OnMachines
+from jobs.source_options import ReadOptions
 from pipeline.datasets.captions import CaptionedImage, read_captions
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
@@ -48,7 +49,7 @@ CANDIDATES = 128
 """LAVIS' k_test."""
 
 
-class Config(BaseModel):
+class MeasuringOptions(BaseModel):
     """Which features, which captions, and what to measure."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -117,6 +118,10 @@ class Config(BaseModel):
         except QpertError as error:
             raise ValueError(str(error)) from error
         return path
+
+
+class Config(ReadOptions, MeasuringOptions):
+    """The options of ``qpert evaluate``; where photos may be read is for --rerank, which opens them again."""
 
 
 def run(config: Config) -> int:
@@ -214,7 +219,7 @@ def _reranked(config: Config) -> Measurement:
     check_reranking([out for out, _ in sets])
     truth = _ground_truth(config)
     before = [_evaluate(config, *each, *truth) for each in sets]
-    after = rerank_sets(sets, before, weights=config.weights, machines=OnMachines.of(config))
+    after = rerank_sets(sets, before, weights=config.weights, machines=OnMachines.of(config), rules=config.rules())
     new, old = _names(config)
     matched = f"+ ITM of {config.rerank_k or CANDIDATES}"
     baseline = (f"{old} {matched}", after[1]) if config.against else (new, before[0])

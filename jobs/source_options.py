@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ByteSize, Field, field_validator
 
+from pipeline.paths import LocalPath
+
 if TYPE_CHECKING:
     from pipeline.datasets.rules import SourceRules
 
@@ -21,7 +23,9 @@ class ReadOptions(BaseModel):
         [], description="further schemes that lists and tables may name, such as http https (always: file s3 gs hf)"
     )
     allow_local_addresses: bool = Field(False, description="http and https may reach this machine and private networks")
-    root: str | None = Field(None, min_length=1, description="local photos must lie in this folder, links resolved")
+    root: LocalPath | None = Field(
+        None, min_length=1, description="local photos must lie in this folder, links resolved"
+    )
     max_file_size: ByteSize = Field(
         default_factory=lambda: ByteSize(2**30), description="larger photos are refused, such as 500MB (default: 1GiB)"
     )
@@ -48,7 +52,7 @@ class ReadOptions(BaseModel):
 
         return SourceRules(
             schemes=(*SCHEMES, *self.allow_scheme),
-            root=None if self.root is None else os.path.abspath(os.path.expanduser(self.root)),
+            root=None if self.root is None else os.path.abspath(self.root),
             max_bytes=int(self.max_file_size),
             local_addresses=self.allow_local_addresses,
         )

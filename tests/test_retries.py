@@ -144,12 +144,10 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bro
 
 
 AT = "fsspec+broken:///"
+RULES = SourceRules(schemes=("fsspec+broken",))
 READS = ["get_file_info", "open_input_stream", "open_input_file", "read"]
 CALLS: dict[str, tuple[Callable[[], object], list[str]]] = {
-    "photo": (
-        lambda: read_photo(f"{AT}photo.jpg", SourceRules(schemes=("fsspec+broken",))),
-        ["open_input_file", "read"],
-    ),
+    "photo": (lambda: read_photo(f"{AT}photo.jpg", RULES), ["open_input_file", "read"]),
     "manifest": (lambda: Manifest.find(AT), ["open_input_stream", "read"]),
     "listing": (lambda: list_files(f"{AT}features"), ["get_file_info"]),
     "committed": (lambda: committed_files(AT, "f00"), ["get_file_info"]),

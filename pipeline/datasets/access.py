@@ -71,9 +71,9 @@ def read_file(uri: str, rules: SourceRules) -> bytes:
         raise QpertError(reason)
     local = local_path(uri)
     if local is not None:
-        return patiently(lambda: _read_local(local, rules), tries=4)
+        return patiently(lambda: _read_local(local, rules))
     if scheme_of(uri) in WEB:
-        return patiently(lambda: fetch(uri.removeprefix("fsspec+"), rules), tries=4)
+        return patiently(lambda: fetch(uri.removeprefix("fsspec+"), rules))
     _check_endpoint(uri, rules)
     return _read_remote(uri, rules)  # its file system tries again by itself
 
