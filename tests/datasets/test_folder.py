@@ -165,6 +165,15 @@ def test_patterns_choose_files_and_else_photos_in_tars(fill: Callable[..., Path]
     assert names_of(find_photos(str(shards), rules=SourceRules(include=("0.tar",)))) == ["0.tar"]
 
 
+def test_tars_that_links_take_from_elsewhere_stay_out_of_the_root(fill: Callable[..., Path]) -> None:
+    root = fill("root/0.tar", "secret.tar") / "root"
+    (root / "1.tar").symlink_to("../secret.tar")
+    (root / "2.tar").symlink_to("0.tar")
+    found = find_photos(str(root), rules=SourceRules(root=str(root)))
+    assert names_of(found) == ["0.tar", "2.tar"]
+    assert found.skipped.counts() == {"tars and Parquet files outside of --root": 1}
+
+
 @pytest.mark.parametrize(
     ("form", "expected"),
     [(form, True) for form in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000", "AVIF")],
