@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -254,6 +255,14 @@ def test_a_bucket_at_a_local_address_is_asked_for(value: str) -> None:
     for place in (uri, uri.replace("a.jpg", "a.tar") + "#x.jpg"):
         with pytest.raises(QpertError, match=r"^address not public"):
             read_photo(place)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "::1", "8.8.8.8@localhost", "8.8.8.8#@[::1]", "8.8.8.8\\@h", "http://", "h:99999999"]
+)
+def test_a_server_that_can_be_read_in_two_ways_is_none(value: str) -> None:
+    with pytest.raises(QpertError, match=r"^endpoint_override is not a host$"):
+        read_photo(f"s3://bucket/a.jpg?region=x&endpoint_override={quote(value)}")
 
 
 def test_the_servers_that_a_uri_names() -> None:
