@@ -51,6 +51,7 @@ class Folder:
         Raises:
             QpertError: by the end, if there are tars or Parquet with photos as well: which ones are meant?
         """
+        self.skipped.clear()
         self.tars, self.tables = [], []
         closed_tars: list[FoundFile] = []  # that `include` does not let through
         count, first = 0, ""

@@ -92,6 +92,15 @@ def test_every_file_is_a_photo_or_counted(fill: Callable[..., Path]) -> None:
     assert len(names_of(found)) + sum(found.skipped.counts().values()) == len(list(root.iterdir()))
 
 
+def test_what_is_left_out_is_counted_once_however_often_it_is_listed(fill: Callable[..., Path]) -> None:
+    root = fill("a.jpg")
+    (root / "b.txt").write_bytes(b"b")
+    found = find_photos(str(root))
+    for _ in range(3):
+        assert names_of(found) == ["a.jpg"]
+        assert found.skipped.counts() == {"not photos (.txt)": 1}
+
+
 def test_a_single_file_is_judged_alike(fill: Callable[..., Path]) -> None:
     root = fill(".hidden", "scan", "notes.dat")
     (root / "notes.dat").write_bytes(b"no photo")
