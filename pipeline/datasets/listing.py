@@ -68,6 +68,10 @@ class Listing:
             states = (batch["size"].to_pylist(), batch["mtime"].cast(pa.int64()).to_pylist())
             yield from map(Item, batch["image_id"].to_pylist(), batch["uri"].to_pylist(), *states)
 
+    def pairs_noted(self) -> Iterator[tuple[str, str | None]]:
+        """(image_id, uri), from where they were written down."""
+        return ((item.image_id, item.uri) for item in self.items_noted())
+
     def note(self, path: str, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """The same, written down in a local file on the way: `replace(self, noted=path)` has them then."""
         with pq.ParquetWriter(path, LISTING_SCHEMA) as writer:
