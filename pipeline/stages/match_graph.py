@@ -162,7 +162,7 @@ def _execute(matching: Matching, folder: str, key: str, verbose: bool, plan: Mat
         write(photos.map_batches(**match), plan.file_rows)
 
 
-def read_beside(pairs: pa.Table, reporter: Reporter, rules: SourceRules) -> pa.Table:
+def read_beside(pairs: pa.Table, reporter: Reporter, rules: SourceRules = DEFAULT_RULES) -> pa.Table:
     """`read_photos`, with the objects and texts of each photo beside its bytes."""
     photos = read_photos(pairs, reporter, rules)
     return photos.append_column("objects", pairs["objects"]).append_column("texts", pairs["texts"])
