@@ -215,5 +215,5 @@ def _write_files(config: Config, shown: list[dict[str, Any]], cards: list[Photo]
 
         what = f", emphasised: {config.emphasise}" if config.emphasise else ""
         subtitle = f"{config.encoder}, {config.weights or 'miniature'} · {len(cards)} photos{what}"
-        write_gallery(config.html, "Captions", [Section(config.source, cards)], subtitle=subtitle)
+        write_gallery(config.html, "Captions", [Section(config.source, cards)], subtitle=subtitle, rules=config.rules())
         print(f"report: {config.html}")

@@ -35,6 +35,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from jobs.options import WAIT, OnMachines
+from jobs.source_options import ReadOptions
 from pipeline.datasets.captions import CaptionedImage, read_captions
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
@@ -50,7 +51,7 @@ CANDIDATES = 128
 """LAVIS' k_test."""
 
 
-class Config(BaseModel):
+class MeasuringOptions(BaseModel):
     """Which features, which captions, and what to measure."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -120,6 +121,10 @@ class Config(BaseModel):
         except QpertError as error:
             raise ValueError(str(error)) from error
         return path
+
+
+class Config(ReadOptions, MeasuringOptions):
+    """The options of ``qpert evaluate``; where photos may be read is for --rerank, which opens them again."""
 
 
 def run(config: Config) -> int:
@@ -223,7 +228,8 @@ def _reranked(config: Config) -> Measurement:
     truth = _ground_truth(config)
     configs = [config, _baseline(config)][: len(sets)]
     before = [_evaluate(of_set, *each, *truth) for of_set, each in zip(configs, sets, strict=True)]
-    after = rerank_sets(sets, before, weights=[each.weights for each in configs], machines=OnMachines.of(config))
+    weights = [each.weights for each in configs]
+    after = rerank_sets(sets, before, weights=weights, machines=OnMachines.of(config), rules=config.rules())
     new, old = _names(config)
     matched = f"+ ITM of {config.rerank_k or CANDIDATES}"
     baseline = (f"{old} {matched}", after[1]) if config.against else (new, before[0])

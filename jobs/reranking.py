@@ -16,6 +16,7 @@ from pipeline.storage import absolute, join
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from pipeline.datasets.rules import SourceRules
     from pipeline.perturbation import Perturbation
     from pipeline.provenance import MadeWith
     from pipeline.retrieval import Evaluation
@@ -48,6 +49,7 @@ def rerank_sets(
     *,
     weights: Sequence[str | None],
     machines: OnMachines,
+    rules: SourceRules,
 ) -> list[Evaluation]:
     """Each (folder, variant) re-ranked as it was indexed. Says where matching sees no objects."""
     found: list[Evaluation] = []
@@ -58,7 +60,10 @@ def rerank_sets(
             advice = "was indexed without the stage itm (--perturbation.stages itc itm)"
             print(f"matching is plain: {out} {advice}", file=sys.stderr)
         again = bool(found)
-        found.append(rerank_features(features, evaluation, setting, weights=of_set, machines=machines, begun=again))
+        reranked = rerank_features(
+            features, evaluation, setting, weights=of_set, machines=machines, rules=rules, begun=again
+        )
+        found.append(reranked)
     return found
 
 
@@ -69,6 +74,7 @@ def rerank_features(
     *,
     weights: str | None = None,
     machines: OnMachines,
+    rules: SourceRules | None = None,
     begun: bool = False,
 ) -> Evaluation:
     """`evaluation` re-ranked by the features' own encoder, with `perturbation` where its stages include `itm`.
@@ -82,8 +88,10 @@ def rerank_features(
         weights: where the encoder's weights are now, if they have moved.
         machines: how they are used; GPU types that the user does not name are those of the features, where there are
             such, and so is the patience.
+        rules: what may be read of the photos, whose places the features name; None for what is allowed everywhere.
         begun: the command has found the GPU types that it names before, and those do that are left.
     """
+    from pipeline.datasets.rules import DEFAULT_RULES
     from pipeline.encoders import load_encoder, memory_needed, miniature_of, prepare_environment, runtime_env
     from pipeline.provenance import MadeWith
     from pipeline.retrieval.reranking import rerank
@@ -116,6 +124,7 @@ def rerank_features(
         environment=runtime_env(name),
         gpus=gpus,
         patience=patience,
+        rules=rules or DEFAULT_RULES,
     )
     scores = match_pairs(matching, address=machines.address, cpus=machines.cpus, verbose=machines.verbose)
     return rerank(evaluation, scores)

@@ -20,6 +20,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.source_options import ReadOptions
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
 from pipeline.paths import LocalPath, PathText, ReportPath, WeightsText
@@ -29,7 +30,7 @@ from pipeline.retrieval import Hit, embed_texts, load_text_encoder, top_k
 from pipeline.retrieval.similarity import rows_of
 
 
-class Config(BaseModel):
+class SearchOptions(BaseModel):
     """What to look for, where, and how to show it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +62,10 @@ class Config(BaseModel):
     )
 
 
+class Config(ReadOptions, SearchOptions):
+    """The options of ``qpert search``; where photos may be read is for the report, which shows them."""
+
+
 def run(config: Config) -> int:
     """Answers the queries; returns 0, also when nothing is found."""
     texts = read_queries(config)
@@ -80,7 +85,8 @@ def run(config: Config) -> int:
         sections.append(_browse(features, config.browse))
     if config.html is not None:
         subtitle = f"{config.out} · {features.manifest.encoder.get('name')} · {len(features)} photos"
-        write_gallery(config.html, "Photos found" if texts else "Photos and their objects", sections, subtitle=subtitle)
+        title = "Photos found" if texts else "Photos and their objects"
+        write_gallery(config.html, title, sections, subtitle=subtitle, rules=config.rules())
         if not config.print_json:
             print(f"\nreport: {config.html}" if texts else f"report: {config.html}")
     return 0

@@ -52,7 +52,7 @@ class ReadOptions(BaseModel):
 
         return SourceRules(
             schemes=(*SCHEMES, *self.allow_scheme),
-            root=None if self.root is None else os.path.abspath(os.path.expanduser(self.root)),
+            root=None if self.root is None else os.path.abspath(self.root),
             max_bytes=int(self.max_file_size),
             local_addresses=self.allow_local_addresses,
         )

@@ -64,10 +64,8 @@ def answering(path: str, problem: str = "cannot look at") -> Iterator[None]:
     except (QpertError, UnicodeDecodeError):  # a name that is not UTF-8 is for the caller to judge
         raise
     except Exception as error:
-        reason = (
-            f"{type(error).__name__}: {first_line(error)}" if not isinstance(error, OSError | ValueError) else error
-        )
-        raise QpertError(f"{problem} {path} ({reason})") from error
+        kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+        raise QpertError(f"{problem} {path} ({kind}{first_line(error)[:300]})") from error
 
 
 def local_path(path: str) -> str | None:

@@ -145,8 +145,8 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bro
     return make
 
 
-RULES = SourceRules(schemes=("broken",))
 AT = "fsspec+broken:///"
+RULES = SourceRules(schemes=("fsspec+broken",))
 READS = ["get_file_info", "open_input_stream", "open_input_file", "read"]
 CALLS: dict[str, tuple[Callable[[], object], list[str]]] = {
     "photo": (lambda: read_photo(f"{AT}photo.jpg", RULES), ["open_input_file", "read"]),

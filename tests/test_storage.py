@@ -7,7 +7,21 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import QpertError
-from pipeline.storage import absolute, as_uri, exclusive, is_uri, join, list_files, locate, split, write_atomically
+from pipeline.storage import (
+    absolute,
+    answering,
+    as_uri,
+    exclusive,
+    is_inside,
+    is_uri,
+    join,
+    list_files,
+    local_path,
+    locate,
+    real_place,
+    split,
+    write_atomically,
+)
 
 
 def test_paths_and_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,3 +105,38 @@ def test_a_second_writer_is_refused_until_the_first_is_gone_even_killed(tmp_path
     for _ in range(2):
         with exclusive(str(tmp_path / "out")):
             pass
+
+
+def test_whatever_a_file_system_raises_is_one_line() -> None:
+    for error in (ImportError("no package\nfor it"), OSError("ill\nvery"), RuntimeError(), TypeError("x" * 5000)):
+        with pytest.raises(QpertError, match=r"^cannot look at s3://b ") as caught, answering("s3://b"):
+            raise error
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 400
+
+
+def test_one_name_for_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "link").symlink_to("a b")
+    names = (
+        "a b",
+        "./a b/",
+        f"{tmp_path}/x/../a b",
+        f"file://{tmp_path}/a%20b/",
+        "link",
+        f"file://localhost{tmp_path}/link",
+    )
+    assert {real_place(name) for name in names} == {f"{tmp_path.resolve()}/a b"}
+    assert real_place("S3://key:secret@b/x//y/../z/?region=x") == real_place("s3://b/x/z") == "s3://b/x/z"
+    assert is_inside("link/x", "a b")
+    assert is_inside("a b", f"file://{tmp_path}/a b")
+    assert not is_inside("a b-2", "a b")
+    assert not is_inside("s3://bucket-2/x", "s3://bucket")
+    assert is_inside("/x", "/")
+    assert [local_path(each) for each in ("s3://b/x", "file://host/x", "file:///x", "fsspec+file:///x")] == [
+        None,
+        None,
+        "/x",
+        "/x",
+    ]

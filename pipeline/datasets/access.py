@@ -18,6 +18,8 @@ from pipeline.storage import is_uri, local_path, locate, without_options
 _CHAINED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::")
 _CHAIN_INSIDE = re.compile(r"::[A-Za-z][A-Za-z0-9+.-]*:/")
 _ALIASES = {"gcs": "gs", "local": "file"}
+_SERVER = re.compile(r"(?:https?://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?/?")
+"""A server in an option, in the one form that all who read it understand alike."""
 _CHUNK = 1024**2
 _SYSTEM = ("/proc/", "/sys/")
 """Below these regular files are no files of anybody's: some have no end, some wait for ever."""
@@ -71,9 +73,9 @@ def read_file(uri: str, rules: SourceRules) -> bytes:
         raise QpertError(reason)
     local = local_path(uri)
     if local is not None:
-        return patiently(lambda: _read_local(local, rules), tries=4)
+        return patiently(lambda: _read_local(local, rules))
     if scheme_of(uri) in WEB:
-        return patiently(lambda: fetch(uri.removeprefix("fsspec+"), rules), tries=4)
+        return patiently(lambda: fetch(uri.removeprefix("fsspec+"), rules))
     _check_endpoint(uri, rules)
     return _read_remote(uri, rules)  # its file system tries again by itself
 
@@ -97,11 +99,19 @@ def check_place(uri: str, rules: SourceRules) -> None:
 
 def _check_endpoint(uri: str, rules: SourceRules) -> None:
     """Options of a bucket's URI may name the server to ask: an address for which the same holds as on the web."""
+    for host, port in _endpoints(uri):
+        if host not in rules.hosts and not rules.local_addresses:
+            if not host:
+                raise QpertError("endpoint_override is not a host")
+            check_address(host, port, rules)
+
+
+def _endpoints(uri: str) -> Iterator[tuple[str, int]]:
+    """Host ("" where it cannot be told for sure) and port of the servers in the options of a URI."""
     for name, value in parse_qsl(uri[len(without_options(uri)) + 1 :], keep_blank_values=True):
         if name == "endpoint_override":
-            server = urlsplit(value if "://" in value else f"//{value}")
-            if (host := server.hostname or "") not in rules.hosts:
-                check_address(host, server.port or 443, rules)
+            server = _SERVER.fullmatch(value)
+            yield (server[1].strip("[]").lower(), int(server[2] or 443)) if server else ("", 0)
 
 
 def _read_local(path: str, rules: SourceRules) -> bytes:
@@ -129,7 +139,7 @@ def _read_local(path: str, rules: SourceRules) -> bytes:
 
 
 def _read_remote(uri: str, rules: SourceRules) -> bytes:
-    filesystem, path = locate(uri)
+    filesystem, path = locate(uri)  # which tries again by itself
     with filesystem.open_input_file(path) as file:
         _check_size(file.size(), rules)
         data = bytes(file.read(min(file.size(), rules.max_bytes) + 1))
@@ -178,9 +188,6 @@ def hosts_of(uri: str) -> Iterator[str]:
     """The servers that a URI names: its host, and the endpoint in its options."""
     if not is_uri(uri):
         return
-    bare = without_options(uri)
-    if host := urlsplit(bare).hostname:
+    if host := urlsplit(without_options(uri)).hostname:
         yield host
-    for name, value in parse_qsl(uri[len(bare) + 1 :]):
-        if name == "endpoint_override":
-            yield urlsplit(value if "://" in value else f"//{value}").hostname or ""
+    yield from (host for host, _ in _endpoints(uri) if host)

@@ -12,19 +12,16 @@ from typing import NamedTuple
 
 from pyarrow import fs
 
-from pipeline.datasets.housekeeping import is_housekeeping
+from pipeline.datasets.folder_entries import OURS, Entries, local_entries, remote_entries, state_of
 from pipeline.datasets.own_output import OWN_FOLDERS, is_feature_set
 from pipeline.datasets.patterns import compile_pattern, is_pattern
 from pipeline.datasets.rules import DEFAULT_RULES, NOT_CHOSEN, SourceRules
 from pipeline.datasets.skipped import Skipped
 from pipeline.errors import QpertError
-from pipeline.storage import answering, file_type, is_inside, join, local_path, locate, real_place, split
+from pipeline.storage import file_type, join, local_path, locate, real_place, split
 
 _AHEAD = 16
 """Folders of a bucket that are listed at once."""
-_NO_TEXT = "files and folders whose names are not UTF-8"
-_SPECIAL = "named pipes, sockets and devices"
-_OURS = "feature sets of qpert"
 
 
 class FoundFile(NamedTuple):
@@ -36,27 +33,6 @@ class FoundFile(NamedTuple):
     name: str
     size: int | None = None
     mtime: int | None = None
-
-
-State = tuple[int | None, int | None]
-
-
-class Entries(NamedTuple):
-    """What is in a folder.
-
-    Attributes:
-        names: in order.
-        folders: those of them that are folders.
-        links: those of the folders that lie elsewhere.
-        states: size and time of change of the files, where listing the folder tells.
-        left_out: reason and name of what was left out.
-    """
-
-    names: list[str]
-    folders: set[str]
-    links: set[str]
-    states: dict[str, State]
-    left_out: list[tuple[str, str]]
 
 
 @dataclass
@@ -90,7 +66,7 @@ class Files:
         self.skipped.clear()
         local = local_path(self.root)
         if local is not None:
-            yield from self._below(local, lambda folder: _local_entries(folder, self._out), lambda folders: None)
+            yield from self._below(local, lambda folder: local_entries(folder, self._out), lambda folders: None)
             return
         filesystem, path = locate(self.root)
         # A bucket answers slowly and serves many at once: while one folder is read, the next are listed already.
@@ -100,7 +76,7 @@ class Files:
             def look(folders: Iterable[str]) -> None:
                 for folder in folders:
                     if folder not in ahead:
-                        ahead[folder] = pool.submit(_remote_entries, filesystem, folder)
+                        ahead[folder] = pool.submit(remote_entries, filesystem, folder)
 
             def entries(folder: str) -> Entries:
                 look([folder])
@@ -131,9 +107,8 @@ class Files:
             path = level.prefix + name
             if name not in level.entries.folders:
                 if self.matches is None or self.matches(path):
-                    yield FoundFile(
-                        path, *(level.entries.states.get(name) or _local_state(self.root, level.folder, name))
-                    )
+                    state = level.entries.states.get(name)
+                    yield FoundFile(path, *(state or state_of(f"{level.folder}/{name}")))
                 continue
             look(posixpath.join(level.folder, ahead) for ahead in level.next_folders(_AHEAD))
             folder = posixpath.join(level.folder, name)
@@ -142,11 +117,11 @@ class Files:
             if any(real == above.real for above in stack):  # a link back to where we come from
                 continue
             if out is not None and (real == out or real.startswith(out + "/")):
-                self._skip(_OURS, path + "/", folder=True)
+                self._skip(OURS, path + "/", folder=True)
                 continue
             found = entries(folder)
             if "manifest.json" in found.names and is_feature_set(join(self.root, path)):
-                self._skip(_OURS, path + "/", folder=True)
+                self._skip(OURS, path + "/", folder=True)
                 continue
             stack.append(_Level(folder, path + "/", real, self._sorted_out(path + "/", found)))
 
@@ -162,7 +137,7 @@ class Files:
             is_folder = name in entries.folders
             shown = f"{prefix}{name}/" if is_folder else prefix + name
             if is_folder and name in own:
-                self._skip(_OURS, shown, folder=True)
+                self._skip(OURS, shown, folder=True)
             elif self.rules.exclude and self.rules.excludes(prefix + name):
                 self._skip(NOT_CHOSEN, shown, folder=is_folder)
             else:
@@ -191,101 +166,6 @@ class _Level:
         """The folder that it is the turn of, and those after it."""
         self._at += 1
         return self._inner[self._at - 1 : self._at - 1 + count]
-
-
-def _local_state(root: str, folder: str, name: str) -> State:
-    """Of a local file; of another one nothing."""
-    return (None, None) if local_path(root) is None else state_of(posixpath.join(folder, name))
-
-
-def state_of(path: str) -> State:
-    """Size and time of change of a local file, links followed; nothing of one that is not there."""
-    try:
-        info = os.stat(path)
-    except (OSError, ValueError):
-        return None, None
-    return info.st_size, _micros(info.st_mtime_ns)
-
-
-def _micros(nanoseconds: int | None) -> int | None:
-    """Of a time that a calendar has."""
-    micros = None if nanoseconds is None else nanoseconds // 1000
-    return micros if micros is not None and -62_135_596_800_000_000 <= micros < 253_402_300_800_000_000 else None
-
-
-def _local_entries(folder: str, out: str | None) -> Entries:
-    """By `os.scandir`, which keeps no more than the names: a folder may have millions."""
-    names: list[str] = []
-    folders: set[str] = set()
-    links: set[str] = set()
-    left_out: list[tuple[str, str]] = []
-    try:
-        with os.scandir(folder) as found:
-            for entry in found:
-                reason = is_housekeeping(entry.name)
-                kind = _kind(entry)
-                if not entry.name.isprintable() and not _is_text(entry.name):
-                    left_out.append((_NO_TEXT, os.fsencode(entry.name).decode("utf-8", "backslashreplace")))
-                elif reason is not None:
-                    left_out.append((reason, entry.name + "/" * (kind == "folder")))
-                elif kind not in ("folder", "file"):
-                    left_out.append((kind, entry.name))
-                elif kind == "file" and out is not None and entry.is_symlink() and is_inside(entry.path, out):
-                    left_out.append((_OURS, entry.name))
-                else:
-                    names.append(entry.name)
-                    if kind == "folder":
-                        folders.add(entry.name)
-                        if entry.is_symlink():
-                            links.add(entry.name)
-    except OSError as error:
-        hint = "; leave it out with --exclude" if isinstance(error, PermissionError) else ""
-        raise QpertError(f"cannot read the folder {folder}: {error}{hint}") from error
-    names.sort()
-    left_out.sort()
-    return Entries(names, folders, links, {}, left_out)
-
-
-def _kind(entry: os.DirEntry[str]) -> str:
-    """folder, file, or why it is neither."""
-    try:
-        if entry.is_dir():
-            return "folder"
-        if entry.is_file():
-            return "file"
-        return "links that lead nowhere" if entry.is_symlink() and not os.path.exists(entry.path) else _SPECIAL
-    except OSError:  # a link to itself, or into a folder that may not be looked into
-        return "links that lead nowhere" if entry.is_symlink() else _SPECIAL
-
-
-def _remote_entries(filesystem: fs.FileSystem, folder: str) -> Entries:
-    try:
-        with answering(folder, "cannot read the folder"):
-            found = filesystem.get_file_info(fs.FileSelector(folder))
-    except UnicodeDecodeError:
-        return Entries([], set(), set(), {}, [(f"{_NO_TEXT} (their whole folder is left out)", "./")])
-    states: dict[str, State] = {}
-    folders: set[str] = set()
-    left_out: list[tuple[str, str]] = []
-    for info in found:
-        is_folder = info.type == fs.FileType.Directory
-        if (reason := is_housekeeping(info.base_name)) is not None:
-            left_out.append((reason, info.base_name + "/" * is_folder))
-        elif is_folder:
-            folders.add(info.base_name)
-        elif info.type == fs.FileType.File:
-            states[info.base_name] = info.size, _micros(info.mtime_ns)
-        else:
-            left_out.append((_SPECIAL, info.base_name))
-    return Entries(sorted([*states, *folders]), folders, set(), states, sorted(left_out))
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def glob(pattern: str, rules: SourceRules = DEFAULT_RULES, out: str | None = None) -> Files:

@@ -11,7 +11,7 @@ from pipeline.datasets.photo_columns import Columns
 from pipeline.datasets.rules import NOT_CHOSEN, SourceRules
 from pipeline.datasets.skipped import Skipped
 from pipeline.errors import QpertError
-from pipeline.storage import join, local_path, locate
+from pipeline.storage import is_inside, join, local_path, locate
 
 _UNDECODABLE = "photos of a format that cannot be decoded"
 _METADATA = "Parquet files without photos"
@@ -51,6 +51,7 @@ class Folder:
         Raises:
             QpertError: by the end, if there are tars or Parquet with photos as well: which ones are meant?
         """
+        self.skipped.clear()
         self.tars, self.tables = [], []
         closed_tars: list[FoundFile] = []  # that `include` does not let through
         count, first = 0, ""
@@ -61,6 +62,8 @@ class Folder:
                     closed_tars.append(file)
                 else:
                     self.skipped.add(NOT_CHOSEN, file.name)
+            elif kind in ("tar", "table") and not self._within_root(file):
+                self.skipped.add("tars and Parquet files outside of --root", file.name)
             elif kind == "tar":
                 self.tars.append(file)
             elif kind == "table":
@@ -115,6 +118,11 @@ class Folder:
     def _skip(self, files: Iterable[FoundFile], reason: str) -> None:
         for file in files:
             self.skipped.add(reason, file.name)
+
+    def _within_root(self, file: FoundFile) -> bool:
+        """Whether a file of many photos lies where it may; a single photo is judged when it is opened."""
+        place = join(self.root, file.name)
+        return self.rules.root is None or local_path(place) is None or is_inside(place, self.rules.root)
 
     def _begins_like_a_photo(self, file: FoundFile) -> bool:
         try:

@@ -5,16 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from pipeline.datasets.photo_columns import looks_like_photo
-from pipeline.datasets.tars import SUFFIXES, TARS
+from pipeline.datasets.tars import TARS
+from pipeline.images.formats import SUFFIXES, UNDECODABLE
 
 FileKind = Literal["photo", "tar", "table", "undecodable", "other", "unknown"]
 
-UNDECODABLE = (
-    *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srw"),
-    *(".x3f", ".3fr", ".iiq", ".kdc", ".mrw", ".svg", ".svgz", ".psd", ".psb", ".xcf", ".ai", ".eps", ".exr", ".hdr"),
-    *(".dds", ".jxr", ".wdp", ".hdp", ".djvu", ".emf", ".wmf", ".kra", ".fit", ".fits"),
-)
-"""Endings of pictures in formats that are not decoded."""
 _OTHER = (
     *(".txt", ".md", ".rst", ".log", ".json", ".jsonl", ".ndjson", ".xml", ".yaml", ".yml", ".csv", ".tsv", ".ini"),
     *(".html", ".htm", ".css", ".js", ".py", ".sh", ".cls", ".lst", ".list", ".cfg", ".toml", ".pdf", ".doc", ".docx"),

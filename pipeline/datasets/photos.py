@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.datasets.access import check_place, hosts_of, read_file, refusal, scheme_of
-from pipeline.datasets.files import Files, FoundFile, glob, state_of
+from pipeline.datasets.files import Files, FoundFile, glob
 from pipeline.datasets.folder import Folder
+from pipeline.datasets.folder_entries import state_of
+from pipeline.datasets.listing import LISTING_SCHEMA, Item, Kind, Listing, Shards
 from pipeline.datasets.lists import Named, check_text, is_list, list_places, place_of
 from pipeline.datasets.patterns import is_pattern
 from pipeline.datasets.photo_columns import Columns
@@ -28,101 +28,12 @@ from pipeline.datasets.skipped import Skipped
 from pipeline.datasets.tars import is_tar
 from pipeline.datasets.web import WEB
 from pipeline.errors import QpertError, first_line
-from pipeline.photo_state import FILE_STATE
 from pipeline.storage import absolute, file_type, is_inside, is_uri, join, local_path, locate, real_place, split
 
-LISTING_SCHEMA = pa.schema([("image_id", pa.string()), ("uri", pa.string()), *FILE_STATE])
-"""One photo that is a file of its own; its size in bytes and time of change are null where listing does not tell, and
-its URI where the source has none."""
-Kind = Literal["folder", "glob", "list file", "parquet of URIs", "parquet of bytes", "webdataset"]
+__all__ = ["LISTING_SCHEMA", "Item", "Kind", "Listing", "Shards", "find_photos", "read_named", "read_photo"]
+
 _LOOKED_THROUGH = 10_000
 """Photos of a local folder that are gone through at the start, to see whether there is something else as well."""
-
-
-class Item(NamedTuple):
-    """A photo that is a file of its own: `size` in bytes, `mtime` in microseconds since the epoch (UTC)."""
-
-    image_id: str
-    uri: str | None
-    size: int | None = None
-    mtime: int | None = None
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Photos that are files of their own, in a fixed order.
-
-    Attributes:
-        items: makes them anew by every call.
-        noted: a local Parquet file of `LISTING_SCHEMA` that holds them, where they were written down.
-        rules: what may be read of them.
-        skipped: what the last call of `items` left out.
-    """
-
-    kind: Kind
-    source: str
-    items: Callable[[], Iterator[Item]]
-    noted: str | None = None
-    rules: SourceRules = DEFAULT_RULES
-    skipped: Skipped = field(default_factory=Skipped)
-
-    def pairs(self) -> Iterator[tuple[str, str | None]]:
-        """(image_id, uri), by a new call of `items`."""
-        return ((item.image_id, item.uri) for item in self.items())
-
-    def batches(self, limit: int | None = None, rows: int = 65536) -> Iterator[pa.RecordBatch]:
-        """Batches of `LISTING_SCHEMA`, at most `limit` photos in all."""
-        if self.noted is not None:
-            yield from _first(pq.ParquetFile(self.noted).iter_batches(rows), limit)
-            return
-        items = islice(self.items(), limit)
-        while chunk := list(islice(items, rows)):
-            columns = zip(zip(*chunk, strict=True), LISTING_SCHEMA, strict=True)
-            yield pa.record_batch([pa.array(values, column.type) for values, column in columns], LISTING_SCHEMA)
-
-    def items_noted(self) -> Iterator[Item]:
-        """The same as `items`, from where they were written down."""
-        for batch in self.batches():
-            states = (batch["size"].to_pylist(), batch["mtime"].cast(pa.int64()).to_pylist())
-            yield from map(Item, batch["image_id"].to_pylist(), batch["uri"].to_pylist(), *states)
-
-    def note(self, path: str, limit: int | None = None) -> Iterator[pa.RecordBatch]:
-        """The same, written down in a local file on the way: `replace(self, noted=path)` has them then."""
-        with pq.ParquetWriter(path, LISTING_SCHEMA) as writer:
-            for batch in self.batches(limit, 8192):  # few enough that a slow bucket shows some progress
-                writer.write_batch(batch)
-                yield batch
-
-
-def _first(batches: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        yield batch.slice(0, limit)
-        if limit is not None:
-            limit -= batch.num_rows
-            if limit <= 0:
-                return
-
-
-@dataclass(frozen=True)
-class Shards:
-    """Files with many photos each.
-
-    Attributes:
-        rules: what may be read of them.
-        skipped: what was left out beside them.
-    """
-
-    kind: Kind
-    source: str
-    shards: tuple[Shard, ...]
-    rules: SourceRules = DEFAULT_RULES
-    skipped: Skipped = field(default_factory=Skipped)
-
-    @property
-    def count(self) -> int | None:
-        """Photos in all shards, or None when only reading them would tell."""
-        rows = [shard.rows for shard in self.shards]
-        return None if None in rows else sum(row for row in rows if row is not None)
 
 
 def find_photos(

@@ -19,7 +19,6 @@ from pipeline.datasets.photo_columns import Columns
 from pipeline.datasets.rules import SourceRules
 from pipeline.datasets.skipped import Skipped
 from pipeline.datasets.tars import (
-    SUFFIXES,
     TARS,
     Photo,
     is_tar,
@@ -33,7 +32,7 @@ from pipeline.photo_state import PHOTO_STATE, digest_of
 from pipeline.storage import is_uri, locate, split, without_options
 from pipeline.tables import DamagedTable
 
-__all__ = ["SUFFIXES", "TARS", "member_uri"]
+__all__ = ["TARS", "member_uri"]
 
 PHOTO_SCHEMA = pa.schema(
     [

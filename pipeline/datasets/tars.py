@@ -18,13 +18,10 @@ from pipeline.datasets.photo_columns import too_large
 from pipeline.datasets.rules import NOT_CHOSEN, SourceRules
 from pipeline.datasets.skipped import Skipped
 from pipeline.errors import QpertError
+from pipeline.images.formats import SUFFIXES
 from pipeline.patience import transient
 from pipeline.storage import as_uri, is_uri, locate, without_options
 
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".heic", ".heif"),
-)
-"""Names that photos have. Formats that cannot be decoded are here too: their photos get a row that says so."""
 TARS = (".tar", *(f".tar.{form}" for form in ("gz", "bz2", "xz", "zst")), ".tgz", ".tbz2", ".tbz", ".txz", ".tzst")
 
 _MAX_NAME = 4096

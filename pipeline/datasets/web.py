@@ -78,8 +78,10 @@ def _parts(url: str, rules: SourceRules) -> SplitResult:
         scheme, _ = parts.scheme.lower(), parts.port
     except ValueError:
         raise QpertError("not a valid URL") from None
-    if scheme not in WEB or not parts.hostname:
-        raise QpertError("redirect to another scheme" if scheme else "not a valid URL")
+    if scheme not in WEB:
+        raise QpertError("redirect to another scheme")
+    if not parts.hostname:
+        raise QpertError("not a valid URL")
     if scheme not in rules.schemes:
         raise QpertError(f"scheme not allowed: {scheme} (--allow-scheme {scheme})")
     return parts

@@ -18,6 +18,7 @@ import jinja2
 from PIL import Image
 
 from pipeline.datasets.photos import read_photo
+from pipeline.datasets.rules import DEFAULT_RULES, SourceRules
 from pipeline.errors import QpertError
 from pipeline.images import decode
 from pipeline.printing import printable
@@ -67,8 +68,17 @@ def photos_of(rows: Iterable[Mapping[str, Any]]) -> list[Photo]:
     return [Photo(r["image_id"], r["uri"], r.get("objects") or (), error=r.get("error")) for r in rows]
 
 
-def write_gallery(path: str | Path, title: str, sections: Sequence[Section], *, subtitle: str = "") -> None:
+def write_gallery(
+    path: str | Path,
+    title: str,
+    sections: Sequence[Section],
+    *,
+    subtitle: str = "",
+    rules: SourceRules = DEFAULT_RULES,
+) -> None:
     """Writes the gallery to `path`, a local file. A photo that cannot be opened is shown as missing, with the reason.
+
+    `rules` say what may be read: where photos are stands in features, which somebody else may have made.
 
     Raises:
         QpertError: the file cannot be written.
@@ -85,7 +95,7 @@ def write_gallery(path: str | Path, title: str, sections: Sequence[Section], *, 
         {
             "title": printable(section.title),
             "note": printable(section.note),
-            "photos": [_view(photo, thumbnails) for photo in section.photos],
+            "photos": [_view(photo, thumbnails, rules) for photo in section.photos],
         }
         for section in sections
     ]
@@ -97,13 +107,13 @@ def write_gallery(path: str | Path, title: str, sections: Sequence[Section], *, 
         raise QpertError(f"cannot write the report {path}: {error.strerror}") from error
 
 
-def _view(photo: Photo, thumbnails: dict[str, _Thumbnail]) -> dict[str, Any]:
+def _view(photo: Photo, thumbnails: dict[str, _Thumbnail], rules: SourceRules) -> dict[str, Any]:
     """What the template shows of a photo; every text is printable, every number plain."""
     if photo.error is not None:
         thumbnail = _Thumbnail(problem=f"could not be indexed: {photo.error}")
     else:
         if photo.uri not in thumbnails:
-            thumbnails[photo.uri] = _thumbnail(photo.uri)
+            thumbnails[photo.uri] = _thumbnail(photo.uri, rules)
         thumbnail = thumbnails[photo.uri]
     # Large boxes first, so that small ones lie on top and can be pointed at.
     objects = sorted(photo.objects, key=lambda o: -(o["x1"] - o["x0"]) * (o["y1"] - o["y0"]))
@@ -140,9 +150,9 @@ def _box(item: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _thumbnail(uri: str) -> _Thumbnail:
+def _thumbnail(uri: str, rules: SourceRules) -> _Thumbnail:
     try:
-        image = decode(read_photo(uri))
+        image = decode(read_photo(uri, rules))
     except QpertError as error:
         return _Thumbnail(problem=str(error))
     image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)

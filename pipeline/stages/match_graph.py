@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from pipeline.datasets.rules import DEFAULT_RULES, SourceRules
 from pipeline.errors import QpertError
 from pipeline.features import OBJECT_TYPE, committed_files
 from pipeline.perturbation import Perturbation
@@ -65,6 +66,7 @@ class Matching:
         need: from a dtype to the bytes that the model takes; None where it fits anywhere.
         environment: Ray's runtime environment of the actors, for an encoder that needs one of its own.
         gpus: the GPU types to use.
+        rules: what may be read of the photos, whose places the features name.
         patience: seconds without anything done after which an attempt counts as stuck.
     """
 
@@ -79,6 +81,7 @@ class Matching:
     environment: dict[str, Any] | None = None
     gpus: NamedGpus = field(default_factory=lambda: NamedGpus(None))
     patience: float = Graph.patience
+    rules: SourceRules = DEFAULT_RULES
 
 
 @dataclass(frozen=True)
@@ -155,13 +158,13 @@ def _execute(matching: Matching, folder: str, key: str, verbose: bool, plan: Mat
     with resumable(folder, key, verbose, matching.patience) as write:
         photos = ray.data.read_parquet("pairs.parquet", filesystem=within(folder), num_cpus=IO_CPUS)
         photos = photos.repartition(target_num_rows_per_block=_BLOCK, strict=True)
-        photos = photos.map_batches(read_beside, fn_kwargs={"reporter": reporter}, **options)
+        photos = photos.map_batches(read_beside, fn_kwargs={"reporter": reporter, "rules": matching.rules}, **options)
         write(photos.map_batches(**match), plan.file_rows)
 
 
-def read_beside(pairs: pa.Table, reporter: Reporter) -> pa.Table:
+def read_beside(pairs: pa.Table, reporter: Reporter, rules: SourceRules = DEFAULT_RULES) -> pa.Table:
     """`read_photos`, with the objects and texts of each photo beside its bytes."""
-    photos = read_photos(pairs, reporter)
+    photos = read_photos(pairs, reporter, rules)
     return photos.append_column("objects", pairs["objects"]).append_column("texts", pairs["texts"])
 
 

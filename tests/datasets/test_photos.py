@@ -152,3 +152,56 @@ def test_reading_one_photo_fails_with_a_short_reason(tmp_path: Path) -> None:
         read_photo("a\0b.jpg")
     with pytest.raises(QpertError, match=r"^scheme not allowed: martian"):
         read_photo("martian://x/y")
+
+
+def test_own_output_is_never_input(tmp_path: Path, folder: Path) -> None:
+    photos = folder / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(b"a")
+    (photos / "out" / "features").mkdir(parents=True)
+    (photos / "out" / "thumb.jpg").write_bytes(b"t")
+    pq.write_table(pa.table({"jpg": [b"x"]}), photos / "out" / "features" / "x.parquet")
+    (folder / "link").symlink_to(photos / "out")
+    for out in (f"{photos}/out", f"file://{photos}/out", f"{folder}/link"):
+        for source in (str(photos), f"file://{photos}", f"{photos}/**"):
+            assert pairs(find_photos(source, out=out))[0][0] == "a.jpg"
+            assert len(pairs(find_photos(source, out=out))) == 1
+    for source in (str(photos / "out"), f"{photos}/out/*.jpg", f"{folder}/link"):
+        with pytest.raises(QpertError, match=r"lies inside of --out .*: what is written there is never read"):
+            find_photos(source, out=str(photos))
+    chosen = SourceRules(include=("*.jpg",))
+    found = find_photos(str(photos), rules=chosen, out=f"{photos}/ou")  # which begins alike and is another one
+    assert len(pairs(found)) == 2
+
+
+def test_tables_and_tars_beside_their_output(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"jpg": [b"1", b"2"]}), tmp_path / "t.parquet")
+    (tmp_path / "out" / "features").mkdir(parents=True)
+    pq.write_table(pa.table({"embedding": [[1.0]], "jpg": [b"3"]}), tmp_path / "out" / "features" / "x.parquet")
+    for pattern in ("", "/**/*.parquet"):
+        found = find_photos(f"{tmp_path}{pattern}", out=str(tmp_path / "out"))
+        assert isinstance(found, Shards)
+        assert found.count == 2
+
+
+def test_the_root_is_a_folder_that_the_source_lies_in(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(QpertError, match=r"--root /no/such is not a folder"):
+        find_photos(str(folder), rules=SourceRules(root="/no/such"))
+    with pytest.raises(QpertError, match=r"lies outside of --root"):
+        find_photos(str(folder), rules=SourceRules(root=str(folder / "a")))
+    found = find_photos(str(folder / "a"), rules=SourceRules(root=str(folder)))
+    assert len(pairs(found)) == 2
+
+
+def test_the_source_itself_may_lie_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    found = find_photos(f"fsspec+file://{tmp_path}")
+    ((_, uri),) = pairs(found)
+    with pytest.raises(QpertError, match="scheme not allowed"):
+        read_photo(uri)
+    assert read_photo(uri, found.rules) == b"a"
+
+
+def test_a_row_without_a_place_is_a_row(tmp_path: Path) -> None:
+    with pytest.raises(QpertError, match=r"^no path or URI in this row"):
+        read_photo(None)

@@ -7,6 +7,7 @@ import io
 import re
 import tarfile
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -167,3 +168,19 @@ def test_a_report_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(QpertError, match="cannot write the report"):
         write_gallery(tmp_path / "file" / "x.html", "t", [])
+
+
+def test_photos_of_somebody_elses_features_are_read_by_the_rules(tmp_path: Path) -> None:
+    places = [
+        "http://127.0.0.1/secret",
+        "zip::file:///etc/hostname",
+        "file:///dev/zero",
+        "s3://b/x?endpoint_override=[::1]",
+    ]
+    photos = [Photo(str(number), uri) for number, uri in enumerate(places)]
+    write_gallery(tmp_path / "report.html", "t", [Section("s", photos)])
+    page = (tmp_path / "report.html").read_text()
+    assert "scheme not allowed: http" in page
+    assert "chained URLs are not opened" in page
+    assert "it is a device" in page
+    assert "address not public" in page
