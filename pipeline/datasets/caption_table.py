@@ -50,6 +50,8 @@ def collect_table(
     path = into.path
     splits: Counter[str] = Counter()
     try:
+        if path.stat() and not path.is_file():
+            raise QpertError(f"cannot read {path}: it is not a file")
         columns = _columns(path)
         image = _pick(path, columns, image_column, IMAGE_COLUMNS, "image")
         caption = _pick(path, columns, caption_column, CAPTION_COLUMNS, "caption")
