@@ -181,8 +181,8 @@ def _samples(table: pq.ParquetFile, paths: list[str]) -> dict[str, list[bytes]]:
     for batch in islice(batches, _ROWS):
         for path, values in found.items():
             if len(values) < _LOOK:
-                photo, _ = photo_of(values_of(batch, path)[0], 2**26)
-                values += [] if photo is None else [photo[:32]]
+                photo, reason = photo_of(values_of(batch, path)[0], 2**26)
+                values += [] if photo is None and reason is None else [(photo or b"")[:32]]
         if all(len(values) >= _LOOK for values in found.values()):
             break
     return found
