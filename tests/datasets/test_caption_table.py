@@ -148,8 +148,9 @@ def test_what_stands_in_a_table_is_said_with_its_place(write, name, content, mes
 @pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])
 def test_lines_without_end_are_not_held(write, monkeypatch, name):
     monkeypatch.setattr(caption_table, "MAX_LINE", 100)
+    first = "image,caption" if name == "x.csv" else '{"image": 1, "caption": "x"}'
     with pytest.raises(QpertError, match="line 2 has more than 100 characters"):
-        read_captions(write("image,caption\n" + "x" * 101 if name == "x.csv" else '{"image": 1, "caption": "x"}\n' + " " * 101, name))
+        read_captions(write(f"{first}\n{'x' * 101}", name))
 
 
 def test_programs_in_a_table_never_run(tmp_path):
