@@ -122,7 +122,9 @@ def read_row(file: str, column: str, row: int, max_bytes: int = 1 << 30) -> byte
             row -= table.metadata.row_group(group).num_rows
         else:
             raise QpertError("no such row in the Parquet file")
-        for batch in table.iter_batches(16, [group], columns=[column]):
+        # As in `read_photos` one at a time, unless that would take long.
+        rows = 1 if table.metadata.row_group(group).num_rows <= 10_000 else 16
+        for batch in table.iter_batches(rows, [group], columns=[column]):
             if row < batch.num_rows:
                 photo, reason = photo_of(values_of(batch, column)[row], max_bytes)
                 if photo is None:
