@@ -177,14 +177,16 @@ def _leaves(schema: pa.Schema, depth: int = 3) -> Iterator[tuple[str, pa.DataTyp
 def _samples(table: pq.ParquetFile, paths: list[str]) -> dict[str, list[bytes]]:
     """The first values of columns that are not null."""
     found: dict[str, list[bytes]] = {path: [] for path in paths}
-    batches = table.iter_batches(1, columns=paths) if paths else iter(())
-    for batch in islice(batches, _ROWS):
-        for path, values in found.items():
-            if len(values) < _LOOK:
-                photo, reason = photo_of(values_of(batch, path)[0], 2**26)
-                values += [] if photo is None and reason is None else [(photo or b"")[:32]]
-        if all(len(values) >= _LOOK for values in found.values()):
-            break
+    try:
+        for batch in islice(table.iter_batches(1, columns=paths) if paths else (), _ROWS):
+            for path, values in found.items():
+                if len(values) < _LOOK:
+                    photo, reason = photo_of(values_of(batch, path)[0], 2**26)
+                    values += [] if photo is None and reason is None else [(photo or b"")[:32]]
+            if all(len(values) >= _LOOK for values in found.values()):
+                break
+    except (OSError, pa.ArrowException):
+        pass  # what is damaged further on is said of its own rows
     return found
 
 

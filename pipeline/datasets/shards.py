@@ -115,7 +115,7 @@ def table_shards(files: Mapping[str, str], wanted: Columns) -> tuple[Columns, tu
     damaged: list[DamagedTable] = []
     for shard in _with_state([Shard("parquet", path, name, columns=columns) for name, path in files.items()]):
         try:
-            groups = row_groups(shard.path, columns)
+            groups = row_groups(shard.path, columns, shard.size or 0)
         except DamagedTable as error:
             damaged.append(error)
             shards.append(replace(shard, rows=1, error=str(error)))
@@ -152,9 +152,8 @@ def table_places(shards: Iterable[Shard], skipped: Skipped | None = None) -> Ite
                         complete = image_id is not None and place is not None
                         yield folder, image_id or f"{shard.name}#{row}", _slashed(place or "") if complete else None
                     row += 1
-        except DamagedTable:
-            last = shard.first_row + (shard.rows or 0)
-            yield from ((folder, f"{shard.name}#{number}", None) for number in range(row, last))
+        except DamagedTable:  # one row for the rest
+            yield folder, f"{shard.name}#{row}", None
 
 
 def shard_ids(shard: Shard) -> list[str]:

@@ -159,6 +159,28 @@ def test_a_file_that_is_damaged_inside_gives_every_row_its_reason(tmp_path: Path
         read_photo(rows[4]["uri"])
 
 
+def test_a_file_that_states_more_rows_than_it_can_hold(tmp_path: Path) -> None:
+    """A kilobyte that would keep the run busy with rows for hours."""
+    pq.write_table(pa.table({"jpg": pa.nulls(3_000_000, pa.binary())}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"jpg": [b"0"]}), tmp_path / "b.parquet")
+    rows = rows_of(find_photos(str(tmp_path)))
+    assert [row["image_id"] for row in rows] == ["a.parquet", "b.parquet#0"]
+    assert "bytes for 3000000 rows" in rows[0]["error"]
+
+
+def test_a_table_of_places_that_is_damaged_inside_has_one_row_for_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    names = [f"{at}.jpg" for at in range(6)]
+    pq.write_table(pa.table({"url": names}), path, row_group_size=3, compression="none", use_dictionary=False)
+    damaged = bytearray(path.read_bytes())
+    second = pq.read_metadata(path).row_group(1).column(0).data_page_offset
+    damaged[second : second + 20] = b"\xff" * 20
+    path.write_bytes(damaged)
+    listing = find_photos(str(path))
+    assert isinstance(listing, Listing)
+    assert list(listing.pairs()) == [*((name, f"{tmp_path}/{name}") for name in names[:3]), ("t.parquet#3", None)]
+
+
 def test_single_rows(tmp_path: Path) -> None:
     path = str(tmp_path / "t.parquet")
     pq.write_table(pa.table({"jpg": [b"%d" % at for at in range(50)], "n": list(range(50))}), path, row_group_size=20)
