@@ -94,7 +94,9 @@ def read_table(path: str, columns: Sequence[str] | None = None, filesystem: fs.F
         QpertError: see `open_table`.
     """
     with open_table(path, filesystem) as table:
-        return table.read(columns=None if columns is None else list(columns))
+        found = table.read(columns=None if columns is None else list(columns))
+        found.validate(full=True)  # what points outside of a dictionary would be read from anywhere
+        return found
 
 
 def check_tables(folder: str, filesystem: fs.FileSystem | None = None) -> None:

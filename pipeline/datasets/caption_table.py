@@ -152,6 +152,7 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     with open_table(str(path)) as table:
         # In few rows at a time: a few bytes can stand for the same long caption in every row.
         for batch in table.iter_batches(_ROWS, columns=list(columns)):
+            batch.validate(full=True)  # what points outside of a dictionary would be read from anywhere
             for row in batch.to_pylist():
                 yield f"row {number}", row
                 number += 1

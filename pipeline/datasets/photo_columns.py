@@ -89,11 +89,19 @@ def type_of(schema: pa.Schema, column: str) -> pa.DataType | None:
 
 
 def values_of(batch: pa.RecordBatch, column: str) -> pa.Array:
-    """A column of a batch by its name or path."""
-    if column in batch.schema.names:
-        return batch.column(column)
+    """A column of a batch by its name or path.
+
+    Raises:
+        pa.ArrowInvalid: it points to what is not in its dictionary; Arrow itself would read whatever lies there.
+    """
     outer, *inner = column.split(".")
-    return pc.struct_field(batch.column(outer), inner)
+    whole = column in batch.schema.names
+    values = batch.column(column) if whole else pc.struct_field(batch.column(outer), inner)
+    if isinstance(values, pa.DictionaryArray):
+        edges = pc.min_max(values.indices)
+        if edges["min"].is_valid and not 0 <= edges["min"].as_py() <= edges["max"].as_py() < len(values.dictionary):
+            raise pa.ArrowInvalid(f"column {column} points outside of its dictionary")
+    return values
 
 
 def is_binary(kind: pa.DataType | None) -> bool:
