@@ -95,6 +95,8 @@ def read_table(path: str, columns: Sequence[str] | None = None, filesystem: fs.F
     """
     with open_table(path, filesystem) as table:
         found = table.read(columns=None if columns is None else list(columns))
+        if found.num_rows != table.metadata.num_rows:  # Arrow says nothing of some damage
+            raise pa.ArrowInvalid(f"{found.num_rows} of {table.metadata.num_rows} rows")
         found.validate(full=True)  # what points outside of a dictionary would be read from anywhere
         return found
 

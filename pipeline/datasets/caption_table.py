@@ -156,6 +156,8 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             for row in batch.to_pylist():
                 yield f"row {number}", row
                 number += 1
+        if number != table.metadata.num_rows:  # Arrow says nothing of some damage
+            raise QpertError(f"cannot read the table {path}: it has {number} of {table.metadata.num_rows} rows")
 
 
 def _usable(kind: pa.DataType) -> bool:
