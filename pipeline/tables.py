@@ -10,7 +10,9 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +27,7 @@ MAX_DEPTH = 32
 MAX_FOOTER = 2**27
 """Bytes of what a file says of itself: a few thousand for each of its row groups."""
 
+_AT_ONCE = 16
 _MAGIC = b"PAR1"
 _NAME = b"ARROW:extension:name"
 _NEUTRAL = b"ARROW:extension-name"
@@ -91,18 +94,37 @@ def read_table(path: str, columns: Sequence[str] | None = None, filesystem: fs.F
         QpertError: see `open_table`.
     """
     with open_table(path, filesystem) as table:
-        return table.read(columns=None if columns is None else list(columns))
+        found = table.read(columns=None if columns is None else list(columns))
+        if found.num_rows != table.metadata.num_rows:  # Arrow says nothing of some damage
+            raise pa.ArrowInvalid(f"{found.num_rows} of {table.metadata.num_rows} rows")
+        found.validate(full=True)  # what points outside of a dictionary would be read from anywhere
+        return found
 
 
-def check_tables(paths: Iterable[str], filesystem: fs.FileSystem | None = None) -> None:
-    """Let Parquet files pass that something else will read, such as Ray.
+def check_tables(folder: str, filesystem: fs.FileSystem | None = None) -> None:
+    """Let all that lies in a folder, at any depth, pass that something else will read as Parquet, such as Ray.
+
+    Files that are not Parquet are let through: to whatever reads them they are just as damaged.
+
+    Args:
+        folder: path or URI; a path within `filesystem` where that is given. There may be none.
+        filesystem: where it lies.
 
     Raises:
-        QpertError: see `open_table`.
+        QpertError: a file has extension types, see `open_table`.
     """
-    for path in paths:
-        with open_table(path, filesystem):
+    if filesystem is None:
+        filesystem, folder = locate(folder)
+    found = filesystem.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+    paths = [info.path for info in found if info.type == fs.FileType.File]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # a bucket answers slowly
+        for _ in pool.map(partial(_check_table, filesystem), paths):
             pass
+
+
+def _check_table(filesystem: fs.FileSystem, path: str) -> None:
+    with suppress(DamagedTable), open_table(path, filesystem):
+        pass
 
 
 def _refuse_extensions(file: pa.NativeFile, name: str) -> None:

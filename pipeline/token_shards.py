@@ -8,18 +8,24 @@ its shape: photos that are embedded again in the same company get the same vecto
 from __future__ import annotations
 
 import hashlib
+import os
 import posixpath
+import re
 from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 import safetensors.torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from pipeline.errors import QpertError, first_line
 from pipeline.storage import is_uri, join, list_files, locate, write_atomically
 
 TOKENS = pa.field("tokens", pa.struct([("file", pa.string()), ("call", pa.int32()), ("row", pa.int32())]))
 """The column of the features: file, call of the model in it, and row of that; null for a photo that failed."""
+
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}\.safetensors")
 
 
 def write_shard(out: str, ids: Sequence[str], calls: Sequence[Tensor]) -> str:
@@ -37,14 +43,25 @@ def write_shard(out: str, ids: Sequence[str], calls: Sequence[Tensor]) -> str:
 
 
 def read_shard(out: str, name: str) -> dict[int, Tensor]:
-    """Call -> tokens [b, N, C]. A local file is mapped, so that all processes of a machine share its pages."""
+    """Call -> tokens [b, N, C]. A local file is mapped, so that all processes of a machine share its pages.
+
+    Raises:
+        QpertError: `name`, which the features state, is no name of such a file; it is not there, or damaged.
+    """
+    if not _NAME.fullmatch(name):
+        raise QpertError(f"{out}: the features name tokens that are no file of theirs: {name[:100]!a}")
     path = join(out, "tokens", name)
-    if not is_uri(path):
-        with safe_open(path, "pt") as file:
-            return {int(call): file.get_tensor(call) for call in file.keys()}  # noqa: SIM118 - it is no mapping
-    filesystem, inner = locate(path)
-    with filesystem.open_input_stream(inner) as stream:
-        return {int(call): tokens for call, tokens in safetensors.torch.load(stream.read()).items()}
+    try:
+        if not is_uri(path):
+            if os.path.exists(path) and not os.path.isfile(path):
+                raise QpertError(f"cannot read the image tokens {path}: it is not a file")
+            with safe_open(path, "pt") as file:
+                return {int(call): file.get_tensor(call) for call in file.keys()}  # noqa: SIM118 - it is no mapping
+        filesystem, inner = locate(path)
+        with filesystem.open_input_stream(inner) as stream:
+            return {int(call): tokens for call, tokens in safetensors.torch.load(stream.read()).items()}
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise QpertError(f"cannot read the image tokens {path}: {first_line(error)[:200]}; index again") from error
 
 
 def remove_others(out: str, names: Collection[str]) -> int:

@@ -52,7 +52,7 @@ FORMS: dict[str, Callable[[pa.Array], pa.Array]] = {
 def test_a_program_in_a_column_never_runs(tmp_path: Path, place: str) -> None:
     path, ran = tmp_path / "t.parquet", tmp_path / "ran"
     pq.write_table(pa.table({"id": TEXT, "x": FORMS[place](pickled(ran))}), path)
-    for use in (read_table, lambda name: check_tables([name]), lambda name: read_table(name, ["id"])):
+    for use in (read_table, lambda _: check_tables(str(tmp_path)), lambda name: read_table(name, ["id"])):
         with pytest.raises(QpertError, match=rf"column {place} is ray\.data\.arrow_pickled_object"):
             use(str(path))
     assert not ran.exists()
@@ -131,6 +131,17 @@ def test_files_that_are_none(tmp_path: Path, make: Callable[[Path], Any], messag
     make(path)
     with pytest.raises(QpertError, match=message):
         read_table(str(path))
+
+
+def test_a_folder_that_something_else_will_read(tmp_path: Path) -> None:
+    check_tables(str(tmp_path / "nowhere"))
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "fine.parquet")
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1")
+    check_tables(f"file://{tmp_path}")
+    pq.write_table(pa.table({"x": UUID}), tmp_path / "deep" / "er" / "odd")
+    with pytest.raises(QpertError, match=r"odd has Arrow extension types"):
+        check_tables(str(tmp_path))
 
 
 def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

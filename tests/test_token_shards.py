@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from pipeline import token_shards
+from pipeline.errors import QpertError
 from pipeline.token_shards import read_shard, remove_others, shard_bytes, write_shard
+from tests.payloads import Touch
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -46,3 +51,38 @@ def test_the_same_photos_overwrite_and_others_go(tmp_path: Path) -> None:
     assert remove_others(out, {again}) == 1
     assert [path.name for path in (tmp_path / "tokens").iterdir()] == [again]
     assert remove_others(str(tmp_path / "nothing"), set()) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["../x.safetensors", "/etc/passwd", "", "a.pt", "0" * 20 + ".pt", "0" * 20 + ".safetensors\n"]
+)
+def test_names_that_are_no_file_of_the_features(tmp_path: Path, name: str) -> None:
+    with pytest.raises(QpertError, match="name tokens that are no file of theirs"):
+        read_shard(str(tmp_path), name)
+
+
+@pytest.mark.parametrize("place", ["local", "bucket"])
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "pickle", "no number", "header", "pipe"])
+def test_damaged_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str, place: str) -> None:
+    name = write_shard(str(tmp_path), ["a"], [torch.zeros(2, 3, 4)])
+    path, ran = tmp_path / "tokens" / name, tmp_path / "ran"
+    whole = path.read_bytes()
+    path.unlink()
+    if damage == "pipe":
+        os.mkfifo(path)
+    elif damage != "gone":
+        contents = {
+            "empty": b"",
+            "cut": whole[:-10],
+            "pickle": pickle.dumps(Touch(str(ran))),
+            "no number": safetensors.torch.save({"x": torch.zeros(1)}),
+            "header": (2**62).to_bytes(8, "little") + whole[8:],
+        }
+        path.write_bytes(contents[damage])
+    if place == "bucket":
+        if damage == "pipe":
+            return  # a bucket has none
+        monkeypatch.setattr(token_shards, "is_uri", lambda _: True)
+    with pytest.raises(QpertError, match=f"cannot read the image tokens .*{name}"):
+        read_shard(str(tmp_path), name)
+    assert not ran.exists()

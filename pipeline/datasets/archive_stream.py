@@ -41,8 +41,11 @@ class ArchiveStream:
         start = self._ahead
         self._packed = _Begun(start, raw)
         rest = cast("IO[bytes]", self._packed)
+        if start[257:262] == b"ustar":  # the first member may be called BZh.jpg
+            self._source: Any = raw
+            return
         if start[:2] == b"\x1f\x8b":
-            self._source: Any = gzip.GzipFile(fileobj=rest)
+            self._source = gzip.GzipFile(fileobj=rest)
         elif start[:3] == b"BZh":
             self._source = bz2.BZ2File(rest)
         elif start[:6] == b"\xfd7zXZ\0":

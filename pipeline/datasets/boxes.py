@@ -21,10 +21,15 @@ from pipeline.datasets.captions import CaptionedImage
 from pipeline.datasets.coco import collect_instances
 from pipeline.datasets.coco_entities import collect_detections, image_number, is_coco_entities, pack_detections
 from pipeline.datasets.entities import Box, check_entities_folder, read_entity_photo
-from pipeline.datasets.json_file import read_json
+from pipeline.datasets.json_file import check_text, read_json
 from pipeline.datasets.names import Names
 from pipeline.datasets.notes import Notes
 from pipeline.errors import QpertError
+
+MAX_LABEL = 1000
+"""Characters of the name of a class."""
+_MAX_SIDE = 2**31
+"""Pixels of a photo's side that an annotation may state; larger ones are taken for unknown."""
 
 FORMS = (
     "a Flickr30K Entities folder (Annotations/*.xml and Sentences/*.txt), COCO's instances_*.json, "
@@ -195,12 +200,18 @@ class BoxCollector:
             raise QpertError(f"{self.path}: {where} names no image: {name[:100]!r}")
         if self._photos.setdefault(key, number) != number:
             raise QpertError(f"{self.path}: images[{self._photos[key]}] and {where} are both {name}")
-        width, height = (side if side is not None and 1 <= side < math.inf else 0 for side in size)
+        width, height = (side if side is not None and 1 <= side < _MAX_SIDE else 0 for side in size)
         self._sizes.append((int(width), int(height)) if width and height else None)
         return number
 
     def add_box(self, photo: int, label: str, box: Iterable[float]) -> None:
-        """Add a box (x0, y0, x1, y1) in 0-based half-open pixels, as it stands in the file."""
+        """Add a box (x0, y0, x1, y1) in 0-based half-open pixels, as it stands in the file.
+
+        Raises:
+            QpertError: the label is far too long, or not valid Unicode.
+        """
+        if label not in self._labels:
+            check_text(label, self.path, f"the label {label[:40]!a}", MAX_LABEL)
         self._owners.append(photo)
         self._names.append(self._labels.setdefault(label, len(self._labels)))
         self._corners.extend(box)

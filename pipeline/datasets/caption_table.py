@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.datasets.json_file import once
 from pipeline.errors import QpertError
+from pipeline.tables import open_table
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -24,10 +25,15 @@ if TYPE_CHECKING:
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
+MAX_LINE = 2**24
+"""Characters of a line: thousands of captions of one image."""
 IMAGE_COLUMNS = ("file_name", "filename", "image", "filepath", "path", "image_id")
 """Usual names, the best first: `image_id` is a number where there is a file name as well."""
 CAPTION_COLUMNS = ("caption", "captions", "sentence", "text", "raw")
 SPLIT_COLUMN = "split"
+
+_ROWS = 16
+"""Of a Parquet file, read at once."""
 
 Row = tuple[str, Mapping[str, Any]]
 """Where it stands, such as `line 7`, and its cells by column."""
@@ -44,6 +50,8 @@ def collect_table(
     path = into.path
     splits: Counter[str] = Counter()
     try:
+        if path.stat() and not path.is_file():
+            raise QpertError(f"cannot read {path}: it is not a file")
         columns = _columns(path)
         image = _pick(path, columns, image_column, IMAGE_COLUMNS, "image")
         caption = _pick(path, columns, caption_column, CAPTION_COLUMNS, "caption")
@@ -72,12 +80,13 @@ def _columns(path: Path) -> Sequence[str]:
     """The columns that may hold names or captions."""
     kind = path.suffix.lower()
     if kind == ".parquet":
-        return [field.name for field in pq.read_schema(path) if _usable(field.type)]
+        with open_table(str(path)) as table:
+            return [field.name for field in table.schema_arrow if _usable(field.type)]
     if kind in (".jsonl", ".ndjson"):
         _, first = next(_json_lines(path), ("", {}))
         return list(first)
     with path.open(encoding="utf-8-sig", newline="") as file:
-        header = next(_reader(file, kind), [])
+        header = next(_reader(file, path, kind), [])
     if len(set(header)) < len(header):
         raise QpertError(f"{path} has two columns named {Counter(header).most_common(1)[0][0]!r}")
     return header
@@ -92,7 +101,7 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 def _delimited(path: Path, kind: str) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = _reader(file, kind)
+        reader = _reader(file, path, kind)
         header = next(reader)
         line = reader.line_num + 1
         try:
@@ -109,18 +118,28 @@ def _delimited(path: Path, kind: str) -> Iterator[Row]:
             raise QpertError(f"{path}: the row that starts at line {line} cannot be read: {error}") from error
 
 
-def _reader(file: TextIO, kind: str) -> Reader:
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a file, none of which is held whole that has no end."""
+    number = 0
+    while line := file.readline(MAX_LINE + 1):
+        number += 1
+        if len(line) > MAX_LINE:
+            raise QpertError(f"{path}: line {number} has more than {MAX_LINE} characters")
+        yield line
+
+
+def _reader(file: TextIO, path: Path, kind: str) -> Reader:
     """Strict, so that a lost quotation mark is an error. A cell has at most 131,072 characters, csv's own limit."""
-    return csv.reader(file, delimiter="\t" if kind == ".tsv" else ",", strict=True)
+    return csv.reader(_lines(file, path), delimiter="\t" if kind == ".tsv" else ",", strict=True)
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_lines(file, path), 1):
             if line.isspace():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=once)
             except (ValueError, RecursionError) as error:
                 raise QpertError(f"{path}: line {number} is not JSON: {error}") from error
             if not isinstance(row, dict):
@@ -130,11 +149,15 @@ def _json_lines(path: Path) -> Iterator[Row]:
 
 def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     number = 0
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(columns=list(columns)):
+    with open_table(str(path)) as table:
+        # In few rows at a time: a few bytes can stand for the same long caption in every row.
+        for batch in table.iter_batches(_ROWS, columns=list(columns)):
+            batch.validate(full=True)  # what points outside of a dictionary would be read from anywhere
             for row in batch.to_pylist():
                 yield f"row {number}", row
                 number += 1
+        if number != table.metadata.num_rows:  # Arrow says nothing of some damage
+            raise QpertError(f"cannot read the table {path}: it has {number} of {table.metadata.num_rows} rows")
 
 
 def _usable(kind: pa.DataType) -> bool:
@@ -147,8 +170,11 @@ def _usable(kind: pa.DataType) -> bool:
 
 
 def _pick(path: Path, columns: Sequence[str], wanted: str | None, usual: Sequence[str], what: str) -> str:
-    """The column that was asked for, or else the first of the usual ones."""
-    found = next((name for name in ([wanted] if wanted else usual) if name in columns), None)
+    """The column that was asked for, or else the first of the usual ones, in small letters or large ones."""
+    if wanted:
+        found = wanted if wanted in columns else None
+    else:
+        found = next((column for name in usual for column in columns if column.lower() == name), None)
     if found is None:
         missing = f"no column {wanted!r}" if wanted else f"no column for the {what} ({', '.join(usual)})"
         raise QpertError(f"{path} has {missing}; name it with {what}_column. It has: {', '.join(columns)[:300]}")

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.datasets.caption_table import TABLE_SUFFIXES, collect_table
 from pipeline.datasets.coco import collect_coco
-from pipeline.datasets.json_file import read_json
+from pipeline.datasets.json_file import check_text, read_json
 from pipeline.datasets.karpathy import collect_karpathy
 from pipeline.datasets.lavis import collect_lavis
 from pipeline.datasets.notes import Notes
@@ -104,7 +104,7 @@ class CaptionCollector:
         Raises:
             QpertError: there is no name, or two images have the same one.
         """
-        name = PurePosixPath(_text(image, self.path, where)).name
+        name = PurePosixPath(check_text(image, self.path, where, MAX_CAPTION)).name
         if not name:
             raise QpertError(f"{self.path}: {where} names no image file: {image[:100]!r}")
         other, place = self._first.setdefault(name, (image, where))
@@ -123,7 +123,7 @@ class CaptionCollector:
         if not caption or caption.isspace():
             self.note("blank captions are left out", where)
         else:
-            self._captions[image_id].append(_text(caption, self.path, where).strip())
+            self._captions[image_id].append(check_text(caption, self.path, where, MAX_CAPTION).strip())
 
     def note(self, what: str, where: str) -> None:
         """Count something that will be said once, with the place where it was first seen."""
@@ -145,17 +145,6 @@ class CaptionCollector:
                 self._notes.add("captions repeat another of their image and are kept", image_id, repeated)
         self._notes.warn()
         return [CaptionedImage(image_id, captions) for image_id, captions in self._captions.items()]
-
-
-def _text(text: str, path: Path, where: str) -> str:
-    """The text, if it is one that a terminal and a tokenizer can take."""
-    if len(text) > MAX_CAPTION:
-        raise QpertError(f"{path}: {where} has {len(text)} characters, limit {MAX_CAPTION}")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise QpertError(f"{path}: {where} is not valid Unicode (character {error.start})") from error
-    return text
 
 
 def _start(path: Path) -> bytes:

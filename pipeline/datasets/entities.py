@@ -114,7 +114,7 @@ def _read(root: Path, path: Path) -> EntityPhoto:
     captions, labels = _read_sentences(alike_file(root / "Sentences" / f"{path.stem}.txt"))
     try:
         document = fromstring(_read_file(path), forbid_dtd=True)
-    except (ParseError, ValueError) as error:  # DefusedXmlException is a ValueError
+    except (ParseError, ValueError, LookupError) as error:  # DefusedXmlException is a ValueError
         harmful = isinstance(error, DefusedXmlException)
         why = "it declares entities or a DTD, which annotations have no use for" if harmful else f"not XML: {error}"
         raise QpertError(f"cannot read annotation {path}: {why}") from error

@@ -24,6 +24,35 @@ def drop_bulk(entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
+def check_text(text: str, path: Path, where: str, most: int) -> str:
+    """The text, if it is one that a terminal, a tokenizer and Arrow can take, of at most so many characters.
+
+    Raises:
+        QpertError: it is not; the message names file and place.
+    """
+    if len(text) > most:
+        raise QpertError(f"{path}: {where} has {len(text)} characters, limit {most}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise QpertError(f"{path}: {where} is not valid Unicode (character {error.start})") from error
+    return text
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys are all different.
+
+    Raises:
+        ValueError: two are the same, so that one value would be lost without a word.
+    """
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"an object has the key {twice[:60]!a} twice")
+    return data
+
+
 def read_json(path: Path, slim: Callable[[dict[str, Any]], dict[str, Any]] = drop_bulk) -> Any:
     """The content of a JSON file of any size that data sets have, be it one line or many.
 
@@ -45,7 +74,7 @@ def read_json(path: Path, slim: Callable[[dict[str, Any]], dict[str, Any]] = dro
     except UnicodeDecodeError as error:
         raise QpertError(f"cannot read {path}: Invalid JSON: byte {error.start} is not UTF-8") from error
     try:
-        return json.loads(text, object_hook=slim)
+        return json.loads(text, object_pairs_hook=lambda pairs: slim(once(pairs)))
     except RecursionError as error:
         raise QpertError(f"cannot read {path}: Invalid JSON: nested too deeply") from error
     except ValueError as error:  # JSONDecodeError, or a number of thousands of digits

@@ -23,6 +23,8 @@ MAX_TEXT = 65_536
 """Bytes of an id or of a photo's path or URI; more than this is something else."""
 _ROWS, _PIECE = 2**20, 65_536
 """Rows of texts that are decoded at once, as every batch has a copy of the dictionary; and that are given at once."""
+_FEW, _PER_BYTE = 10_000, 100
+"""Rows that a file may state in any case, and for each of its bytes: ids are all different, so they take some room."""
 _AHEAD = 4 * 1024**2
 """Bytes of a column that are read ahead where little of it is needed."""
 
@@ -56,16 +58,19 @@ def find_columns(files: Sequence[str], wanted: Columns) -> Columns:
     raise damaged or QpertError("no Parquet files")
 
 
-def row_groups(file: str, columns: Columns) -> list[int]:
-    """Rows of each row group of a file that has the `columns`.
+def row_groups(file: str, columns: Columns, size: int) -> list[int]:
+    """Rows of each row group of a file of `size` bytes that has the `columns`.
 
     Raises:
         QpertError: it lacks one, or one holds something else than it should.
-        DamagedTable: the file cannot be read.
+        DamagedTable: the file cannot be read, or claims far more rows than it can hold.
     """
     with open_table(file) as table:
         _check(file, table.schema_arrow, columns)
-        return [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
+        rows = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
+    if sum(map(abs, rows)) > _FEW + size * _PER_BYTE or any(count < 0 for count in rows):
+        raise DamagedTable(f"not a Parquet file that can be read: {file} (it has {size} bytes for {sum(rows)} rows)")
+    return rows
 
 
 def read_texts(file: str, columns: Sequence[str], groups: list[int] | None = None) -> Iterator[list[list[str | None]]]:
@@ -122,7 +127,9 @@ def read_row(file: str, column: str, row: int, max_bytes: int = 1 << 30) -> byte
             row -= table.metadata.row_group(group).num_rows
         else:
             raise QpertError("no such row in the Parquet file")
-        for batch in table.iter_batches(16, [group], columns=[column]):
+        # As in `read_photos` one at a time, unless that would take long.
+        rows = 1 if table.metadata.row_group(group).num_rows <= 10_000 else 16
+        for batch in table.iter_batches(rows, [group], columns=[column]):
             if row < batch.num_rows:
                 photo, reason = photo_of(values_of(batch, column)[row], max_bytes)
                 if photo is None:

@@ -63,7 +63,7 @@ def choose_columns(table: pq.ParquetFile) -> Columns:
     paths = dict(_leaves(table.schema_arrow))
     samples = _samples(table, [path for path, kind in paths.items() if is_data(kind)])
     by_name = sorted(paths, key=lambda path: _rank(path, _DATA_NAMES))
-    shown = next((path for path in by_name if any(map(looks_like_photo, samples.get(path, ())))), None)
+    shown = next((path for path in by_name if _mostly_photos(samples.get(path, []))), None)
     binary = [path for path in by_name if is_binary(paths[path])]
     named = next((path for path in binary if _rank(path, _DATA_NAMES) < len(_DATA_NAMES)), None)
     data = shown or named
@@ -89,11 +89,19 @@ def type_of(schema: pa.Schema, column: str) -> pa.DataType | None:
 
 
 def values_of(batch: pa.RecordBatch, column: str) -> pa.Array:
-    """A column of a batch by its name or path."""
-    if column in batch.schema.names:
-        return batch.column(column)
+    """A column of a batch by its name or path.
+
+    Raises:
+        pa.ArrowInvalid: it points to what is not in its dictionary; Arrow itself would read whatever lies there.
+    """
     outer, *inner = column.split(".")
-    return pc.struct_field(batch.column(outer), inner)
+    whole = column in batch.schema.names
+    values = batch.column(column) if whole else pc.struct_field(batch.column(outer), inner)
+    if isinstance(values, pa.DictionaryArray):
+        edges = pc.min_max(values.indices)
+        if edges["min"].is_valid and not 0 <= edges["min"].as_py() <= edges["max"].as_py() < len(values.dictionary):
+            raise pa.ArrowInvalid(f"column {column} points outside of its dictionary")
+    return values
 
 
 def is_binary(kind: pa.DataType | None) -> bool:
@@ -177,15 +185,22 @@ def _leaves(schema: pa.Schema, depth: int = 3) -> Iterator[tuple[str, pa.DataTyp
 def _samples(table: pq.ParquetFile, paths: list[str]) -> dict[str, list[bytes]]:
     """The first values of columns that are not null."""
     found: dict[str, list[bytes]] = {path: [] for path in paths}
-    batches = table.iter_batches(1, columns=paths) if paths else iter(())
-    for batch in islice(batches, _ROWS):
-        for path, values in found.items():
-            if len(values) < _LOOK:
-                photo, _ = photo_of(values_of(batch, path)[0], 2**26)
-                values += [] if photo is None else [photo[:32]]
-        if all(len(values) >= _LOOK for values in found.values()):
-            break
+    try:
+        for batch in islice(table.iter_batches(1, columns=paths) if paths else (), _ROWS):
+            for path, values in found.items():
+                if len(values) < _LOOK:
+                    photo, reason = photo_of(values_of(batch, path)[0], 2**26)
+                    values += [] if photo is None and reason is None else [(photo or b"")[:32]]
+            if all(len(values) >= _LOOK for values in found.values()):
+                break
+    except (OSError, pa.ArrowException):
+        pass  # what is damaged further on is said of its own rows
     return found
+
+
+def _mostly_photos(values: list[bytes]) -> bool:
+    """Whether half of them are: one may be damaged, and a word may happen to be base64 of how a photo begins."""
+    return bool(values) and sum(map(looks_like_photo, values)) * 2 >= len(values)
 
 
 def _rank(path: str, names: tuple[str, ...]) -> int:

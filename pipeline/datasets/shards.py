@@ -114,7 +114,7 @@ def table_shards(files: Mapping[str, str], wanted: Columns) -> tuple[Columns, tu
     damaged: list[DamagedTable] = []
     for shard in _with_state([Shard("parquet", path, name, columns=columns) for name, path in files.items()]):
         try:
-            groups = row_groups(shard.path, columns)
+            groups = row_groups(shard.path, columns, shard.size or 0)
         except DamagedTable as error:
             damaged.append(error)
             shards.append(replace(shard, rows=1, error=str(error)))
@@ -152,8 +152,9 @@ def table_places(shards: Iterable[Shard], skipped: Skipped | None = None) -> Ite
                         yield folder, image_id or f"{shard.name}#{row}", _slashed(place or "") if complete else None
                     row += 1
         except DamagedTable:
-            last = shard.first_row + (shard.rows or 0)
-            yield from ((folder, f"{shard.name}#{number}", None) for number in range(row, last))
+            pass
+        if row < shard.first_row + (shard.rows or 0):  # damaged, or cut short without a word: one row for the rest
+            yield folder, f"{shard.name}#{row}", None
 
 
 def shard_ids(shard: Shard) -> list[str]:
@@ -284,8 +285,8 @@ def _parquet_photos(shard: Shard, rules: SourceRules, named: NamedPhoto | None) 
         for row, (image_id, numbered) in enumerate(_row_ids(shard), shard.first_row)
     )
     try:
-        for photo, reason, place in read_photos(shard.path, columns, shard.row_group, rules.max_bytes):
-            image_id, numbered, uri = next(rows)
+        photos = read_photos(shard.path, columns, shard.row_group, rules.max_bytes)
+        for (photo, reason, place), (image_id, numbered, uri) in zip(photos, rows, strict=False):
             if image_id is None:
                 yield Photo(numbered, uri, None, f"no id in this row ({columns.id})")
             elif photo is None and reason is None and place and named is not None:
@@ -293,7 +294,10 @@ def _parquet_photos(shard: Shard, rules: SourceRules, named: NamedPhoto | None) 
             else:
                 yield Photo(image_id, uri, photo, None if photo is not None else reason or _NO_BYTES)
     except DamagedTable as error:
-        yield from (Photo(image_id or numbered, uri, None, str(error)) for image_id, numbered, uri in rows)
+        reason = str(error)
+    else:  # nothing of this remains of a file that is whole
+        reason = f"not a Parquet file that can be read: {shard.path} (it has fewer rows than it states)"
+    yield from (Photo(image_id or numbered, uri, None, reason) for image_id, numbered, uri in rows)
 
 
 def _named(image_id: str, uri: str, folder: str, place: str, named: NamedPhoto) -> Photo:

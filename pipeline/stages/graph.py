@@ -32,6 +32,7 @@ from pipeline.stages.pools import Pool
 from pipeline.stages.read import ShardSource, read_photos
 from pipeline.stages.tally import Reporter
 from pipeline.storage import join, locate
+from pipeline.tables import check_tables
 
 IO_CPUS = SMALL
 """CPU share that Ray sets aside for a task that reads or writes: they wait more than they compute."""
@@ -139,6 +140,8 @@ def resumable(
     context.execution_no_progress_timeout_s = patience
     context.retried_io_errors = list(RETRIED)
     filesystem = within(out)
+    # Ray reads these, and would rebuild whatever types they declare.
+    check_tables(checkpoint_path("", fingerprint).lstrip("/"), filesystem)
     context.checkpoint_config = CheckpointConfig(
         id_column="image_id",
         checkpoint_path=checkpoint_path("", fingerprint).lstrip("/"),

@@ -36,6 +36,7 @@ from pipeline.stages.retry import drop_failed
 from pipeline.stages.tally import Reporter
 from pipeline.stages.waiting import NamedGpus
 from pipeline.storage import exclusive, join, locate
+from pipeline.tables import read_table
 
 PAIRS_SCHEMA = pa.schema(
     [
@@ -181,7 +182,7 @@ def _scores(folder: str, key: str) -> dict[str, npt.NDArray[np.float32] | str]:
     found: dict[str, npt.NDArray[np.float32] | str] = {}
     filesystem, _ = locate(folder)
     for path in committed_files(folder, key):
-        table = pq.read_table(path, filesystem=filesystem, partitioning=None)
+        table = read_table(path, filesystem=filesystem)
         for name, scores, error in zip(*(table[each] for each in ("image_id", "scores", "error")), strict=True):
             found[name.as_py()] = error.as_py() if error.is_valid else scores.values.to_numpy()
     return found

@@ -121,7 +121,8 @@ def _refuse_twice(photos: Listing | Shards, limit: int | None, repeated: set[int
             if digest_of(name) not in repeated:
                 continue
             if name in seen:
-                raise QpertError(f"two photos of {photos.source} have the id {name!r}; ids must be unique")
+                hint = "; name a column of unique ids with --id-column" if photos.kind.startswith("parquet") else ""
+                raise QpertError(f"two photos of {photos.source} have the id {name!r}; ids must be unique{hint}")
             seen.add(name)
 
 

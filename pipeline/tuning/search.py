@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import signal
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 import ray
 
 from pipeline.errors import QpertError
+from pipeline.tuning.own_record import is_own, mark_as_own
 from pipeline.tuning.progress import progress
 from pipeline.tuning.space import Range, Space, Value
 
@@ -148,9 +150,10 @@ def run_search(search: Search, space: Space, desk: Any, folder: Path) -> tuple[l
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     parameters = tune.with_parameters(_trial, desk=desk, space=space, shares=search.shares)
     trainable: Any = tune.with_resources(parameters, _HERE)
-    if _recorded(folder):
+    if _recorded(folder) and _own(folder):
         tuner = tune.Tuner.restore(str(folder), trainable, resume_unfinished=True, restart_errored=True)
     else:
+        mark_as_own(folder)
         run = tune.RunConfig(
             name=folder.name,
             storage_path=str(folder.parent.absolute()),
@@ -188,6 +191,19 @@ def _recorded(folder: Path) -> bool:
         return False
     if any(folder.glob("experiment_state-*.json")):
         return True
+    shutil.rmtree(folder)
+    return False
+
+
+def _own(folder: Path) -> bool:
+    """Whether this user began the search. One from elsewhere is begun anew, since Ray Tune's record holds pickles."""
+    if is_own(folder):
+        return True
+    warnings.warn(
+        f"{folder} was not begun by you on this machine, so Ray Tune's record in it, which could run programs, is not"
+        " opened; the search begins anew, and what is measured already is used",
+        stacklevel=3,
+    )
     shutil.rmtree(folder)
     return False
 

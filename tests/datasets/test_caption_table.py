@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ray.data._internal.object_extensions.arrow import ArrowPythonObjectType
 
+from pipeline.datasets import caption_table
 from pipeline.datasets.captions import CaptionedImage, read_captions
 from pipeline.errors import QpertError
+from tests.payloads import Touch
 
 EXPECTED = [CaptionedImage("b.jpg", ['a "b", c', "two"]), CaptionedImage("a.jpg", ["x"])]
 
@@ -113,3 +118,45 @@ def test_a_missing_table_is_named(tmp_path):
 def test_null_names_in_parquet(tmp_path):
     with pytest.raises(QpertError, match="row 1, image names no image"):
         read_captions(parquet(tmp_path, image=["a.jpg", None], caption=["x", "y"]))
+
+
+def test_names_in_large_letters(write):
+    assert read_captions(write("IMAGE,Caption\na.jpg,x\n", "x.csv")) == [CaptionedImage("a.jpg", ["x"])]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.csv", "image,caption\na.jpg,x" + "y" * 131_072 + "\n", r"x\.csv: the row that starts at line 2 .*limit"),
+        ("x.csv", "image,caption\n".encode("utf-16"), r"cannot read the table .*x\.csv"),
+        ("x.csv", b"image,caption\n\xff.jpg,x\n", r"cannot read the table .*x\.csv"),
+        ("x.jsonl", '{"image": "a", "image": "b", "caption": "x"}\n', r"line 1 is not JSON: .* the key 'image' twice"),
+        ("x.jsonl", "[" * 10**6, "line 1 is not JSON"),
+        ("x.jsonl", '{"image": %s, "caption": "x"}' % ("9" * 5000), "line 1 is not JSON"),
+        ("x.jsonl", '{"image": NaN, "caption": "x"}', "line 1, image names no image: 'nan'"),
+        ("x.jsonl", '{"image": "\\ud800.jpg", "caption": "x"}', "line 1 is not valid Unicode"),
+        ("x.jsonl", '{"image": "a.jpg", "caption": "\\ud800"}', "line 1, caption is not valid Unicode"),
+        ("x.jsonl", '{"image": ["a.jpg"], "caption": "x"}', "line 1, image names no image"),
+        ("x.parquet", b"PAR1", r"not a Parquet file that can be read: .*x\.parquet"),
+    ],
+)
+def test_what_stands_in_a_table_is_said_with_its_place(write, name, content, message):
+    with pytest.raises(QpertError, match=message):
+        read_captions(write(content, name))
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])
+def test_lines_without_end_are_not_held(write, monkeypatch, name):
+    monkeypatch.setattr(caption_table, "MAX_LINE", 100)
+    first = "image,caption" if name == "x.csv" else '{"image": 1, "caption": "x"}'
+    with pytest.raises(QpertError, match="line 2 has more than 100 characters"):
+        read_captions(write(f"{first}\n{'x' * 101}", name))
+
+
+def test_programs_in_a_table_never_run(tmp_path):
+    ran = tmp_path / "ran"
+    program = pa.array([pickle.dumps(Touch(str(ran)))], pa.large_binary())
+    captions = pa.ExtensionArray.from_storage(ArrowPythonObjectType(), program)
+    with pytest.raises(QpertError, match=r"column caption is ray\.data\.arrow_pickled_object"):
+        read_captions(parquet(tmp_path, image=["a.jpg"], caption=captions))
+    assert not ran.exists()

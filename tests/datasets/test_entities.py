@@ -109,6 +109,9 @@ OUTSIDE = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/pass
         ("<annotation><object>", "not XML"),
         ("", "not XML"),
         ("\x00\x01\x02", "not XML"),
+        ('<?xml version="1.0" encoding="foo"?><annotation/>', "not XML: unknown encoding: foo"),
+        ('<?xml version="1.0" encoding="zlib"?><annotation/>', "not XML: 'zlib' is not a text encoding"),
+        ('<?xml version="1.0" encoding="idna"?><annotation/>', "not XML"),
         ("<a>" + " " * MAX_FILE_BYTES + "</a>", "larger than"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline.datasets.parquet import read_row
 from pipeline.datasets.photos import Listing, Shards, find_photos, read_photo
 from pipeline.datasets.shards import read_shard, shard_ids
 from pipeline.errors import QpertError
+from pipeline.tables import read_table
 
 
 def rows_of(photos: Listing | Shards) -> list[dict[str, Any]]:
@@ -157,6 +159,51 @@ def test_a_file_that_is_damaged_inside_gives_every_row_its_reason(tmp_path: Path
     assert all(row["error"].startswith("not a Parquet file that can be read: ") for row in rows[3:])
     with pytest.raises(QpertError, match=r"^not a Parquet file that can be read: "):
         read_photo(rows[4]["uri"])
+
+
+def test_a_file_that_states_more_rows_than_it_can_hold(tmp_path: Path) -> None:
+    """A kilobyte that would keep the run busy with rows for hours."""
+    pq.write_table(pa.table({"jpg": pa.nulls(3_000_000, pa.binary())}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"jpg": [b"0"]}), tmp_path / "b.parquet")
+    rows = rows_of(find_photos(str(tmp_path)))
+    assert [row["image_id"] for row in rows] == ["a.parquet", "b.parquet#0"]
+    assert "bytes for 3000000 rows" in rows[0]["error"]
+
+
+def test_a_table_of_places_that_is_damaged_inside_has_one_row_for_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    names = [f"{at}.jpg" for at in range(6)]
+    pq.write_table(pa.table({"url": names}), path, row_group_size=3, compression="none", use_dictionary=False)
+    damaged = bytearray(path.read_bytes())
+    second = pq.read_metadata(path).row_group(1).column(0).data_page_offset
+    damaged[second : second + 20] = b"\xff" * 20
+    path.write_bytes(damaged)
+    listing = find_photos(str(path))
+    assert isinstance(listing, Listing)
+    assert list(listing.pairs()) == [*((name, f"{tmp_path}/{name}") for name in names[:3]), ("t.parquet#3", None)]
+
+
+def test_no_bit_of_a_damaged_file_loses_a_row(tmp_path: Path) -> None:
+    """Of some damage Arrow says nothing, and gives fewer rows than the file states."""
+    path = tmp_path / "t.parquet"
+    columns = {"jpg": [bytes([at]) * 20 for at in range(4)], "url": [f"{at}" for at in range(4)]}
+    pq.write_table(pa.table(columns), path, compression="none", use_dictionary=False, write_statistics=False)
+    whole = path.read_bytes()
+    starts = [pq.read_metadata(path).row_group(0).column(at).data_page_offset for at in (0, 1)]
+    silent = 0
+    for place in (start + at for start in starts for at in range(10)):
+        for bit in range(8):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+            rows = rows_of(find_photos(str(path), bytes_column="jpg"))
+            assert [row["image_id"] for row in rows] == [f"t.parquet#{at}" for at in range(4)]
+            silent += any("fewer rows than it states" in (row["error"] or "") for row in rows)
+            listing = find_photos(str(path), uri_column="url")
+            assert isinstance(listing, Listing)
+            named = list(listing.pairs())
+            assert len(named) == 4 or named[-1] == (f"t.parquet#{len(named) - 1}", None)
+            with contextlib.suppress(QpertError):
+                assert len(read_table(str(path))) == 4
+    assert silent  # else nothing was shown
 
 
 def test_single_rows(tmp_path: Path) -> None:

@@ -186,6 +186,10 @@ def test_compression_is_found_by_content(tmp_path: Path, compress) -> None:
     assert read(tmp_path / "t.tar", data[: len(data) * 2 // 3])[-1].error.startswith("damaged archive: ")
 
 
+def test_a_first_photo_that_is_called_like_a_compression(tmp_path: Path) -> None:
+    assert told(read(tmp_path / "t.tar", tar_of([("BZh9.jpg", b"A")]))) == {"BZh9.jpg": b"A"}
+
+
 def test_archives_one_behind_the_other(tmp_path: Path) -> None:
     one, two = tar_of([("a.jpg", b"A")]), tar_of([("b.jpg", b"B")])
     assert told(read(tmp_path / "t.tar", one + two)) == {"a.jpg": b"A", "b.jpg": b"B"}

@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pyarrow as pa
+
 from pipeline.datasets.boxes import largest_areas, read_boxes
 from pipeline.datasets.captions import CaptionedImage, read_captions
 from pipeline.errors import QpertError
@@ -40,7 +42,8 @@ def run_one(data: bytes) -> None:
         if "/" in name or name.startswith("boxes"):
             with suppress(QpertError):
                 boxes = read_boxes(folder if "/" in name else path)
-                boxes.of("a.jpg")
+                for photo in (boxes.of("a.jpg"), boxes.of("1.jpg")):
+                    pa.array([label for label, _ in photo.boxes] if photo else [], pa.string())  # as features have them
                 largest_areas(boxes, [CaptionedImage("a.jpg", []), CaptionedImage("1.jpg", [])], lambda _: (9, 9))
         else:
             for split in ("test", None):

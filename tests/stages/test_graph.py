@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ray.data._internal.object_extensions.arrow import ArrowPythonObjectType
 
 from pipeline.datasets.photos import find_photos
 from pipeline.errors import QpertError
@@ -18,11 +20,12 @@ from pipeline.features import FeatureSet
 from pipeline.manifest import Manifest
 from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import Worker
-from pipeline.stages.graph import Graph
+from pipeline.stages.graph import Graph, resumable
 from pipeline.stages.machines import Machines
 from pipeline.stages.pools import plan_pools
 from pipeline.stages.run import Outcome, index_photos
 from pipeline.storage import join
+from tests.payloads import Touch
 
 pytestmark = pytest.mark.usefixtures("ray_cpu")
 
@@ -174,3 +177,17 @@ def test_a_broken_model_ends_the_run_with_its_reason(
     with pytest.raises(QpertError, match="no such weights"):
         index(tmp_path / "photos", make_detector=build)
     assert Manifest.read(str(tmp_path / "out")).state == "running"
+
+
+def test_programs_in_a_checkpoint_of_others_never_run(tmp_path: Path) -> None:
+    ran, folder = tmp_path / "ran", tmp_path / "out" / "checkpoint" / "f00"
+    folder.mkdir(parents=True)
+    program = pa.array([pickle.dumps(Touch(str(ran)))], pa.large_binary())
+    ids = pa.ExtensionArray.from_storage(ArrowPythonObjectType(), program)
+    pq.write_table(pa.table({"image_id": ids}), folder / "run_0.parquet")
+    with (
+        pytest.raises(QpertError, match=r"column image_id is ray\.data\.arrow_pickled_object"),
+        resumable(str(tmp_path / "out"), "f00"),
+    ):
+        pass
+    assert not ran.exists()

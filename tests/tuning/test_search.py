@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline.errors import QpertError
 from pipeline.perturbation import Perturbation
 from pipeline.tuning.search import Search, _recorded, run_search
 from pipeline.tuning.space import FINER, Range, Space
+from tests.payloads import Touch
 
 
 @pytest.mark.parametrize(
@@ -110,3 +112,19 @@ def test_a_record_without_a_snapshot_is_begun_anew(tmp_path: Path) -> None:
     (folder / "tuner.pkl").write_bytes(b"")
     (folder / "experiment_state-2026.json").write_text("{}")
     assert _recorded(folder)
+
+
+@pytest.mark.usefixtures("ray_cpu")
+@pytest.mark.timeout(300)
+def test_a_record_from_somewhere_else_is_never_opened(tmp_path: Path) -> None:
+    folder, ran = tmp_path / "tune", tmp_path / "ran"
+    folder.mkdir()
+    for name in ("tuner.pkl", "trainable.pkl", "searcher-state-2026.pkl"):
+        (folder / name).write_bytes(pickle.dumps(Touch(str(ran))))
+    (folder / "experiment_state-2026.json").write_text("{}")
+    desk: Any = ray.remote(FailsOnce).options(num_cpus=0).remote()
+    with pytest.warns(UserWarning, match="was not begun by you on this machine"):
+        chosen, failed = run_search(Search(), Space(Perturbation(), {"scale": [1.0]}), desk, folder)
+    assert (chosen, failed) == ([{"scale": 1.0}], [])
+    assert not ran.exists()
+    ray.kill(desk)

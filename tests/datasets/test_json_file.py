@@ -1,0 +1,74 @@
+"""JSON as people write it who mean harm, or whose programs are wrong: always an error that names file and place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.datasets.boxes import MAX_LABEL, read_boxes
+from pipeline.datasets.captions import read_captions
+from pipeline.datasets.json_file import read_json
+from pipeline.errors import QpertError
+
+COCO = (
+    '{"images": [{"id": 1, "file_name": "a.jpg", "width": 9, "height": 9}],'
+    ' "categories": [{"id": 2, "name": "dog"}],'
+    ' "annotations": [{"image_id": 1, "category_id": 2, "bbox": [1, 1, 2, 2]}]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[" * 10**6, "nested too deeply"),
+        ('{"a":' * 10**6, "nested too deeply"),
+        ('[{"image": ' + "9" * 5000 + "}]", "Invalid JSON: Exceeds the limit"),
+        ('[{"image": "a", "image": "b"}]', "Invalid JSON: an object has the key 'image' twice"),
+        ('{"a": {"x\\u001b[31m": 1, "x\\u001b[31m": 2}}', r"the key 'x\\x1b\[31m' twice"),
+        (COCO.encode("utf-16"), "byte 0 is not UTF-8"),
+        (b'{"a": "\xff"}', "byte 7 is not UTF-8"),
+        ("\0", "Invalid JSON"),
+        ('{"a": 1} {"b": 2}', r"JSON lines need a name that ends in \.jsonl"),
+        ("", "Invalid JSON"),
+    ],
+)
+def test_what_is_no_json(write: Callable[..., Path], content: str | bytes, message: str) -> None:
+    with pytest.raises(QpertError, match=rf"(?s)cannot read .*dataset\.json.*{message}"):
+        read_json(write(content))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"dog"', '"\\ud800"', r"the label '\\ud800' is not valid Unicode"),
+        ('"dog"', f'"{"x" * (MAX_LABEL + 1)}"', f"has {MAX_LABEL + 1} characters, limit {MAX_LABEL}"),
+        ("[1, 1, 2, 2]", f"[1{'0' * 400}, 1, 2, 2]", r"annotations\[0\]\.bbox\[0\]"),
+        ("[1, 1, 2, 2]", '"1122"', r"annotations\[0\]\.bbox"),
+        ('"a.jpg"', '"\\ud800.jpg"', r"images\[0\]\.file_name"),
+        ('"a.jpg"', '"/"', r"images\[0\] names no image"),
+    ],
+)
+def test_what_is_no_annotation_is_named(write: Callable[..., Path], old: str, new: str, message: str) -> None:
+    with pytest.raises(QpertError, match=rf"dataset\.json.*{message}"):
+        read_boxes(write(COCO.replace(old, new)))
+
+
+def test_classes_of_coco_entities_are_text(write: Callable[..., Path]) -> None:
+    content = '{"1": {"a": {"detections": {"\\udfff": [[0, [0, 1, 2, 3]]]}}}}'
+    with pytest.raises(QpertError, match=r"dataset\.json: the label '\\udfff' is not valid Unicode"):
+        read_boxes(write(content))
+
+
+@pytest.mark.parametrize("side", ["1e308", "Infinity", "NaN", "-5", "0", "null"])
+def test_sides_that_no_photo_has_are_unknown(write: Callable[..., Path], side: str) -> None:
+    photo = read_boxes(write(COCO.replace('"width": 9', f'"width": {side}'))).of("a.jpg")
+    assert photo is not None
+    assert photo.size is None
+    assert photo.boxes == (("dog", (1.0, 1.0, 3.0, 3.0)),)
+
+
+def test_a_byte_order_mark_is_no_damage(write: Callable[..., Path]) -> None:
+    assert read_boxes(write("\ufeff" + COCO)).of("a.jpg") is not None
+    assert len(read_captions(write('\ufeff[{"image": "a.jpg", "caption": "x"}]'))) == 1
