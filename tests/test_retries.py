@@ -194,7 +194,7 @@ def test_ray_data_does_not_try_again_what_its_file_system_has_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: bool
 ) -> None:
     """As Ray reads and writes: its own wrapper around our file system, and its own tries of a whole file."""
-    handler = Broken("get_file_info", "open_input_file", "write")
+    handler = Broken()
     found = fs.PyFileSystem(handler)
     monkeypatch.setattr(graph, "locate", lambda path: (found if local else patient(found), str(tmp_path)))
     with resumable("out", "f00"):
@@ -203,6 +203,8 @@ def test_ray_data_does_not_try_again_what_its_file_system_has_tried(
         assert config is not None
         given = config.filesystem
         match = context.retried_io_errors
+    handler.broken = ("get_file_info", "open_input_file", "write")
+    handler.tries.clear()  # what is there already has been looked through
     files = RetryingPyFileSystem.wrap(given, retryable_errors=match)
     (tmp_path / "there").write_bytes(b"x")
 
