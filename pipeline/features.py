@@ -24,12 +24,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from pipeline.errors import QpertError
 from pipeline.manifest import Manifest
 from pipeline.photo_state import PHOTO_STATE
 from pipeline.storage import join, list_files, locate
+from pipeline.tables import check_tables, open_table, read_table
 
 OBJECT_TYPE = pa.struct(
     [(name, pa.float32()) for name in ("x0", "y0", "x1", "y1")] + [("label", pa.string()), ("score", pa.float32())]
@@ -114,7 +114,9 @@ class FeatureSet:
         if not files or manifest.vectors is None or manifest.dim is None:
             raise QpertError(f"{out} holds no features yet; run the same qpert index again to complete it")
         filesystem, _ = locate(out)
-        found = pq.read_schema(files[0], filesystem=filesystem)
+        check_tables(join(out, "features"))
+        with open_table(files[0], filesystem) as table:
+            found = table.schema_arrow
         if problem := _mismatch(found, manifest):
             raise QpertError(f"{files[0]} does not match {out}/manifest.json: {problem}")
         known = [name for name in (*features_schema().names, *_FURTHER) if name in found.names]
@@ -218,7 +220,7 @@ def count_rows(out: str, manifest: Manifest) -> dict[str, int]:
     filesystem, _ = locate(out)
     counts = {"photos": 0, "failed": 0, "objects": 0}
     for path in feature_files(out, manifest):
-        with pq.ParquetFile(path, filesystem=filesystem) as file:
+        with open_table(path, filesystem) as file:
             table = file.read(columns=["error", "objects.list.element.score"])
         counts["photos"] += table.num_rows
         counts["failed"] += table.num_rows - table["error"].null_count
@@ -230,7 +232,7 @@ def iter_feature_ids(out: str, manifest: Manifest) -> Iterator[list[str]]:
     """The ids in the trusted files of `out`, failed photos included, file by file."""
     filesystem, _ = locate(out)
     for path in feature_files(out, manifest):
-        yield list(map(str, pq.read_table(path, columns=["image_id"], filesystem=filesystem)["image_id"].to_pylist()))
+        yield list(map(str, read_table(path, ["image_id"], filesystem)["image_id"].to_pylist()))
 
 
 def feature_ids(out: str, manifest: Manifest) -> set[str]:

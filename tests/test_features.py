@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import duckdb
@@ -9,10 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from ray.data._internal.object_extensions.arrow import ArrowPythonObjectType
 
 from pipeline.errors import QpertError
-from pipeline.features import FeatureSet, count_rows, feature_files, features_schema
+from pipeline.features import FeatureSet, count_rows, feature_files, features_schema, iter_feature_ids
 from pipeline.manifest import Manifest, differences
+from tests.payloads import Touch
 
 V, D = 2, 3
 
@@ -188,3 +191,24 @@ def test_object_embeddings_come_back_by_photo(out: Path) -> None:
     vectors = features.object_embeddings(block)
     assert [each.shape for each in vectors] == [(number % 3, V, D) for number in range(8)]
     assert (vectors[5] == 5).all()
+
+
+@pytest.mark.parametrize("column", ["image_id", "error", "extra"])
+def test_programs_in_features_of_others_never_run(tmp_path: Path, column: str) -> None:
+    ran, folder = tmp_path / "ran", tmp_path / "out" / "features"
+    folder.mkdir(parents=True)
+    program = pa.array([pickle.dumps(Touch(str(ran)))], pa.large_binary())
+    values = pa.ExtensionArray.from_storage(ArrowPythonObjectType(), program)
+    table = pa.Table.from_pylist([{"image_id": "a", "embedding": [1.0]}], schema=features_schema())
+    table = table.drop_columns([column] if column in table.column_names else []).append_column(column, values)
+    pq.write_table(table, folder / "x-000000.parquet")
+    manifest = Manifest(state="complete", fingerprint="f00", vectors=1, dim=1)
+    manifest.write(str(folder.parent))
+    for use in (
+        FeatureSet.open,
+        lambda out: list(iter_feature_ids(out, manifest)),
+        lambda out: count_rows(out, manifest),
+    ):
+        with pytest.raises(QpertError, match=rf"column {column} is ray\.data\.arrow_pickled_object"):
+            use(str(folder.parent))
+    assert not ran.exists()

@@ -25,8 +25,8 @@ from pipeline.storage import as_uri, is_uri, locate, without_options
 TARS = (".tar", *(f".tar.{form}" for form in ("gz", "bz2", "xz", "zst")), ".tgz", ".tbz2", ".tbz", ".txz", ".tzst")
 
 _MAX_NAME = 4096
-_MAX_LINKS = 1_000_000
-"""Links of one tar that are followed."""
+_MAX_LINKS = 200_000
+"""Links of one tar that are followed: they are kept in memory until the whole tar was seen."""
 _CHAIN = 40
 """Links to links, as the file systems of Linux follow them."""
 _LOOK = 64
@@ -71,7 +71,7 @@ def tar_photos(path: str, shard: str, rules: SourceRules, skipped: Skipped | Non
     """
     names = _Names(path, shard, rules, Skipped() if skipped is None else skipped)
     links: dict[str, tarfile.TarInfo] = {}
-    waiting: list[tuple[Photo, str]] = []
+    waiting: dict[str, tuple[Photo, str]] = {}
     try:
         for tar, member in _members(path):
             name = member_name(member)
@@ -80,15 +80,20 @@ def tar_photos(path: str, shard: str, rules: SourceRules, skipped: Skipped | Non
             row = None if member.isdir() else names.row(member, name)
             if row is None:
                 continue
-            if member.issym() or member.islnk():
-                waiting.append((row, _normal(name)))
+            if row.error is None and (member.issym() or member.islnk()):
+                if len(waiting) < _MAX_LINKS:
+                    waiting[row.image_id] = row, _normal(name)
+                else:
+                    yield row._replace(error=f"one of more than {_MAX_LINKS} links")
             else:
                 yield row if row.error else _read(row, tar, member, rules.max_bytes)
-        yield from _linked(path, waiting, links, rules.max_bytes)
+        for row in _linked(path, list(waiting.values()), links, rules.max_bytes):
+            waiting.pop(row.image_id)
+            yield row
     except Exception as error:  # tarfile and decompressors raise whatever hostile bytes bring about
         if is_uri(path) and transient(error):
             raise  # the storage is ill, not the archive: its other photos are not lost
-        yield from (row._replace(error=row.error or "link in a damaged archive") for row, _ in waiting)
+        yield from (row._replace(error="link in a damaged archive") for row, _ in waiting.values())
         yield Photo(shard, path, None, f"damaged archive: {_short(error)}")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.datasets import archive_stream
+from pipeline.datasets import archive_stream, tars
 from pipeline.datasets.photos import Shards, find_photos, read_photo
 from pipeline.datasets.rules import NOT_CHOSEN, SourceRules
 from pipeline.datasets.shards import tar_shards
@@ -122,6 +122,41 @@ def test_long_chains_of_links_are_followed_as_far_as_a_disk_does(tmp_path: Path)
     found = told(read(tmp_path / "t.tar", tar_of([("0.jpg", b"0"), *links])))
     assert found["39.jpg"] == b"0"
     assert found["59.jpg"] == "link that leads in a circle"
+
+
+def test_links_of_a_tar_that_breaks_off_are_rows_once(tmp_path: Path) -> None:
+    """The second reading stops at the damage too, after some of the links have their photo."""
+    whole = tar_of([hard("x.jpg", "a.jpg"), ("a.jpg", b"A"), soft("y.jpg", "b.jpg"), soft("z.jpg", "a.jpg")])[:2560]
+    found = read(tmp_path / "t.tar", whole + b"no header" * 57)
+    assert sorted(photo.image_id for photo in found) == sorted({photo.image_id for photo in found})
+    reasons = {
+        "t.tar/a.jpg": None,
+        "t.tar/x.jpg": "link in a damaged archive",
+        "t.tar": "damaged archive: invalid header",
+    }
+    assert reasons.items() <= {photo.image_id: photo.error for photo in found}.items()
+
+
+def test_a_second_reading_that_fails_gives_no_row_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = [("a.jpg", b"A"), ("b.jpg", b"B"), soft("x.jpg", "a.jpg"), soft("y.jpg", "b.jpg")]
+    readings = []
+
+    def stream(raw: pa.NativeFile) -> archive_stream.ArchiveStream:
+        readings.append(raw)
+        if len(readings) == 2:  # as storage that fails now, where it did not before
+            raw = pa.BufferReader(raw.read(1100))
+        return archive_stream.ArchiveStream(raw)
+
+    monkeypatch.setattr(tars, "ArchiveStream", stream)
+    found = read(tmp_path / "t.tar", tar_of(members))
+    assert [photo.image_id for photo in found] == [f"t.tar/{name}.jpg" for name in "abxy"] + ["t.tar"]
+    assert [photo.error is None for photo in found] == [True, True, True, False, False]
+
+
+def test_more_links_than_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tars, "_MAX_LINKS", 2)
+    found = told(read(tmp_path / "t.tar", tar_of([("a.jpg", b"A"), *(soft(f"{n}.jpg", "a.jpg") for n in range(3))])))
+    assert found == {"a.jpg": b"A", "0.jpg": b"A", "1.jpg": b"A", "2.jpg": "one of more than 2 links"}
 
 
 def test_files_of_systems_are_counted_not_read(tmp_path: Path) -> None:
