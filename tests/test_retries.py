@@ -203,6 +203,8 @@ def test_ray_data_does_not_try_again_what_its_file_system_has_tried(
         assert config is not None
         given = config.filesystem
         match = context.retried_io_errors
+    handler.broken = ("get_file_info", "open_input_file", "write")
+    handler.tries.clear()  # what is there already has been looked through
     files = RetryingPyFileSystem.wrap(given, retryable_errors=match)
     handler.broken = ("get_file_info", "open_input_file", "write")
     handler.tries.clear()
