@@ -21,6 +21,11 @@ from pipeline.tuning.desk import Desk, Question
 from pipeline.tuning.sweep import PING, Sweeper
 
 
+def as_actor(sweeper: type[Sweeper]) -> Any:
+    """The class as Ray takes it: an actor that answers whether it lives beside the one part that it works on."""
+    return ray.remote(concurrency_groups={PING: 1})(sweeper)
+
+
 @contextmanager
 def staffed_desk(
     question: Question,
@@ -52,11 +57,11 @@ def staffed_desk(
     pools = plan_pools(machines, ["sweep"], accelerators=gpus.on(machines), blocks=files, needs=needs, dtype=dtype)
     pool = pools["sweep"]
     worker = Worker(gpu=bool(pool.num_gpus), dtype=dtype, threads=pool.threads)
-    options = {**pool.options, "max_restarts": -1, "max_task_retries": 3, "concurrency_groups": {PING: 1}}
+    options = {**pool.options, "max_restarts": -1, "max_task_retries": 3}
     if environment := runtime_env(encoder):
         options["runtime_env"] = environment
     arguments = partial(load_encoder, encoder, weights=weights), question.out, manifest.precision, worker
-    sweepers = [ray.remote(Sweeper).options(**options).remote(*arguments) for _ in range(pool.size)]
+    sweepers = [as_actor(Sweeper).options(**options).remote(*arguments) for _ in range(pool.size)]
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     at_desk: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 10_000, "label_selector": here}
     at_desk |= {"max_restarts": -1, "max_task_retries": 3}

@@ -23,7 +23,8 @@ from pipeline.stages.actor import Worker
 from pipeline.token_shards import write_shard
 from pipeline.tuning import sweep
 from pipeline.tuning.desk import Counters, Desk, dealt, key_of, share_of
-from pipeline.tuning.sweep import PING, Kept, Sweeper
+from pipeline.tuning.staff import as_actor
+from pipeline.tuning.sweep import Kept, Sweeper
 
 BAD = Perturbation(scale=9)
 EMPTY = Objects.empty((4, 4))
@@ -198,8 +199,7 @@ def test_a_sweeper_answers_while_it_embeds_one_part_after_the_other(tmp_path: Pa
         encoder.embed_each = waits
         return encoder
 
-    options: dict[str, Any] = {"num_cpus": 0, "concurrency_groups": {PING: 1}}
-    sweeper: Any = ray.remote(Sweeper).options(**options).remote(build, str(tmp_path), "float16", Worker(threads=1))
+    sweeper = as_actor(Sweeper).options(num_cpus=0).remote(build, str(tmp_path), "float16", Worker(threads=1))
     asked = [sweeper.embed.remote(kept, [None]) for _ in range(2)]
     while not log.exists():
         time.sleep(0.01)
