@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.printing import printable
+
 
 class Config(BaseModel):
     """The options of ``qpert compact``."""
@@ -36,7 +38,9 @@ def run(config: Config) -> int:
     done = compact(config.features, manifest.fingerprint, counted=counting)
     counting.end()
     if not done.before:
-        print(f"nothing to do: {config.features} has no rows that count no more, and no small files to put together")
+        print(
+            f"nothing to do: {printable(config.features)} has no rows that count no more, and no small files to put together"
+        )
         return 0
     print(
         f"wrote {done.after:,} files in the place of {done.before:,}, without {done.dropped:,} rows that count no more"

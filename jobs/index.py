@@ -160,7 +160,7 @@ def run(config: Config) -> int:
             print(plan(config, resume.photos, what, resume))
             return 0
         if resume.lost:
-            print(f"warning: {lost_text(resume.lost)}", file=sys.stderr)
+            print(f"warning: {printable(lost_text(resume.lost))}", file=sys.stderr)
         resume.write(config.out)
         if resume.manifest is not None and config.retry_failed:
             resume = _without_failures(config, what, resume)

@@ -15,6 +15,8 @@ import sys
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.printing import printable
+
 
 class Config(BaseModel):
     """The options of ``qpert verify``."""
@@ -37,11 +39,11 @@ def run(config: Config) -> int:
     found = verify(config.features, counting)
     counting.end()
     for remark in found.remarks:
-        print(f"note: {remark}")
+        print(f"note: {printable(remark)}")
     for problem in found.problems:
-        print(f"wrong: {problem}", file=sys.stderr)
+        print(f"wrong: {printable(problem)}", file=sys.stderr)
     removed = f", {found.removed:,} more rows count no more (qpert compact deletes them)" if found.removed else ""
-    print(f"{config.features}: {found.files:,} files with {found.photos:,} photos are in order{removed}")
+    print(f"{printable(config.features)}: {found.files:,} files with {found.photos:,} photos are in order{removed}")
     if not found.problems:
         return 0
     print(

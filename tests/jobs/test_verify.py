@@ -9,15 +9,12 @@ import pytest
 from jobs import cli
 from pipeline.features_ledger import Ledger
 from pipeline.stages.resume import inspect
-from tests.stages.stored import IDENTITY, Source, damage_page, ids_in, make_set
+from tests.stages.stored import IDENTITY, Source, damage_page, ids_in, make_set, some_photos
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
-    made = Source(tmp_path / "photos")
-    for number in range(6):
-        made.put(f"{number}.jpg", b"photo %d" % number)
-    return made
+    return some_photos(tmp_path / "photos", 6)
 
 
 @pytest.fixture

@@ -52,6 +52,14 @@ class Source:
         return replace(Listing("folder", str(self.folder), lambda: iter(())), noted=str(path))
 
 
+def some_photos(folder: Path, count: int) -> Source:
+    """A source of so many different ones: 0.jpg, 1.jpg, ..."""
+    made = Source(folder)
+    for number in range(count):
+        made.put(f"{number}.jpg", b"photo %d" % number)
+    return made
+
+
 def rows_of_photos(source: Source, names: Sequence[str], failed: Iterable[str] = ()) -> pa.Table:
     """Rows of features for these photos."""
     rows = []

@@ -36,15 +36,13 @@ from tests.stages.stored import (
     ids_in,
     make_set,
     rows_of_photos,
+    some_photos,
 )
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
-    made = Source(tmp_path / "photos")
-    for number in range(6):
-        made.put(f"{number}.jpg", b"photo %d" % number)
-    return made
+    return some_photos(tmp_path / "photos", 6)
 
 
 @pytest.fixture

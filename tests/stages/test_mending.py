@@ -36,15 +36,13 @@ from tests.stages.stored import (
     make_set,
     manifest,
     rows_of_photos,
+    some_photos,
 )
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
-    made = Source(tmp_path / "photos")
-    for number in range(9):
-        made.put(f"{number}.jpg", bytes([number]) * (20 + number))
-    return made
+    return some_photos(tmp_path / "photos", 9)
 
 
 @pytest.fixture
