@@ -38,9 +38,8 @@ def run(config: Config) -> int:
     done = compact(config.features, manifest.fingerprint, counted=counting)
     counting.end()
     if not done.before:
-        print(
-            f"nothing to do: {printable(config.features)} has no rows that count no more, and no small files to put together"
-        )
+        place = printable(config.features)
+        print(f"nothing to do: {place} has no rows that count no more, and no small files to put together")
         return 0
     print(
         f"wrote {done.after:,} files in the place of {done.before:,}, without {done.dropped:,} rows that count no more"
