@@ -111,6 +111,17 @@ def test_a_photo_that_cannot_be_read_now_keeps_its_row(out: str, source: Source)
     assert not resume.edits
 
 
+def test_a_set_that_has_photos_twice_is_put_right_before_anything_is_counted(out: str, source: Source) -> None:
+    commit(out, "twice", rows_of_photos(source, ["2.jpg", "3.jpg"]))
+    mend(out, MARK)
+    resume = look(out, source)
+    assert resume.repeated
+    assert found(resume) == (6, 0, 0, 0, 0)
+    assert ids_in(out) == checkpointed(out) == source.names()
+    assert not look(out, source).repeated
+    assert verify(out).problems == ()
+
+
 def test_what_is_not_known_says_nothing(out: str, source: Source) -> None:
     source.put("0.jpg", b"a longer photo", second=2_000)
     assert found(look(out, source, states=False)) == (6, 0, 0, 0, 0)
