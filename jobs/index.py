@@ -12,19 +12,32 @@ Examples:
   qpert index photos/ --out features/ --exclude raw '*.tmp.*'                     files and folders to leave out
   qpert index photos/ --out features/ --dry-run             say what would be done
 
-Interrupted? Run the same command again: it goes on where it stopped. Photos added to the source since are indexed too.
+Interrupted? Run the same command again: it goes on where it stopped. Photos added to the source since are indexed too,
+photos that have changed are indexed again, and those that are gone are left out of searches (--keep-removed keeps them,
+--prune deletes their rows). Files of features that are lost or damaged are made anew.
 A photo that cannot be indexed is a row with its reason in the column `error`; all others are indexed.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.indexing import check_writable, graphs_for, identity, left_out, machines_for, make_manifest, plan
+from jobs.indexing import (
+    check_writable,
+    graphs_for,
+    identity,
+    left_out,
+    lost_text,
+    machines_for,
+    make_manifest,
+    plan,
+    source_changes,
+)
 from jobs.options import ACCELERATORS, PATIENCE, WAIT, PerturbationConfig
 from jobs.source_options import SourceOptions
 from pipeline.detectors.config import DetectorConfig
@@ -34,6 +47,7 @@ from pipeline.printing import printable
 
 if TYPE_CHECKING:
     from pipeline.datasets.photos import Listing, Shards
+    from pipeline.features_damage import Damage
     from pipeline.stages.resume import Resume
     from pipeline.stages.run import Outcome
 
@@ -106,6 +120,8 @@ class Config(Options):
     """The options of ``qpert index``."""
 
     retry_failed: bool = Field(False, description="index photos that failed before once more")
+    keep_removed: bool = Field(False, description="photos that the source no longer has stay found")
+    prune: bool = Field(False, description="delete the rows of photos that the source no longer has, or has changed")
     strict: bool = Field(False, description="exit with 1 when a photo failed")
     dry_run: bool = Field(False, description="print what would be done and stop")
 
@@ -114,26 +130,68 @@ def run(config: Config) -> int:
     """Index `config.source` into `config.out`."""
     from pipeline.stages.identity import as_begun
     from pipeline.stages.progress import Counting
-    from pipeline.stages.resume import inspect
+    from pipeline.stages.resume import inspect, mend_earlier
 
+    if config.prune and config.keep_removed:
+        raise QpertError("choose one of --prune and --keep-removed: photos that are gone are deleted or kept")
     config, photos = checked(config, fetch=not config.dry_run)
     what = as_begun(config.out, identity(config))
     with TemporaryDirectory(prefix="qpert-") as scratch:
-        counting = Counting("photos listed")
-        resume = inspect(config.out, what, photos, config.limit, counting, f"{scratch}/photos.parquet")
-        counting.end()
+        lost: tuple[Damage, ...] = ()
+        if not config.dry_run:
+            looking = Counting("files of features looked through")
+            lost = mend_earlier(config.out, what, looking)
+            looking.end()
+        counting, comparing = Counting("photos listed"), Counting("photos compared with their rows")
+        resume = inspect(
+            config.out,
+            what,
+            photos,
+            config.limit,
+            counting,
+            f"{scratch}/photos.parquet",
+            whole=same_selection(config),
+            keep_removed=config.keep_removed,
+            compared=comparing,
+        )
+        comparing.end()
+        resume = replace(resume, lost=(*lost, *resume.lost))
         if config.dry_run:
             print(plan(config, resume.photos, what, resume))
             return 0
+        if resume.lost:
+            print(f"warning: {printable(lost_text(resume.lost))}", file=sys.stderr)
+        resume.write(config.out)
         if resume.manifest is not None and config.retry_failed:
-            from pipeline.stages.retry import forget_failures
-
-            forgotten = forget_failures(config.out, resume.manifest)
-            print(f"trying {forgotten:,} failed photos again", file=sys.stderr)
-            resume = inspect(config.out, what, resume.photos, config.limit)
+            resume = _without_failures(config, what, resume)
         if resume.manifest is not None and resume.todo == 0:
             return _nothing_to_do(config, resume)
         return _index(config, resume.photos, what, resume)
+
+
+def same_selection(config: Config) -> bool:
+    """Whether the last run looked for photos in the source by the same rules: else those missing are not gone."""
+    from pipeline.manifest import Manifest
+
+    manifest = Manifest.find(config.out)
+    if manifest is None:
+        return True
+    now = config.model_dump(mode="json")
+    return all((now.get(name) or None) == (manifest.config.get(name) or None) for name in _SELECTION)
+
+
+_SELECTION = ("image_key",)
+
+
+def _without_failures(config: Config, what: dict[str, Any], resume: Resume) -> Resume:
+    from pipeline.stages.resume import inspect
+    from pipeline.stages.retry import forget_failures
+
+    assert resume.manifest is not None
+    forgotten = forget_failures(config.out, resume.manifest)
+    print(f"trying {forgotten:,} failed photos again", file=sys.stderr)
+    again = inspect(config.out, what, resume.photos, config.limit, whole=False, keep_removed=config.keep_removed)
+    return replace(resume, total=again.total, done=again.done)
 
 
 def checked(config: Config, *, fetch: bool = True) -> tuple[Config, Listing | Shards]:
@@ -226,12 +284,12 @@ def no_objects(config: Config, totals: dict[str, int]) -> str | None:
 
 
 def _nothing_to_do(config: Config, resume: Resume) -> int:
-    from pipeline.features import count_rows
+    from pipeline.stages.mending import note_committed
     from pipeline.storage import exclusive
 
     assert resume.manifest is not None
     with exclusive(config.out):
-        totals = count_rows(config.out, resume.manifest)
+        totals = note_committed(config.out, resume.manifest.fingerprint).counts()
         # The first so many photos are all there, which says nothing of an interrupted run over more.
         state = resume.manifest.state if config.limit else "complete"
         resume.manifest.model_copy(update={"state": state, "counts": totals}).write(config.out)
@@ -244,8 +302,13 @@ def _finish(config: Config, resume: Resume, totals: dict[str, int]) -> int:
         raise QpertError(f"{config.source} holds no photos")  # of tars only reading them tells
     for line in left_out(resume.photos.skipped):
         print(line)
-    if resume.removed:
-        print(f"kept    {resume.removed:,} indexed photos that the source no longer has")
+    for line in source_changes(resume, keep_removed=config.keep_removed):
+        print(line)
+    if config.prune and resume.manifest is not None:
+        from pipeline.stages.compacting import compact
+
+        done = compact(config.out, resume.manifest.fingerprint, merge=False)
+        print(f"pruned  {done.dropped:,} rows from {done.before:,} files")
     print(f"{config.out} holds {totals['photos'] - totals['failed']:,} photos with {totals['objects']:,} objects")
     if nothing := no_objects(config, totals):
         print(nothing, file=sys.stderr)

@@ -16,11 +16,12 @@ from pipeline.printing import printable
 from pipeline.storage import absolute, is_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jobs.index import Config
     from pipeline.datasets.photos import Listing, Shards
     from pipeline.datasets.skipped import Skipped
+    from pipeline.features_damage import Damage
     from pipeline.manifest import Manifest
     from pipeline.stages.graph import Graph
     from pipeline.stages.machines import Machines
@@ -189,6 +190,12 @@ def plan(config: Config, photos: Listing | Shards, what: dict[str, Any], resume:
         "perturbation": ", ".join(f"{name} {value}" for name, value in (what["perturbation"] or {}).items()) or "none",
         "fingerprint": fingerprint(what),
         "output": "new" if resume.manifest is None else f"{resume.manifest.state}, {resume.done:,} photos are done",
+        **(
+            {"changes": "; ".join(changes)}
+            if (changes := source_changes(resume, keep_removed=config.keep_removed))
+            else {}
+        ),
+        **({"lost": lost_text(resume.lost)} if resume.lost else {}),
         "to do": "unknown before reading" if resume.todo is None else f"{resume.todo:,} photos",
     }
     named = (f"{name:<13} {printable(text)}" for name, text in lines.items())
@@ -199,3 +206,22 @@ def left_out(skipped: Skipped, width: int = 8) -> list[str]:
     """A line for each reason why files of the source are not read, with the names of the first."""
     titles = chain(["left out"], repeat(""))
     return [f"{title:<{width}} {printable(line)}" for title, line in zip(titles, skipped.lines(), strict=False)]
+
+
+def source_changes(resume: Resume, *, keep_removed: bool) -> list[str]:
+    """A line each for photos that have changed since they were indexed, are gone, or are back."""
+    gone = "kept   " if keep_removed else "left out"
+    lines = [
+        (resume.changed, f"changed {resume.changed:,} photos since they were indexed; their old rows count no more"),
+        (resume.restored, f"back    {resume.restored:,} photos that the source did not have the last time"),
+        (resume.removed, f"{gone} {resume.removed:,} indexed photos that the source no longer has"),
+    ]
+    return [line for count, line in lines if count]
+
+
+def lost_text(lost: Sequence[Damage]) -> str:
+    """What to say of files of features that are made anew."""
+    rows = [damage.rows for damage in lost]
+    photos = "the photos" if None in rows else f"{sum(row or 0 for row in rows):,} photos"
+    named = ", ".join(map(str, lost[:3])) + (", ..." if len(lost) > 3 else "")
+    return f"{photos} of {len(lost):,} lost or damaged files are made again: {named}"

@@ -138,6 +138,7 @@ def _spread(photos: Listing | Shards, total: int | None, count: int) -> tuple[Li
 
 
 def _measure(options: index.Config, photos: Listing | Shards, count: int, what: dict[str, Any]) -> Sample:
+    from pipeline.datasets.photos import Listing
     from pipeline.encoders import prepare_environment
     from pipeline.stages.run import index_photos
 
@@ -149,6 +150,7 @@ def _measure(options: index.Config, photos: Listing | Shards, count: int, what: 
         options.out,
         find_machines=indexing.machines_for(options),
         todo=count,
+        exact=isinstance(photos, Listing),
         address=options.address,
         cpus=options.cpus,
         verbose=options.verbose,

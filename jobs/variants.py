@@ -15,7 +15,7 @@ from pipeline.printing import printable
 from pipeline.sizes import block_rows, file_rows
 from pipeline.stages.identity import as_begun
 from pipeline.stages.progress import Counting
-from pipeline.stages.resume import inspect
+from pipeline.stages.resume import inspect, mend_earlier
 from pipeline.stages.run import index_photos
 
 if TYPE_CHECKING:
@@ -56,11 +56,12 @@ def index_variants(
         what["with_tokens"] = True
     what = as_begun(config.out, what)
     counting = Counting("photos listed")
+    mend_earlier(config.out, what)
     resume = inspect(config.out, what, photos, counted=counting)
     counting.end()
-    if resume.removed:
-        said = f"{resume.removed:,} indexed photos that the source no longer has are measured as well"
-        print(f"warning: {printable(config.out)}: {said}", file=sys.stderr)
+    resume.write(config.out)
+    for line in indexing.source_changes(resume, keep_removed=False):
+        print(f"{printable(config.out)}: {line}", file=sys.stderr)
     if resume.manifest is not None and resume.manifest.state == "complete" and resume.todo == 0:
         return 0
     prepare_environment(config.encoder)

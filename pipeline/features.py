@@ -4,7 +4,9 @@ A feature set is a folder (or any pyarrow URI) with
 
     manifest.json            what made it, see pipeline/manifest.py
     features/*.parquet       one row per photo
-    checkpoint/FINGERPRINT/  which ids are committed; lets an interrupted run resume
+    committed.json           which of these files count, see pipeline/features_ledger.py
+    removed/, seen/          rows that count no more, and other small marks, see pipeline/features_marks.py
+    checkpoint/FINGERPRINT/  what Ray has committed; lets an interrupted run resume
 
 The Parquet files hold plain Arrow types only, so that DuckDB, pandas and Polars read them without this package.
 """
@@ -12,7 +14,6 @@ The Parquet files hold plain Arrow types only, so that DuckDB, pandas and Polars
 from __future__ import annotations
 
 import math
-import posixpath
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,10 +27,14 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from pipeline.errors import QpertError
+from pipeline.features_damage import AGAIN, lost_files
+from pipeline.features_damage import checkpoint_path as checkpoint_path
+from pipeline.features_rows import LiveRows
+from pipeline.features_store import FeatureStore
 from pipeline.manifest import Manifest
 from pipeline.photo_state import PHOTO_STATE
-from pipeline.storage import join, list_files, locate
-from pipeline.tables import check_tables, open_table, read_table
+from pipeline.storage import join
+from pipeline.tables import check_tables
 
 OBJECT_TYPE = pa.struct(
     [(name, pa.float32()) for name in ("x0", "y0", "x1", "y1")] + [("label", pa.string()), ("score", pa.float32())]
@@ -78,13 +83,18 @@ def features_schema(precision: str = "float16", *, with_objects: bool = False) -
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """The features of a folder, read in blocks; never all at once."""
+    """The features of a folder, read in blocks; never all at once.
+
+    Attributes:
+        dataset: the rows that count; an in-memory dataset where they come from elsewhere.
+        variant: number of the embedding, where the photos have several.
+    """
 
     out: str
     manifest: Manifest
     vectors: int
     dim: int
-    dataset: ds.Dataset
+    dataset: LiveRows | ds.Dataset
     variant: int = 0
 
     @classmethod
@@ -98,7 +108,8 @@ class FeatureSet:
             variant: which embedding, where the photos have several (`Manifest.variants`).
 
         Raises:
-            QpertError: there is no manifest, no features, no such variant, or the files do not match the manifest.
+            QpertError: there is no manifest, no features, no such variant, files are lost or damaged, or they do not
+                match the manifest.
         """
         manifest = Manifest.read(out)
         if (variant or "") not in (manifest.variants or [""]):
@@ -106,24 +117,22 @@ class FeatureSet:
             raise QpertError(
                 f"{out} has {f'no variant {variant!r}' if variant else 'several variants'}; it has: {there}"
             )
-        files = feature_files(out, manifest)
+        store = _opened(out, manifest)
         if manifest.state == "running":
             warnings.warn(f"{out} is not finished; run the same qpert index again to complete it", stacklevel=2)
-        if not files and manifest.state == "complete":
+        if not store.names and manifest.state == "complete":
             raise QpertError(f"{out} holds no photos: the source had none when it was indexed")
-        if not files or manifest.vectors is None or manifest.dim is None:
+        if not store.names or manifest.vectors is None or manifest.dim is None:
             raise QpertError(f"{out} holds no features yet; run the same qpert index again to complete it")
-        filesystem, _ = locate(out)
         check_tables(join(out, "features"))
-        with open_table(files[0], filesystem) as table:
-            found = table.schema_arrow
+        with store.opened(store.names[0]) as file:
+            found = file.schema_arrow
         if problem := _mismatch(found, manifest):
-            raise QpertError(f"{files[0]} does not match {out}/manifest.json: {problem}")
+            raise QpertError(f"{store.path(store.names[0])} does not match {out}/manifest.json: {problem}")
         known = [name for name in (*features_schema().names, *_FURTHER) if name in found.names]
         schema = pa.schema([found.field(name) for name in known])
-        dataset = ds.dataset(files, schema=schema, filesystem=filesystem, format="parquet")
         number = manifest.variants.index(variant) if variant is not None else 0
-        return cls(out, manifest, manifest.vectors, manifest.dim, dataset, number)
+        return cls(out, manifest, manifest.vectors, manifest.dim, LiveRows(store, schema), number)
 
     def __len__(self) -> int:
         """Photos that have an embedding."""
@@ -152,10 +161,8 @@ class FeatureSet:
         """
         waiting: list[pa.RecordBatch] = []
         count = 0
-        scanner = self.dataset.scanner(
-            columns=None if columns is None else list(columns), filter=None if failed else _fine(), batch_size=rows
-        )
-        for batch in scanner.to_batches():
+        wanted = None if columns is None else list(columns)
+        for batch in self.dataset.to_batches(columns=wanted, filter=None if failed else _fine(), batch_size=rows):
             while count + batch.num_rows >= rows:
                 waiting.append(batch.slice(0, rows - count))
                 yield _join(waiting)
@@ -190,54 +197,43 @@ class FeatureSet:
 
 
 def feature_files(out: str, manifest: Manifest) -> list[str]:
-    """Paths of the Parquet files of `out` that readers may trust, sorted, as its file system names them.
-
-    A file may be half-written, or about to be taken back, until Ray's checkpoint has committed it:
-    ``checkpoint/FINGERPRINT/NAME.parquet`` commits ``features/NAME-*.parquet``. Only of a complete set that was copied
-    without its checkpoint all files count.
-    """
-    copied = manifest.state == "complete" and not list_files(checkpoint_path(out, manifest.fingerprint))
-    return _written(out) if copied else committed_files(out, manifest.fingerprint)
+    """Paths of the Parquet files of `out` that readers may trust, as its file system names them; not the lost ones."""
+    store = FeatureStore.open(out, manifest.fingerprint, complete=manifest.state == "complete")
+    return [store.path(name) for name in store.names]
 
 
 def committed_files(out: str, fingerprint: str) -> list[str]:
-    """The files in `out`/features that Ray's checkpoint has committed, sorted, as its file system names them."""
-    committed = {posixpath.basename(info.path) for info in list_files(checkpoint_path(out, fingerprint))}
-    return [path for path in _written(out) if posixpath.basename(path).rpartition("-")[0] + ".parquet" in committed]
-
-
-def _written(out: str) -> list[str]:
-    return [str(info.path) for info in list_files(join(out, "features"), ".parquet") if info.size]
-
-
-def checkpoint_path(out: str, fingerprint: str) -> str:
-    """Where the committed ids of a run are kept."""
-    return join(out, "checkpoint", fingerprint)
+    """The files in `out`/features that are committed, as its file system names them."""
+    store = FeatureStore.open(out, fingerprint)
+    return [store.path(name) for name in store.names]
 
 
 def count_rows(out: str, manifest: Manifest) -> dict[str, int]:
-    """``photos``, ``failed`` and ``objects`` in the trusted files of `out`, read from two narrow columns."""
-    filesystem, _ = locate(out)
-    counts = {"photos": 0, "failed": 0, "objects": 0}
-    for path in feature_files(out, manifest):
-        with open_table(path, filesystem) as file:
-            table = file.read(columns=["error", "objects.list.element.score"])
-        counts["photos"] += table.num_rows
-        counts["failed"] += table.num_rows - table["error"].null_count
-        counts["objects"] += pc.sum(pc.list_value_length(table["objects"])).as_py() or 0
-    return counts
+    """``photos``, ``failed`` and ``objects`` that count in `out`.
+
+    Raises:
+        QpertError: files are lost or damaged.
+    """
+    return _opened(out, manifest).counts()
 
 
 def iter_feature_ids(out: str, manifest: Manifest) -> Iterator[list[str]]:
-    """The ids in the trusted files of `out`, failed photos included, file by file."""
-    filesystem, _ = locate(out)
-    for path in feature_files(out, manifest):
-        yield list(map(str, read_table(path, ["image_id"], filesystem)["image_id"].to_pylist()))
+    """The ids in `out`, failed photos included, file by file; files that are lost are left out."""
+    store = FeatureStore.open(out, manifest.fingerprint, complete=manifest.state == "complete")
+    for _, table in store.tables([]):
+        yield list(map(str, table["image_id"].to_pylist()))
 
 
 def feature_ids(out: str, manifest: Manifest) -> set[str]:
     """All of them."""
     return {name for ids in iter_feature_ids(out, manifest) for name in ids}
+
+
+def _opened(out: str, manifest: Manifest) -> FeatureStore:
+    store = FeatureStore.open(out, manifest.fingerprint, complete=manifest.state == "complete")
+    if store.damages:
+        raise QpertError(f"{lost_files(out, store.damages, len(store.names) + len(store.damages))}\n       {AGAIN}")
+    return store
 
 
 def _fine() -> ds.Expression:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.storage import join, locate
 
-OWN_FOLDERS = ("features", "checkpoint", "listing", "rerank", "tokens")
+OWN_FOLDERS = ("features", "checkpoint", "listing", "removed", "rerank", "seen", "tokens")
 """Folders of a feature set."""
 _MOST = 16 * 1024**2
 """Bytes of a manifest that are looked at: the names of very many files may stand in it."""

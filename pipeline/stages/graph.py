@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 import ray
 from pyarrow import fs
 from ray.data import ActorPoolStrategy, DataContext, Dataset
-from ray.data.checkpoint import CheckpointConfig
 
 from pipeline.datasets.photos import LISTING_SCHEMA, Listing, Shards
-from pipeline.features import checkpoint_path
 from pipeline.patience import RETRIED
 from pipeline.patient_files import patient, patiently_on
 from pipeline.perturbation import Perturbation
 from pipeline.stages.actor import Worker
+from pipeline.stages.committed import Committed
+from pipeline.stages.compacting import DICTIONARY
 from pipeline.stages.detect import DetectorBuilder, DetectStage
 from pipeline.stages.encode import EncoderBuilder, EncodeStage
 from pipeline.stages.machines import SMALL
@@ -32,7 +32,6 @@ from pipeline.stages.pools import Pool
 from pipeline.stages.read import ShardSource, read_photos
 from pipeline.stages.tally import Reporter
 from pipeline.storage import join, locate
-from pipeline.tables import check_tables
 
 IO_CPUS = SMALL
 """CPU share that Ray sets aside for a task that reads or writes: they wait more than they compute."""
@@ -140,29 +139,15 @@ def resumable(
     context.execution_no_progress_timeout_s = patience
     context.retried_io_errors = list(RETRIED)
     filesystem = within(out)
-    # Ray reads these, and would rebuild whatever types they declare.
-    check_tables(checkpoint_path("", fingerprint).lstrip("/"), filesystem)
-    context.checkpoint_config = CheckpointConfig(
-        id_column="image_id",
-        checkpoint_path=checkpoint_path("", fingerprint).lstrip("/"),
-        override_filesystem=filesystem,
-        delete_checkpoint_on_success=False,
-    )
-    # Room for the ids in the actor that filters them; Ray adds what they need on top of this floor.
-    context.checkpoint_config.checkpoint_actor_memory_bytes = 64 * 1024**2
-    context.checkpoint_config.checkpoint_actor_pool_max_size = 1
+    context.checkpoint_config = Committed(out, fingerprint, filesystem)
 
     def write(dataset: Dataset, rows: int) -> None:
         dataset.write_parquet(
             "features",
             filesystem=filesystem,
             min_rows_per_file=rows,
-            use_dictionary=[
-                "error",
-                "device",
-                "dtype",
-                "objects.list.element.label",
-            ],  # embeddings are never the same twice
+            use_dictionary=list(DICTIONARY),
+            write_page_checksum=True,
             ray_remote_args={"num_cpus": IO_CPUS},
         )
 

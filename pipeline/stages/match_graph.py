@@ -21,6 +21,7 @@ import ray
 from pipeline.datasets.rules import DEFAULT_RULES, SourceRules
 from pipeline.errors import QpertError
 from pipeline.features import OBJECT_TYPE, committed_files
+from pipeline.features_store import FeatureStore
 from pipeline.perturbation import Perturbation
 from pipeline.sizes import file_rows
 from pipeline.stages.actor import Worker
@@ -30,13 +31,13 @@ from pipeline.stages.graph import IO_CPUS, Graph, actors, resumable, within
 from pipeline.stages.identity import fingerprint
 from pipeline.stages.machines import Machines
 from pipeline.stages.match import MatchStage
+from pipeline.stages.mending import mend
 from pipeline.stages.pools import Need, Pool, plan_pools
 from pipeline.stages.read import read_photos
 from pipeline.stages.retry import drop_failed
 from pipeline.stages.tally import Reporter
 from pipeline.stages.waiting import NamedGpus
 from pipeline.storage import exclusive, join, locate
-from pipeline.tables import read_table
 
 PAIRS_SCHEMA = pa.schema(
     [
@@ -117,6 +118,7 @@ def match_pairs(
         filesystem.create_dir(source.rpartition("/")[0], recursive=True)
         pq.write_table(matching.pairs, source + ".tmp", filesystem=filesystem)
         filesystem.move(source + ".tmp", source)
+        mend(folder, key)
         drop_failed(folder, key, committed_files(folder, key))  # they are tried again
         done = _scores(folder, key)
         todo = sum(name not in done for name in ids)
@@ -180,9 +182,7 @@ def _digest(table: pa.Table) -> str:
 def _scores(folder: str, key: str) -> dict[str, npt.NDArray[np.float32] | str]:
     """What is committed, by photo: its scores, or why there are none."""
     found: dict[str, npt.NDArray[np.float32] | str] = {}
-    filesystem, _ = locate(folder)
-    for path in committed_files(folder, key):
-        table = read_table(path, filesystem=filesystem)
+    for _, table in FeatureStore.open(folder, key).tables(["scores", "error"]):
         for name, scores, error in zip(*(table[each] for each in ("image_id", "scores", "error")), strict=True):
             found[name.as_py()] = error.as_py() if error.is_valid else scores.values.to_numpy()
     return found

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from pipeline.datasets.photos import Listing, Shards
+from pipeline.datasets.rules import SourceRules
 from pipeline.datasets.shards import shard_ids
 from pipeline.errors import QpertError
-from pipeline.features import checkpoint_path, feature_files, iter_feature_ids
+from pipeline.features import feature_files
+from pipeline.features_damage import Damage, DamagedFileError
+from pipeline.features_store import FeatureStore
 from pipeline.manifest import Manifest, differences
 from pipeline.stages.census import Census, digest_of
+from pipeline.stages.changes import UNKNOWN, Edits, Ints, changed_at, indexed_rows, join_listing, numbers, rows_at
+from pipeline.stages.contents import look_again, look_into
 from pipeline.stages.identity import fingerprint
-from pipeline.storage import list_files
+from pipeline.stages.mending import drop_repeated, mend
+from pipeline.stages.tar_changes import compare_tars
+from pipeline.storage import exclusive
 
 
 @dataclass(frozen=True)
@@ -23,10 +33,15 @@ class Resume:
     Attributes:
         manifest: of the earlier run, or None.
         total: photos in the source; None where only reading it would tell (tars).
-        done: photos of the source that are indexed already, failed ones included; for tars all that are indexed.
-        removed: indexed photos that the source no longer has; they stay indexed. With a
-            limit it is not known, and 0.
+        done: photos of the source that are indexed already and have not changed since, failed ones included; for tars
+            all that are indexed.
+        removed: indexed photos that the source no longer has. With a limit it is not known, and 0.
         photos: the source, written down where that was asked for.
+        changed: indexed photos that have changed since; they are to be indexed again.
+        restored: photos that were gone and are back as they were.
+        lost: files that are lost or damaged; their photos are to be indexed again.
+        repeated: some photo has several rows that count.
+        edits: what to write beside the features for it.
     """
 
     manifest: Manifest | None
@@ -34,11 +49,40 @@ class Resume:
     done: int
     removed: int
     photos: Listing | Shards
+    changed: int = 0
+    restored: int = 0
+    lost: tuple[Damage, ...] = ()
+    repeated: bool = False
+    edits: Edits = field(default_factory=Edits)
 
     @property
     def todo(self) -> int | None:
         """Photos to index now; None where only reading the source would tell."""
         return None if self.total is None else self.total - self.done
+
+    def write(self, out: str) -> None:
+        """Take the rows of photos that have changed or are gone out of use, and the older of two of the same photo."""
+        if self.manifest is None or not (self.edits or self.repeated):
+            return
+        with exclusive(out):
+            self.edits.write(out, self.manifest.fingerprint)
+            if self.repeated:
+                drop_repeated(FeatureStore.open(out, self.manifest.fingerprint))
+
+
+def mend_earlier(
+    out: str, identity: Mapping[str, Any], counted: Callable[[int], object] = lambda files: None
+) -> tuple[Damage, ...]:
+    """See that what an earlier run of the same settings left in `out` is in order; what was lost or damaged there.
+
+    Raises:
+        QpertError: another run is writing to it.
+    """
+    manifest = Manifest.find(out)
+    if manifest is None or manifest.fingerprint != fingerprint(identity):
+        return ()
+    with exclusive(out):
+        return mend(out, manifest.fingerprint, counted)
 
 
 def inspect(
@@ -48,8 +92,12 @@ def inspect(
     limit: int | None = None,
     counted: Callable[[int], object] = lambda count: None,
     note: str | None = None,
+    *,
+    whole: bool = True,
+    keep_removed: bool = False,
+    compared: Callable[[int], object] = lambda count: None,
 ) -> Resume:
-    """Compare `photos` with what is in `out`, in memory that does not grow with their number.
+    """Compare `photos` with what is in `out`, in memory that does not grow with their number; nothing is written there.
 
     Args:
         out: where the features are, or will be.
@@ -58,29 +106,105 @@ def inspect(
         limit: only the first so many.
         counted: is told now and then how many photos of the source were seen.
         note: a local file to write the photos down in, so that the source is listed once: buckets take their time.
+        whole: the source is listed as it was when it was indexed; else what is missing in it does not count as gone.
+        keep_removed: photos that the source no longer has stay found.
+        compared: is told now and then how many photos were read to see whether they have changed.
 
     Raises:
-        QpertError: `out` holds features made in another way, the record of what is committed is gone, or two photos
-            have the same id.
+        QpertError: `out` holds features made in another way, or two photos have the same id.
     """
     manifest = Manifest.find(out)
     if manifest is not None and manifest.fingerprint != fingerprint(identity) and not feature_files(out, manifest):
         manifest = None  # an attempt with other settings that came to nothing, such as one with a wrong option
-    done = Census()
-    if manifest is not None:
-        _same(out, manifest, identity)
-        for ids in iter_feature_ids(out, manifest):
-            done.add(ids)
-    if isinstance(photos, Shards) and photos.count is None:
-        return Resume(manifest, None, done.count, 0, photos)
     if isinstance(photos, Listing) and note is not None:
         seen = 0
         for batch in photos.note(note, limit):
             seen += batch.num_rows
             counted(seen)
         photos = replace(photos, noted=note)
-    total, indexed = _count(photos, done, limit, counted)
-    return Resume(manifest, total, indexed, 0 if limit else done.count - indexed, photos)
+    if manifest is None:
+        return Resume(None, _total(photos, limit, counted), 0, 0, photos)
+    _same(out, manifest, identity)
+    store = FeatureStore.open(out, manifest.fingerprint, complete=manifest.state == "complete")
+    lost = list(store.damages)
+
+    def unreadable(error: QpertError) -> None:
+        if not isinstance(error, DamagedFileError):
+            raise error
+        lost.append(error.damage)
+
+    whole = whole and limit is None
+    if isinstance(photos, Shards) and photos.count is None:
+        total: int | None = None
+        indexed, changes = compare_tars(store, photos, unreadable)
+    else:
+        indexed = Census("size", "mtime", "place", "counts")
+        for table, places, counts in indexed_rows(store, unreadable=unreadable):
+            indexed.add(
+                table["image_id"].to_pylist(),
+                size=numbers(table, "size"),
+                mtime=numbers(table, "mtime"),
+                place=places,
+                counts=counts,
+            )
+        listed = _listed(photos, limit, counted)
+        total = listed.count
+        changes, unsure = join_listing(indexed, listed)
+        if isinstance(photos, Listing):
+            look_again(store, photos, unsure, changes, compared)
+        else:
+            for number in np.unique(unsure[:, 2]):
+                some = unsure[unsure[:, 2] == number]
+                look_into(store, photos, int(number), some, changes, all_rows=False)
+    changes.gone = [_gone(store, changes.gone, photos.rules)] if whole else []
+    return Resume(
+        manifest,
+        total,
+        changes.same,
+        sum(map(len, changes.gone)) + (sum(map(len, changes.hidden)) if whole and keep_removed else 0),
+        photos,
+        changed=sum(map(len, changes.changed)),
+        restored=sum(map(len, changes.restored)),
+        lost=tuple(lost),
+        repeated=_repeated(indexed),
+        edits=changes.edits(store, keep_gone=keep_removed),
+    )
+
+
+def _gone(store: FeatureStore, gone: list[Ints], rules: SourceRules) -> Ints:
+    """The rows whose photos are gone, and not only left out by `rules` this time."""
+    places = np.sort(np.concatenate([np.zeros(0, np.int64), *gone]))
+    if not len(places) or not (rules.include or rules.exclude):
+        return places
+    names = rows_at(store, places, [])["image_id"].to_pylist()
+    return places[[rules.includes(name) and not rules.excludes(name) for name in names]]
+
+
+def _total(photos: Listing | Shards, limit: int | None, counted: Callable[[int], object]) -> int | None:
+    """Photos in a source of which nothing is indexed; None where only reading it would tell."""
+    if isinstance(photos, Shards) and photos.count is None:
+        return None
+    if not isinstance(photos, Listing) or not _unique(photos):
+        return _listed(photos, limit, counted).count
+    total = 0
+    for batch in photos.batches(limit):
+        total += batch.num_rows
+        counted(total)
+    return total
+
+
+def _unique(photos: Listing | Shards) -> bool:
+    """Files of a folder cannot share a path; ids that people wrote down can."""
+    return isinstance(photos, Listing) and photos.kind in ("folder", "glob")
+
+
+def _repeated(indexed: Census) -> bool:
+    """Whether some photo may have several rows that count."""
+    for rows in indexed.parts():
+        ids = rows["id"][rows["counts"] == 1]
+        if len(np.unique(ids)) < len(ids):
+            return True
+    return False
 
 
 def _same(out: str, manifest: Manifest, identity: Mapping[str, Any]) -> None:
@@ -90,28 +214,29 @@ def _same(out: str, manifest: Manifest, identity: Mapping[str, Any]) -> None:
             f"{out} holds features that were made in another way; what differs:\n       {lines}\n"
             "       Choose another --out, or go back to the earlier settings, or delete the folder."
         )
-    if feature_files(out, manifest) and not list_files(checkpoint_path(out, manifest.fingerprint)):
-        raise QpertError(
-            f"{out}/checkpoint is gone, so it is not known which photos are done; choose another --out, or delete"
-            f" {out}/features to start over"
-        )
 
 
-def _count(
-    photos: Listing | Shards, done: Census, limit: int | None, counted: Callable[[int], object]
-) -> tuple[int, int]:
-    """Photos in the source, and how many of them are done."""
-    source, total = Census(), 0
-    # Files of a folder cannot share a path; ids that people wrote down can.
-    unique = isinstance(photos, Listing) and photos.kind in ("folder", "glob")
-    for ids in _ids(photos, limit):
-        total += len(ids)
-        counted(total)
-        if done.count or not unique:
-            source.add(ids)
-    if not unique and (repeated := source.repeated()):
+def _listed(photos: Listing | Shards, limit: int | None, counted: Callable[[int], object]) -> Census:
+    """The photos of the source: `size`, `mtime`, and the number of the photo, or of its shard, as `place`.
+
+    Raises:
+        QpertError: two have the same id.
+    """
+    listed = Census("size", "mtime", "place")
+    if isinstance(photos, Listing):
+        for batch in photos.batches(limit):
+            table = pa.Table.from_batches([batch])
+            places = listed.count + np.arange(table.num_rows)
+            ids = table["image_id"].to_pylist()
+            listed.add(ids, size=numbers(table, "size"), mtime=numbers(table, "mtime"), place=places)
+            counted(listed.count)
+    else:
+        for number, ids in enumerate(_ids(photos, limit)):
+            listed.add(ids, size=UNKNOWN, mtime=changed_at(photos.shards[number]), place=number)
+            counted(listed.count)
+    if not _unique(photos) and (repeated := listed.repeated()):
         _refuse_twice(photos, limit, repeated)
-    return total, source.shared(done)
+    return listed
 
 
 def _refuse_twice(photos: Listing | Shards, limit: int | None, repeated: set[int]) -> None:
@@ -126,7 +251,7 @@ def _refuse_twice(photos: Listing | Shards, limit: int | None, repeated: set[int
             seen.add(name)
 
 
-def _ids(photos: Listing | Shards, limit: int | None) -> Any:
+def _ids(photos: Listing | Shards, limit: int | None) -> Iterator[list[str]]:
     if isinstance(photos, Listing):
         yield from (batch.column("image_id").to_pylist() for batch in photos.batches(limit))
         return

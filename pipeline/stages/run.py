@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pipeline.manifest import Manifest
 from pipeline.stages.attempts import Attempts
 from pipeline.stages.graph import Graph, run_graph
 from pipeline.stages.machines import Machines
+from pipeline.stages.mending import drop_repeated, mend, note_committed, take_back
 from pipeline.stages.tally import Counts
 from pipeline.stages.waiting import machines_with
 from pipeline.storage import exclusive
@@ -46,6 +48,7 @@ def index_photos(
     *,
     find_machines: Callable[[], Machines] = machines_with,
     todo: int | None = None,
+    exact: bool = True,
     address: str | None = None,
     cpus: int | None = None,
     verbose: bool = False,
@@ -57,14 +60,15 @@ def index_photos(
         manifest: what to write into `out`; its state, shape and counts are filled in here.
         out: folder or URI of the feature set.
         find_machines: finds these, at the start of each attempt.
-        todo: photos that will be indexed, for the progress; None when unknown.
+        todo: photos that will be indexed; None when unknown.
+        exact: there are so many, so a run that writes fewer is not complete; else the number is for the progress only.
         address: see `ray_session`.
         cpus: see `ray_session`.
         verbose: show Ray's own messages.
 
     Raises:
-        QpertError: a model does not work, the cluster lacks what was asked for, or another run is writing to `out`.
-            What is done stays done.
+        QpertError: a model does not work, the cluster lacks what was asked for, another run is writing to `out`, or
+            photos are missing in the end. What is done stays done.
         KeyboardInterrupt: with what to do next as its text.
     """
     started = time.monotonic()
@@ -78,14 +82,40 @@ def index_photos(
         if there is not None and there.fingerprint == manifest.fingerprint and manifest.vectors is None:
             manifest = manifest.model_copy(update={"vectors": there.vectors, "dim": there.dim})
         manifest.write(out)
+        if there is not None:
+            take_back(out, there.fingerprint)
+            mend(out, manifest.fingerprint, adopt=there.fingerprint == manifest.fingerprint)
+        before = count_rows(out, manifest)["photos"]
         noted = _Noted(out, manifest)
         attempts = Attempts(out, manifest.fingerprint, todo, partial(run_graph, verbose=verbose), noted)
         done = attempts.run(make_graph, find_machines, address=address, cpus=cpus, verbose=verbose)
         manifest = noted.manifest
         manifest = manifest.model_copy(update={"state": "complete", "devices": manifest.devices | noted.devices})
-        totals = count_rows(out, manifest)
+        totals = close(out, manifest.fingerprint)
+        if exact and todo is not None and totals["photos"] - before < todo:
+            missing = todo - (totals["photos"] - before)
+            raise QpertError(
+                f"{missing:,} of {todo:,} photos are missing from {out}, though nothing failed; the rest is kept. Run"
+                " the same command again to index them"
+            )
         manifest.model_copy(update={"counts": totals}).write(out)
     return Outcome(done.counts, totals, time.monotonic() - started, done.machines, done.plan, attempts.number)
+
+
+def close(out: str, fingerprint: str) -> dict[str, int]:
+    """Note what is committed in the ledger, see that no photo is there twice, and count.
+
+    Returns:
+        ``photos``, ``failed`` and ``objects`` that count.
+
+    Raises:
+        QpertError: a file is damaged.
+    """
+    store = note_committed(out, fingerprint)
+    if repeated := drop_repeated(store):
+        print(f"warning: {repeated:,} photos were indexed twice; their later rows count", file=sys.stderr)
+        store = note_committed(out, fingerprint)
+    return store.counts()
 
 
 class _Noted:

@@ -8,18 +8,22 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from jobs import cli
 from jobs.index import Config, _finish, with_absolute_paths
 from jobs.indexing import machines_for
-from pipeline.datasets.photos import Shards
+from pipeline.datasets.photos import Listing, Shards
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.features import FeatureSet
 from pipeline.manifest import Manifest
+from pipeline.stages import graph
 from pipeline.stages.machines import Machines
 from pipeline.stages.resume import Resume
+from tests.stages.stored import damage_page
 
 
 @pytest.fixture
@@ -147,3 +151,84 @@ def test_a_run_its_rerun_and_a_retry(photos: str, tmp_path: Path, capsys: pytest
     features = FeatureSet.open(out)
     assert sorted(features.ids) == sorted(["photos/0/0000.jpg", str(late)])
     assert features.failures == {}
+
+
+@pytest.mark.usefixtures("ray_cpu")
+def test_what_is_lost_changed_and_gone_is_mended(
+    photos: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Names that Ray's own filters of paths would cut off.
+    out = str(tmp_path / "what?" / "a=b;c#d%20[x]" / "out")
+    words = ["index", photos, "--out", out, "--detector", "none", "--perturbation", "none", "--file-size", "1"]
+    assert cli.main([*words, "--block-size", "1"]) == 0
+    capsys.readouterr()
+    assert cli.main(words) == 0
+    assert "nothing to do: all 4 photos are indexed" in capsys.readouterr().out
+    names = {
+        name: path for path in Path(out, "features").iterdir() for name in pq.read_table(path)["image_id"].to_pylist()
+    }
+    assert len(set(names.values())) == 4
+
+    lost, damaged, changed, gone = sorted(names)
+    names[lost].unlink()
+    damage_page(names[damaged])
+    image = Image.new("RGB", (64, 48), "green")
+    image.save(Path(photos) / changed)
+    image.close()
+    (Path(photos) / gone).rename(tmp_path / "gone.jpg")
+    assert cli.main(["search", out, "a star"]) == 2
+    assert "lost or damaged" in capsys.readouterr().err
+    before = Path(out, "committed.json").read_bytes()
+    assert cli.main([*words, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "changed 1 photos" in said
+    assert "left out 1 indexed photos that the source no longer has" in said
+    assert names[lost].name in said
+    assert Path(out, "committed.json").read_bytes() == before
+
+    assert cli.main(words) == 0
+    said = capsys.readouterr()
+    assert "2 photos of 2 lost or damaged files are made again" in said.err
+    assert "indexed 3 photos" in said.out
+    assert "changed 1 photos" in said.out
+    assert "left out 1 indexed photos that the source no longer has" in said.out
+    assert sorted(FeatureSet.open(out).ids) == sorted([lost, damaged, changed])
+    assert Manifest.read(out).counts["photos"] == 3
+
+    (tmp_path / "gone.jpg").rename(Path(photos) / gone)
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    assert "nothing to do: all 4 photos are indexed" in said  # its row was still there
+    assert "back    1 photos" in said
+    (Path(photos) / gone).unlink()
+    assert cli.main([*words, "--keep-removed"]) == 0
+    assert "kept    1 indexed photos" in capsys.readouterr().out
+    assert gone in FeatureSet.open(out).ids
+    assert cli.main([*words, "--prune"]) == 0
+    assert "pruned  2 rows" in capsys.readouterr().out
+    files = [pq.ParquetFile(path).read()["image_id"].to_pylist() for path in Path(out, "features").iterdir()]
+    assert sorted(name for ids in files for name in ids) == sorted([lost, damaged, changed])
+    assert cli.main([*words, "--prune", "--keep-removed"]) == 2
+    assert cli.main(["verify", out]) == 0
+
+
+@pytest.mark.usefixtures("ray_cpu")
+def test_photos_that_get_lost_on_the_way_are_an_error_whatever_the_cause(
+    photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    real = graph.write_listing
+
+    def shorter(listing: Listing, out: str, limit: int | None = None) -> str:
+        return real(listing, out, 3)
+
+    monkeypatch.setattr(graph, "write_listing", shorter)
+    words = ["index", photos, "--out", out, "--detector", "none", "--perturbation", "none"]
+    assert cli.main(words) == 2
+    assert "1 of 4 photos are missing" in capsys.readouterr().err
+    assert Manifest.read(out).state == "running"
+    monkeypatch.setattr(graph, "write_listing", real)
+    assert cli.main(words) == 0
+    assert "going on in" in capsys.readouterr().err
+    assert Manifest.read(out).state == "complete"
+    assert len(FeatureSet.open(out).ids) == 4

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.index import Config
 from jobs.indexing import identity
-from pipeline.manifest import Manifest
+from pipeline.manifest import FORMAT_VERSION, Manifest
 from pipeline.stages.identity import as_begun, bundled, canonical_identity, fingerprint, weights_identity
 
 ORDINARY = {
@@ -150,3 +150,64 @@ def test_a_strange_manifest_is_just_another_one(strange: dict[str, Any], write_f
     out = write_features([[[1.0, 0.0]]]).out
     Manifest(fingerprint="0" * 16, identity=strange).write(out)
     assert as_begun(out, ORDINARY) == ORDINARY
+
+
+LIST = "photos.txt"
+CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "format": ({}, {}),
+    "source": ({}, {"source": "other.txt"}),
+    "columns": ({}, {"uri_column": "url"}),
+    "columns: bytes": ({}, {"bytes_column": "jpg"}),
+    "columns: ids": ({}, {"id_column": "key"}),
+    "encoder": ({}, {"encoder": "blip2"}),
+    "encoder: weights": ({}, {"weights": "coca_ViT-B-32:laion2b_s13b_b90k"}),
+    "detector": ({}, {"detector": {"model": "yolo11n.pt"}}),
+    "detector: classes": ({}, {"detector": {"classes": ["star"]}}),
+    "detector: none": (
+        {"perturbation": {"preset": "none"}},
+        {"perturbation": {"preset": "none"}, "detector": {"model": "none"}},
+    ),
+    "perturbation": ({}, {"perturbation": {"preset": "none"}}),
+    "perturbation: scale": ({}, {"perturbation": {"scale": 3.0}}),
+    "precision": ({}, {"precision": "float32"}),
+    "dtype": ({}, {"dtype": "bfloat16"}),
+    "max_megapixels": ({}, {"max_megapixels": 99}),
+    "allow_truncated": ({}, {"allow_truncated": True}),
+}
+"""Key of the identity, and how else it is set -> options before and after."""
+
+
+def of(options: dict[str, Any]) -> dict[str, Any]:
+    return identity(Config.model_validate({"source": LIST, "out": "out"} | options))
+
+
+@pytest.mark.parametrize("change", [name for name in CHANGES if name != "format"])
+def test_what_changes_the_features_changes_the_fingerprint(change: str) -> None:
+    before, after = (of(options) for options in CHANGES[change])
+    differ = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    assert differ == {change.partition(":")[0]}
+    assert fingerprint(before) != fingerprint(after)
+
+
+def test_no_key_of_the_identity_is_left_untried(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = set(of({})) | set(of({"allow_truncated": True}))
+    assert keys == {name.partition(":")[0] for name in CHANGES}
+    before = of({})
+    monkeypatch.setattr("pipeline.manifest.FORMAT_VERSION", FORMAT_VERSION + 1)
+    assert fingerprint(of({})) != fingerprint(before)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"out": "elsewhere"},
+        {"limit": 3},
+        {"batch_size": 2},
+        {"file_size": 9},
+        {"cpus": 1},
+        {"prune": True},
+        {"patience": 5},
+    ],
+)
+def test_what_does_not_change_the_features_does_not(options: dict[str, Any]) -> None:
+    assert of(options) == of({})

@@ -102,7 +102,8 @@ def test_the_source_is_listed_once_and_then_read_from_the_note(out: str, photos:
         path.unlink()
     noted = [batch.to_pydict() for batch in resume.photos.batches()]
     assert [len(each["image_id"]) for each in noted] == [6]
-    assert list(resume.photos.pairs_noted()) == list(zip(noted[0]["image_id"], noted[0]["uri"], strict=True))
+    pairs = [(item.image_id, item.uri) for item in resume.photos.items_noted()]
+    assert pairs == list(zip(noted[0]["image_id"], noted[0]["uri"], strict=True))
     assert sum(batch.num_rows for batch in resume.photos.batches(4)) == 4
     assert list(photos.pairs()) == []
 

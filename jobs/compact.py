@@ -1,0 +1,47 @@
+"""Compact features: delete rows that count no more, and put small files together.
+
+Examples:
+  qpert compact features/
+  qpert compact s3://bucket/features
+
+Photos that have changed or are gone leave rows behind that no search finds; this writes their files without them. It
+may be cut off at any time: nothing is lost, nothing is there twice, and the next run goes on from there.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.printing import printable
+
+
+class Config(BaseModel):
+    """The options of ``qpert compact``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    features: str = Field(
+        min_length=1,
+        description="folder or URI of features that qpert index wrote",
+        json_schema_extra={"positional": True},
+    )
+
+
+def run(config: Config) -> int:
+    """Compact `config.features`."""
+    from pipeline.manifest import Manifest
+    from pipeline.stages.compacting import compact
+    from pipeline.stages.progress import Counting
+
+    manifest = Manifest.read(config.features)
+    counting = Counting("files replaced")
+    done = compact(config.features, manifest.fingerprint, counted=counting)
+    counting.end()
+    if not done.before:
+        place = printable(config.features)
+        print(f"nothing to do: {place} has no rows that count no more, and no small files to put together")
+        return 0
+    print(
+        f"wrote {done.after:,} files in the place of {done.before:,}, without {done.dropped:,} rows that count no more"
+    )
+    return 0
