@@ -51,8 +51,10 @@ def test_kill_9_half_way_and_run_again(
     run.send_signal(signal.SIGKILL)
     run.wait()
     _, alive = psutil.wait_procs(family, timeout=60)
-    # The node's agents notice a little later; they write nothing.
-    assert [process.name() for process in alive if "Agent" not in process.name()] == [], "workers outlived the driver"
+    # The node's agents notice a little later; they write nothing. Linux keeps 15 letters of a name.
+    agents = ("ray::DashboardA", "ray::RuntimeEnv")
+    names = [process.name() for process in alive]
+    assert [name for name in names if not name.startswith(agents)] == [], "workers outlived the driver"
     done = committed(out)
     assert COUNT // 3 <= len(done) < COUNT
     assert Manifest.read(str(out)).state == "running"
