@@ -135,7 +135,7 @@ def _take_apart(uri: str) -> tuple[str, str, str]:
 
 
 def write_atomically(path: str, data: bytes) -> None:
-    """Write `data` to `path` so that a reader sees the old file or the new one, never a part.
+    """Write `data` to `path` so that a reader sees the old file or the new one, never a part, also after a power cut.
 
     The folder is made when it is missing.
     """
@@ -147,6 +147,9 @@ def write_atomically(path: str, data: bytes) -> None:
         try:
             with filesystem.open_output_stream(temporary) as stream:
                 stream.write(data)
+            if isinstance(filesystem, fs.LocalFileSystem):  # else the new name may reach the disk before the content
+                with open(temporary, "rb") as written:
+                    os.fsync(written.fileno())
         except OSError:
             with suppress(OSError):
                 filesystem.delete_file(temporary)
