@@ -48,6 +48,6 @@ def test_both_encoders_index_scenes_alike(
     # Texts are read by the encoder blip2 in this process, for features of either.
     answers = {}
     for encoder in found:
-        assert main(["search", str(tmp_path / encoder), "a red star", "-k", "5"]) == 0
+        assert main(["search", str(tmp_path / encoder), "a red star", "-k", "5", "--weights", str(weights)]) == 0
         answers[encoder] = capsys.readouterr().out
     assert answers["blip2"] == answers["blip2-lavis"]
