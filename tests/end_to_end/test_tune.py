@@ -30,6 +30,7 @@ from pipeline.reproduction.settings import PLAIN
 from pipeline.retrieval import embed_texts, evaluate, load_text_encoder
 from pipeline.retrieval.metrics import ALL_METRICS, metrics_of
 from pipeline.stages.actor import Worker
+from pipeline.tuning.staff import as_actor
 from pipeline.tuning.sweep import Sweeper, kept_photos
 
 SMALL = ["--encoder", "coca", "--scenes", "64", "--samples", "100", "--cpus", "2"]
@@ -82,7 +83,7 @@ def test_every_trial_is_what_index_and_evaluate_give(tmp_path: Path, capsys: pyt
     kept = kept_photos(tokens)
     order = np.argsort([row for each in kept for row in each.rows])
     make = partial(load_encoder, "coca", weights=None)
-    sweeper: Any = ray.remote(Sweeper).options(num_cpus=0).remote(make, tokens.out, "float16", Worker(threads=1))
+    sweeper = as_actor(Sweeper).options(num_cpus=0).remote(make, tokens.out, "float16", Worker(threads=1))
     swept = ray.get(sweeper.embed.remote(kept, settings))[:, order]
     ray.kill(sweeper)
     reader = partial(embed_texts, load_text_encoder(tokens))
