@@ -36,7 +36,6 @@ from pipeline.printing import printable
 if TYPE_CHECKING:
     from PIL import Image
 
-    from pipeline.objects import Objects
     from pipeline.perturbation import Perturbation
     from pipeline.reports import Photo
 
@@ -85,13 +84,15 @@ class Config(SourceOptions, WritingOptions):
 
 
 def run(config: Config) -> int:
-    """Prints the captions; returns 1 when no photo could be read."""
+    """Prints the captions; returns 1 when no photo has one."""
+    from jobs.captioning import captioner
     from pipeline.detectors import check_detector, load_detector
-    from pipeline.emphasis import emphases, write_captions
+    from pipeline.emphasis import emphases
     from pipeline.encoders import check_encoder, load_encoder
     from pipeline.objects import Objects
     from pipeline.reports import Photo
     from pipeline.reports.caption_report import as_photo, as_row, as_text
+    from pipeline.stages.guard import Failure
 
     if config.min_length is not None and config.max_length is not None and config.min_length > config.max_length:
         raise QpertError(f"--min-length {config.min_length} is above --max-length {config.max_length}")
@@ -105,24 +106,21 @@ def run(config: Config) -> int:
     detector = load_detector(config.detector, config.device)
     names = ("num_beams", "max_length", "min_length")
     decoding = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    decoding |= {"prompt": config.prompt}
+    caption = captioner(encoder, detector, config.emphasise, perturbation, decoding, config.batch_size)
     shown: list[dict[str, Any]] = []
     cards: list[Photo] = []
     try:
         while batch := list(islice(photos, config.batch_size)):
-            images = [image for _, _, image in batch if not isinstance(image, str)]
-            good = [name for name, _, image in batch if not isinstance(image, str)]
-            objects = _detect(detector, good, images) if images else []
-            wanted = [emphases(each, config.emphasise) if config.emphasise else [] for each in objects]
-            options = decoding | {"prompt": config.prompt}
-            written = write_captions(encoder, images, objects, wanted, perturbation, options)
-            done = zip(objects, written, strict=True)
+            done = iter(caption([(name, image) for name, _, image in batch if not isinstance(image, str)]))
             for name, uri, image in batch:
-                if isinstance(image, str):
-                    print(f"{printable(name)}: left out: {printable(image)}", file=sys.stderr, flush=True)
-                    shown.append({"image_id": name, "uri": uri, "error": image})
-                    cards.append(Photo(name, uri, error=image))
+                result = Failure(image) if isinstance(image, str) else next(done)
+                if isinstance(result, Failure):
+                    print(f"{printable(name)}: left out: {printable(result.reason)}", file=sys.stderr, flush=True)
+                    shown.append({"image_id": name, "uri": uri, "error": result.reason})
+                    cards.append(Photo(name, uri, error=result.reason))
                     continue
-                of_photo, captions = next(done)
+                of_photo, captions = result
                 print(as_text(name, of_photo, captions, config.emphasise), flush=True)
                 shown.append(as_row(name, uri, of_photo, captions))
                 cards.append(as_photo(name, uri, of_photo, captions))
@@ -171,24 +169,6 @@ def _photos(config: Config) -> Iterator[tuple[str, str, Image.Image | str]]:
             yield row["image_id"], row["uri"], image
 
     return open_all()
-
-
-def _detect(detector: Any, names: list[str], images: list[Image.Image]) -> list[Objects]:
-    if hasattr(detector, "objects_for"):
-        return [_annotated(detector, name, image.size) for name, image in zip(names, images, strict=True)]
-    return list(detector.detect(images))
-
-
-def _annotated(boxes: Any, name: str, size: tuple[int, int]) -> Objects:
-    """The annotated objects of one photo; damaged ones are said, and none."""
-    from pipeline.objects import Objects
-
-    try:
-        found: Objects = boxes.objects_for(name, size)
-    except QpertError as error:
-        print(f"{printable(name)}: captioned without objects: {printable(str(error))}", file=sys.stderr, flush=True)
-        return Objects.empty(size)
-    return found
 
 
 def _summarise(config: Config, shown: list[dict[str, Any]]) -> None:

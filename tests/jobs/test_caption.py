@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from torch import Tensor
 
 from jobs.cli import main
+from pipeline import encoders
 from pipeline.datasets.scenes import write_scenes
+from pipeline.encoders.base import Encoder
 from tests.encoders.tiny_blip2 import write_folder
 
 
@@ -81,6 +84,59 @@ def test_wrong_use_is_refused(
         given += ["--weights", weights]
     assert main(["caption", str(scenes / "images"), *given]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_photo_that_the_model_fails_on_loses_nobody_else(
+    weights: str,
+    scenes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(*args: object, **options: object) -> Encoder:
+        encoder = load_encoder(*args, **options)
+        plain = encoder.backbone
+
+        def backbone(pixels: Tensor) -> Tensor:  # keys of a white photo are too large for a Gram matrix
+            return plain(pixels) * (1 + 1e25 * (pixels.mean((1, 2, 3), keepdim=False) > 1.5))[:, None, None]
+
+        monkeypatch.setattr(encoder, "backbone", backbone)
+        return encoder
+
+    load_encoder = encoders.load_encoder
+    monkeypatch.setattr(encoders, "load_encoder", load)
+    overflows = scenes / "images" / "000002.jpg"
+    with Image.open(overflows) as image:
+        size = image.size
+    Image.new("RGB", size, "white").save(overflows)
+    (scenes / "images" / "000001.jpg").write_bytes(overflows.read_bytes()[:300])
+    saved = tmp_path / "r.json"
+    words = ["caption", str(scenes / "images"), "--weights", weights, "--detector", "annotated", "--json", str(saved)]
+    assert main([*words, "--detector.annotations", str(scenes), "--emphasise", "all", "--limit", "4"]) == 0
+    rows = json.loads(saved.read_text())
+    assert [row["image_id"] for row in rows if "caption" in row] == ["000000.jpg", "000003.jpg"]
+    assert rows[1]["error"] == "truncated image"
+    assert rows[2]["error"].startswith("captioning: the keys of an object at ")
+    _, err = capsys.readouterr()
+    assert "000002.jpg: left out: captioning: the keys of an object" in err
+    assert "2 of 4 photos were left out" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--perturbation.sites", "no.such"], "no.such"),
+        (["--prompt", "two " * 200], "captioning does not work here"),
+    ],
+)
+def test_what_fails_for_every_photo_is_said_at_the_start(
+    words: list[str], message: str, weights: str, scenes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["caption", str(scenes / "images"), "--weights", weights, "--detector", "none", *words]) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert "left out" not in err
+    assert not out
 
 
 def test_nothing_readable_is_a_failure(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

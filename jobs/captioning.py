@@ -1,0 +1,78 @@
+"""Captions of several photos in one pass, where a photo that the models fail on loses nobody else theirs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from PIL import Image
+
+from pipeline.emphasis import Captions, emphases, write_captions
+from pipeline.encoders.base import Encoder
+from pipeline.encoders.sites import choose_sites
+from pipeline.errors import QpertError
+from pipeline.objects import Objects
+from pipeline.perturbation import Perturbation
+from pipeline.printing import printable
+from pipeline.stages.guard import Guard
+from pipeline.stages.probe_photos import probe_photos
+
+Named = tuple[str, Image.Image]
+Captioned = tuple[Objects, Captions]
+
+
+def captioner(
+    encoder: Encoder,
+    detector: Any,
+    emphasise: str | None,
+    perturbation: Perturbation,
+    decoding: Mapping[str, Any],
+    batch_size: int,
+) -> Guard[Named, Captioned]:
+    """From ids and photos to their objects and captions; a `Failure` for a photo that the models fail on alone.
+
+    Args:
+        encoder: one that writes captions.
+        detector: finds the objects.
+        emphasise: which of them are strengthened, see `emphases`; None for none.
+        perturbation: how they act.
+        decoding: further arguments of `Encoder.caption`.
+        batch_size: photos per pass.
+
+    Raises:
+        QpertError: the encoder writes no captions, has no such sites, or fails on a photo of our own.
+    """
+    choose_sites(encoder.sites(), perturbation.sites)
+
+    def caption(photos: Sequence[Named]) -> list[Captioned]:
+        images = [image for _, image in photos]
+        objects = _detect(detector, photos)
+        wanted = [emphases(each, emphasise) if emphasise else [] for each in objects]
+        written = write_captions(encoder, images, objects, wanted, perturbation, decoding)
+        return list(zip(objects, written, strict=True))
+
+    def probe() -> None:
+        # Without objects: whether those can be strengthened is a matter of each photo.
+        image, _ = probe_photos(1)[0]
+        if not hasattr(detector, "objects_for"):
+            detector.detect([image])
+        write_captions(encoder, [image], [Objects.empty(image.size)], [[]], perturbation, decoding)
+
+    return Guard(caption, probe, batch_size, "captioning")
+
+
+def _detect(detector: Any, photos: Sequence[Named]) -> list[Objects]:
+    if hasattr(detector, "objects_for"):
+        return [_annotated(detector, name, image.size) for name, image in photos]
+    return list(detector.detect([image for _, image in photos]))
+
+
+def _annotated(boxes: Any, name: str, size: tuple[int, int]) -> Objects:
+    """The annotated objects of one photo; damaged ones are said, and none."""
+    try:
+        found: Objects = boxes.objects_for(name, size)
+    except QpertError as error:
+        print(f"{printable(name)}: captioned without objects: {printable(str(error))}", file=sys.stderr, flush=True)
+        return Objects.empty(size)
+    return found
