@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.images.limits import check_size
+from pipeline.images.limits import check_parts, check_size
 from pipeline.images.reasons import Damaged, ImageError, Truncated
 from pipeline.images.samples import to_8_bit
 
@@ -58,7 +58,7 @@ def load(data: bytes, max_pixels: int, *, allow_truncated: bool) -> tuple[Image.
         whole = min(len(body) // dtype.itemsize, count)
         samples = np.frombuffer(body[: whole * dtype.itemsize], dtype)
     else:
-        samples = _from_text(data[position:], bits=kind == 1)[:count]
+        samples = _from_text(data[position:], count, bits=kind == 1)
     samples, cut_short = _fill(samples, count, allow_truncated)
     if kind == 1:
         samples = 1 - np.minimum(samples, 1)
@@ -78,15 +78,22 @@ def _load_float(data: bytes, max_pixels: int, allow_truncated: bool) -> tuple[Im
     return Image.fromarray(samples.astype(np.float32).reshape(height, width)[::-1].copy()), cut_short  # upside down
 
 
-def _from_text(text: bytes, *, bits: bool) -> NDArray[Any]:
+def _from_text(text: bytes, count: int, *, bits: bool) -> NDArray[Any]:
+    """The first `count` samples, or all if there are fewer."""
     if len(text) > MAX_TEXT:
         raise ImageError(f"image too slow to decode: more than {MAX_TEXT} bytes of text")
+    check_parts(text.count(b"#"))
     text = _COMMENT.sub(b"", text)
     if text.translate(None, b"0123456789 \t\n\v\f\r"):
         raise Damaged()
     if bits:  # they may be written without spaces
-        return np.frombuffer(text.translate(None, b" \t\n\v\f\r"), np.uint8) - ord("0")
-    numbers = np.fromstring(text.decode("ascii"), np.float64, sep=" ") if text.strip() else np.zeros(0)
+        return np.frombuffer(text.translate(None, b" \t\n\v\f\r"), np.uint8)[:count] - ord("0")
+    digits = np.frombuffer(text, np.uint8) >= ord("0")
+    there = int(np.count_nonzero(digits[1:] & ~digits[:-1])) + int(digits[:1].any())
+    if not there:
+        return np.zeros(0, np.uint16)
+    # Where numpy is asked for more numbers than there are, it makes some up. Those too large for it become its largest.
+    numbers = np.fromstring(text.decode("ascii"), np.int64, min(count, there), sep=" ")
     return np.minimum(numbers, 65535).astype(np.uint16)
 
 

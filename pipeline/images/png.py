@@ -20,8 +20,8 @@ _LARGEST_EXIF = 1 << 20
 def strip(data: bytes) -> Stripped:
     """Header, palette, transparency and all image data as one chunk.
 
-    Text, profiles and animations are left out, and so are transparency with a wrong checksum, an end that is lacking
-    and what follows it.
+    Text, profiles and animations are left out, and so are transparency with a wrong checksum or length, an end that is
+    lacking and what follows it.
 
     Raises:
         ImageError: there is no header.
@@ -33,7 +33,7 @@ def strip(data: bytes) -> Stripped:
     for kind, start, end in _chunks(data):
         if kind == b"IDAT":
             pixels.append(view[start + 8 : min(end - 4, len(data))])
-        elif kind in (b"IHDR", b"PLTE") or (kind == b"tRNS" and _sound(view[start:end])):
+        elif kind in (b"IHDR", b"PLTE") or (kind == b"tRNS" and _sound(view[start:end]) and _fits(kept, end - start)):
             kept.setdefault(kind, data[start:end])
         elif kind == b"eXIf":
             way_up = orientation(data[start + 8 : min(end - 4, start + 8 + _LARGEST_EXIF)])
@@ -71,6 +71,12 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 def _sound(chunk: memoryview) -> bool:
     """Whether its checksum is right."""
     return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
+
+
+def _fits(kept: dict[bytes, bytes], length: int) -> bool:
+    """Whether a chunk of so many bytes can say of the header's colours which one is transparent."""
+    colour = kept.get(b"IHDR", b"").ljust(18, b"\0")[17]
+    return length - 12 == {0: 2, 2: 6}.get(colour, length - 12)
 
 
 def size(stripped: bytes) -> tuple[int, int]:

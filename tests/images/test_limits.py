@@ -6,7 +6,9 @@ import io
 import struct
 import tracemalloc
 import zlib
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -66,6 +68,23 @@ def test_scan_marks_in_thumbnails_and_trailing_data_are_not_counted() -> None:
 )
 def test_a_ppm_header_has_an_end(data: bytes) -> None:
     assert reason(data) == "damaged image"
+
+
+def test_a_ppm_written_as_text_is_read_no_further_than_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    numbers = np.fromstring
+
+    def fromstring(text: str, dtype: type, count: int = -1, *, sep: str) -> np.ndarray[Any, Any]:
+        read.append(numbers(text, dtype, count, sep=sep))
+        return read[-1]
+
+    monkeypatch.setattr(np, "fromstring", fromstring)
+    assert decode(b"P3 2 1 255\n" + b"0 0 99999999999999999999 " * 10_000).getpixel((1, 0)) == (0, 0, 255)
+    assert [len(values) for values in read] == [6]
+    assert reason(b"P3 2 1 255\n1 2 3") == "truncated image"
+    assert (
+        reason(b"P3 2 1 255\n" + b"#\n" * 1_000_001 + b"1 " * 6) == "image too slow to decode: more than 1000000 parts"
+    )
 
 
 def test_a_ppm_that_names_a_giant_size_is_refused() -> None:

@@ -35,6 +35,7 @@ def large_text() -> bytes:
         pytest.param(lambda: in_png(chunk(b"eXIf", b"II*\0\x08\0\0\0" + b"\xff" * 3_000_000)), id="exif"),
         pytest.param(lambda: in_png(b"\0\0\0\4tEXtabcd\0\0\0\0"), id="checksum"),
         pytest.param(lambda: in_png(b"\0\0\0\2tRNSab\0\0\0\0"), id="checksum of transparency"),
+        pytest.param(lambda: in_png(chunk(b"tRNS", b"a")), id="length of transparency"),
         pytest.param(lambda: in_png(b"\0\xff\0\4tEXtabcd\0\0\0\0"), id="length"),
         pytest.param(lambda: in_png(chunk(b"iCCP", b"") + chunk(b"zTXt", b"x") + chunk(b"pHYs", b"")), id="empty"),
         pytest.param(lambda: in_png(chunk(b"acTL", b"x") + chunk(b"fcTL", b"")), id="animation"),
