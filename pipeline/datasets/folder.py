@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from pipeline.datasets.files import FoundFile
-from pipeline.datasets.formats import HEAD, FileKind, ending, file_kind, is_image
+from pipeline.datasets.formats import HEAD, FileKind, file_kind, is_image, not_a_photo
 from pipeline.datasets.parquet import find_columns
 from pipeline.datasets.photo_columns import Columns
 from pipeline.datasets.rules import NOT_CHOSEN, SourceRules
@@ -13,7 +13,6 @@ from pipeline.datasets.skipped import Skipped
 from pipeline.errors import QpertError
 from pipeline.storage import is_inside, join, local_path, locate
 
-_UNDECODABLE = "photos of a format that cannot be decoded"
 _METADATA = "Parquet files without photos"
 _NAMED = 3
 
@@ -75,8 +74,7 @@ class Folder:
                 count, first = count + 1, first or file.name
                 yield file
             else:
-                reason = _UNDECODABLE if kind == "undecodable" else "not photos"
-                self.skipped.add(reason + ending(file.name), file.name)
+                self.skipped.add(not_a_photo(file.name, kind), file.name)
         if not count and not self.tars and not self.tables:
             self.tars, closed_tars = closed_tars, []
         for file in closed_tars:

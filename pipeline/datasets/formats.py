@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from pipeline.datasets.photo_columns import looks_like_photo
-from pipeline.datasets.tars import TARS
 from pipeline.images.formats import SUFFIXES, UNDECODABLE
 
+TARS = (".tar", *(f".tar.{form}" for form in ("gz", "bz2", "xz", "zst")), ".tgz", ".tbz2", ".tbz", ".txz", ".tzst")
 FileKind = Literal["photo", "tar", "table", "undecodable", "other", "unknown"]
 
 _OTHER = (
@@ -45,7 +45,13 @@ def is_image(head: bytes) -> bool:
     return looks_like_photo(head) and head[:1] != b"P" and head[:2] != b"\xff\x0a"
 
 
+def not_a_photo(name: str, kind: FileKind) -> str:
+    """The reason why a file of such a name and kind is left out, which reads well after a number."""
+    reason = "photos of a format that cannot be decoded" if kind == "undecodable" else "not photos"
+    return reason + ending(name)
+
+
 def ending(name: str) -> str:
     """The ending of a name as messages have it: " (.txt)", " (no ending)"."""
-    stem, dot, last = name.rpartition(".")
+    stem, dot, last = name.rpartition("/")[2].rpartition(".")
     return f" (.{last[:12].lower()})" if dot and stem and last else " (no ending)"

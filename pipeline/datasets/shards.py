@@ -13,13 +13,13 @@ from urllib.parse import unquote
 import pyarrow as pa
 from pyarrow import fs
 
+from pipeline.datasets.formats import TARS
 from pipeline.datasets.housekeeping import housekeeping_in
 from pipeline.datasets.parquet import find_columns, read_photos, read_row, read_texts, row_groups
 from pipeline.datasets.photo_columns import Columns
 from pipeline.datasets.rules import SourceRules
 from pipeline.datasets.skipped import Skipped
 from pipeline.datasets.tars import (
-    TARS,
     Photo,
     is_tar,
     key_with_several_images,

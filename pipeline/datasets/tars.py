@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import posixpath
 import re
 import tarfile
@@ -9,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from urllib.parse import quote
 
 from pipeline.datasets.archive_stream import ArchiveStream, Header
+from pipeline.datasets.formats import HEAD, TARS, file_kind, is_image, not_a_photo
 from pipeline.datasets.housekeeping import housekeeping_in
 from pipeline.datasets.photo_columns import too_large
 from pipeline.datasets.rules import NOT_CHOSEN, SourceRules
@@ -21,8 +23,6 @@ from pipeline.errors import QpertError
 from pipeline.images.formats import SUFFIXES
 from pipeline.patience import transient
 from pipeline.storage import as_uri, is_uri, locate, without_options
-
-TARS = (".tar", *(f".tar.{form}" for form in ("gz", "bz2", "xz", "zst")), ".tgz", ".tbz2", ".tbz", ".txz", ".tzst")
 
 _MAX_NAME = 4096
 _MAX_LINKS = 200_000
@@ -77,7 +77,10 @@ def tar_photos(path: str, shard: str, rules: SourceRules, skipped: Skipped | Non
             name = member_name(member)
             if (member.issym() or member.islnk()) and len(links) < _MAX_LINKS:
                 links.setdefault(_normal(name), member)
-            row = None if member.isdir() else names.row(member, name)
+            if member.isdir():
+                continue
+            file = _file(tar, member) if member.isreg() and file_kind(name) == "unknown" else None
+            row = names.row(member, name, is_image=file is not None and is_image(file.peek(HEAD)[:HEAD]))
             if row is None:
                 continue
             if row.error is None and (member.issym() or member.islnk()):
@@ -86,7 +89,7 @@ def tar_photos(path: str, shard: str, rules: SourceRules, skipped: Skipped | Non
                 else:
                     yield row._replace(error=f"one of more than {_MAX_LINKS} links")
             else:
-                yield row if row.error else _read(row, tar, member, rules.max_bytes)
+                yield row if row.error else _read(row, tar, member, rules.max_bytes, file)
         for row in _linked(path, list(waiting.values()), links, rules.max_bytes):
             waiting.pop(row.image_id)
             yield row
@@ -152,10 +155,16 @@ class _Names:
         self.seen: Counter[str] = Counter()
         self.endings = {ending.strip(".").lower() for ending in re.split(r"[;,\s]+", rules.image_key or "") if ending}
 
-    def row(self, member: tarfile.TarInfo, name: str) -> Photo | None:
-        """The row of a photo, without its data; None for what is none, which is counted."""
+    def row(self, member: tarfile.TarInfo, name: str, *, is_image: bool) -> Photo | None:
+        """The row of a photo, without its data; None for what is none, which is counted.
+
+        Args:
+            member: its header.
+            name: its name.
+            is_image: whether it begins like a photo, where the name does not tell.
+        """
         full = f"{self.shard}/{name}"
-        reason = self._left_out(name, full)
+        reason = self._left_out(name, full, is_image)
         if reason:
             self.skipped.add(reason, full[:_MAX_NAME])
             return None
@@ -168,12 +177,12 @@ class _Names:
         image_id = full + (f"#{count}" if count else "")
         return Photo(image_id, member_uri(self.path, name, count), None, error)
 
-    def _left_out(self, name: str, full: str) -> str | None:
-        suffix = posixpath.splitext(name)[1].lower()
+    def _left_out(self, name: str, full: str, is_image: bool) -> str | None:
         if reason := housekeeping_in(name):
             return reason
-        if not name.lower().endswith(SUFFIXES):
-            return f"not photos ({suffix[:20] or 'no ending'})"
+        kind = file_kind(name)
+        if kind != "photo" and not is_image:
+            return not_a_photo(name, kind)
         if not self.rules.includes(full) or self.rules.excludes(full):
             return NOT_CHOSEN
         if self.endings and _key(name)[1] not in self.endings:
@@ -198,15 +207,20 @@ def _members(path: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
             yield tar, member
 
 
-def _read(row: Photo, tar: tarfile.TarFile, member: tarfile.TarInfo, max_bytes: int) -> Photo:
-    """`row` with the data of a regular member, or the reason why that is no photo."""
+def _file(tar: tarfile.TarFile, member: tarfile.TarInfo) -> io.BufferedReader:
+    return cast("io.BufferedReader", tar.extractfile(member))
+
+
+def _read(
+    row: Photo, tar: tarfile.TarFile, member: tarfile.TarInfo, max_bytes: int, file: io.BufferedReader | None = None
+) -> Photo:
+    """`row` with the data of a regular member, or the reason why that is no photo; `file` if it is open already."""
     if member.size > max_bytes:
         return row._replace(error=too_large(member.size, max_bytes))
     holes: list[tuple[int, int]] | None = member.sparse  # type: ignore[assignment]
     if holes is not None and sum(size for _, size in holes) * _HOLES < member.size:
         return row._replace(error="a sparse file that is mostly holes")
-    file = tar.extractfile(member)
-    data = file.read() if file else b""
+    data = (file or _file(tar, member)).read()
     if len(data) < member.size:
         raise tarfile.ReadError("unexpected end of data")
     return row._replace(data=data)

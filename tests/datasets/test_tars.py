@@ -179,6 +179,21 @@ def test_files_of_systems_are_counted_not_read(tmp_path: Path) -> None:
     assert skipped.counts()["not photos (.txt)"] == skipped.counts()[NOT_CHOSEN] == 1
 
 
+def test_members_without_a_usual_ending_are_photos_if_they_begin_like_one(tmp_path: Path) -> None:
+    jpeg = b"\xff\xd8\xff\xe0" + bytes(20_000)
+    names = ["v1.2/photo", "scan.jpg_large", "text.txt", "raw.cr2", "._x"]
+    skipped = Skipped()
+    rows = read(tmp_path / "t.tar", tar_of([*((name, jpeg) for name in names), ("blob", b"x" * 999)]), None, skipped)
+    assert told(rows) == {"v1.2/photo": jpeg, "scan.jpg_large": jpeg}
+    assert [read_photo(row.uri) for row in rows] == [jpeg, jpeg]
+    assert skipped.counts() == {
+        "not photos (.txt)": 1,
+        "photos of a format that cannot be decoded (.cr2)": 1,
+        "files of macOS": 1,
+        "not photos (no ending)": 1,
+    }
+
+
 @pytest.mark.parametrize(
     ("key", "names"),
     [
