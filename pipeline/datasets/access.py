@@ -31,8 +31,8 @@ def is_chained(text: str) -> bool:
     plain = _decoded(text)
     if not is_uri(text):
         return _CHAINED.match(plain) is not None and "://" in plain
-    # In a bucket `::` may stand in a name; what fsspec opens it takes apart there.
-    return bool(_CHAIN_INSIDE.search(plain)) or ("::" in plain and scheme_of(text) not in SCHEMES)
+    # In a bucket and on the web `::` may stand in a name or address; what fsspec opens it takes apart there.
+    return bool(_CHAIN_INSIDE.search(plain)) or ("::" in plain and scheme_of(text) not in (*SCHEMES, *WEB))
 
 
 def scheme_of(uri: str) -> str:

@@ -16,6 +16,9 @@ _FOLDERS = {
     "$recycle.bin": "recycle bins",
     "recycler": "recycle bins",
     "recycled": "recycle bins",
+    "network trash folder": "recycle bins",
+    "temporary items": "folders of macOS",
+    "~snapshot": "snapshots of a NAS",
     "system volume information": "folders of Windows",
     "lost+found": "folders of the file system",
 }

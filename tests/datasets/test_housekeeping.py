@@ -12,7 +12,7 @@ from pipeline.datasets.housekeeping import housekeeping_in, is_housekeeping
     [
         *("._IMG_1.jpg", ".DS_Store", ".hidden", ".hidden.jpg", "__MACOSX", "__macosx", "@eaDir", "@EADIR"),
         *("#recycle", "$RECYCLE.BIN", "$Recycle.Bin", "lost+found", "Thumbs.db", "thumbs.db", "desktop.ini", ".git"),
-        *("System Volume Information", "#snapshot", ".AppleDouble", "...jpg"),
+        *("System Volume Information", "#snapshot", "~snapshot", ".AppleDouble", "Temporary Items", "...jpg"),
     ],
 )
 def test_names_of_systems(name: str) -> None:
