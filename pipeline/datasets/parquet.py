@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.datasets.photo_columns import (
     Columns,
     choose_columns,
+    holds_places,
+    is_binary,
     is_data,
     is_id,
     is_text,
@@ -66,7 +69,7 @@ def row_groups(file: str, columns: Columns, size: int) -> list[int]:
         DamagedTable: the file cannot be read, or claims far more rows than it can hold.
     """
     with open_table(file) as table:
-        _check(file, table.schema_arrow, columns)
+        _check(file, table, columns)
         rows = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
     if sum(map(abs, rows)) > _FEW + size * _PER_BYTE or any(count < 0 for count in rows):
         raise DamagedTable(f"not a Parquet file that can be read: {file} (it has {size} bytes for {sum(rows)} rows)")
@@ -120,7 +123,7 @@ def read_row(file: str, column: str, row: int, max_bytes: int = 1 << 30) -> byte
         QpertError: there is no such row or column, it holds no photo, or the file cannot be read.
     """
     with open_table(file, buffer_size=_AHEAD) as table:
-        _check(file, table.schema_arrow, Columns(data=column))
+        _check(file, table, Columns(data=column))
         for group in range(table.num_row_groups):
             if row < table.metadata.row_group(group).num_rows:
                 break
@@ -139,9 +142,14 @@ def read_row(file: str, column: str, row: int, max_bytes: int = 1 << 30) -> byte
     raise QpertError("no such row in the Parquet file")
 
 
-def _check(file: str, schema: pa.Schema, columns: Columns) -> None:
+def _check(file: str, table: pq.ParquetFile, columns: Columns) -> None:
+    schema = table.schema_arrow
+
+    def is_place(kind: pa.DataType | None) -> bool:
+        return is_text(kind) or (is_binary(kind) and holds_places(table, columns.uri or ""))
+
     rules: tuple[tuple[str, str | None, Callable[[pa.DataType | None], bool], str], ...] = (
-        ("uri", columns.uri, is_text, "text"),
+        ("uri", columns.uri, is_place, "text"),
         ("bytes", columns.data, is_data, "encoded photos"),
         ("id", columns.id, is_id, "text or whole numbers"),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -58,18 +59,20 @@ def choose_columns(table: pq.ParquetFile) -> Columns:
     """The columns of photos in an open Parquet file: both None where none looks like them.
 
     What holds photos comes first, whatever its name and type; then columns of bytes that are called like photos, then
-    columns of text that are called like places, then any other column of bytes that is not called like a digest.
+    columns of text (as text or as bytes) that are called like places, then any other column of bytes that is not called
+    like a digest.
     """
     paths = dict(_leaves(table.schema_arrow))
     samples = _samples(table, [path for path, kind in paths.items() if is_data(kind)])
     by_name = sorted(paths, key=lambda path: _rank(path, _DATA_NAMES))
     shown = next((path for path in by_name if _mostly_photos(samples.get(path, []))), None)
-    binary = [path for path in by_name if is_binary(paths[path])]
+    places = [path for path in paths if is_text(paths[path]) or (is_binary(paths[path]) and _are_places(samples[path]))]
+    binary = [path for path in by_name if is_binary(paths[path]) and path not in places]
     named = next((path for path in binary if _rank(path, _DATA_NAMES) < len(_DATA_NAMES)), None)
     data = shown or named
     if data is not None:
-        return Columns(data, _sibling(data, paths))
-    uri = _place(paths)
+        return Columns(data, _sibling(data, places))
+    uri = _place(places)
     if uri is not None:
         return Columns(None, uri)
     return Columns(next((path for path in binary if "." not in path and not _NO_DATA.search(path)), None))
@@ -126,6 +129,12 @@ def is_data(kind: pa.DataType | None) -> bool:
 def is_id(kind: pa.DataType | None) -> bool:
     """Whether they can be ids: text, whole numbers, or bytes that are text."""
     return is_text(kind) or is_binary(kind) or _is(kind, pa.types.is_integer, pa.types.is_fixed_size_binary)
+
+
+def holds_places(table: pq.ParquetFile, column: str) -> bool:
+    """Whether a column of bytes may hold paths or URIs: some programs write all text as bytes."""
+    values = _samples(table, [column])[column]
+    return not values or _are_places(values)
 
 
 def photo_of(value: Any, max_bytes: int) -> tuple[bytes | None, str | None]:
@@ -203,6 +212,19 @@ def _mostly_photos(values: list[bytes]) -> bool:
     return bool(values) and sum(map(looks_like_photo, values)) * 2 >= len(values)
 
 
+def _are_places(values: list[bytes]) -> bool:
+    """Whether they all begin like paths or URIs in UTF-8."""
+    return bool(values) and all(map(_is_place, values))
+
+
+def _is_place(start: bytes) -> bool:
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)  # a letter may be cut off at its end
+    except UnicodeDecodeError:
+        return False
+    return text.isprintable() and any(sign in text for sign in "./\\")
+
+
 def _rank(path: str, names: tuple[str, ...]) -> int:
     """The place of a column's name among the usual ones, whatever its case and dashes; as many as there are for none.
 
@@ -212,14 +234,14 @@ def _rank(path: str, names: tuple[str, ...]) -> int:
     return names.index(name) if name in names else len(names)
 
 
-def _sibling(data: str, paths: dict[str, pa.DataType]) -> str | None:
+def _sibling(data: str, places: list[str]) -> str | None:
     """The place beside bytes in one struct, as Hugging Face's `{bytes, path}` has it."""
     outer, dot, _ = data.rpartition(".")
-    beside = [path for path in paths if dot and path.rpartition(".")[0] == outer and is_text(paths[path])]
+    beside = [path for path in places if dot and path.rpartition(".")[0] == outer]
     found = min(beside, key=lambda path: _rank(path, _URI_NAMES), default=None)
     return found if found is not None and _rank(found, _URI_NAMES) < len(_URI_NAMES) else None
 
 
-def _place(paths: dict[str, pa.DataType]) -> str | None:
-    texts = [path for path in paths if is_text(paths[path]) and _rank(path, _URI_NAMES) < len(_URI_NAMES)]
-    return min(texts, key=lambda path: (path.count("."), _rank(path, _URI_NAMES)), default=None)
+def _place(places: list[str]) -> str | None:
+    named = [path for path in places if _rank(path, _URI_NAMES) < len(_URI_NAMES)]
+    return min(named, key=lambda path: (path.count("."), _rank(path, _URI_NAMES)), default=None)

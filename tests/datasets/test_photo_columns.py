@@ -90,6 +90,32 @@ def test_photos_of_one_length(tmp_path: Path) -> None:
     ] == photos
 
 
+def test_text_may_be_stored_as_bytes(tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "ä.jpg").write_bytes(PHOTOS[0])
+    places = ["f/ä.jpg".encode(), b"file:///no/such/folder/with/a/long/name.jpg", None]
+    for name in ("url", "image"):
+        for form in (pa.array(places, pa.binary()), pa.array(places, pa.large_binary()).dictionary_encode()):
+            for options in ({}, {"uri_column": name}):
+                source = table(tmp_path, {"md5": MD5, "caption": ["x", "y", "z"], name: form})
+                listing = find_photos(source, **options)
+                assert isinstance(listing, Listing)
+                (first, place), (second, _), (third, nothing) = listing.pairs()
+                assert (first, second, third) == (
+                    "f/ä.jpg",
+                    "file:///no/such/folder/with/a/long/name.jpg",
+                    "t.parquet#2",
+                )
+                assert nothing is None
+                assert read_photo(place) == PHOTOS[0]
+    struct = [{"bytes": None, "path": places[0]}, {"bytes": PHOTOS[1], "path": None}]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.binary())])
+    rows = rows_of(table(tmp_path, {"image": pa.array(struct, kind)}))
+    assert [row["data"] for row in rows] == PHOTOS[:2]
+    with pytest.raises(QpertError, match=r"column jpg of .* \(--uri-column\) holds binary, not text"):
+        find_photos(table(tmp_path, {"jpg": PHOTOS}), uri_column="jpg")
+
+
 @pytest.mark.parametrize(
     "name",
     [
