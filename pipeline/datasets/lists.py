@@ -19,7 +19,10 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Named(NamedTuple):
-    """A photo that is named in a list or table: its id, what is written there, and where that is."""
+    """A photo that is named in a list or table: its id, the path that patterns choose by, and where it is.
+
+    That path is what is written in the list; in tables it begins with the table's own name, as in tars.
+    """
 
     image_id: str
     text: str | None

@@ -102,12 +102,12 @@ def _trusting(rules: SourceRules, source: str) -> SourceRules:
 
 
 def _one_file(source: str, folder: str, name: str, wanted: Columns, rules: SourceRules) -> Listing | Shards:
-    """Of a file that is named itself: what systems keep, and what patterns say, does not matter."""
+    """Of a file that is named itself, whatever patterns say: they choose among the photos that it holds or names."""
     check_place(absolute(source), rules)
-    rules = replace(rules, include=(), exclude=()) if not is_tar(name) else rules
     state = FoundFile(name, *_state(absolute(source)))
-    found = Folder(source, folder, lambda: [state], Skipped(), rules)
-    return _from_folder("folder", found, wanted)
+    all_files = replace(rules, include=(), exclude=()) if not is_tar(name) else rules
+    found = Folder(source, folder, lambda: [state], Skipped(), all_files)
+    return _from_folder("folder", found, wanted, rules)
 
 
 def _from_files(kind: Kind, source: str, files: Files, wanted: Columns, out: str | None) -> Listing | Shards:
@@ -127,8 +127,9 @@ def _from_files(kind: Kind, source: str, files: Files, wanted: Columns, out: str
     return _from_folder(kind, folder, wanted)
 
 
-def _from_folder(kind: Kind, folder: Folder, wanted: Columns) -> Listing | Shards:
-    source, root, rules, skipped = folder.source, folder.root, folder.rules, folder.skipped
+def _from_folder(kind: Kind, folder: Folder, wanted: Columns, rules: SourceRules | None = None) -> Listing | Shards:
+    """Of the files of a folder; `rules` for the photos in them, where those of the files are others."""
+    source, root, rules, skipped = folder.source, folder.root, rules or folder.rules, folder.skipped
 
     def items() -> Iterator[Item]:
         for file in folder.photos():
@@ -199,8 +200,11 @@ def _left_out(skipped: Skipped) -> str:
 
 
 def _table_photos(shards: Iterable[Shard], skipped: Skipped) -> Iterator[Named]:
-    for folder, image_id, text in table_places(shards, skipped):
-        yield Named(image_id, text, place_of(folder, text) if text else None)
+    for shard, image_id, text in table_places(shards, skipped):
+        if text:
+            yield Named(image_id, f"{shard.name}/{text}", place_of(split(shard.path)[0], text))
+        else:
+            yield Named(image_id, None, None)
 
 
 def read_named(folder: str, text: str, rules: SourceRules) -> tuple[str, bytes]:

@@ -128,17 +128,16 @@ def table_shards(files: Mapping[str, str], wanted: Columns) -> tuple[Columns, tu
     return columns, tuple(shards)
 
 
-def table_places(shards: Iterable[Shard], skipped: Skipped | None = None) -> Iterator[tuple[str, str, str | None]]:
-    """(folder, image_id, path or URI) of the rows of a Parquet source that names photos.
+def table_places(shards: Iterable[Shard], skipped: Skipped | None = None) -> Iterator[tuple[Shard, str, str | None]]:
+    """(shard, image_id, path or URI) of the rows of a Parquet source that names photos.
 
     The id is the path or URI where there is no column of ids. A row without a path, or without the id that it should
     have, has None for the path and an id by its number, as a file that cannot be read has its name. Relative paths of
     files that systems keep for themselves are left out and counted in `skipped`.
     """
     for shard in shards:
-        folder, _ = split(shard.path)
         if shard.error is not None:
-            yield folder, shard.name, None
+            yield shard, shard.name, None
             continue
         row = shard.first_row
         try:
@@ -149,12 +148,12 @@ def table_places(shards: Iterable[Shard], skipped: Skipped | None = None) -> Ite
                         skipped.add(reason, place or "")
                     if not reason:
                         complete = image_id is not None and place is not None
-                        yield folder, image_id or f"{shard.name}#{row}", _slashed(place or "") if complete else None
+                        yield shard, image_id or f"{shard.name}#{row}", _slashed(place or "") if complete else None
                     row += 1
         except DamagedTable:
             pass
         if row < shard.first_row + (shard.rows or 0):  # damaged, or cut short without a word: one row for the rest
-            yield folder, f"{shard.name}#{row}", None
+            yield shard, f"{shard.name}#{row}", None
 
 
 def shard_ids(shard: Shard) -> list[str]:

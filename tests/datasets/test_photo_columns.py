@@ -116,6 +116,21 @@ def test_text_may_be_stored_as_bytes(tmp_path: Path) -> None:
         find_photos(table(tmp_path, {"jpg": PHOTOS}), uri_column="jpg")
 
 
+@pytest.mark.parametrize("source", ["", "/*.parquet", "/t.parquet"])
+def test_patterns_choose_tables_and_their_rows(tmp_path: Path, source: str) -> None:
+    table(tmp_path, {"url": ["f/a.jpg", "g/b.jpg", "https://h/c.png", None]})
+
+    def chosen(*include: str, exclude: tuple[str, ...] = ()) -> list[str]:
+        found = find_photos(f"{tmp_path}{source}", rules=SourceRules(include=include, exclude=exclude))
+        assert isinstance(found, Listing)
+        return [name for name, _ in found.pairs()]
+
+    assert chosen("*.parquet") == ["f/a.jpg", "g/b.jpg", "https://h/c.png", "t.parquet#3"]
+    assert chosen(exclude=("g", "*.png")) == ["f/a.jpg", "t.parquet#3"]
+    if source == "/t.parquet":
+        assert chosen("*.jpg") == ["f/a.jpg", "g/b.jpg", "t.parquet#3"]
+
+
 @pytest.mark.parametrize(
     "name",
     [
