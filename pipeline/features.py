@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from pipeline.errors import QpertError
-from pipeline.features_damage import AGAIN, lost_files
+from pipeline.features_damage import AGAIN, lost_files, rows_too_many
 from pipeline.features_damage import checkpoint_path as checkpoint_path
 from pipeline.features_rows import LiveRows
 from pipeline.features_store import FeatureStore
@@ -120,11 +120,14 @@ class FeatureSet:
         store = _opened(out, manifest)
         if manifest.state == "running":
             warnings.warn(f"{out} is not finished; run the same qpert index again to complete it", stacklevel=2)
+        elif (more := rows_too_many(store.expected(), manifest.counts.get("photos"))) is not None:
+            warnings.warn(f"{out}: {more}; run the same qpert index again, which puts it right", stacklevel=2)
         if not store.names and manifest.state == "complete":
             raise QpertError(f"{out} holds no photos: the source had none when it was indexed")
         if not store.names or manifest.vectors is None or manifest.dim is None:
             raise QpertError(f"{out} holds no features yet; run the same qpert index again to complete it")
         check_tables(join(out, "features"))
+        store.check_unnoted()
         with store.opened(store.names[0]) as file:
             found = file.schema_arrow
         if problem := _mismatch(found, manifest):

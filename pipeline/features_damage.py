@@ -55,6 +55,16 @@ def lost_files(out: str, damages: Sequence[Damage], count: int) -> str:
     return f"{out}: {len(damages):,} of its {count:,} files are lost or damaged{photos}:{some}{more}"
 
 
+def rows_too_many(expected: int | None, counted: int | None) -> str | None:
+    """What to say where more rows count than the last run has counted: rows were taken out of use, and that is lost."""
+    if expected is None or counted is None or expected <= counted:
+        return None
+    return (
+        f"{expected:,} rows count where manifest.json says {counted:,}, so something in removed/ is lost: photos that"
+        " are gone or have changed are found again"
+    )
+
+
 def checkpoint_path(out: str, fingerprint: str) -> str:
     """Where Ray notes what it has committed."""
     return join(out, "checkpoint", fingerprint)
@@ -101,8 +111,9 @@ def judge(
             )
             damages.append(Damage(name, note.rows, wrong))
     everything = everything and ledger is None
+    noted = set(map(stem, files))  # the files of a name are noted at once, so a further one was never committed
     for name in sorted(set(present) - set(files) - retired):
-        if everything or stem(name) in committed:
+        if everything or (stem(name) in committed and stem(name) not in noted):
             if present[name].size:
                 names.append(name)
             else:

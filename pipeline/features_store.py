@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from pipeline.errors import first_line
+from pipeline.errors import QpertError, first_line
 from pipeline.features_damage import Damage, DamagedFileError, checkpoint_path, judge, modified, name_of, stem_of
 from pipeline.features_ledger import FileNote, Ledger, footer_digest
 from pipeline.features_marks import Marks
@@ -101,17 +101,32 @@ class FeatureStore:
             if (note := self.note(name)) is None or note.mtime != modified(self.present[name])
         ]
 
+    def check_unnoted(self) -> None:
+        """Open the files that count and are not in the ledger, of which nothing is known yet.
+
+        Raises:
+            QpertError: one is damaged, or no file of features.
+        """
+
+        def look(name: str) -> None:
+            with self.opened(name):
+                pass
+
+        for _ in self.each(look, [name for name in self.names if self.note(name) is None]):
+            pass
+
     @contextmanager
     def opened(self, name: str) -> Iterator[pq.ParquetFile]:
         """A features file; what its content makes reading raise becomes a QpertError that names it.
 
         Raises:
             DamagedFileError: it is damaged.
-            QpertError: it has columns of types that may hold programs.
+            QpertError: it has columns of types that may hold programs, or is no file of features.
             OSError: the storage does not answer.
         """
         try:
             with open_table(self.path(name), self.filesystem, checksums=True) as file:
+                self._check_columns(name, file.schema_arrow.names)
                 yield file
         except DamagedTable as error:
             cause = error.__cause__ or error.__context__
@@ -122,6 +137,15 @@ class FeatureStore:
             # pyarrow raises the same for storage that fails and for content that makes no sense.
             self._read_raw(name)
             raise DamagedFileError(self.damage(name, first_line(cause or error)[:120]), self.out) from error
+
+    def _check_columns(self, name: str, columns: Sequence[str]) -> None:
+        lacking = [column for column in _NEEDED if column not in columns]
+        if lacking and self.note(name) is not None:
+            raise DamagedFileError(self.damage(name, "not the file that was committed"), self.out)
+        if lacking:
+            raise QpertError(
+                f"{self.path(name)} is no file of features: it has no column {lacking[0]}; move it out of that folder"
+            )
 
     def _read_raw(self, name: str) -> None:
         with self.filesystem.open_input_stream(self.path(name), compression=None) as stream:
@@ -198,6 +222,16 @@ class FeatureStore:
             rows=rows, failed=failed, objects=objects, bytes=info.size or 0, mtime=modified(info), digest=digest
         )
 
+    def expected(self) -> int | None:
+        """How many rows count by the ledger and the marks, nothing being read; None where a file is not noted."""
+        rows = 0
+        for name in self.names:
+            note, marks = self.note(name), self.removed.by_file.get(name)
+            if note is None:
+                return None
+            rows += note.rows - (0 if marks is None else int(marks.num_rows))
+        return rows
+
     def counts(self) -> dict[str, int]:
         """``photos``, ``failed`` and ``objects`` that count; only files with removed rows or without a note are read.
 
@@ -222,4 +256,5 @@ class FeatureStore:
         return totals
 
 
+_NEEDED = ("image_id", "embedding", "error")
 _COUNTED = ("error", "objects.list.element.score")

@@ -162,7 +162,8 @@ def join_listing(indexed: Census, listed: Census) -> tuple[Changes, Ints]:
     """
     changes, unsure = Changes(), []
     for rows, photos in indexed.beside(listed):
-        rows = rows[np.lexsort((-rows["counts"], rows["id"]))]  # where a photo has several, the one that counts
+        # Where a photo has several rows, the one that counts, and of these the latest.
+        rows = rows[np.lexsort((-rows["place"], -rows["counts"], rows["id"]))]
         first = np.ones(len(rows), bool)
         first[1:] = rows["id"][1:] != rows["id"][:-1]
         rows = rows[first | (rows["counts"] == 1)]

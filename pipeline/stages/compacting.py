@@ -22,7 +22,7 @@ from pipeline.manifest import Manifest
 from pipeline.patience import patiently
 from pipeline.sizes import FILE_BYTES
 from pipeline.stages.columns import set_column
-from pipeline.stages.mending import COMPACTED, note_committed, tidy
+from pipeline.stages.mending import COMPACTED, drop_repeated, note_committed, tidy
 from pipeline.storage import exclusive
 
 _AT_ONCE = 2**30
@@ -65,6 +65,8 @@ def compact(
         manifest = Manifest.read(out)
         store = note_committed(out, fingerprint, whole=True, complete=manifest.state == "complete")
         tidy(out, fingerprint)
+        if drop_repeated(store):  # within one file rows cannot be told apart any more
+            store = FeatureStore.open(out, fingerprint)
         done = Compacted()
         for groups in _batches(store, merge=merge):
             old = {name: note for group in groups for name in group if (note := store.note(name)) is not None}

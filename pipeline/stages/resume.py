@@ -65,9 +65,9 @@ class Resume:
         if self.manifest is None or not (self.edits or self.repeated):
             return
         with exclusive(out):
-            self.edits.write(out, self.manifest.fingerprint)
-            if self.repeated:
+            if self.repeated:  # first, or the older row of a photo that has changed would count on
                 drop_repeated(FeatureStore.open(out, self.manifest.fingerprint))
+            self.edits.write(out, self.manifest.fingerprint)
 
 
 def mend_earlier(

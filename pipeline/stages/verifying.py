@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.features_damage import Damage, DamagedFileError, checkpoint_path, stem
+from pipeline.features_damage import Damage, DamagedFileError, checkpoint_path, rows_too_many, stem
 from pipeline.features_ledger import FileNote, Ledger
 from pipeline.features_marks import SCHEMAS, Marks
 from pipeline.features_store import FeatureStore
@@ -84,7 +84,9 @@ def verify(out: str, counted: Callable[[int], object] = lambda files: None) -> V
         if repeated := len(ids.repeated()):
             problems.append(f"{repeated:,} photos have several rows; the next run leaves the latest of them")
         total = manifest.counts.get("photos")
-        if manifest.state == "complete" and not problems and total not in (None, ids.count):
+        if manifest.state == "complete" and (more := rows_too_many(ids.count, total)):
+            problems.append(more)
+        elif manifest.state == "complete" and not problems and total not in (None, ids.count):
             remarks.append(f"manifest.json says {total:,} photos; rows have been taken out of use since")
         if manifest.state == "running":
             remarks.append("the last run was cut off; the same qpert index goes on from there")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from tests.stages.stored import (
     commit,
     ids_in,
     make_set,
+    manifest,
     rows_of_photos,
     some_photos,
 )
@@ -119,6 +121,38 @@ def test_a_set_that_has_photos_twice_is_put_right_before_anything_is_counted(out
     assert found(resume) == (6, 0, 0, 0, 0)
     assert ids_in(out) == checkpointed(out) == source.names()
     assert not look(out, source).repeated
+    assert verify(out).problems == ()
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_the_older_rows_of_a_photo_never_stand_in_for_the_latest(out: str, source: Source, changed: bool) -> None:
+    source.put("2.jpg", b"a second photo 2", second=2_000)
+    look(out, source)
+    commit(out, "again", rows_of_photos(source, ["2.jpg"]))
+    mend(out, MARK)
+    shutil.rmtree(Path(out) / "removed")  # so the row from before counts again
+    if changed:
+        source.put("2.jpg", b"a third one of photo 2", second=3_000)
+    resume = look(out, source)
+    assert found(resume) == (6, int(changed), int(changed), 0, 0)
+    assert ids_in(out) == [name for name in source.names() if name != "2.jpg" or not changed]
+    assert look(out, source).todo == int(changed)
+
+
+def test_lost_tombstones_are_noticed_by_what_was_counted(
+    out: str, source: Source, recwarn: pytest.WarningsRecorder
+) -> None:
+    (source.folder / "0.jpg").unlink()
+    look(out, source)
+    manifest(out, counts=count_rows(out, Manifest.read(out)))
+    assert len(FeatureSet.open(out)) == 5
+    assert verify(out).problems == ()
+    assert not [warning for warning in recwarn if "removed" in str(warning.message)]
+    shutil.rmtree(Path(out) / "removed")
+    with pytest.warns(UserWarning, match="6 rows count where manifest.json says 5, so something in removed/ is lost"):
+        FeatureSet.open(out)
+    assert "6 rows count where manifest.json says 5" in verify(out).problems[0]
+    assert look(out, source).removed == 1
     assert verify(out).problems == ()
 
 

@@ -83,6 +83,14 @@ def test_pruning_rewrites_only_files_with_such_rows(out: str) -> None:
     assert duckdb.sql(f"select count(*) from '{out}/features/*.parquet'").fetchall() == [(7,)]
 
 
+def test_photos_that_are_there_twice_are_put_right_first(out: str, source: Source) -> None:
+    commit(out, "twice", rows_of_photos(source, ["2.jpg", "3.jpg"]))
+    compact(out, MARK)
+    rows = duckdb.sql(f"select image_id from '{out}/features/*.parquet' order by 1").fetchall()
+    assert [name for (name,) in rows] == source.names()
+    assert inspect(out, IDENTITY, source.listing()).todo == 0
+
+
 def test_a_file_without_any_row_left_goes(out: str, source: Source) -> None:
     for name in ("0.jpg", "2.jpg"):
         (source.folder / name).unlink()

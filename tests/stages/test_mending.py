@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,7 @@ from pipeline.features_ledger import Ledger
 from pipeline.features_store import FeatureStore
 from pipeline.manifest import Manifest
 from pipeline.stages import mending
+from pipeline.stages.compacting import compact
 from pipeline.stages.mending import drop_repeated, mend, note_committed, take_back
 from pipeline.stages.resume import inspect
 from pipeline.stages.retry import drop_failed, forget_failures
@@ -197,6 +199,30 @@ def test_what_a_killed_driver_did_not_note_is_read_whole_and_taken_in(out: str, 
     assert ledger is not None
     assert list(ledger.files)[-1] == "late_0-0.parquet"
     assert inspect(out, IDENTITY, source.listing()).todo == 1
+
+
+@pytest.mark.parametrize("name", ["run_0-1", "run_0-copy", "run_0-0 (1)", "zz", "compact-a-0"])
+def test_a_copy_of_a_file_counts_for_nothing(out: str, source: Source, name: str) -> None:
+    features = Path(out) / "features"
+    shutil.copy(features / "run_0-0.parquet", features / f"{name}.parquet")
+    assert ids_in(out) == source.names()
+    assert mend(out, MARK) == ()
+    assert ids_in(out) == source.names()
+    assert verify(out).problems == ()
+
+
+def test_a_table_that_is_no_file_of_features_is_named_and_kept(out: str, source: Source) -> None:
+    for folder in ("committed.json", f"checkpoint/{MARK}"):
+        path = Path(out) / folder
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    foreign = Path(out) / "features" / "zz-0.parquet"
+    pq.write_table(pa.table({"image_id": ["0.jpg"], "price": [1]}), foreign)
+    for call in (FeatureSet.open, verify, lambda out: mend(out, MARK), lambda out: compact(out, MARK)):
+        with pytest.raises(QpertError, match=r"zz-0\.parquet is no file of features: it has no column embedding; move"):
+            call(out)
+    foreign.unlink()
+    assert mend(out, MARK) == ()
+    assert ids_in(out) == source.names()
 
 
 def test_what_is_pending_is_taken_back(out: str) -> None:
