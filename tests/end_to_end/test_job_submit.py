@@ -45,7 +45,13 @@ class Head:
     def submit(self, *words: str, wait: bool = True, name: str | None = None) -> subprocess.CompletedProcess[str]:
         """`python -m jobs WORDS` as a job, from this checkout."""
         options = ["--working-dir", ".", *([] if wait else ["--no-wait"]), *(["--submission-id", name] if name else [])]
-        return self.ray("submit", *options, "--", "python", "-m", "jobs", *words)
+        end = time.monotonic() + 120
+        while True:
+            done = self.ray("submit", *options, "--", "python", "-m", "jobs", *words)
+            # A head answers before its agent is up, which takes a while on a busy machine.
+            if "No available agent" not in done.stderr or time.monotonic() > end:
+                return done
+            time.sleep(2)
 
 
 def free_port() -> int:
