@@ -57,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Of a warning people need what it says, not the line of code that says it.
         warnings.showwarning = lambda message, *_, **__: _say("warning", message)
         code = _main(words, known)
+    if sys.stdout is None:  # it was closed, as by `>&-`
+        return code
     try:
         sys.stdout.flush()
     except OSError:  # whoever read the output has gone, as `head` does, or the disk is full

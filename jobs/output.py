@@ -21,13 +21,13 @@ class PrintableStream:
     """A text stream that escapes what a terminal would not just show, and what its encoding does not have.
 
     Our own messages escape what they quote; this is the net below them, and also holds what libraries print. A line of
-    progress may begin with `LIVE`. Colours are dropped.
+    progress may begin with `LIVE`. Colours are dropped. Where the stream is closed (None), nothing is written.
 
     Attributes:
         moves: let through what the progress bars of libraries need, for --verbose.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
         self._encoding = getattr(stream, "encoding", None) or "utf-8"
         self.moves = False
@@ -35,7 +35,8 @@ class PrintableStream:
     def write(self, text: str) -> int:
         """Write `text`, escaped; returns its length."""
         start = LIVE if text.startswith(LIVE) else ""
-        self._stream.write(start + self._shown(text.removeprefix(start)))
+        if self._stream is not None:
+            self._stream.write(start + self._shown(text.removeprefix(start)))
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -55,6 +56,15 @@ class PrintableStream:
 
     def _escaped(self, text: str) -> str:
         return "".join(c if c in "\n\t" or is_printable(c, self._encoding) else _escape(c) for c in text)
+
+    def flush(self) -> None:
+        """See that all of it is written."""
+        if self._stream is not None:
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether people see it as it comes."""
+        return self._stream is not None and self._stream.isatty()
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the stream's own."""

@@ -99,3 +99,10 @@ def test_ascii_terminals_get_escapes_and_no_traceback(arguments: list[str]) -> N
     assert b"Traceback" not in done.stderr
     (done.stdout + done.stderr).decode("ascii")
     assert done.stdout or done.stderr
+
+
+def test_where_the_output_is_closed_a_command_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr("sys.stderr", None)
+    assert cli.main(["--help"]) == 0
+    assert cli.main(["no-such-verb"]) == 2
