@@ -78,6 +78,12 @@ def _main(words: list[str], known: dict[str, str]) -> int:
             near = difflib.get_close_matches(verb, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"verbs: {', '.join(known)}"
             raise QpertError(f"unknown verb {words[0]!r}; {hint}")
+        for word in words[1:]:
+            if any("\ud800" <= letter <= "\udfff" for letter in word):  # bytes that Python could not decode
+                raise QpertError(
+                    f"{word!r} is not valid text; the terminal should send UTF-8, and the locale say so"
+                    " (LC_ALL=C.UTF-8)"
+                )
         return _run(verb, words[1:])
     except QpertError as error:
         _say("error", error)

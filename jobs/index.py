@@ -91,7 +91,9 @@ class FeatureOptions(BaseModel):
     )
     block_size: int | None = Field(None, ge=1, description="photos per unit of work (default: 64 at most)")
     file_size: int | None = Field(
-        None, ge=1, description="photos per Parquet file, the unit of resume (default: by the number of photos)"
+        None,
+        ge=1,
+        description="photos per Parquet file, the unit of resume; a block at least (default: by the number of photos)",
     )
     max_megapixels: float = Field(100, gt=0, allow_inf_nan=False, description="larger photos are refused")
     allow_truncated: bool = Field(

@@ -114,7 +114,8 @@ class Files:
             folder = posixpath.join(level.folder, name)
             # By what lies above it: to ask the disk for every folder takes long where they lie deep.
             real = os.path.realpath(folder) if name in level.entries.links else f"{level.real.rstrip('/')}/{name}"
-            if any(real == above.real for above in stack):  # a link back to where we come from
+            if any(real == above.real for above in stack):
+                self._skip("links back to a folder that they lie in", path + "/", folder=True)
                 continue
             if out is not None and (real == out or real.startswith(out + "/")):
                 self._skip(OURS, path + "/", folder=True)

@@ -49,7 +49,9 @@ def test_links_in_a_circle_are_followed_once(fill: Callable[..., Path]) -> None:
     (root / "loop" / "twice").symlink_to("a")
     (root / "loop" / "other").symlink_to(root / "elsewhere")
     assert list(Files(str(root / "loop"))) == ["a/p.jpg", "other/q.jpg", "twice/p.jpg"]
-    assert list(Files(f"file://{root}/loop")) == ["a/p.jpg", "other/q.jpg", "twice/p.jpg"]
+    files = Files(f"file://{root}/loop")
+    assert list(files) == ["a/p.jpg", "other/q.jpg", "twice/p.jpg"]
+    assert list(files.skipped.lines()) == ["2 links back to a folder that they lie in: a/up/, twice/up/"]
 
 
 def test_what_is_left_out_is_counted(fill: Callable[..., Path]) -> None:

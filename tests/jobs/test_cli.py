@@ -250,6 +250,11 @@ def test_a_folder_that_cannot_hold_a_session_is_named_before_any_work(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_words_that_are_no_text_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["index", "caf\udce9", "--out", "out"]) == 2
+    assert capsys.readouterr().err.startswith(r"error: 'caf\udce9' is not valid text; the terminal should send UTF-8")
+
+
 def test_no_room_for_temporary_files_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
