@@ -140,6 +140,8 @@ class FeatureStore:
 
     def _check_columns(self, name: str, columns: Sequence[str]) -> None:
         lacking = [column for column in _NEEDED if column not in columns]
+        if not any(column in columns for column in _MADE):
+            lacking.append(_MADE[0])
         if lacking and self.note(name) is not None:
             raise DamagedFileError(self.damage(name, "not the file that was committed"), self.out)
         if lacking:
@@ -256,5 +258,7 @@ class FeatureStore:
         return totals
 
 
-_NEEDED = ("image_id", "embedding", "error")
+_NEEDED = ("image_id", "error")
+_MADE = ("embedding", "scores")
+"""What was made of a photo, one of them: by indexing, and by matching, whose scores are kept in the same way."""
 _COUNTED = ("error", "objects.list.element.score")

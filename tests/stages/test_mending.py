@@ -218,7 +218,7 @@ def test_a_table_that_is_no_file_of_features_is_named_and_kept(out: str, source:
     foreign = Path(out) / "features" / "zz-0.parquet"
     pq.write_table(pa.table({"image_id": ["0.jpg"], "price": [1]}), foreign)
     for call in (FeatureSet.open, verify, lambda out: mend(out, MARK), lambda out: compact(out, MARK)):
-        with pytest.raises(QpertError, match=r"zz-0\.parquet is no file of features: it has no column embedding; move"):
+        with pytest.raises(QpertError, match=r"zz-0\.parquet is no file of features: it has no column error; move"):
             call(out)
     foreign.unlink()
     assert mend(out, MARK) == ()
