@@ -72,6 +72,15 @@ def test_outcomes_that_are_lost_or_moved_are_seen(tmp_path: Path) -> None:
     assert _sets_and_outcomes(keep("moved", "ab", 2), right)[0] == ["4 of 6 ranks differ"]
 
 
+def test_the_order_of_the_photos_is_not_compared(tmp_path: Path) -> None:
+    """Features are written file by file, as they come."""
+    one = Ranks(np.array([1, 2, 3]), np.array([4, 5]), np.array([0, 0, 1]), size_bins([0.5, 0.5], 1), ("a", "b"))
+    other = Ranks(np.array([3, 1, 2]), np.array([5, 4]), np.array([0, 1, 1]), size_bins([0.5, 0.5], 1), ("b", "a"))
+    for folder, ranks in (("one", one), ("other", other)):
+        Outcomes(tmp_path / folder / "outcomes" / "f00").keep("plain", ranks)
+    assert _sets_and_outcomes(tmp_path / "one", tmp_path / "other") == ([], 0)
+
+
 def test_scores_that_are_doubled_are_seen(
     tmp_path: Path, write_features: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
