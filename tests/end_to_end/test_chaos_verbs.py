@@ -74,8 +74,8 @@ def test_outcomes_that_are_lost_or_moved_are_seen(tmp_path: Path) -> None:
 
 def test_the_order_of_the_photos_is_not_compared(tmp_path: Path) -> None:
     """Features are written file by file, as they come."""
-    one = Ranks(np.array([1, 2, 3]), np.array([4, 5]), np.array([0, 0, 1]), size_bins([0.5, 0.5], 1), ("a", "b"))
-    other = Ranks(np.array([3, 1, 2]), np.array([5, 4]), np.array([0, 1, 1]), size_bins([0.5, 0.5], 1), ("b", "a"))
+    one = Ranks(np.array([1, 2, 3]), np.array([4, 5]), np.array([0, 0, 1]), size_bins([0.5, 0.5], 2), ("a", "b"))
+    other = Ranks(np.array([3, 1, 2]), np.array([5, 4]), np.array([0, 1, 1]), size_bins([0.5, 0.5], 2), ("b", "a"))
     for folder, ranks in (("one", one), ("other", other)):
         Outcomes(tmp_path / folder / "outcomes" / "f00").keep("plain", ranks)
     assert _sets_and_outcomes(tmp_path / "one", tmp_path / "other") == ([], 0)
