@@ -86,7 +86,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     found = Head(f"http://127.0.0.1:{dashboard}", environment)
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 240
         while found.ray("list").returncode:
             assert process.poll() is None, (folder / "log").read_text()[-3000:]
             assert time.monotonic() < end, "the head takes no jobs"
