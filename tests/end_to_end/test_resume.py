@@ -91,7 +91,8 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
     manifest.write(first.out)
     for folder, name in (("features", "x-0.parquet"), (f"checkpoint/{manifest.fingerprint}", "x.parquet")):
         (tmp_path / "out" / folder).mkdir(parents=True)
-        pq.write_table(pa.table({"image_id": ["a.jpg"]}), tmp_path / "out" / folder / name)
+        rows = {"image_id": ["a.jpg"], "embedding": [[0.0]], "error": pa.nulls(1, pa.string())}
+        pq.write_table(pa.table(rows), tmp_path / "out" / folder / name)
     for change, words in (
         ({"precision": "float32"}, "precision: float16 -> float32"),
         ({"perturbation": {"scale": 4}}, r"perturbation.scale: 8.0 -> 4.0"),
