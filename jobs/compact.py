@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.paths import PathText
 from pipeline.printing import printable
 
 
@@ -20,7 +21,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    features: str = Field(
+    features: PathText = Field(
         min_length=1,
         description="folder or URI of features that qpert index wrote",
         json_schema_extra={"positional": True},

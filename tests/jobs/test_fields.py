@@ -22,6 +22,7 @@ NO_PATHS = {
 """Options of free text that name no file: a new one belongs here, or gets one of the types of `pipeline.paths`."""
 NEEDED = {
     "source": "photos",
+    "features": "f",
     "out": "o",
     "captions": "c.json",
     "model": "coca",
