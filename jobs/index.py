@@ -176,13 +176,7 @@ def same_selection(config: Config) -> bool:
     from pipeline.manifest import Manifest
 
     manifest = Manifest.find(config.out)
-    if manifest is None:
-        return True
-    now = config.model_dump(mode="json")
-    return all((now.get(name) or None) == (manifest.config.get(name) or None) for name in _SELECTION)
-
-
-_SELECTION = ("image_key",)
+    return manifest is None or (config.image_key or None) == (manifest.config.get("image_key") or None)
 
 
 def _without_failures(config: Config, what: dict[str, Any], resume: Resume) -> Resume:

@@ -25,7 +25,7 @@ from pipeline.features_damage import Damage, DamagedFileError, checkpoint_path, 
 from pipeline.features_ledger import FileNote, Ledger, footer_digest
 from pipeline.features_marks import Marks
 from pipeline.storage import is_uri, join, list_files, locate
-from pipeline.tables import DamagedTable, open_table
+from pipeline.tables import DamagedTable, open_table, read_all
 
 _AT_ONCE = 8
 """Files of a bucket that are read at once; on a disk two are."""
@@ -167,7 +167,7 @@ class FeatureStore:
         """
         with self.opened(name) as file:
             there = file.schema_arrow.names
-            return file.read(columns=[column for column in columns if column.partition(".")[0] in there])
+            return read_all(file, [column for column in columns if column.partition(".")[0] in there])
 
     def live(self, name: str, columns: Sequence[str]) -> pa.Table:
         """The same, and `image_id`, of the rows that count."""
@@ -217,6 +217,8 @@ class FeatureStore:
                 rows += batch.num_rows
                 failed += batch.num_rows - batch["error"].null_count if "error" in there else 0
                 objects += (pc.sum(pc.list_value_length(batch["objects"])).as_py() or 0) if "objects" in there else 0
+            if rows != file.metadata.num_rows:  # Arrow says nothing of some damage
+                raise pa.ArrowInvalid(f"{rows} of {file.metadata.num_rows} rows")
         note, info = self.note(name), self.present[name]
         if note is not None and note.digest != digest:
             raise DamagedFileError(self.damage(name, "not the file that was committed"), self.out)

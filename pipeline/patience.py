@@ -22,10 +22,6 @@ _FINAL_WORDS = (
 )
 """What object stores say in the text of a plain OSError."""
 
-RETRIED: tuple[str, ...] = ()
-"""What Ray Data tries again by itself: nothing. The file systems that it is given do (see `pipeline.patient_files`),
-and two that try again, one around the other, make sixty tries of six."""
-
 
 def transient(error: BaseException) -> bool:
     """Whether it may go well next time: an OSError that does not say that something is missing, full or forbidden."""

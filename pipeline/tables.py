@@ -94,11 +94,20 @@ def read_table(path: str, columns: Sequence[str] | None = None, filesystem: fs.F
         QpertError: see `open_table`.
     """
     with open_table(path, filesystem) as table:
-        found = table.read(columns=None if columns is None else list(columns))
-        if found.num_rows != table.metadata.num_rows:  # Arrow says nothing of some damage
-            raise pa.ArrowInvalid(f"{found.num_rows} of {table.metadata.num_rows} rows")
-        found.validate(full=True)  # what points outside of a dictionary would be read from anywhere
-        return found
+        return read_all(table, columns)
+
+
+def read_all(table: pq.ParquetFile, columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows of a file that `open_table` opened, as many as it states; in its context, which names what is damaged.
+
+    Raises:
+        ArrowInvalid: it gives fewer, or values that are none.
+    """
+    found = table.read(columns=None if columns is None else list(columns))
+    if found.num_rows != table.metadata.num_rows:  # Arrow says nothing of some damage
+        raise pa.ArrowInvalid(f"{found.num_rows} of {table.metadata.num_rows} rows")
+    found.validate(full=True)  # what points outside of a dictionary would be read from anywhere
+    return found
 
 
 def check_tables(folder: str, filesystem: fs.FileSystem | None = None) -> None:
