@@ -48,7 +48,7 @@ from jobs import index, indexing
 from jobs.options import PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
-from pipeline.paths import LocalPath, PathText, ReportPath, WeightsText
+from pipeline.io.paths import LocalPath, PathText, ReportPath, WeightsText
 
 Part = Literal["pipeline", "query-former", "blip2", "internvl", "tune", "graph", "evaluate"]
 
@@ -140,11 +140,11 @@ def run(config: Config) -> int:
 
 def _pipeline(config: Config, folder: Path) -> dict[str, float]:
     from pipeline.benchmarks.bare_loop import bare_loop
-    from pipeline.datasets.photos import Listing, find_photos
+    from pipeline.datasets.photos.source import Listing, find_photos
     from pipeline.datasets.scenes import write_scenes
     from pipeline.detectors import load_detector
     from pipeline.encoders import load_encoder
-    from pipeline.stages.run import index_photos
+    from pipeline.runs.index_run import index_photos
 
     source = config.source
     if source is None:

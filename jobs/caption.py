@@ -30,13 +30,13 @@ from jobs.options import PerturbationConfig
 from jobs.source_options import SourceOptions
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
-from pipeline.paths import PathText, ReportPath, WeightsText
+from pipeline.io.paths import PathText, ReportPath, WeightsText
 from pipeline.printing import printable
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from pipeline.perturbation import Perturbation
+    from pipeline.method.settings import Perturbation
     from pipeline.reports import Photo
 
 
@@ -87,12 +87,12 @@ def run(config: Config) -> int:
     """Prints the captions; returns 1 when no photo has one."""
     from jobs.captioning import captioner
     from pipeline.detectors import check_detector, load_detector
-    from pipeline.emphasis import emphases
     from pipeline.encoders import check_encoder, load_encoder
-    from pipeline.objects import Objects
+    from pipeline.encoders.emphasis import emphases
+    from pipeline.method.objects import Objects
     from pipeline.reports import Photo
     from pipeline.reports.caption_report import as_photo, as_row, as_text
-    from pipeline.stages.guard import Failure
+    from pipeline.workers.micro_batching import Failure
 
     if config.min_length is not None and config.max_length is not None and config.min_length > config.max_length:
         raise QpertError(f"--min-length {config.min_length} is above --max-length {config.max_length}")
@@ -144,9 +144,9 @@ def _perturbation(config: Config) -> Perturbation:
 
 def _photos(config: Config) -> Iterator[tuple[str, str, Image.Image | str]]:
     """Id, URI and image of each photo; instead of the image the reason why there is none."""
-    from pipeline.datasets.photos import Listing, find_photos, read_named, read_photo
-    from pipeline.datasets.shards import read_shard
-    from pipeline.images import decode
+    from pipeline.datasets.photos.shards import read_shard
+    from pipeline.datasets.photos.source import Listing, find_photos, read_named, read_photo
+    from pipeline.io.images import decode
 
     found = find_photos(config.source, rules=config.rules())  # says at once when there is nothing
 

@@ -8,15 +8,15 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.emphasis import Captions, emphases, write_captions
 from pipeline.encoders.base import Encoder
+from pipeline.encoders.emphasis import Captions, emphases, write_captions
 from pipeline.encoders.sites import choose_sites
 from pipeline.errors import QpertError
-from pipeline.objects import Objects
-from pipeline.perturbation import Perturbation
+from pipeline.method.objects import Objects
+from pipeline.method.settings import Perturbation
 from pipeline.printing import printable
-from pipeline.stages.guard import Guard
 from pipeline.stages.probe_photos import probe_photos
+from pipeline.workers.micro_batching import Guard
 
 Named = tuple[str, Image.Image]
 Captioned = tuple[Objects, Captions]

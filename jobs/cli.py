@@ -18,7 +18,7 @@ from pathlib import Path
 
 from jobs.output import PrintableStream, printable_output
 from pipeline.errors import QpertError
-from pipeline.patience import full, out_of_space
+from pipeline.io.retrying import full, out_of_space
 from pipeline.printing import printable, printable_lines
 
 USAGE = """qpert: find photos by what is in them, small things included
@@ -124,7 +124,7 @@ def _run(verb: str, words: list[str]) -> int:
         if isinstance(stream, PrintableStream):
             stream.moves = getattr(config, "verbose", False)
     if hasattr(config, "address"):
-        from pipeline.stages.session import check_session
+        from pipeline.cluster.session import check_session
 
         check_session(config.address)  # before photos are listed
     return int(module.run(config) or 0)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.paths import PathText
+from pipeline.io.paths import PathText
 from pipeline.printing import printable
 
 
@@ -30,9 +30,9 @@ class Config(BaseModel):
 
 def run(config: Config) -> int:
     """Compact `config.features`."""
-    from pipeline.manifest import Manifest
-    from pipeline.stages.compacting import compact
-    from pipeline.stages.progress import Counting
+    from pipeline.features.compacting import compact
+    from pipeline.features.manifest import Manifest
+    from pipeline.runs.progress import Counting
 
     manifest = Manifest.read(config.features)
     counting = Counting("files replaced")

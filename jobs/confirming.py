@@ -11,20 +11,20 @@ import ray
 from jobs.evaluate import annotated_areas
 from jobs.options import OnMachines
 from jobs.variants import index_variants
-from pipeline.features import FeatureSet
-from pipeline.reproduction.measuring import Variant, measure
-from pipeline.reproduction.settings import PLAIN
+from pipeline.cluster.machines import SMALL
+from pipeline.cluster.session import ray_session
+from pipeline.cluster.waiting import result_of
+from pipeline.experiments.measuring import Variant, measure
+from pipeline.experiments.settings import PLAIN
+from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval import embed_texts, evaluate, load_text_encoder
 from pipeline.retrieval.ranks import Ranks
-from pipeline.stages.machines import SMALL
-from pipeline.stages.session import ray_session
-from pipeline.stages.waiting import result_of
-from pipeline.tuning.report import Confirmed
+from pipeline.tuning.tuning_report import Confirmed
 
 if TYPE_CHECKING:
     from jobs import index
-    from pipeline.perturbation import Perturbation
-    from pipeline.reproduction.material import Material
+    from pipeline.experiments.material import Material
+    from pipeline.method.settings import Perturbation
 
 BEST = "best"
 

@@ -36,16 +36,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from jobs.options import WAIT, OnMachines
 from jobs.source_options import ReadOptions
-from pipeline.datasets.captions import CaptionedImage, read_captions
+from pipeline.datasets.captions.captions import CaptionedImage, read_captions
 from pipeline.errors import QpertError
-from pipeline.features import FeatureSet
-from pipeline.paths import LocalPath, PathText, ReportPath, WeightsText
+from pipeline.features.feature_set import FeatureSet
+from pipeline.io.model_weights import absolute_weights
+from pipeline.io.paths import LocalPath, PathText, ReportPath, WeightsText
 from pipeline.reports.recall_plot import check_plot_path, plot_recall_by_size
 from pipeline.reports.recall_report import as_csv, as_json, as_markdown, as_text
 from pipeline.retrieval import Evaluation, embed_texts, evaluate, load_text_encoder
 from pipeline.retrieval.intervals import SAMPLES
 from pipeline.retrieval.measurement import Measurement, measurement, paired_measurement
-from pipeline.weights import absolute_weights
 
 CANDIDATES = 128
 """LAVIS' k_test."""
@@ -177,7 +177,7 @@ def annotated_areas(path: str, captions: list[CaptionedImage], features: Feature
     Raises:
         QpertError: the annotations cannot be read, or annotate none of the images.
     """
-    from pipeline.datasets.boxes import largest_areas, read_boxes
+    from pipeline.datasets.boxes.boxes import largest_areas, read_boxes
     from pipeline.datasets.names import Names
 
     sizes = {
@@ -246,13 +246,13 @@ def _ray_is_there(config: Config) -> bool:
 
 def _on_ray(config: Config) -> Measurement:
     """`measure_all` as one Ray task; its warnings and errors come out here."""
-    from pipeline.stages.session import ray_session
+    from pipeline.cluster.session import ray_session
 
     with ray_session(config.address):
         import ray
 
-        from pipeline.stages.machines import SMALL
-        from pipeline.stages.waiting import result_of
+        from pipeline.cluster.machines import SMALL
+        from pipeline.cluster.waiting import result_of
 
         gpus = 1 if config.device.startswith("cuda") else 0
         task = ray.remote(num_cpus=SMALL, num_gpus=gpus, max_retries=1)(_task)

@@ -16,27 +16,27 @@ from jobs.options import OnMachines
 from jobs.reranking import rerank_features
 from jobs.variants import index_variants
 from pipeline.benchmarks.encoder_cost import measure_cost
+from pipeline.cluster.machines import SMALL
+from pipeline.cluster.session import ray_session
+from pipeline.cluster.waiting import result_of
 from pipeline.detectors.config import DetectorConfig
 from pipeline.encoders import Encoder, can_match, load_encoder, twin_of
-from pipeline.features import FeatureSet
-from pipeline.manifest import Manifest
-from pipeline.perturbation import Perturbation
-from pipeline.reproduction import paper
+from pipeline.experiments import paper
+from pipeline.experiments.material import SEED, Material
+from pipeline.experiments.measuring import Variant, measure
+from pipeline.experiments.outcomes import Outcomes
+from pipeline.experiments.settings import DETECTED, OES, PLAIN, Settings, grid, matched, switches, table_a
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.fingerprint import fingerprint, weights_identity
+from pipeline.features.manifest import Manifest
+from pipeline.method.settings import Perturbation
 from pipeline.reproduction.figure_b import FigureB, measure_figure_b
-from pipeline.reproduction.material import SEED, Material
-from pipeline.reproduction.measuring import Variant, measure
-from pipeline.reproduction.outcomes import Outcomes
 from pipeline.reproduction.result import Result
-from pipeline.reproduction.settings import DETECTED, OES, PLAIN, Settings, grid, matched, switches, table_a
 from pipeline.retrieval import Ranks, embed_texts, evaluate, load_text_encoder
 from pipeline.stages.columns import objects_from_row
-from pipeline.stages.identity import fingerprint, weights_identity
-from pipeline.stages.machines import SMALL
-from pipeline.stages.session import ray_session
-from pipeline.stages.waiting import result_of
 
 if TYPE_CHECKING:
-    from pipeline.objects import Objects
+    from pipeline.method.objects import Objects
 
 EMPHASIS_SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
 EMPHASIS_THRESHOLD = 0.99

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.paths import CHECKS
+from pipeline.io.paths import CHECKS
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Option:
 
     @property
     def is_path(self) -> bool:
-        """Whether it names a file or folder: by its type, one of `pipeline.paths`."""
+        """Whether it names a file or folder: by its type, one of `pipeline.io.paths`."""
         annotation: Any = self.field.annotation
         parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else [annotation]
         metadata = [*self.field.metadata, *(extra for part in parts for extra in getattr(part, "__metadata__", ()))]

@@ -42,14 +42,14 @@ from jobs.options import ACCELERATORS, PATIENCE, WAIT, PerturbationConfig
 from jobs.source_options import SourceOptions
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
-from pipeline.paths import PathText, WeightsText
+from pipeline.io.paths import PathText, WeightsText
 from pipeline.printing import printable
 
 if TYPE_CHECKING:
-    from pipeline.datasets.photos import Listing, Shards
-    from pipeline.features_damage import Damage
-    from pipeline.stages.resume import Resume
-    from pipeline.stages.run import Outcome
+    from pipeline.datasets.photos.source import Listing, Shards
+    from pipeline.features.damage import Damage
+    from pipeline.runs.index_run import Outcome
+    from pipeline.runs.resume import Resume
 
 
 class FeatureOptions(BaseModel):
@@ -130,9 +130,9 @@ class Config(Options):
 
 def run(config: Config) -> int:
     """Index `config.source` into `config.out`."""
-    from pipeline.stages.identity import as_begun
-    from pipeline.stages.progress import Counting
-    from pipeline.stages.resume import inspect, mend_earlier
+    from pipeline.features.fingerprint import as_begun
+    from pipeline.runs.progress import Counting
+    from pipeline.runs.resume import inspect, mend_earlier
 
     if config.prune and config.keep_removed:
         raise QpertError("choose one of --prune and --keep-removed: photos that are gone are deleted or kept")
@@ -173,15 +173,15 @@ def run(config: Config) -> int:
 
 def same_selection(config: Config) -> bool:
     """Whether the last run looked for photos in the source by the same rules: else those missing are not gone."""
-    from pipeline.manifest import Manifest
+    from pipeline.features.manifest import Manifest
 
     manifest = Manifest.find(config.out)
     return manifest is None or (config.image_key or None) == (manifest.config.get("image_key") or None)
 
 
 def _without_failures(config: Config, what: dict[str, Any], resume: Resume) -> Resume:
-    from pipeline.stages.resume import inspect
-    from pipeline.stages.retry import forget_failures
+    from pipeline.runs.resume import inspect
+    from pipeline.runs.retry_failed import forget_failures
 
     assert resume.manifest is not None
     forgotten = forget_failures(config.out, resume.manifest)
@@ -196,7 +196,7 @@ def checked(config: Config, *, fetch: bool = True) -> tuple[Config, Listing | Sh
     Raises:
         QpertError: something in them cannot be, as far as that shows without loading a model.
     """
-    from pipeline.datasets.photos import find_photos
+    from pipeline.datasets.photos.source import find_photos
     from pipeline.detectors import check_detector
     from pipeline.encoders import check_encoder
 
@@ -218,7 +218,7 @@ def checked(config: Config, *, fetch: bool = True) -> tuple[Config, Listing | Sh
 
 def with_absolute_paths(config: Config) -> Config:
     """Local weights and annotations by absolute paths: workers, and searches later on, run in other folders."""
-    from pipeline.weights import absolute_weights
+    from pipeline.io.model_weights import absolute_weights
 
     detector = {
         name: absolute_weights(value)
@@ -231,8 +231,8 @@ def with_absolute_paths(config: Config) -> Config:
 
 def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resume: Resume) -> int:
     from pipeline.encoders import prepare_environment
-    from pipeline.stages.progress import device_report, summary
-    from pipeline.stages.run import index_photos
+    from pipeline.runs.index_run import index_photos
+    from pipeline.runs.progress import device_report, summary
 
     prepare_environment(config.encoder)
     manifest = make_manifest(config, what)
@@ -263,7 +263,7 @@ def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resum
 
 def warnings_of(config: Config, outcome: Outcome) -> list[str]:
     """What a run says loudly at its end: devices that differ too much, and GPUs that it has not used."""
-    from pipeline.stages.progress import device_report, gpu_warning
+    from pipeline.runs.progress import device_report, gpu_warning
 
     _, differ = device_report(outcome.counts, config.device_tolerance)
     return [line for line in (differ, gpu_warning(outcome.counts, outcome.machines.gpus, config.accelerators)) if line]
@@ -280,8 +280,8 @@ def no_objects(config: Config, totals: dict[str, int]) -> str | None:
 
 
 def _nothing_to_do(config: Config, resume: Resume) -> int:
-    from pipeline.stages.mending import note_committed
-    from pipeline.storage import exclusive
+    from pipeline.features.mending import note_committed
+    from pipeline.io.locations import exclusive
 
     assert resume.manifest is not None
     with exclusive(config.out):
@@ -301,7 +301,7 @@ def _finish(config: Config, resume: Resume, totals: dict[str, int]) -> int:
     for line in source_changes(resume, keep_removed=config.keep_removed):
         print(line)
     if config.prune and resume.manifest is not None:
-        from pipeline.stages.compacting import compact
+        from pipeline.features.compacting import compact
 
         done = compact(config.out, resume.manifest.fingerprint, merge=False)
         print(f"pruned  {done.dropped:,} rows from {done.before:,} files")

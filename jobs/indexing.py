@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline.errors import QpertError
+from pipeline.io.locations import absolute, is_uri
 from pipeline.printing import printable
-from pipeline.storage import absolute, is_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jobs.index import Config
-    from pipeline.datasets.photos import Listing, Shards
-    from pipeline.datasets.skipped import Skipped
-    from pipeline.features_damage import Damage
-    from pipeline.manifest import Manifest
-    from pipeline.stages.graph import Graph
-    from pipeline.stages.machines import Machines
-    from pipeline.stages.resume import Resume
+    from pipeline.cluster.machines import Machines
+    from pipeline.datasets.photos.skipped import Skipped
+    from pipeline.datasets.photos.source import Listing, Shards
+    from pipeline.features.damage import Damage
+    from pipeline.features.manifest import Manifest
+    from pipeline.runs.graph import Graph
+    from pipeline.runs.resume import Resume
 
 
 def check_writable(out: str) -> None:
@@ -53,8 +53,8 @@ def check_writable(out: str) -> None:
 def identity(config: Config) -> dict[str, Any]:
     """Everything that changes the features, and nothing else; plain JSON values."""
     from pipeline.encoders import miniature_of
-    from pipeline.manifest import FORMAT_VERSION
-    from pipeline.stages.identity import bundled, canonical_identity, weights_identity
+    from pipeline.features.fingerprint import bundled, canonical_identity, weights_identity
+    from pipeline.features.manifest import FORMAT_VERSION
 
     perturbation = config.perturbation.build()
     weights = bundled(config.weights, miniature_of(config.encoder))
@@ -80,8 +80,8 @@ def identity(config: Config) -> dict[str, Any]:
 
 def make_manifest(config: Config, what: dict[str, Any]) -> Manifest:
     """The manifest of a new run."""
-    from pipeline.manifest import Manifest
-    from pipeline.stages.identity import fingerprint
+    from pipeline.features.fingerprint import fingerprint
+    from pipeline.features.manifest import Manifest
 
     return Manifest(
         fingerprint=fingerprint(what),
@@ -97,13 +97,13 @@ def build_graph(
     config: Config, photos: Listing | Shards, what: dict[str, Any], todo: int | None, machines: Machines
 ) -> Graph:
     """The graph of a run over `todo` photos (None: unknown) on `machines`."""
+    from pipeline.cluster.pools import plan_pools
     from pipeline.detectors import load_detector
     from pipeline.encoders import embedding_values, load_encoder, memory_needed, runtime_env
-    from pipeline.sizes import block_rows, file_rows
-    from pipeline.stages.actor import Worker
-    from pipeline.stages.graph import Graph
-    from pipeline.stages.identity import fingerprint
-    from pipeline.stages.pools import plan_pools
+    from pipeline.features.file_sizes import block_rows, file_rows
+    from pipeline.features.fingerprint import fingerprint
+    from pipeline.runs.graph import Graph
+    from pipeline.workers.worker import Worker
 
     detects = config.detector.model != "none"
     block = config.block_size or block_rows(todo)
@@ -149,7 +149,7 @@ def graphs_for(
 
     All GPU types named must be there at first; later, or where the command has `begun` before, those do that are left.
     """
-    from pipeline.stages.waiting import NamedGpus
+    from pipeline.cluster.waiting import NamedGpus
 
     gpus = NamedGpus(config.accelerators, begun=begun)
 
@@ -162,16 +162,16 @@ def graphs_for(
 
 def machines_for(config: Config, *, begun: bool = False) -> Callable[[], Machines]:
     """For each attempt the machines. All GPU types named are waited for at first, later those that are left."""
-    from pipeline.stages.waiting import NamedGpus
+    from pipeline.cluster.waiting import NamedGpus
 
     return NamedGpus(config.accelerators, config.wait, begun=begun).find
 
 
 def plan(config: Config, photos: Listing | Shards, what: dict[str, Any], resume: Resume) -> str:
     """What would be done. Ray is started only where the answer depends on a cluster or on its names for GPUs."""
-    from pipeline.stages.identity import fingerprint
-    from pipeline.stages.machines import Machines
-    from pipeline.stages.session import ray_session
+    from pipeline.cluster.machines import Machines
+    from pipeline.cluster.session import ray_session
+    from pipeline.features.fingerprint import fingerprint
 
     if config.address or os.environ.get("RAY_ADDRESS") or config.accelerators not in (None, ["none"]):
         with ray_session(config.address, cpus=config.cpus, verbose=config.verbose):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
-    from pipeline.perturbation import Perturbation
+    from pipeline.method.settings import Perturbation
 
 
 ACCELERATORS: Any = Field(
@@ -97,7 +97,7 @@ class PerturbationConfig(BaseModel):
         Raises:
             QpertError: values that do not go together.
         """
-        from pipeline.perturbation import Perturbation
+        from pipeline.method.settings import Perturbation
 
         if self.preset == "none":
             return None

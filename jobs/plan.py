@@ -26,14 +26,14 @@ from pydantic import Field, field_validator
 
 from jobs import index, indexing
 from pipeline.errors import QpertError
-from pipeline.paths import PathText, ReportPath
+from pipeline.io.paths import PathText, ReportPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.datasets.photos import Listing, Shards
-    from pipeline.planning import Sample
-    from pipeline.stages.run import Outcome
+    from pipeline.datasets.photos.source import Listing, Shards
+    from pipeline.runs.estimate import Sample
+    from pipeline.runs.index_run import Outcome
 
 _PRICE = re.compile(r"(.+)=(\d+(?:\.\d+)?)")
 
@@ -66,7 +66,7 @@ def run(config: Config) -> int:
     """Measure on a sample, and print what all photos will take."""
     import os
 
-    from pipeline.storage import join
+    from pipeline.io.locations import join
 
     if not config.out and (config.address or os.environ.get("RAY_ADDRESS")):
         raise QpertError("on a cluster the sample's features need an --out that all nodes see")
@@ -79,11 +79,11 @@ def run(config: Config) -> int:
 
 def _plan(config: Config, scratch: str) -> int:
     from pipeline.encoders import embedding_values
-    from pipeline.planning import estimate, price_of
+    from pipeline.features.file_sizes import block_rows, file_rows
     from pipeline.reports.plan_text import plan_text
-    from pipeline.sizes import block_rows, file_rows
-    from pipeline.stages.progress import Counting
-    from pipeline.stages.resume import inspect
+    from pipeline.runs.estimate import estimate, price_of
+    from pipeline.runs.progress import Counting
+    from pipeline.runs.resume import inspect
 
     options, source = index.checked(index.Config(**_options(config)))
     what = indexing.identity(options) | {"sample": config.sample}
@@ -123,7 +123,7 @@ def _split(price: str) -> tuple[str, str]:
 
 def _spread(photos: Listing | Shards, total: int | None, count: int) -> tuple[Listing | Shards, int]:
     """So many of the photos, evenly spread; of tars and Parquet with bytes the first ones."""
-    from pipeline.datasets.photos import Item, Listing
+    from pipeline.datasets.photos.source import Item, Listing
 
     if not isinstance(photos, Listing) or total is None:
         return photos, count if total is None else min(count, total)
@@ -138,9 +138,9 @@ def _spread(photos: Listing | Shards, total: int | None, count: int) -> tuple[Li
 
 
 def _measure(options: index.Config, photos: Listing | Shards, count: int, what: dict[str, Any]) -> Sample:
-    from pipeline.datasets.photos import Listing
+    from pipeline.datasets.photos.source import Listing
     from pipeline.encoders import prepare_environment
-    from pipeline.stages.run import index_photos
+    from pipeline.runs.index_run import index_photos
 
     prepare_environment(options.encoder)
     graph_for = indexing.graphs_for(options, photos, what, count)
@@ -160,9 +160,9 @@ def _measure(options: index.Config, photos: Listing | Shards, count: int, what: 
 
 def _sample(options: index.Config, outcome: Outcome) -> Sample:
     from pipeline.encoders import token_bytes
-    from pipeline.planning import CPU, Sample
-    from pipeline.stages.graph import IO_CPUS
-    from pipeline.storage import join, list_files
+    from pipeline.io.locations import join, list_files
+    from pipeline.runs.estimate import CPU, Sample
+    from pipeline.runs.graph import IO_CPUS
 
     counts, graph, machines = outcome.counts, outcome.graph, outcome.machines
     if not counts.photos or counts.photos == sum(counts.failures.values()):

@@ -24,12 +24,12 @@ from jobs.indexing import check_writable
 from jobs.options import ACCELERATORS, MINIATURE, MINIATURES, PATIENCE, WAIT, OnMachines, PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
-from pipeline.paths import LocalPath, PathText, WeightsText
+from pipeline.io.paths import LocalPath, PathText, WeightsText
 from pipeline.printing import printable
 
 if TYPE_CHECKING:
     from jobs.experiment import Experiment
-    from pipeline.reproduction.material import Material
+    from pipeline.experiments.material import Material
     from pipeline.reproduction.result import Result
 
 PAPER = PerturbationConfig(weight="constant", scale=10, threshold=0.9)
@@ -84,7 +84,7 @@ class Config(BaseModel):
 def run(config: Config) -> int:
     """Reproduce, print the report, and say where it is."""
     from pipeline.detectors import check_detector
-    from pipeline.reproduction.material import on_disk, scenes
+    from pipeline.experiments.material import on_disk, scenes
 
     check_writable(config.out)
     encoders = _encoders(config)
@@ -127,7 +127,7 @@ def _encoders(config: Config) -> list[str]:
 
 def _experiment(config: Config, encoder: str) -> Experiment:
     from jobs.experiment import Experiment
-    from pipeline.reproduction import paper
+    from pipeline.experiments import paper
 
     miniature = MINIATURES.get(encoder, MINIATURE)
     chosen = (config.perturbation or (miniature if config.preset == "miniature" else PAPER)).build()
@@ -148,7 +148,7 @@ def _experiment(config: Config, encoder: str) -> Experiment:
 
 
 def _write(config: Config, folder: Path, encoder: str, material: Material, result: Result) -> None:
-    from pipeline.reproduction.report import as_markdown, parts, write_figure_a, write_tables
+    from pipeline.reproduction.reproduction_report import as_markdown, parts, write_figure_a, write_tables
 
     found = parts(result, samples=config.samples, seed=config.seed)
     title = f"{encoder} on {config.preset}"

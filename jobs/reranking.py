@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.options import OnMachines
 from pipeline.errors import QpertError
-from pipeline.features import FeatureSet
-from pipeline.manifest import Manifest
-from pipeline.storage import absolute, join
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.manifest import Manifest
+from pipeline.io.locations import absolute, join
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipeline.datasets.rules import SourceRules
-    from pipeline.perturbation import Perturbation
-    from pipeline.provenance import MadeWith
+    from pipeline.cluster.waiting import NamedGpus
+    from pipeline.datasets.photos.rules import SourceRules
+    from pipeline.features.provenance import MadeWith
+    from pipeline.method.settings import Perturbation
     from pipeline.retrieval import Evaluation
-    from pipeline.stages.waiting import NamedGpus
 
 _PHOTOS = 8
 """Photos per pass of the vision tower; their matching goes photo by photo."""
@@ -33,7 +33,7 @@ def check_reranking(outs: Sequence[str]) -> None:
         QpertError: one cannot, or there are no features.
     """
     from pipeline.encoders import can_match
-    from pipeline.provenance import MadeWith
+    from pipeline.features.provenance import MadeWith
 
     for out in outs:
         name = MadeWith.of(Manifest.read(out), out).encoder
@@ -91,14 +91,14 @@ def rerank_features(
         rules: what may be read of the photos, whose places the features name; None for what is allowed everywhere.
         begun: the command has found the GPU types that it names before, and those do that are left.
     """
-    from pipeline.datasets.rules import DEFAULT_RULES
+    from pipeline.datasets.photos.rules import DEFAULT_RULES
     from pipeline.encoders import load_encoder, memory_needed, miniature_of, prepare_environment, runtime_env
-    from pipeline.provenance import MadeWith
+    from pipeline.features.fingerprint import bundled, weights_identity
+    from pipeline.features.provenance import MadeWith
+    from pipeline.io.model_weights import absolute_weights
     from pipeline.retrieval.reranking import rerank
-    from pipeline.stages.actor import Worker
-    from pipeline.stages.identity import bundled, weights_identity
-    from pipeline.stages.match_graph import Matching, match_pairs
-    from pipeline.weights import absolute_weights
+    from pipeline.runs.match_run import Matching, match_pairs
+    from pipeline.workers.worker import Worker
 
     made_with = MadeWith.of(features.manifest, features.out)
     name, chosen = made_with.encoder, absolute_weights(made_with.weights(weights))
@@ -135,8 +135,8 @@ def _as_indexed(made_with: MadeWith, machines: OnMachines, begun: bool) -> tuple
 
     What was made elsewhere may name types that there are not here: then every GPU is used.
     """
-    from pipeline.stages.graph import Graph
-    from pipeline.stages.waiting import NamedGpus
+    from pipeline.cluster.waiting import NamedGpus
+    from pipeline.runs.graph import Graph
 
     patience = 60 * (machines.patience or made_with.patience or Graph.patience / 60)
     if machines.accelerators is None:
@@ -150,7 +150,7 @@ def _pairs(features: FeatureSet, evaluation: Evaluation) -> pa.Table:
     import pyarrow as pa
 
     from pipeline.retrieval.similarity import rows_of
-    from pipeline.stages.match_graph import PAIRS_SCHEMA
+    from pipeline.runs.match_run import PAIRS_SCHEMA
 
     assert evaluation.candidates is not None
     starts, texts = evaluation.candidates.texts_of_images()
@@ -169,7 +169,7 @@ def _pairs(features: FeatureSet, evaluation: Evaluation) -> pa.Table:
 
 def perturbation_of(features: FeatureSet) -> Perturbation | None:
     """What the features were made with; of a set with several settings, the variant's."""
-    from pipeline.provenance import perturbation_from
+    from pipeline.features.provenance import perturbation_from
 
     found = features.manifest.identity.get("perturbation")
     if features.manifest.variants:

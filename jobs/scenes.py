@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from jobs.indexing import check_writable
 from pipeline.datasets.scenes import write_scenes
 from pipeline.datasets.scenes.layout import Profile
-from pipeline.paths import LocalPath
+from pipeline.io.paths import LocalPath
 
 
 class Config(BaseModel):

@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.source_options import ReadOptions
 from pipeline.errors import QpertError
-from pipeline.features import FeatureSet
-from pipeline.paths import LocalPath, PathText, ReportPath, WeightsText
+from pipeline.features.feature_set import FeatureSet
+from pipeline.io.paths import LocalPath, PathText, ReportPath, WeightsText
 from pipeline.printing import printable, printable_json
 from pipeline.reports import Photo, Section, photos_of, write_gallery
 from pipeline.retrieval import Hit, embed_texts, load_text_encoder, top_k

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ByteSize, Field, field_validator
 
-from pipeline.paths import LocalPath
+from pipeline.io.paths import LocalPath
 
 if TYPE_CHECKING:
-    from pipeline.datasets.rules import SourceRules
+    from pipeline.datasets.photos.rules import SourceRules
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
@@ -48,7 +48,7 @@ class ReadOptions(BaseModel):
 
     def rules(self) -> SourceRules:
         """The same for those who read."""
-        from pipeline.datasets.rules import SCHEMES, SourceRules
+        from pipeline.datasets.photos.rules import SCHEMES, SourceRules
 
         return SourceRules(
             schemes=(*SCHEMES, *self.allow_scheme),
@@ -72,7 +72,7 @@ class SourceOptions(ReadOptions):
     @field_validator("include", "exclude")
     @classmethod
     def _patterns(cls, patterns: list[str]) -> list[str]:
-        from pipeline.datasets.patterns import compile_pattern
+        from pipeline.datasets.photos.patterns import compile_pattern
         from pipeline.errors import QpertError
 
         for pattern in patterns:

@@ -19,7 +19,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.indexing import check_writable
-from pipeline.paths import LocalPath
+from pipeline.io.paths import LocalPath
 
 
 class Config(BaseModel):

@@ -31,8 +31,8 @@ from jobs.indexing import check_writable
 from jobs.options import ACCELERATORS, PATIENCE, WAIT, PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
-from pipeline.paths import LocalPath, PathText, WeightsText
-from pipeline.storage import is_uri
+from pipeline.io.locations import is_uri
+from pipeline.io.paths import LocalPath, PathText, WeightsText
 
 if TYPE_CHECKING:
     from pipeline.tuning.search import Search
@@ -129,7 +129,7 @@ def make_space(config: Config) -> Space:
     Raises:
         QpertError: a perturbation has no such values.
     """
-    from pipeline.reproduction.paper import WEIGHTS
+    from pipeline.experiments.paper import WEIGHTS
     from pipeline.tuning.space import FINER, PAPER, Range, Space
 
     base = config.perturbation.build()

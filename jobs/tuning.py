@@ -21,35 +21,35 @@ from jobs.evaluate import annotated_areas
 from jobs.experiment import question as question_key
 from jobs.options import OnMachines
 from jobs.variants import index_variants
-from pipeline.datasets.captions import read_captions
+from pipeline.cluster.machines import Machines
+from pipeline.cluster.session import ray_session
+from pipeline.cluster.waiting import NamedGpus
+from pipeline.datasets.captions.captions import read_captions
 from pipeline.detectors.config import DetectorConfig
 from pipeline.encoders import can_match, check_room, token_bytes
 from pipeline.errors import QpertError
-from pipeline.features import FeatureSet
+from pipeline.experiments.material import Material, on_disk, scenes
+from pipeline.experiments.measuring import Variant
+from pipeline.experiments.outcomes import Outcomes
+from pipeline.experiments.settings import PLAIN
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.fingerprint import fingerprint
+from pipeline.features.tokens import remove_others, shard_bytes
+from pipeline.io.locations import exclusive
 from pipeline.printing import printable
-from pipeline.reproduction.material import Material, on_disk, scenes
-from pipeline.reproduction.measuring import Variant
-from pipeline.reproduction.outcomes import Outcomes
-from pipeline.reproduction.settings import PLAIN
 from pipeline.retrieval.text import EmbeddedTexts, load_text_encoder
-from pipeline.stages.attempts import readable
-from pipeline.stages.device import dtype_for
-from pipeline.stages.identity import fingerprint
-from pipeline.stages.machines import Machines
-from pipeline.stages.session import ray_session
-from pipeline.stages.waiting import NamedGpus
-from pipeline.storage import exclusive
-from pipeline.token_shards import remove_others, shard_bytes
-from pipeline.tuning.desk import Counters, Question, key_of
+from pipeline.runs.attempts import readable
+from pipeline.tuning.actors import staffed_desk
 from pipeline.tuning.findings import Findings
-from pipeline.tuning.report import Confirmed, Cost, write_report
 from pipeline.tuning.search import run_search
-from pipeline.tuning.staff import staffed_desk
-from pipeline.tuning.sweep import kept_photos
+from pipeline.tuning.token_embedder import kept_photos
+from pipeline.tuning.trial_server import Counters, Question, key_of
+from pipeline.tuning.tuning_report import Confirmed, Cost, write_report
+from pipeline.workers.device import dtype_for
 
 if TYPE_CHECKING:
     from jobs.tune import Config
-    from pipeline.perturbation import Perturbation
+    from pipeline.method.settings import Perturbation
     from pipeline.tuning.search import Search
     from pipeline.tuning.space import Space, Value
 

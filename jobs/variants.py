@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from jobs import index, indexing
 from pipeline.encoders import embedding_values, prepare_environment
-from pipeline.perturbation import Perturbation
+from pipeline.features.file_sizes import block_rows, file_rows
+from pipeline.features.fingerprint import as_begun
+from pipeline.method.settings import Perturbation
 from pipeline.printing import printable
-from pipeline.sizes import block_rows, file_rows
-from pipeline.stages.identity import as_begun
-from pipeline.stages.progress import Counting
-from pipeline.stages.resume import inspect, mend_earlier
-from pipeline.stages.run import index_photos
+from pipeline.runs.index_run import index_photos
+from pipeline.runs.progress import Counting
+from pipeline.runs.resume import inspect, mend_earlier
 
 if TYPE_CHECKING:
-    from pipeline.stages.graph import Graph
-    from pipeline.stages.machines import Machines
+    from pipeline.cluster.machines import Machines
+    from pipeline.runs.graph import Graph
 
 
 _OBJECTS = 6

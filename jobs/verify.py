@@ -15,7 +15,7 @@ import sys
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.paths import PathText
+from pipeline.io.paths import PathText
 from pipeline.printing import printable
 
 
@@ -33,8 +33,8 @@ class Config(BaseModel):
 
 def run(config: Config) -> int:
     """Read all of `config.features`."""
-    from pipeline.stages.progress import Counting
-    from pipeline.stages.verifying import verify
+    from pipeline.features.verifying import verify
+    from pipeline.runs.progress import Counting
 
     counting = Counting("files read")
     found = verify(config.features, counting)

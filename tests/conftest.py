@@ -61,7 +61,7 @@ def tiny_encoder() -> Callable[[str, str], Any]:
         import torch
 
         from pipeline.encoders.base import Encoder
-        from pipeline.objects import TokenGrid
+        from pipeline.method.objects import TokenGrid
 
         class TinyEncoder(Encoder):
             name = "tiny"
@@ -103,7 +103,7 @@ def tiny_detector() -> Callable[[str], Any]:
     """Builds a detector that boxes the left part of a photo, the wider the redder its first pixel, or nothing."""
 
     def build(device: str = "cpu") -> Any:
-        from pipeline.objects import Objects
+        from pipeline.method.objects import Objects
 
         class TinyDetector:
             def detect(self, images: Any) -> list[Any]:
@@ -121,13 +121,13 @@ def tiny_detector() -> Callable[[str], Any]:
 
 @pytest.fixture(scope="session")
 def run_lavis(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Runs `tests/encoders/lavis_reference.py` in LAVIS' environment on the cases given; returns the folder it wrote.
+    """Runs `tests/encoders/blip2_lavis/lavis_reference.py` in LAVIS' environment on the cases given; returns the folder it wrote.
 
     The environment is built as a user's would be: with nothing but a network.
     """
     if sys.version_info[:2] not in ((3, 10), (3, 11)):
         pytest.skip("LAVIS' libraries have no wheels for this Python")
-    from pipeline.encoders import lavis_environment
+    from pipeline.encoders.blip2_lavis import environment as lavis_environment
 
     root = Path(__file__).parents[1]
 
@@ -135,7 +135,7 @@ def run_lavis(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         folder = tmp_path_factory.mktemp("lavis")
         (folder / "cases.json").write_text(json.dumps(cases))
         path = os.pathsep.join([str(lavis_environment.ensure()), str(root)])
-        command = [sys.executable, str(root / "tests" / "encoders" / "lavis_reference.py"), str(folder)]
+        command = [sys.executable, str(root / "tests" / "encoders" / "blip2_lavis" / "lavis_reference.py"), str(folder)]
         done = subprocess.run(
             command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False
         )
@@ -155,8 +155,8 @@ def write_features(tmp_path: Path) -> Callable[..., Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from pipeline.features import FeatureSet, features_schema
-    from pipeline.manifest import Manifest
+    from pipeline.features.feature_set import FeatureSet, features_schema
+    from pipeline.features.manifest import Manifest
 
     def write(
         vectors: Any,

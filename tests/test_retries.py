@@ -19,18 +19,18 @@ from ray._common.retry import call_with_retry
 from ray.data import DataContext
 from ray.data._internal.util import RetryingPyFileSystem, iterate_with_retry
 
-from pipeline import storage
-from pipeline.datasets.photos import read_photo
-from pipeline.datasets.rules import SourceRules
+from pipeline.datasets.photos.rules import SourceRules
+from pipeline.datasets.photos.source import read_photo
 from pipeline.errors import QpertError
-from pipeline.features import committed_files
-from pipeline.manifest import Manifest
-from pipeline.patience import TRIES
-from pipeline.patient_files import patient
-from pipeline.stages import graph
-from pipeline.stages.graph import resumable
-from pipeline.storage import list_files, write_atomically
-from pipeline.token_shards import read_shard
+from pipeline.features.feature_set import committed_files
+from pipeline.features.manifest import Manifest
+from pipeline.features.tokens import read_shard
+from pipeline.io import locations as storage
+from pipeline.io.locations import list_files, write_atomically
+from pipeline.io.retrying import TRIES
+from pipeline.io.retrying_files import patient
+from pipeline.runs import graph
+from pipeline.runs.graph import resumable
 
 TABLE = pa.table({"number": [1, 2, 3]})
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from pipeline.encoders.base import Encoder
-from pipeline.images import decode
-from pipeline.perturbation import Perturbation
+from pipeline.io.images import decode
+from pipeline.method.settings import Perturbation
 
 
 @torch.inference_mode()

@@ -18,10 +18,10 @@ from transformers import Blip2Config, Blip2ForImageTextRetrieval
 from pipeline.benchmarks.evaluation_ways import peak_memory
 from pipeline.benchmarks.query_former import OperatorWork, mean_tokens, random_objects
 from pipeline.benchmarks.timing import interleaved
-from pipeline.encoders.beam_search import Decoding
-from pipeline.encoders.blip2 import Blip2Encoder
-from pipeline.encoders.language_head import build_language_head
-from pipeline.perturbation import Perturbation
+from pipeline.encoders.blip2.beam_search import Decoding
+from pipeline.encoders.blip2.encoder import Blip2Encoder
+from pipeline.encoders.blip2.language_head import build_language_head
+from pipeline.method.settings import Perturbation
 
 CAPTION = Decoding(num_beams=3, max_length=30, min_length=30)
 """LAVIS' beams and length, but every caption is of full length: the end token is never allowed."""

@@ -12,8 +12,8 @@ from torch import Tensor
 from pipeline.benchmarks.timing import interleaved
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.sites import perturbing
-from pipeline.objects import Objects, batch_coverage
-from pipeline.perturbation import Perturbation, object_operator, pool_object_keys
+from pipeline.method.objects import Objects, batch_coverage
+from pipeline.method.settings import Perturbation, object_operator, pool_object_keys
 
 
 @dataclass(frozen=True)

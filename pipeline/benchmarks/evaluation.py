@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 
 from pipeline.benchmarks.evaluation_ways import TEXTS, image_of_text
 from pipeline.errors import QpertError
-from pipeline.features import features_schema
-from pipeline.manifest import Manifest
+from pipeline.features.feature_set import features_schema
+from pipeline.features.manifest import Manifest
 from pipeline.retrieval.similarity import unit
 
 _BLOCK = 256

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.datasets.captions import CaptionedImage
-from pipeline.features import FeatureSet
+from pipeline.datasets.captions.captions import CaptionedImage
+from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval.evaluation import evaluate
 from pipeline.retrieval.ranks import Ints
 from pipeline.retrieval.similarity import Float32, image_scores, texts_per_tile, tile_shape, vector_blocks

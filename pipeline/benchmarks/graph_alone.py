@@ -25,8 +25,8 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from pipeline.encoders.base import Encoder
 from pipeline.errors import QpertError
-from pipeline.objects import Objects, TokenGrid
-from pipeline.perturbation import Perturbation
+from pipeline.method.objects import Objects, TokenGrid
+from pipeline.method.settings import Perturbation
 
 _PER_FOLDER = 1000
 _SIDE = 8
@@ -150,15 +150,15 @@ def _largest_worker(pid: int) -> int:
 
 def run(folder: str, photos: int, cpus: int | None) -> dict[str, Any]:
     """What `measure_graph` runs: index, and say what it took."""
-    from pipeline.datasets.photos import find_photos
-    from pipeline.manifest import Manifest
-    from pipeline.sizes import block_rows, file_rows
-    from pipeline.stages.actor import Worker
-    from pipeline.stages.graph import Graph
-    from pipeline.stages.machines import Machines
-    from pipeline.stages.pools import plan_pools
-    from pipeline.stages.resume import inspect
-    from pipeline.stages.run import index_photos
+    from pipeline.cluster.machines import Machines
+    from pipeline.cluster.pools import plan_pools
+    from pipeline.datasets.photos.source import find_photos
+    from pipeline.features.file_sizes import block_rows, file_rows
+    from pipeline.features.manifest import Manifest
+    from pipeline.runs.graph import Graph
+    from pipeline.runs.index_run import index_photos
+    from pipeline.runs.resume import inspect
+    from pipeline.workers.worker import Worker
 
     out = f"{folder.rstrip('/')}-features-{photos}"
     resume = inspect(out, {}, find_photos(folder), photos, note=f"{out}.listing")

@@ -17,11 +17,11 @@ from transformers import LlamaConfig
 from pipeline.benchmarks.query_former import OperatorWork, mean_tokens, random_objects
 from pipeline.benchmarks.timing import interleaved
 from pipeline.encoders.attention_pooling import AttentionPooling
-from pipeline.encoders.intern_vit import Block
-from pipeline.encoders.internvl_config import InternVLConfig
-from pipeline.encoders.qllama import QLlamaLayer, rotary
-from pipeline.objects import TokenGrid
-from pipeline.perturbation import Perturbation
+from pipeline.encoders.internvl.config import InternVLConfig
+from pipeline.encoders.internvl.intern_vit import Block
+from pipeline.encoders.internvl.qllama import QLlamaLayer, rotary
+from pipeline.method.objects import TokenGrid
+from pipeline.method.settings import Perturbation
 
 COUNTS = (1, 2, 4, 6, 12, 24)
 """Objects per photo."""

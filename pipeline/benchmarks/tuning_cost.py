@@ -20,9 +20,9 @@ from pipeline.benchmarks.evaluation import Sizes, measure_evaluation
 from pipeline.benchmarks.evaluation_ways import peak_memory
 from pipeline.benchmarks.query_former import random_objects
 from pipeline.benchmarks.timing import interleaved
-from pipeline.perturbation import Perturbation
-from pipeline.reproduction import paper
-from pipeline.token_shards import read_shard, shard_bytes, write_shard
+from pipeline.experiments import paper
+from pipeline.features.tokens import read_shard, shard_bytes, write_shard
+from pipeline.method.settings import Perturbation
 
 FLICKR = Sizes(images=1000, texts=5000, vectors=32, dim=256)
 """The gallery that ranking is measured on."""

@@ -16,8 +16,8 @@ from pipeline.datasets.json_file import entries, member
 from pipeline.errors import QpertError
 
 if TYPE_CHECKING:
-    from pipeline.datasets.boxes import BoxCollector
-    from pipeline.datasets.captions import CaptionCollector
+    from pipeline.datasets.boxes.boxes import BoxCollector
+    from pipeline.datasets.captions.captions import CaptionCollector
 
 _CAPTIONS = "COCO's captions"
 _INSTANCES = "COCO's instances"

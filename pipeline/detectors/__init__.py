@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from pipeline.detectors.annotated import AnnotatedBoxes
-    from pipeline.objects import Objects
+    from pipeline.method.objects import Objects
 
 __all__ = ["Detector", "DetectorConfig", "NoDetector", "list_detectors", "load_detector"]
 
@@ -34,7 +34,7 @@ class NoDetector:
 
     def detect(self, images: Sequence[Image.Image]) -> list[Objects]:
         """Return no objects for each photo."""
-        from pipeline.objects import Objects
+        from pipeline.method.objects import Objects
 
         return [Objects.empty(image.size) for image in images]
 
@@ -89,6 +89,6 @@ def load_detector(config: DetectorConfig, device: str = "cpu") -> Detector | Ann
         raise QpertError(f"detector.annotations is for detector.model=annotated, not for {config.model!r}")
     if config.model == "none":
         return NoDetector()
-    from pipeline.detectors.yolo import YoloDetector  # heavy, and AGPL: only where it is asked for
+    from pipeline.detectors.yolo import YoloDetector
 
     return YoloDetector(config, device)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from pipeline.datasets.boxes import read_boxes
-from pipeline.objects import Objects
+from pipeline.datasets.boxes.boxes import read_boxes
+from pipeline.method.objects import Objects
 from pipeline.printing import printable
 
 _log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.paths import LocalPath, WeightsText
+from pipeline.io.paths import LocalPath, WeightsText
 
 
 class DetectorConfig(BaseModel):

@@ -24,8 +24,8 @@ from PIL import Image
 
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
-from pipeline.model_files import PICKLES
-from pipeline.objects import Objects
+from pipeline.io.model_files import PICKLES
+from pipeline.method.objects import Objects
 
 MINIATURE = Path(__file__).parent.parent / "miniature" / "yolo.pt"
 DOWNLOADS = Path("~/.cache/qpert")

@@ -13,14 +13,14 @@ from pipeline.encoders.base import Encoder
 from pipeline.errors import QpertError
 
 _ENCODERS = {
-    "blip2": "pipeline.encoders.blip2:Blip2Encoder",
-    "blip2-lavis": "pipeline.encoders.blip2_lavis:Blip2LavisEncoder",
-    "coca": "pipeline.encoders.coca:CocaEncoder",
-    "internvl": "pipeline.encoders.internvl:InternVLEncoder",
-    "internvl-c": "pipeline.encoders.internvl:InternVLCEncoder",
+    "blip2": "pipeline.encoders.blip2.encoder:Blip2Encoder",
+    "blip2-lavis": "pipeline.encoders.blip2_lavis.encoder:Blip2LavisEncoder",
+    "coca": "pipeline.encoders.open_clip.encoder:CocaEncoder",
+    "internvl": "pipeline.encoders.internvl.encoder:InternVLEncoder",
+    "internvl-c": "pipeline.encoders.internvl.encoder:InternVLCEncoder",
 }
 """Name to `module:class`; the module is imported when the encoder is loaded."""
-_ENVIRONMENTS = {"blip2-lavis": "pipeline.encoders.lavis_environment"}
+_ENVIRONMENTS = {"blip2-lavis": "pipeline.encoders.blip2_lavis.environment"}
 """Encoders that run in an environment of their own: the module with its `ensure` and `runtime_env`."""
 _TWINS = {"blip2-lavis": "blip2"}
 """Of an encoder that needs another environment, the one that does the same with the same weights in this one."""

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import choose_sites, perturbing, remembering
 from pipeline.errors import QpertError
-from pipeline.objects import Objects, TokenGrid, batch_coverage
-from pipeline.perturbation import (
+from pipeline.method.objects import Objects, TokenGrid, batch_coverage
+from pipeline.method.settings import (
     Perturbation,
     Stage,
     object_operator,
@@ -23,7 +23,7 @@ from pipeline.perturbation import (
     pool_object_keys,
     subspace_kind,
 )
-from pipeline.subspaces import Subspaces
+from pipeline.method.subspaces import Subspaces
 
 
 class Encoder(ABC):

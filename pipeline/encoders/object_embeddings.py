@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from pipeline.encoders.base import Encoder
-from pipeline.objects import Objects, TokenGrid
+from pipeline.method.objects import Objects, TokenGrid
 
 POOLED = 7
 """Pooled tokens per side. The paper gives no number; 7 is what ROI pooling usually makes."""

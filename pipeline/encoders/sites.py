@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.errors import QpertError
-from pipeline.perturbation import perturb
+from pipeline.method.settings import perturb
 
 OperatorOf = Callable[[str, Tensor], Tensor]
 """From a site's name and its keys [B, H, N, d] to A [B, H, d, d]. As the keys depend on the photos only, a function

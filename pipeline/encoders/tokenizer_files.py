@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import QpertError
-from pipeline.model_files import read_json
+from pipeline.io.model_files import read_json
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt")
 """What a tokenizer is made of, for downloads."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.encoders.coca import CocaEncoder
+from pipeline.encoders.open_clip.encoder import CocaEncoder
 from pipeline.miniature.scene_batches import LABELS
 from pipeline.miniature.training import make_optimizer, set_rate
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Blip2ForImageTextRetrieval
 
-from pipeline.encoders.blip2_inputs import unilm_mask
+from pipeline.encoders.blip2.inputs import unilm_mask
 from pipeline.miniature.blip2_model import WORDS
 
 BEGIN = WORDS.index("[DEC]")

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from transformers import Blip2Config, Blip2ForImageTextRetrieval, Blip2VisionModel
 
 from pipeline.datasets.scenes import vocabulary
+from pipeline.method.objects import TokenGrid
 from pipeline.miniature import coca_model
 from pipeline.miniature.coca_tower import embeddings_without_norm
-from pipeline.objects import TokenGrid
 
 CONTEXT = 40
 """Tokens of a caption, with [CLS] and [SEP]; the longest caption has 36 words."""

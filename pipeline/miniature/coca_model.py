@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from pipeline.datasets.scenes import vocabulary
-from pipeline.objects import TokenGrid
+from pipeline.method.objects import TokenGrid
 
 CONTEXT = 40
 """Tokens of a caption, with begin and end; the longest caption has 36 words."""

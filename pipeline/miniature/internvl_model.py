@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from pipeline.datasets.scenes import vocabulary
-from pipeline.encoders.intern_vit import InternViT
-from pipeline.encoders.internvl_config import InternVLConfig, QLlamaConfig, VisionConfig
-from pipeline.encoders.internvl_inputs import IMAGENET_MEAN, IMAGENET_STD, PROMPT
-from pipeline.encoders.internvl_model import InternVL
+from pipeline.encoders.internvl.config import InternVLConfig, QLlamaConfig, VisionConfig
+from pipeline.encoders.internvl.inputs import IMAGENET_MEAN, IMAGENET_STD, PROMPT
+from pipeline.encoders.internvl.intern_vit import InternViT
+from pipeline.encoders.internvl.model import InternVL
+from pipeline.method.objects import TokenGrid
 from pipeline.miniature import coca_model
 from pipeline.miniature.coca_tower import embeddings_without_norm
-from pipeline.objects import TokenGrid
 
 CONTEXT = 44
 """Tokens of a caption with its frame and prompt; the longest caption has 36 words."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from pipeline.datasets.scenes import COLOURS, SCENE_SIZE, SHAPES, Scene, draw_scene, make_captions, make_scene
-from pipeline.objects import Objects, TokenGrid, token_coverage
+from pipeline.method.objects import Objects, TokenGrid, token_coverage
 
 LABELS = (*SHAPES, *COLOURS)
 

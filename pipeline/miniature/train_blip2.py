@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from transformers import Blip2ForImageTextRetrieval
 
 from pipeline.datasets.scenes import distinct_scenes, draw_scene, make_captions
-from pipeline.encoders.language_head import build_language_head
+from pipeline.encoders.blip2.language_head import build_language_head
 from pipeline.miniature.adapting import Curve, adapt_tower, found_first
 from pipeline.miniature.blip2_losses import Objective, embed_texts
 from pipeline.miniature.blip2_model import GRID, build_model, build_tokenizer, save, take_vision

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from pipeline.datasets.scenes import distinct_scenes, draw_scene, make_captions
-from pipeline.encoders.internvl_inputs import photo_transform
-from pipeline.encoders.internvl_model import InternVL, build_internvl
+from pipeline.encoders.internvl.inputs import photo_transform
+from pipeline.encoders.internvl.model import InternVL, build_internvl
 from pipeline.miniature.adapting import Curve, adapt_tower, found_first
 from pipeline.miniature.internvl_model import CONFIG, GRID, build_tokenizer, save, take_vision
 from pipeline.miniature.scene_batches import SceneBatches

@@ -6,7 +6,7 @@ from pipeline.printing import printable
 from pipeline.reports.gallery import Photo, Section, photos_of, write_gallery
 from pipeline.reports.recall_plot import plot_recall_by_size
 from pipeline.reports.recall_tables import bins_table, comparison_table, difference_table, overall_table
-from pipeline.reports.tables import markdown, terminal
+from pipeline.reports.text_table import markdown, terminal
 
 __all__ = [
     "Photo",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.emphasis import Captions
-from pipeline.objects import Objects
+from pipeline.encoders.emphasis import Captions
+from pipeline.method.objects import Objects
 from pipeline.printing import printable
 from pipeline.reports.gallery import Photo
 

@@ -17,10 +17,10 @@ from typing import Any
 import jinja2
 from PIL import Image
 
-from pipeline.datasets.photos import read_photo
-from pipeline.datasets.rules import DEFAULT_RULES, SourceRules
+from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
+from pipeline.datasets.photos.source import read_photo
 from pipeline.errors import QpertError
-from pipeline.images import decode
+from pipeline.io.images import decode
 from pipeline.printing import printable
 
 THUMBNAIL = 360

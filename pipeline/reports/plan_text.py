@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.planning import CPU, Estimate, Sample
-from pipeline.reports.tables import terminal
+from pipeline.reports.text_table import terminal
+from pipeline.runs.estimate import CPU, Estimate, Sample
 
 
 def plan_text(sample: Sample, found: Estimate) -> str:

@@ -8,15 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.printing import printable
-from pipeline.reports.recall_tables import (
-    DIRECTIONS,
-    Table,
-    bin_name,
-    bins_table,
-    comparison_table,
-    overall_table,
-)
-from pipeline.reports.tables import csv_text, markdown, markdown_text, terminal
+from pipeline.reports.recall_tables import DIRECTIONS, Table, bin_name, bins_table, comparison_table, overall_table
+from pipeline.reports.text_table import csv_text, markdown, markdown_text, terminal
 from pipeline.retrieval.evaluation import Evaluation
 from pipeline.retrieval.intervals import Interval
 from pipeline.retrieval.measurement import Measured, Measurement

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.reports.tables import percent
+from pipeline.reports.text_table import percent
 from pipeline.retrieval.comparison import Comparison, Difference
 from pipeline.retrieval.intervals import Interval, Intervals
 from pipeline.retrieval.ranks import BINS

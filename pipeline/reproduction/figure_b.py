@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from pipeline.datasets.scenes import COLOURS, SCENE_SIZE, SHAPES, Scene, distinct_scenes, draw_scene
-from pipeline.emphasis import emphases, emphasised_captions
 from pipeline.encoders.base import Encoder
-from pipeline.objects import Objects
-from pipeline.perturbation import Perturbation
-from pipeline.reports.tables import percent
-from pipeline.reproduction.tables import Table, points
+from pipeline.encoders.emphasis import emphases, emphasised_captions
+from pipeline.experiments.result_tables import Table, points
+from pipeline.method.objects import Objects
+from pipeline.method.settings import Perturbation
+from pipeline.reports.text_table import percent
 
 SMALL = 0.1
 """Largest area, as a fraction of the picture, of the objects that are also counted apart."""

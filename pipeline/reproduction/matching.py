@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.reports.tables import percent
-from pipeline.reproduction.settings import PLAIN, PLAIN_ITM
-from pipeline.reproduction.tables import KS, METRICS, Measures, Table, by_metric, points, span
+from pipeline.experiments.result_tables import KS, METRICS, Measures, Table, by_metric, points, span
+from pipeline.experiments.settings import PLAIN, PLAIN_ITM
+from pipeline.reports.text_table import percent
 from pipeline.retrieval.comparison import compare
 from pipeline.retrieval.ranks import Ranks
 

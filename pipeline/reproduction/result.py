@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.benchmarks.encoder_cost import EncoderCost
-from pipeline.perturbation import Perturbation
+from pipeline.experiments.measuring import Variant
+from pipeline.method.settings import Perturbation
 from pipeline.reproduction.figure_b import FigureB
-from pipeline.reproduction.measuring import Variant
 from pipeline.retrieval.ranks import Ranks
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.datasets.captions import CaptionedImage
+from pipeline.datasets.captions.captions import CaptionedImage
 from pipeline.datasets.names import join_names
 from pipeline.errors import QpertError
-from pipeline.features import FeatureSet
+from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval.candidates import Candidates, Chooser
 from pipeline.retrieval.ranks import Ints, Ranker, Ranks, size_bins
 from pipeline.retrieval.recall import RecallReport, check_cutoffs, report_of

@@ -11,7 +11,15 @@ import numpy as np
 
 from pipeline.retrieval.ranks import Ranks
 from pipeline.retrieval.recall import check_cutoffs
-from pipeline.retrieval.resampling import Counts, Figures, Float64, by_figure, enough_images, limits, resampled_figures
+from pipeline.retrieval.resampling import (
+    Counts,
+    Figures,
+    Float64,
+    by_figure,
+    enough_images,
+    limits,
+    resampled_figures,
+)
 
 SAMPLES = 2000
 CONFIDENCE = 0.95

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pipeline.errors import QpertError
 
 if TYPE_CHECKING:
-    from pipeline.features import FeatureSet
+    from pipeline.features.feature_set import FeatureSet
 
 Float32 = npt.NDArray[np.float32]
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.datasets.captions import CaptionedImage
+from pipeline.datasets.captions.captions import CaptionedImage
 from pipeline.errors import QpertError
-from pipeline.features import FeatureSet
+from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval.similarity import Float32, unit
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ def load_text_encoder(
         QpertError: the encoder or its weights cannot be had, or they are not those that made the features; or the
             manifest names files and `weights` does not.
     """
-    from pipeline.encoders import load_encoder, miniature_of, twin_of  # torch, which `--help` should not wait for
-    from pipeline.provenance import MadeWith
-    from pipeline.stages.identity import bundled, weights_identity
+    from pipeline.encoders import load_encoder, miniature_of, twin_of
+    from pipeline.features.fingerprint import bundled, weights_identity
+    from pipeline.features.provenance import MadeWith
 
     made_with = MadeWith.of(features.manifest, features.out)
     name, chosen = made_with.encoder, made_with.weights(weights)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.features import OBJECT_TYPE
+from pipeline.features.feature_set import OBJECT_TYPE
 
 if TYPE_CHECKING:
-    from pipeline.objects import Objects
+    from pipeline.method.objects import Objects
 
 
 def set_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
@@ -35,7 +35,7 @@ def objects_to_arrow(objects: Sequence[Objects | None]) -> pa.Array:
 
 def objects_from_row(row: list[dict[str, float | str]] | None, size: tuple[int, int]) -> Objects:
     """One value of the `objects` column, for a photo of `size` (width, height); null means none."""
-    from pipeline.objects import Objects
+    from pipeline.method.objects import Objects
 
     if not row:
         return Objects.empty(size)

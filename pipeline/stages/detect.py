@@ -8,13 +8,13 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.features import OBJECT_TYPE
-from pipeline.objects import Objects
-from pipeline.stages.actor import PhotoMapper, Worker, set_threads
+from pipeline.features.feature_set import OBJECT_TYPE
+from pipeline.method.objects import Objects
+from pipeline.runs.run_stats import Reporter
 from pipeline.stages.columns import objects_to_arrow
-from pipeline.stages.guard import Failure, load
 from pipeline.stages.probe_photos import probe_photos
-from pipeline.stages.tally import Reporter
+from pipeline.workers.micro_batching import Failure, load
+from pipeline.workers.worker import PhotoMapper, Worker, set_threads
 
 DETECTED = {"width": pa.int32(), "height": pa.int32(), "objects": pa.list_(OBJECT_TYPE), "seconds": pa.float32()}
 """The columns that detection adds."""

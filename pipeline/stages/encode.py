@@ -14,17 +14,17 @@ import torch
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.object_embeddings import object_embeddings
 from pipeline.encoders.sites import choose_sites
-from pipeline.features import OBJECT_TYPE, features_schema
-from pipeline.images import is_truncated
-from pipeline.objects import Objects
-from pipeline.perturbation import Perturbation
-from pipeline.photo_state import PHOTO_STATE
-from pipeline.stages.actor import PhotoMapper, Worker, set_threads
+from pipeline.features.feature_set import OBJECT_TYPE, features_schema
+from pipeline.features.tokens import TOKENS, write_shard
+from pipeline.io.images import is_truncated
+from pipeline.io.photo_state import PHOTO_STATE
+from pipeline.method.objects import Objects
+from pipeline.method.settings import Perturbation
+from pipeline.runs.run_stats import Reporter
 from pipeline.stages.columns import objects_from_row
-from pipeline.stages.guard import Failure, load
 from pipeline.stages.probe_photos import probe_photos
-from pipeline.stages.tally import Reporter
-from pipeline.token_shards import TOKENS, write_shard
+from pipeline.workers.micro_batching import Failure, load
+from pipeline.workers.worker import PhotoMapper, Worker, set_threads
 
 
 class EncoderBuilder(Protocol):
@@ -53,7 +53,7 @@ class EncodeStage:
         precision: of what is stored.
         worker: how the actor works.
         reporter: where it reports.
-        tokens_in: keep the image tokens in this feature set (see `pipeline.token_shards`); None: they are dropped.
+        tokens_in: keep the image tokens in this feature set (see `pipeline.features.tokens`); None: they are dropped.
         to_come: what these will be perturbed with; the encoder must have the sites.
     """
 

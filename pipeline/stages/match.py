@@ -11,14 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from pipeline.objects import Objects
-from pipeline.perturbation import Perturbation
-from pipeline.stages.actor import PhotoMapper, Worker, set_threads
+from pipeline.method.objects import Objects
+from pipeline.method.settings import Perturbation
+from pipeline.runs.run_stats import Reporter
 from pipeline.stages.columns import objects_from_row
 from pipeline.stages.encode import EncoderBuilder
-from pipeline.stages.guard import Failure, load
 from pipeline.stages.probe_photos import probe_photos
-from pipeline.stages.tally import Reporter
+from pipeline.workers.micro_batching import Failure, load
+from pipeline.workers.worker import PhotoMapper, Worker, set_threads
 
 MATCH_SCHEMA = pa.schema([("image_id", pa.string()), ("scores", pa.list_(pa.float32())), ("error", pa.string())])
 """One row per photo: a matching score for each of its texts, null when the photo failed."""

@@ -1,11 +1,11 @@
-"""The photos that every encoder embeds when it is up; see `pipeline.stages.probes`."""
+"""The photos that every encoder embeds when it is up; see `pipeline.workers.device_check`."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pipeline.objects import Objects
+from pipeline.method.objects import Objects
 
 _SIZE = (320, 240)
 _COLOURS = ("crimson", "royalblue", "gold", "seagreen", "white", "black")

@@ -12,14 +12,14 @@ import pyarrow as pa
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-from pipeline.datasets.photos import read_named, read_photo
-from pipeline.datasets.rules import DEFAULT_RULES, SourceRules
-from pipeline.datasets.shards import PHOTO_SCHEMA, Shard, count_photos, read_shard
-from pipeline.datasets.skipped import Skipped
+from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
+from pipeline.datasets.photos.shards import PHOTO_SCHEMA, Shard, count_photos, read_shard
+from pipeline.datasets.photos.skipped import Skipped
+from pipeline.datasets.photos.source import read_named, read_photo
 from pipeline.errors import QpertError
-from pipeline.photo_state import FILE_STATE, digest_of
-from pipeline.stages.tally import Reporter
-from pipeline.storage import is_uri
+from pipeline.io.locations import is_uri
+from pipeline.io.photo_state import FILE_STATE, digest_of
+from pipeline.runs.run_stats import Reporter
 
 
 def read_photos(listing: pa.Table, reporter: Reporter, rules: SourceRules = DEFAULT_RULES) -> pa.Table:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.perturbation import Perturbation
+from pipeline.experiments.result_tables import points, span
+from pipeline.method.settings import Perturbation
 from pipeline.reports.heat_map import HeatMap
-from pipeline.reports.tables import percent
-from pipeline.reproduction.tables import points, span
+from pipeline.reports.text_table import percent
 from pipeline.retrieval.comparison import Difference, compare
 from pipeline.retrieval.intervals import Interval, bootstrap
 from pipeline.retrieval.metrics import KS, metrics_of, pick

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import QpertError
-from pipeline.perturbation import Perturbation
-from pipeline.reproduction import paper
+from pipeline.experiments import paper
+from pipeline.method.settings import Perturbation
 
 ALL_SITES = "all"
 TABLE_FIELDS = ("weight", "scale", "threshold")

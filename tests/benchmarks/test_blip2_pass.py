@@ -16,8 +16,8 @@ from pipeline.benchmarks import blip2_pass
 from pipeline.benchmarks.blip2_pass import CAPTION, full_size, measure_blip2, random_encoder
 from pipeline.benchmarks.query_former import OperatorWork, random_objects
 from pipeline.encoders import base
-from pipeline.encoders.captioning import CaptionWriter
-from pipeline.perturbation import Perturbation
+from pipeline.encoders.blip2.captioning import CaptionWriter
+from pipeline.method.settings import Perturbation
 
 SECONDS = ("vision", "plain", "perturbed", "construction", "enhancement", "caption", "perturbed_caption")
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pipeline.benchmarks.encoder_cost import measure_cost
 from pipeline.encoders import load_encoder
-from pipeline.objects import Objects
-from pipeline.perturbation import Perturbation
+from pipeline.method.objects import Objects
+from pipeline.method.settings import Perturbation
 
 
 def test_every_part_is_timed_and_the_encoder_is_left_as_it_was() -> None:

@@ -8,7 +8,7 @@ import pytest
 from pipeline.benchmarks.evaluation import Sizes, fitting, measure_evaluation, write_simulated
 from pipeline.benchmarks.evaluation_ways import TEXTS, image_of_text, peak_memory
 from pipeline.errors import QpertError
-from pipeline.features import FeatureSet
+from pipeline.features.feature_set import FeatureSet
 
 SIZES = Sizes(images=300, texts=750, vectors=3, dim=16)
 

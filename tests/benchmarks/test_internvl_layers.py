@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from pipeline.benchmarks.internvl_layers import LayerTimes, SiteTimes, measure_layers
-from pipeline.encoders.internvl_config import InternVLConfig
-from pipeline.perturbation import Perturbation
-from tests.encoders.tiny_internvl import SMALL
+from pipeline.encoders.internvl.config import InternVLConfig
+from pipeline.method.settings import Perturbation
+from tests.encoders.internvl.tiny_internvl import SMALL
 
 
 def test_measures_what_it_says() -> None:

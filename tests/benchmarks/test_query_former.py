@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from pipeline.benchmarks.query_former import GRID, measure_query_former, random_objects
-from pipeline.objects import batch_coverage
+from pipeline.method.objects import batch_coverage
 
 
 def test_boxes_are_of_every_size_and_inside_the_photo() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pipeline.stages.machines import ACCELERATOR
+from pipeline.cluster.machines import ACCELERATOR
 from tests.cluster.files import (
     A100,
     CLUSTER,

@@ -7,8 +7,8 @@ import warnings
 
 import pytest
 
-from pipeline.datasets.boxes import PhotoBoxes, read_boxes
-from pipeline.datasets.captions import CaptionedImage, read_captions
+from pipeline.datasets.boxes.boxes import PhotoBoxes, read_boxes
+from pipeline.datasets.captions.captions import CaptionedImage, read_captions
 from pipeline.errors import QpertError
 
 IMAGES = [

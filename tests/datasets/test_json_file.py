@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.boxes import MAX_LABEL, read_boxes
-from pipeline.datasets.captions import read_captions
+from pipeline.datasets.boxes.boxes import MAX_LABEL, read_boxes
+from pipeline.datasets.captions.captions import read_captions
 from pipeline.datasets.json_file import read_json
 from pipeline.errors import QpertError
 

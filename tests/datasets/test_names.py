@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from jobs.evaluate import annotated_areas
-from pipeline.datasets.boxes import read_boxes
-from pipeline.datasets.captions import CaptionedImage
-from pipeline.datasets.images import find_images
+from pipeline.datasets.boxes.boxes import read_boxes
+from pipeline.datasets.captions.captions import CaptionedImage
+from pipeline.datasets.captions.photos import find_images
 from pipeline.datasets.names import Names, alike_file, join_names
 from pipeline.detectors.annotated import AnnotatedBoxes
 from pipeline.errors import QpertError

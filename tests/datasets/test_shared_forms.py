@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.boxes import largest_areas, read_boxes
-from pipeline.datasets.captions import read_captions
-from pipeline.datasets.images import find_images
+from pipeline.datasets.boxes.boxes import largest_areas, read_boxes
+from pipeline.datasets.captions.captions import read_captions
+from pipeline.datasets.captions.photos import find_images
 from pipeline.detectors.annotated import AnnotatedBoxes
 
 SHARED = Path(__file__).parents[3] / "shared" / "photos"

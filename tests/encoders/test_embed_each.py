@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline import subspaces
 from pipeline.encoders import load_encoder, miniature_encoders
-from pipeline.encoders.internvl import InternVLEncoder
-from pipeline.objects import Objects
-from pipeline.perturbation import Perturbation
-from tests.encoders import tiny_internvl
+from pipeline.encoders.internvl.encoder import InternVLEncoder
+from pipeline.method import subspaces
+from pipeline.method.objects import Objects
+from pipeline.method.settings import Perturbation
+from tests.encoders.internvl import tiny_internvl
 
 SETTINGS = (
     None,
@@ -101,7 +101,7 @@ def test_keys_and_subspaces_are_worked_out_once(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("broken", [1e30, torch.nan])
 def test_a_photo_whose_keys_have_no_gram_matrix_fails_alone(name: str, broken: float) -> None:
     """As an index would run it: the others of its micro-batch get the vectors they have without it."""
-    from pipeline.stages.guard import Failure, Guard
+    from pipeline.workers.micro_batching import Failure, Guard
 
     encoder = load_encoder(name)
     tokens, objects = photos(encoder)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.encoders.object_embeddings import object_embeddings
-from pipeline.objects import Objects, TokenGrid
+from pipeline.method.objects import Objects, TokenGrid
 
 
 class Averaging:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
-from pipeline.encoders.qformer import QFormerSite, qformer_sites
+from pipeline.encoders.blip2.qformer import QFormerSite, qformer_sites
 from pipeline.encoders.sites import MultiheadAttentionSite, choose_sites, make_perturbable, perturbing, restore
 from pipeline.errors import QpertError
 

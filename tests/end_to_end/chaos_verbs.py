@@ -17,9 +17,9 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from pipeline.datasets.scenes import write_scenes
-from pipeline.features import FeatureSet, committed_files
-from pipeline.manifest import Manifest
-from pipeline.reproduction.outcomes import Outcomes
+from pipeline.experiments.outcomes import Outcomes
+from pipeline.features.feature_set import FeatureSet, committed_files
+from pipeline.features.manifest import Manifest
 from pipeline.retrieval.ranks import Ranks
 
 ROOT = Path(__file__).parents[2]

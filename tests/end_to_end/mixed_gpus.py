@@ -24,17 +24,17 @@ from ray.cluster_utils import Cluster
 from torch import Tensor
 
 from pipeline.benchmarks.graph_alone import TrivialEncoder, write_tiny
-from pipeline.datasets.photos import find_photos
-from pipeline.manifest import Manifest
-from pipeline.stages import newcomers
-from pipeline.stages.actor import Worker
-from pipeline.stages.device import Device, Dtype, dtype_for
-from pipeline.stages.graph import Graph, run_graph
-from pipeline.stages.machines import ACCELERATOR, GPU_MEMORY, Machines
-from pipeline.stages.pools import plan_pools
-from pipeline.stages.progress import device_report
-from pipeline.stages.run import index_photos
-from pipeline.stages.tally import Counts, start_tally
+from pipeline.cluster import rescaling as newcomers
+from pipeline.cluster.machines import ACCELERATOR, GPU_MEMORY, Machines
+from pipeline.cluster.pools import plan_pools
+from pipeline.datasets.photos.source import find_photos
+from pipeline.features.manifest import Manifest
+from pipeline.runs.graph import Graph, run_graph
+from pipeline.runs.index_run import index_photos
+from pipeline.runs.progress import device_report
+from pipeline.runs.run_stats import Counts, start_tally
+from pipeline.workers.device import Device, Dtype, dtype_for
+from pipeline.workers.worker import Worker
 
 SECONDS = {"A100": 0.25, "GeForce-GTX-1080-Ti": 1.0, "Tesla-K80": 0.05}
 """Per photo. The last one would be quickest, and holds too little."""

@@ -14,7 +14,7 @@ from PIL import Image
 
 from jobs import index
 from jobs.cli import main
-from pipeline.features import FeatureSet
+from pipeline.features.feature_set import FeatureSet
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:

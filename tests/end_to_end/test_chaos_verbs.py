@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.arguments import parse
-from pipeline.reproduction.outcomes import Outcomes
+from pipeline.experiments.outcomes import Outcomes
 from pipeline.retrieval.ranks import Ranks, size_bins
 from tests.end_to_end.chaos import KINDS, draw
 from tests.end_to_end.chaos_verbs import VERBS, Rerank, _sets_and_outcomes, compare_features

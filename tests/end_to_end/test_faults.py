@@ -17,16 +17,16 @@ from PIL import Image
 
 from jobs import cli
 from pipeline.benchmarks.graph_alone import TrivialEncoder
-from pipeline.datasets.photos import find_photos
+from pipeline.cluster.machines import Machines
+from pipeline.cluster.pools import plan_pools
+from pipeline.datasets.photos.source import find_photos
 from pipeline.datasets.scenes import write_scenes
-from pipeline.features import FeatureSet
-from pipeline.manifest import Manifest
-from pipeline.stages.actor import Worker
-from pipeline.stages.casualties import TRIES
-from pipeline.stages.graph import Graph
-from pipeline.stages.machines import Machines
-from pipeline.stages.pools import plan_pools
-from pipeline.stages.run import index_photos
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.manifest import Manifest
+from pipeline.runs.graph import Graph
+from pipeline.runs.index_run import index_photos
+from pipeline.workers.poison import TRIES
+from pipeline.workers.worker import Worker
 
 ROOT = Path(__file__).parents[2]
 BROKEN_DECODER = """
@@ -42,7 +42,7 @@ JpegImageFile.load = broken
 HANGING_DECODER = f"""
 {BROKEN_DECODER.replace("os.kill(os.getpid(), signal.SIGSEGV)", "__import__('time').sleep(10**6)")}
 import pipeline.stages.decode_apart
-pipeline.stages.decode_apart.PATIENCE = 15.0
+pipeline.workers.decode_in_subprocess.PATIENCE = 15.0
 """
 FLAKY = "from tests.flaky import register; register()"
 

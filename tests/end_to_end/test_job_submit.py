@@ -16,8 +16,8 @@ from zipfile import ZipFile
 import pytest
 
 from pipeline.datasets.scenes import write_scenes
-from pipeline.features import FeatureSet, feature_ids
-from pipeline.manifest import Manifest
+from pipeline.features.feature_set import FeatureSet, feature_ids
+from pipeline.features.manifest import Manifest
 
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).parent / "ray")

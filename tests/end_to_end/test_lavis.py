@@ -11,7 +11,7 @@ import torch
 
 from jobs.cli import main
 from pipeline.datasets.scenes import write_scenes
-from pipeline.features import FeatureSet
+from pipeline.features.feature_set import FeatureSet
 
 COUNT = 50
 

@@ -16,8 +16,8 @@ import pytest
 
 from jobs import cli
 from pipeline.datasets.scenes import write_scenes
-from pipeline.features import FeatureSet, feature_ids
-from pipeline.manifest import Manifest
+from pipeline.features.feature_set import FeatureSet, feature_ids
+from pipeline.features.manifest import Manifest
 
 COUNT = 400
 WORDS = ["--file-size", "16", "--block-size", "16", "--cpus", "2", "--encode-actors", "1", "--detect-actors", "1"]

@@ -21,17 +21,17 @@ import ray
 from jobs import cli, index
 from jobs.evaluate import annotated_areas
 from jobs.variants import index_variants
-from pipeline.datasets.captions import read_captions
+from pipeline.datasets.captions.captions import read_captions
 from pipeline.detectors.config import DetectorConfig
 from pipeline.encoders import load_encoder
-from pipeline.features import FeatureSet
-from pipeline.perturbation import Perturbation
-from pipeline.reproduction.settings import PLAIN
+from pipeline.experiments.settings import PLAIN
+from pipeline.features.feature_set import FeatureSet
+from pipeline.method.settings import Perturbation
 from pipeline.retrieval import embed_texts, evaluate, load_text_encoder
 from pipeline.retrieval.metrics import ALL_METRICS, metrics_of
-from pipeline.stages.actor import Worker
-from pipeline.tuning.staff import as_actor
-from pipeline.tuning.sweep import Sweeper, kept_photos
+from pipeline.tuning.actors import as_actor
+from pipeline.tuning.token_embedder import Sweeper, kept_photos
+from pipeline.workers.worker import Worker
 
 SMALL = ["--encoder", "coca", "--scenes", "64", "--samples", "100", "--cpus", "2"]
 

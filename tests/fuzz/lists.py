@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline.datasets.photos import find_photos
+from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 
 SEEDS = [

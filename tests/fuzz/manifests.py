@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline.errors import QpertError
-from pipeline.features import FeatureSet
-from pipeline.manifest import Manifest, differences
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.manifest import Manifest, differences
 
 SEEDS = [
     json.dumps(Manifest(fingerprint="f0").model_dump(mode="json")).encode(),

@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.datasets.captions import read_captions
-from pipeline.datasets.photos import Shards, find_photos, read_photo
-from pipeline.datasets.shards import read_shard, shard_ids
+from pipeline.datasets.captions.captions import read_captions
+from pipeline.datasets.photos.shards import read_shard, shard_ids
+from pipeline.datasets.photos.source import Shards, find_photos, read_photo
 from pipeline.errors import QpertError
-from pipeline.tables import read_table
+from pipeline.io.parquet import read_table
 
 _JPEG = b"\xff\xd8\xff" + bytes(range(60))
 

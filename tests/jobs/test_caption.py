@@ -13,7 +13,7 @@ from jobs.cli import main
 from pipeline import encoders
 from pipeline.datasets.scenes import write_scenes
 from pipeline.encoders.base import Encoder
-from tests.encoders.tiny_blip2 import write_folder
+from tests.encoders.blip2.tiny_blip2 import write_folder
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from jobs.arguments import parse
 from jobs.options import PerturbationConfig
 from jobs.output import printable_output
 from pipeline.errors import QpertError
-from pipeline.perturbation import Perturbation
+from pipeline.method.settings import Perturbation
 
 
 class Inner(BaseModel):

@@ -55,7 +55,7 @@ def test_answers_side_by_side():
 def test_ray_is_started_only_for_what_is_not_complete(tmp_path, monkeypatch, state):
     from contextlib import contextmanager
 
-    from pipeline.manifest import Manifest
+    from pipeline.features.manifest import Manifest
 
     events = []
 
@@ -68,7 +68,7 @@ def test_ray_is_started_only_for_what_is_not_complete(tmp_path, monkeypatch, sta
         events.append(config.perturbation.preset)
         return 0 if len(events) < 3 else 7
 
-    monkeypatch.setattr("pipeline.stages.session.ray_session", session)
+    monkeypatch.setattr("pipeline.cluster.session.ray_session", session)
     monkeypatch.setattr("jobs.index.run", index)
     outs = {name: str(tmp_path / name) for name in (demo.PLAIN, demo.PERTURBED)}
     for number, out in enumerate(outs.values()):

@@ -15,15 +15,15 @@ from PIL import Image
 from jobs import cli
 from jobs.index import Config, _finish, with_absolute_paths
 from jobs.indexing import machines_for
-from pipeline.datasets.photos import Listing, Shards
+from pipeline.cluster.machines import Machines
+from pipeline.datasets.photos.source import Listing, Shards
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
-from pipeline.features import FeatureSet
-from pipeline.manifest import Manifest
-from pipeline.stages import graph
-from pipeline.stages.machines import Machines
-from pipeline.stages.resume import Resume
-from tests.stages.stored import damage_page
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.manifest import Manifest
+from pipeline.runs import graph
+from pipeline.runs.resume import Resume
+from tests.features.stored import damage_page
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_gpu_types_that_are_lost_are_not_waited_for_again(photos: str, monkeypat
     asked: list[list[str] | None] = []
     there = Machines(8, Counter(A100=1))
     monkeypatch.setattr(Machines, "cluster", lambda ask: there)
-    monkeypatch.setattr("pipeline.stages.waiting.machines_with", lambda kinds, minutes: asked.append(kinds) or there)
+    monkeypatch.setattr("pipeline.cluster.waiting.machines_with", lambda kinds, minutes: asked.append(kinds) or there)
     find = machines_for(Config(source=photos, out="out", accelerators=["A100", "V100"], wait=20))
     assert [find(), find()] == [there, there]
     there = Machines(8)

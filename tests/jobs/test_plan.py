@@ -11,7 +11,7 @@ import pytest
 
 from jobs import cli
 from jobs.plan import Config, _spread
-from pipeline.datasets.photos import Listing, Shards, find_photos
+from pipeline.datasets.photos.source import Listing, Shards, find_photos
 
 
 def test_prices_are_checked_before_anything_else(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,11 +9,11 @@ import pytest
 from jobs import cli
 from jobs.experiment import EMPHASIS_SCALES, question
 from jobs.reproduce import Config, run
-from pipeline.datasets.captions import CaptionedImage
+from pipeline.datasets.captions.captions import CaptionedImage
 from pipeline.datasets.scenes import write_scenes
-from pipeline.manifest import Manifest
-from pipeline.reproduction.material import Material
-from pipeline.reproduction.measuring import Variant
+from pipeline.experiments.material import Material
+from pipeline.experiments.measuring import Variant
+from pipeline.features.manifest import Manifest
 
 
 def test_a_dry_run_says_what_would_be_done(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_the_features_are_made_in_sessions_of_their_own(tmp_path: Path, monkeypa
     def session(*of: Any, **how: Any) -> None:
         raise AssertionError("there is a session")
 
-    monkeypatch.setattr("pipeline.stages.session.ray_session", session)
+    monkeypatch.setattr("pipeline.cluster.session.ray_session", session)
     monkeypatch.setattr("jobs.experiment.ray_session", session)
     monkeypatch.setattr("jobs.experiment.index_variants", index_variants)
     words = ["--accelerators", "A100", "V100", "--patience", "4", "--wait", "9"]

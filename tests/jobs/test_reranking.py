@@ -14,18 +14,18 @@ import torch
 from jobs.cli import main
 from jobs.options import OnMachines
 from jobs.reranking import _as_indexed, perturbation_of
+from pipeline.cluster.machines import Machines
 from pipeline.datasets.scenes import write_scenes
 from pipeline.encoders import load_encoder
 from pipeline.errors import QpertError
-from pipeline.features import FeatureSet
-from pipeline.images import decode
-from pipeline.manifest import Manifest
-from pipeline.perturbation import Perturbation
-from pipeline.provenance import MadeWith
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.manifest import Manifest
+from pipeline.features.provenance import MadeWith
+from pipeline.io.images import decode
+from pipeline.method.settings import Perturbation
+from pipeline.runs.match_run import match_pairs
 from pipeline.stages.columns import objects_from_row
-from pipeline.stages.machines import Machines
-from pipeline.stages.match_graph import match_pairs
-from tests.encoders.tiny_blip2 import write_folder
+from tests.encoders.blip2.tiny_blip2 import write_folder
 
 COUNT, K = 10, 4
 
@@ -61,7 +61,7 @@ def test_figures_are_those_of_matching_the_best_again(
         seen.append((matching, how))
         return match_pairs(matching)
 
-    monkeypatch.setattr("pipeline.stages.match_graph.match_pairs", match)
+    monkeypatch.setattr("pipeline.runs.match_run.match_pairs", match)
     options = ["--accelerators", "none", "--patience", "6", "--wait", "1", "--cpus", "2"]
     assert main([*command, "--rerank-k", str(K), *options]) == 0
     ((matching, how),) = seen

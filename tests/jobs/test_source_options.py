@@ -12,8 +12,8 @@ from jobs.caption import Config as CaptionConfig
 from jobs.index import Config
 from jobs.indexing import identity, left_out
 from jobs.plan import Config as PlanConfig
-from pipeline.datasets.rules import DEFAULT_RULES, SourceRules
-from pipeline.datasets.skipped import Skipped
+from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
+from pipeline.datasets.photos.skipped import Skipped
 from pipeline.errors import QpertError
 
 WORDS: dict[Any, list[str]] = {

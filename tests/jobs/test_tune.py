@@ -119,7 +119,7 @@ def test_the_features_are_made_in_sessions_of_their_own(tmp_path: Path, monkeypa
     def session(*of: Any, **how: Any) -> None:
         raise AssertionError("there is a session")
 
-    monkeypatch.setattr("pipeline.stages.session.ray_session", session)
+    monkeypatch.setattr("pipeline.cluster.session.ray_session", session)
     monkeypatch.setattr("jobs.tuning.ray_session", session)
     monkeypatch.setattr("jobs.tuning.index_variants", index_variants)
     words = ["--accelerators", "A100", "V100", "--patience", "4", "--wait", "9", "--encoder", "coca", "--scenes", "50"]

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from jobs import index, indexing, variants
-from pipeline.datasets.photos import find_photos
+from pipeline.cluster.machines import Machines
+from pipeline.datasets.photos.source import find_photos
 from pipeline.detectors.config import DetectorConfig
 from pipeline.encoders import embedding_values
 from pipeline.errors import QpertError
-from pipeline.perturbation import Perturbation
-from pipeline.sizes import FILE_BYTES
-from pipeline.stages.machines import Machines
-from pipeline.stages.run import Outcome
-from pipeline.stages.tally import Counts
+from pipeline.features.file_sizes import FILE_BYTES
+from pipeline.method.settings import Perturbation
+from pipeline.runs.index_run import Outcome
+from pipeline.runs.run_stats import Counts
 
 BOTH, ONE, NONE = Machines(8.0, Counter(A100=1, V100=1)), Machines(8.0, Counter(V100=1)), Machines(8.0)
 
@@ -69,7 +69,9 @@ def test_a_command_that_has_begun_takes_what_is_left(
 ) -> None:
     waited: list[Any] = []
     monkeypatch.setattr(Machines, "cluster", lambda ask=True: ONE)
-    monkeypatch.setattr("pipeline.stages.waiting.machines_with", lambda kinds, minutes: waited.append((kinds, minutes)))
+    monkeypatch.setattr(
+        "pipeline.cluster.waiting.machines_with", lambda kinds, minutes: waited.append((kinds, minutes))
+    )
     variants.index_variants(options, settings(2))
     asked["find_machines"]()
     asked["find_machines"]()

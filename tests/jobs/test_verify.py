@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from jobs import cli
-from pipeline.features_ledger import Ledger
-from pipeline.stages.resume import inspect
-from tests.stages.stored import IDENTITY, Source, damage_page, ids_in, make_set, some_photos
+from pipeline.features.ledger import Ledger
+from pipeline.runs.resume import inspect
+from tests.features.stored import IDENTITY, Source, damage_page, ids_in, make_set, some_photos
 
 
 @pytest.fixture

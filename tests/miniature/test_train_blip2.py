@@ -13,9 +13,9 @@ from torch import nn
 
 from pipeline.datasets.scenes import distinct_scenes, draw_scene, make_captions
 from pipeline.encoders import load_encoder
-from pipeline.encoders.blip2 import MINIATURE, Blip2Encoder
-from pipeline.encoders.coca import CocaEncoder
-from pipeline.encoders.language_head import build_language_head
+from pipeline.encoders.blip2.encoder import MINIATURE, Blip2Encoder
+from pipeline.encoders.blip2.language_head import build_language_head
+from pipeline.encoders.open_clip.encoder import CocaEncoder
 from pipeline.miniature.blip2_losses import Objective, embed_texts
 from pipeline.miniature.blip2_model import CONTEXT, GRID, WORDS, build_model, build_tokenizer, save, take_vision
 from pipeline.miniature.train_blip2 import Blip2Schedule, train_blip2

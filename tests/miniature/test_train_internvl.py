@@ -11,8 +11,8 @@ import torch
 
 from pipeline.datasets.scenes import distinct_scenes, draw_scene, make_captions
 from pipeline.encoders import load_encoder
-from pipeline.encoders.internvl import MINIATURE, build_internvl
-from pipeline.encoders.internvl_inputs import MAX_LENGTH, PROMPT, text_ids
+from pipeline.encoders.internvl.encoder import MINIATURE, build_internvl
+from pipeline.encoders.internvl.inputs import MAX_LENGTH, PROMPT, text_ids
 from pipeline.miniature.internvl_model import CONFIG, CONTEXT, GRID, WORDS, build_tokenizer, take_vision
 from pipeline.miniature.train_internvl import InternVLSchedule, train_internvl
 

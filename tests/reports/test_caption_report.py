@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from pipeline.emphasis import Captions, Emphasis
-from pipeline.objects import Objects
+from pipeline.encoders.emphasis import Captions, Emphasis
+from pipeline.method.objects import Objects
 from pipeline.reports.caption_report import as_photo, as_row, as_text
 
 OBJECTS = Objects([[0, 0, 0.5, 0.25], [0.5, 0.5, 1, 1]], ["dog", ""], [0.5, 0.25], (64, 48))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.datasets.scenes import distinct_scenes
-from pipeline.perturbation import Perturbation
+from pipeline.method.settings import Perturbation
 from pipeline.reproduction.figure_b import FigureB, Naming, figure_b_table, measure_figure_b, scene_objects, things
 
 

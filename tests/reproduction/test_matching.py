@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.perturbation import Perturbation
+from pipeline.experiments.settings import CHOSEN, PLAIN, PLAIN_ITM, matched
+from pipeline.method.settings import Perturbation
 from pipeline.reproduction.matching import matching_table
-from pipeline.reproduction.settings import CHOSEN, PLAIN, PLAIN_ITM, matched
 from pipeline.retrieval.ranks import Ranks
 
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.datasets.captions import CaptionedImage
+from pipeline.datasets.captions.captions import CaptionedImage
 from pipeline.errors import QpertError
-from pipeline.features import FeatureSet
+from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval import evaluate, evaluation, image_scores, recall_report, report_of, similarity
 from pipeline.retrieval.similarity import unit
 

@@ -9,9 +9,9 @@ import torch
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.reading import Reading
 from pipeline.errors import QpertError
+from pipeline.features.fingerprint import weights_identity
 from pipeline.retrieval import embed_texts, load_text_encoder
 from pipeline.retrieval.similarity import unit
-from pipeline.stages.identity import weights_identity
 
 
 class CountingEncoder:
@@ -94,7 +94,7 @@ def test_files_that_a_manifest_names_are_not_opened(write_features, tmp_path, mo
         raise AssertionError("opened")
 
     monkeypatch.setattr("pipeline.encoders.load_encoder", load)
-    monkeypatch.setattr("pipeline.stages.identity.weights_identity", load)
+    monkeypatch.setattr("pipeline.features.fingerprint.weights_identity", load)
     folder = tmp_path / "of a stranger"
     folder.mkdir()
     features = write_features(np.ones((1, 1, 3)), weights=str(folder))

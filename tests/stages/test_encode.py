@@ -13,18 +13,18 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.datasets.shards import PHOTO_SCHEMA
+from pipeline.datasets.photos.shards import PHOTO_SCHEMA
 from pipeline.errors import QpertError
-from pipeline.features import features_schema
-from pipeline.objects import Objects
-from pipeline.perturbation import Perturbation
-from pipeline.stages.actor import Worker
+from pipeline.features.feature_set import features_schema
+from pipeline.features.tokens import TOKENS, read_shard
+from pipeline.method.objects import Objects
+from pipeline.method.settings import Perturbation
+from pipeline.runs.progress import progress_line
+from pipeline.runs.run_stats import Reporter, Tally
 from pipeline.stages.detect import DetectStage
 from pipeline.stages.encode import EncodeStage
 from pipeline.stages.match import MatchStage
-from pipeline.stages.progress import progress_line
-from pipeline.stages.tally import Reporter, Tally
-from pipeline.token_shards import TOKENS, read_shard
+from pipeline.workers.worker import Worker
 
 
 def jpeg(red: int, size: tuple[int, int] = (64, 48)) -> bytes:
@@ -166,7 +166,7 @@ class Remote:
 def test_while_a_stage_builds_its_model_it_is_said_to_load(
     stage: str, tiny_detector: Any, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.stages.tally.ray.get", lambda found: found)
+    monkeypatch.setattr("pipeline.runs.run_stats.ray.get", lambda found: found)
     tally, worker = Tally(actors=1), Worker(micro_batch=2)
     reporter, said = Reporter(Remote(tally)), [progress_line(tally.read(), 10)]
 

@@ -16,15 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
+from pipeline.cluster.machines import Machines
+from pipeline.cluster.waiting import NamedGpus
 from pipeline.errors import QpertError
-from pipeline.perturbation import Perturbation
-from pipeline.stages import attempts, match_graph
-from pipeline.stages.actor import Worker
-from pipeline.stages.machines import Machines
+from pipeline.method.settings import Perturbation
+from pipeline.runs import attempts
+from pipeline.runs import match_run as match_graph
+from pipeline.runs.match_run import PAIRS_SCHEMA, Matching, match_pairs, read_beside
+from pipeline.runs.run_stats import Counts, Reporter
 from pipeline.stages.match import MATCH_SCHEMA, MatchStage
-from pipeline.stages.match_graph import PAIRS_SCHEMA, Matching, match_pairs, read_beside
-from pipeline.stages.tally import Counts, Reporter
-from pipeline.stages.waiting import NamedGpus
+from pipeline.workers.worker import Worker
 
 TEXTS = ("1", "20", "300")
 
@@ -90,7 +91,7 @@ def test_the_graph_gives_all_scores_in_order_and_goes_on_where_it_stopped(
     stage = MatchStage(matcher, TEXTS, None, Worker(), Reporter())
     want = [score for row in stage(read_beside(table, Reporter())).to_pylist() for score in row["scores"]]
     assert scores.tolist() == pytest.approx(want)
-    monkeypatch.setattr("pipeline.stages.match_graph._execute", lambda *_: pytest.fail("all of it is done"))
+    monkeypatch.setattr("pipeline.runs.match_run._execute", lambda *_: pytest.fail("all of it is done"))
     assert np.array_equal(match_pairs(matching), scores)
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.datasets.listing import LISTING_SCHEMA
-from pipeline.datasets.photos import Shards, find_photos
-from pipeline.datasets.rules import SourceRules
-from pipeline.datasets.shards import PHOTO_SCHEMA
-from pipeline.datasets.skipped import Skipped
-from pipeline.photo_state import digest_of
+from pipeline.datasets.photos.listing import LISTING_SCHEMA
+from pipeline.datasets.photos.rules import SourceRules
+from pipeline.datasets.photos.shards import PHOTO_SCHEMA
+from pipeline.datasets.photos.skipped import Skipped
+from pipeline.datasets.photos.source import Shards, find_photos
+from pipeline.io.photo_state import digest_of
+from pipeline.runs.run_stats import Reporter
 from pipeline.stages.read import ShardSource, read_photos
-from pipeline.stages.tally import Reporter
 
 
 def listing(*uris: str | None) -> pa.Table:

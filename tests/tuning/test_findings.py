@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.perturbation import Perturbation
+from pipeline.method.settings import Perturbation
 from pipeline.retrieval.metrics import ALL_METRICS, metrics_of
 from pipeline.retrieval.ranks import Ranks, size_bins
-from pipeline.tuning.desk import Counters
 from pipeline.tuning.findings import Findings
-from pipeline.tuning.report import Confirmed, Cost, write_report
+from pipeline.tuning.grid_tables import grids, shown
 from pipeline.tuning.space import Space, Tables
-from pipeline.tuning.tables import grids, shown
+from pipeline.tuning.trial_server import Counters
+from pipeline.tuning.tuning_report import Confirmed, Cost, write_report
 
 IMAGES = 40
 AREAS = np.linspace(0.01, 0.99, IMAGES)

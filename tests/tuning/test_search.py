@@ -11,7 +11,7 @@ import ray
 from ray import tune
 
 from pipeline.errors import QpertError
-from pipeline.perturbation import Perturbation
+from pipeline.method.settings import Perturbation
 from pipeline.tuning.search import Search, _recorded, run_search
 from pipeline.tuning.space import FINER, Range, Space
 from tests.payloads import Touch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import QpertError
-from pipeline.perturbation import Perturbation
+from pipeline.method.settings import Perturbation
 from pipeline.tuning.space import FINER, PAPER, Range, Space, Tables, short
 
 BASE = Perturbation(scale=3, stages=("itc",))

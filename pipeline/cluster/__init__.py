@@ -1,0 +1,1 @@
+"""The Ray cluster: session, machines, actor pools, waiting, rescaling."""

@@ -1,0 +1,1 @@
+"""Annotated boxes in every supported form."""

@@ -1,0 +1,54 @@
+"""Captions and splits in Karpathy's form: `dataset_flickr30k.json`, `dataset_coco.json`, `dataset_scenes.json`.
+
+A file is `{"images": [{"filename", "split", "sentences": [{"raw"}], "filepath" (COCO)}, ...]}`; other keys are ignored.
+Sources: Karpathy and Fei-Fei, "Deep Visual-Semantic Alignments for Generating Image Descriptions", CVPR 2015.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field
+
+from pipeline.datasets.json_file import entries, member
+from pipeline.errors import QpertError
+
+if TYPE_CHECKING:
+    from pipeline.datasets.captions.captions import CaptionCollector
+
+_FORM = "a Karpathy data set"
+
+
+class _Sentence(BaseModel, strict=True):
+    raw: str
+
+
+class _Image(BaseModel, strict=True):
+    filename: str = Field(min_length=1)
+    split: str
+    sentences: list[_Sentence]
+
+
+def collect_karpathy(data: Any, into: CaptionCollector, split: str | None) -> None:
+    """Collect the images of one split, or of all splits when `split` is None.
+
+    Raises:
+        QpertError: the data is not of this form, names an image twice (in whatever split) or has no such split.
+    """
+    splits: Counter[str] = Counter()
+    names: dict[str, int] = {}
+    for number, entry in enumerate(
+        entries(member(data, "images", into.path, _FORM), _Image, into.path, _FORM, "images")
+    ):
+        splits[entry.split] += 1
+        first = names.setdefault(entry.filename, number)
+        if first != number:
+            raise QpertError(f"{into.path}: images[{number}] and images[{first}] are both {entry.filename}")
+        if split is None or entry.split == split:
+            image_id = into.add_image(entry.filename, f"images[{number}]")
+            for at, sentence in enumerate(entry.sentences):
+                into.add_caption(image_id, sentence.raw, f"images[{number}].sentences[{at}]")
+    if not splits[split] if split is not None else not splits:
+        known = ", ".join(f"{name} ({count})" for name, count in splits.items() if count)
+        raise QpertError(f"{into.path} has no image in the split {split!r}; it has: {known or 'no images at all'}")

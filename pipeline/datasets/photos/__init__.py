@@ -1,0 +1,1 @@
+"""Photo sources: folders, patterns, lists, Parquet tables, tars."""

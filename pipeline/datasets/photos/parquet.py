@@ -1,0 +1,184 @@
+"""Parquet that holds photos or names them: its columns checked, its rows read within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.datasets.photos.photo_columns import (
+    Columns,
+    choose_columns,
+    holds_places,
+    is_binary,
+    is_data,
+    is_id,
+    is_text,
+    photo_of,
+    type_of,
+    values_of,
+)
+from pipeline.errors import QpertError
+from pipeline.io.parquet import DamagedTable, open_table
+
+MAX_TEXT = 65_536
+"""Bytes of an id or of a photo's path or URI; more than this is something else."""
+_ROWS, _PIECE = 2**20, 65_536
+"""Rows of texts that are decoded at once, as every batch has a copy of the dictionary; and that are given at once."""
+_FEW, _PER_BYTE = 10_000, 100
+"""Rows that a file may state in any case, and for each of its bytes: ids are all different, so they take some room."""
+_AHEAD = 4 * 1024**2
+"""Bytes of a column that are read ahead where little of it is needed."""
+
+
+def find_columns(files: Sequence[str], wanted: Columns) -> Columns:
+    """Which columns of a Parquet source to use; when neither bytes nor URIs are `wanted` by name, look for them.
+
+    They are looked for in the first file that can be read.
+
+    Raises:
+        QpertError: bytes and URIs are wanted at once, no file can be read, or no column looks like photos.
+    """
+    if wanted.data and wanted.uri:
+        raise QpertError("choose one of --uri-column and --bytes-column: photos are read from one place")
+    if wanted.data or wanted.uri:
+        return wanted
+    damaged: DamagedTable | None = None
+    for file in files:
+        try:
+            with open_table(file, buffer_size=_AHEAD) as table:
+                found, names = choose_columns(table), table.schema_arrow.names
+        except DamagedTable as error:
+            damaged = damaged or error
+            continue
+        if not found.data and not found.uri:
+            raise QpertError(
+                f"{file} has no column that looks like photos; name one with --bytes-column or --uri-column"
+                f" (columns: {', '.join(names)})"
+            )
+        return Columns(found.data, found.uri, wanted.id)
+    raise damaged or QpertError("no Parquet files")
+
+
+def row_groups(file: str, columns: Columns, size: int) -> list[int]:
+    """Rows of each row group of a file of `size` bytes that has the `columns`.
+
+    Raises:
+        QpertError: it lacks one, or one holds something else than it should.
+        DamagedTable: the file cannot be read, or claims far more rows than it can hold.
+    """
+    with open_table(file) as table:
+        _check(file, table, columns)
+        rows = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
+    if sum(map(abs, rows)) > _FEW + size * _PER_BYTE or any(count < 0 for count in rows):
+        raise DamagedTable(f"not a Parquet file that can be read: {file} (it has {size} bytes for {sum(rows)} rows)")
+    return rows
+
+
+def read_texts(file: str, columns: Sequence[str], groups: list[int] | None = None) -> Iterator[list[list[str | None]]]:
+    """Columns of ids, paths or URIs of some row groups (None: all), some thousand rows at a time.
+
+    Numbers become text, bytes are taken for UTF-8. None stands for null, for what is empty or longer than `MAX_TEXT`,
+    and for bytes that are not text.
+
+    Raises:
+        DamagedTable: the file cannot be read, or breaks off.
+    """
+    with open_table(file) as table:
+        schema = table.schema_arrow
+        known = list(dict.fromkeys(columns))
+        dictionaries = [column for column in known if not pa.types.is_integer(type_of(schema, column) or pa.null())]
+    # A few bytes can stand for one long text a million times, so it is kept once: as a dictionary.
+    with open_table(file, dictionaries=dictionaries) as table:
+        for batch in table.iter_batches(_ROWS, groups, columns=known):
+            texts = [_texts(values_of(batch, column)) for column in columns]
+            for start in range(0, batch.num_rows, _PIECE):
+                yield [values[start : start + _PIECE] for values in texts]
+
+
+def read_photos(
+    file: str, columns: Columns, group: int, max_bytes: int
+) -> Iterator[tuple[bytes | None, str | None, str | None]]:
+    """The encoded photo in each row of a row group, why there is none, and its place beside it where it is null.
+
+    Raises:
+        DamagedTable: the file cannot be read, or breaks off.
+    """
+    data, place = columns.data or "", columns.uri
+    with open_table(file) as table:
+        # One at a time: a few bytes can stand for the same large value in every row. Arrow's own dictionaries have
+        # it once, but are copied for each batch.
+        rows = 64 if pa.types.is_dictionary(type_of(table.schema_arrow, data) or pa.null()) else 1
+        for batch in table.iter_batches(rows, [group], columns=[data, *([place] if place else [])]):
+            places = _texts(values_of(batch, place)) if place else [None] * batch.num_rows
+            for value, beside in zip(values_of(batch, data), places, strict=True):
+                yield (*photo_of(value, max_bytes), beside)
+
+
+def read_row(file: str, column: str, row: int, max_bytes: int = 1 << 30) -> bytes:
+    """The encoded photo in one row of a file; no more than its row group is read, and that piece by piece.
+
+    Raises:
+        QpertError: there is no such row or column, it holds no photo, or the file cannot be read.
+    """
+    with open_table(file, buffer_size=_AHEAD) as table:
+        _check(file, table, Columns(data=column))
+        for group in range(table.num_row_groups):
+            if row < table.metadata.row_group(group).num_rows:
+                break
+            row -= table.metadata.row_group(group).num_rows
+        else:
+            raise QpertError("no such row in the Parquet file")
+        # As in `read_photos` one at a time, unless that would take long.
+        rows = 1 if table.metadata.row_group(group).num_rows <= 10_000 else 16
+        for batch in table.iter_batches(rows, [group], columns=[column]):
+            if row < batch.num_rows:
+                photo, reason = photo_of(values_of(batch, column)[row], max_bytes)
+                if photo is None:
+                    raise QpertError(reason or "no bytes in this row")
+                return photo
+            row -= batch.num_rows
+    raise QpertError("no such row in the Parquet file")
+
+
+def _check(file: str, table: pq.ParquetFile, columns: Columns) -> None:
+    schema = table.schema_arrow
+
+    def is_place(kind: pa.DataType | None) -> bool:
+        return is_text(kind) or (is_binary(kind) and holds_places(table, columns.uri or ""))
+
+    rules: tuple[tuple[str, str | None, Callable[[pa.DataType | None], bool], str], ...] = (
+        ("uri", columns.uri, is_place, "text"),
+        ("bytes", columns.data, is_data, "encoded photos"),
+        ("id", columns.id, is_id, "text or whole numbers"),
+    )
+    for option, column, fits, expected in rules:
+        if column is None:
+            continue
+        kind = type_of(schema, column)
+        if kind is None and schema.names.count(column) > 1:
+            raise QpertError(f"{file} has several columns named {column}; rename them")
+        if kind is None:
+            raise QpertError(f"no column {column} in {file} (--{option}-column); it has {', '.join(schema.names)}")
+        if not fits(kind):
+            raise QpertError(f"column {column} of {file} (--{option}-column) holds {kind}, not {expected}")
+
+
+def _texts(values: pa.Array) -> list[str | None]:
+    if not isinstance(values, pa.DictionaryArray):
+        # As bytes, since what is called text may not be valid, and then fails for all rows at once.
+        views = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+        return [_text(value) for value in values.cast(views.get(values.type, values.type)).to_pylist()]
+    known = _texts(values.dictionary)
+    return [None if index is None else known[index] for index in values.indices.to_pylist()]
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            return None
+    text = "" if value is None else str(value)
+    return text if text and len(text) <= MAX_TEXT else None

@@ -1,0 +1,180 @@
+"""Photos by HTTP and HTTPS: bytes, addresses, redirects and time within limits."""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
+
+from pipeline.datasets.photos.rules import SourceRules
+from pipeline.errors import QpertError
+
+WEB = ("http", "https")
+CONNECT_SECONDS, SILENT_SECONDS, TOTAL_SECONDS = 10.0, 30.0, 300.0
+"""Limits on connecting, on a server that says nothing, and on one photo in all."""
+_REDIRECTS = 5
+_CHUNK = 1024**2
+_LEGAL = "/%!$&'()*+,;=:@~?"
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_LOCAL = "address not public (--allow-local-addresses)"
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def fetch(url: str, rules: SourceRules) -> bytes:
+    """The body of a web page.
+
+    Raises:
+        QpertError: the address, a redirect or the size is not allowed, or the server refuses.
+        OSError: the network fails, or the server for the moment.
+    """
+    deadline = time.monotonic() + TOTAL_SECONDS
+    for hop in range(_REDIRECTS + 1):
+        parts = _parts(url, rules)
+        # What the user's own command names may be local; where a server sends us, only by its own option.
+        trusted = hop == 0 and (parts.hostname or "") in rules.hosts
+        connection = _connect(parts, rules, trusted=trusted, deadline=deadline)
+        try:
+            connection.request("GET", _target(parts), headers={"User-Agent": "qpert", "Accept-Encoding": "identity"})
+            response = connection.getresponse()
+            if response.status not in (301, 302, 303, 307, 308):
+                return _body(response, rules)
+            url = urljoin(url, response.headers.get("Location") or "")
+        except http.client.HTTPException as error:
+            raise ConnectionError(f"the server broke off ({type(error).__name__})") from error
+        except ValueError as error:  # read from a socket that was shut because time was up
+            raise ConnectionError("the server broke off") from error
+        finally:
+            connection.close()
+    raise QpertError("too many redirects")
+
+
+def check_address(host: str, port: int, rules: SourceRules) -> list[str]:
+    """The addresses of a host, numbers in whatever form included; a QpertError if one of them is not a public one."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [str(address[0]).partition("%")[0] for *_, address in found]
+    if not rules.local_addresses and not all(map(is_public, addresses)):
+        raise QpertError(_LOCAL)
+    return addresses
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the public internet; one that stands for another counts as that one."""
+    place: _Address = ipaddress.ip_address(address)
+    if isinstance(place, ipaddress.IPv6Address):
+        inner = place.ipv4_mapped or place.sixtofour or (place.teredo[1] if place.teredo else None)
+        if place in _NAT64 or place.packed[:12] == bytes(12):
+            inner = ipaddress.IPv4Address(place.packed[-4:])
+        place = inner or place
+    return place.is_global and not place.is_multicast and not place.is_reserved
+
+
+def _parts(url: str, rules: SourceRules) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        scheme, _ = parts.scheme.lower(), parts.port
+    except ValueError:
+        raise QpertError("not a valid URL") from None
+    if scheme not in WEB:
+        raise QpertError("redirect to another scheme")
+    if not parts.hostname:
+        raise QpertError("not a valid URL")
+    if scheme not in rules.schemes:
+        raise QpertError(f"scheme not allowed: {scheme} (--allow-scheme {scheme})")
+    return parts
+
+
+class _Socket(http.client.HTTPConnection):
+    """A connection over a socket that is open already, and over no other one."""
+
+    auto_open = 0
+
+    def __init__(self, host: str, port: int, default_port: int, opened: socket.socket) -> None:
+        self.default_port = default_port
+        super().__init__(host, port)
+        self.sock = opened
+        self.watch: threading.Timer | None = None
+
+    def close(self) -> None:
+        if self.watch is not None:
+            self.watch.cancel()
+        super().close()
+
+
+def _connect(parts: SplitResult, rules: SourceRules, *, trusted: bool, deadline: float) -> _Socket:
+    host, secure = parts.hostname or "", parts.scheme.lower() == "https"
+    default = 443 if secure else 80
+    port = parts.port or default
+    try:
+        # To these very addresses it connects: a name may stand for others the next time it is asked for.
+        addresses = [host] if trusted else check_address(host, port, rules)
+    except (socket.gaierror, UnicodeError) as error:
+        raise QpertError("no such host") from error
+    opened = _first_open(addresses, port)
+    try:
+        if secure:
+            opened = ssl.create_default_context().wrap_socket(opened, server_hostname=host)
+    except ssl.SSLCertVerificationError as error:
+        opened.close()
+        raise QpertError(f"certificate not valid: {error.verify_message}") from error
+    except OSError:
+        opened.close()
+        raise
+    opened.settimeout(SILENT_SECONDS)
+    connection = _Socket(host, port, default, opened)
+    # A server that sends a byte now and then is never silent.
+    connection.watch = threading.Timer(max(0.0, deadline - time.monotonic()), _shut, [opened])
+    connection.watch.daemon = True
+    connection.watch.start()
+    return connection
+
+
+def _first_open(addresses: list[str], port: int) -> socket.socket:
+    failure: OSError = ConnectionError("no address")
+    for address in dict.fromkeys(addresses):
+        try:
+            return socket.create_connection((address, port), CONNECT_SECONDS)
+        except OSError as error:
+            failure = error
+    raise failure
+
+
+def _shut(opened: socket.socket) -> None:
+    try:
+        opened.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # it is closed already
+
+
+def _target(parts: SplitResult) -> str:
+    return quote(parts.path or "/", _LEGAL) + (f"?{quote(parts.query, _LEGAL)}" if parts.query else "")
+
+
+def _body(response: http.client.HTTPResponse, rules: SourceRules) -> bytes:
+    _check_status(response.status)
+    length = response.length
+    if length is not None and length > rules.max_bytes:
+        raise QpertError(f"file too large: {length} bytes, limit {rules.max_bytes}")
+    chunks, size = [], 0
+    while chunk := response.read(min(_CHUNK, rules.max_bytes + 1 - size)):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > rules.max_bytes:
+            raise QpertError(f"file too large: more than {rules.max_bytes} bytes")
+    if length is not None and size < length:
+        raise ConnectionError("the server broke off")
+    return b"".join(chunks)
+
+
+def _check_status(status: int) -> None:
+    if status in (404, 410):
+        raise FileNotFoundError(f"HTTP {status}")
+    if status in (401, 403):
+        raise PermissionError(f"HTTP {status}")
+    if status in (408, 429) or status >= 500:
+        raise ConnectionError(f"HTTP {status}")  # it may go well next time
+    if status != 200:
+        raise QpertError(f"the server answers HTTP {status}")

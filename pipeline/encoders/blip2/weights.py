@@ -1,0 +1,236 @@
+"""Where BLIP-2's weights come from: a hub id, a folder of transformers' form, or LAVIS' `.pth` files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import BertTokenizer, Blip2Config, Blip2ForImageTextRetrieval
+from transformers.initialization import no_init_weights
+from transformers.utils import logging
+
+from pipeline.encoders.blip2.beam_search import Decoding
+from pipeline.encoders.blip2.config import read_blip2_config, read_decoding
+from pipeline.encoders.blip2.lavis_checkpoint import (
+    HEAD,
+    LN_VISION_EPS,
+    Sizes,
+    check_files,
+    read_checkpoint,
+    read_state,
+    to_transformers,
+)
+from pipeline.encoders.hub import fetch, is_hub_id
+from pipeline.encoders.tokenizer_files import FILES, check_tokenizer, load_tokenizer
+from pipeline.errors import QpertError, first_line
+from pipeline.io.model_files import check_configurations, check_shards, refuse_pickles
+from pipeline.io.model_weights import split_weights
+
+HEAD_FILE = "language_head.safetensors"
+INDEX = "model.safetensors.index.json"
+_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
+"""What transformers and safetensors raise of files that are missing, damaged or of something else."""
+BERT = "bert-base-uncased"
+"""Whose words BLIP-2 reads; LAVIS adds [DEC] to them."""
+
+
+@dataclass(frozen=True)
+class Blip2Weights:
+    """What `Blip2Encoder` is built from."""
+
+    model: Blip2ForImageTextRetrieval
+    tokenizer: Any
+    lm_head: Mapping[str, Tensor] | None
+    decoding: Decoding | None = None
+
+
+def load_weights(weights: str) -> Blip2Weights:
+    """Load BLIP-2 on the CPU, in float32.
+
+    Args:
+        weights: one of
+
+            - a hub id (`Salesforce/blip2-itm-vit-g`, 224 px; `-coco`, 364 px) or a folder in that form;
+            - a LAVIS checkpoint `FILE.pth`, with a vision tower in it or added: `FILE.pth+eva_vit_g.pth`. Its words are
+              taken from a tokenizer in the same folder (tokenizer.json or vocab.txt), or else from bert-base-uncased;
+            - `FOLDER_OR_ID+FILE.pth`: the former with the language head of the latter, for captions.
+
+    Raises:
+        QpertError: with what to do, if anything is missing, unknown, or of another size.
+    """
+    check_weights(weights)
+    first, second = split_weights(weights)
+    return _from_lavis(Path(first), second) if first.endswith(".pth") else _from_transformers(first, second)
+
+
+def check_weights(weights: str) -> None:
+    """Refuse files and folders that are not there or lack a part; a hub id is not asked for."""
+    check_files(weights)
+    first, _ = split_weights(weights)
+    if Path(first).is_dir():
+        _check_folder(Path(first))
+    elif not first.endswith(".pth") and not is_hub_id(first):
+        raise QpertError(
+            f"{first!r} is no folder, no .pth file and no hub id; give 'miniature', a folder, a LAVIS checkpoint, or an"
+            " id such as Salesforce/blip2-itm-vit-g-coco"
+        )
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that is not whole, or one of whose files leads to code."""
+    if not (folder / "config.json").is_file():
+        raise QpertError(f"{folder} has no config.json: a BLIP-2 folder holds it beside its weights")
+    try:
+        check_configurations(folder)
+        read_blip2_config(folder / "config.json")
+        check_tokenizer(folder)
+        if (folder / INDEX).is_file():
+            check_shards(folder / INDEX)
+        else:
+            refuse_pickles(folder, "model.safetensors")
+    except _UNREADABLE as error:
+        raise _unreachable(str(folder), error) from error
+
+
+def _unreachable(name: str, error: Exception) -> QpertError:
+    return QpertError(
+        f"BLIP-2 weights {name!r} could not be had: {first_line(error)}. Without a network, download the"
+        " repository elsewhere and give its folder"
+    )
+
+
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    """Transformers shows a bar for each part it loads, in every actor."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _from_transformers(name: str, lavis: str | None) -> Blip2Weights:
+    folder = Path(name)
+    if not folder.is_dir():
+        folder = fetch(name, ["config.json", "generation_config.json", "model*.safetensors", INDEX, *FILES], "BLIP-2")
+        _check_folder(folder)
+    try:
+        with _without_bar():
+            model, info = Blip2ForImageTextRetrieval.from_pretrained(
+                str(folder),
+                config=read_blip2_config(folder / "config.json"),
+                dtype=torch.float32,
+                output_loading_info=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+            )
+        tokenizer = load_tokenizer(folder)
+        decoding = read_decoding(folder / "generation_config.json")
+    except _UNREADABLE as error:
+        raise _unreachable(name, error) from error
+    wrong = sorted(str(each) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for each in info[kind])
+    wrong = [each for each in wrong if not each.endswith(".position_ids")]  # a constant that old versions saved
+    if wrong:
+        raise QpertError(
+            f"{name} is not a whole BLIP-2 for retrieval: {len(wrong)} weights are missing, unknown or of another"
+            f" shape, such as {wrong[0]}; stage-2 models (opt, flan-t5) cannot be used"
+        )
+    head_file = folder / HEAD_FILE
+    head: Mapping[str, Tensor] | None = None
+    if lavis is not None:
+        head = {key: value for key, value in read_state(Path(lavis)).items() if key.startswith(HEAD)}
+        if not head:
+            raise QpertError(f"{lavis} holds no language head ({HEAD}*)")
+    elif head_file.is_file():
+        try:
+            head = load_file(head_file)
+        except _UNREADABLE as error:
+            raise QpertError(f"{head_file} cannot be opened: {error}") from error
+    _check_words(tokenizer, model.embeddings.word_embeddings.num_embeddings, name)
+    return Blip2Weights(model, tokenizer, head, decoding)
+
+
+def _check_words(tokenizer: Any, words: int, place: str) -> None:
+    """Refuse a tokenizer of another vocabulary: transformers makes an empty one where its files are missing."""
+    special = (tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id)
+    begin = tokenizer.bos_token_id
+    # BERT's words alone, with LAVIS' [DEC] behind them, or with the image token of later processors behind that.
+    fits = None not in special and words - 1 <= len(tokenizer) <= words + 1 and begin in (None, words - 1)
+    if not fits:
+        raise QpertError(
+            f"the tokenizer of {place} has {len(tokenizer):,} words, but the model {words:,}: put the tokenizer of the"
+            " model there (tokenizer.json or vocab.txt)"
+        )
+
+
+def _from_lavis(path: Path, vision: str | None) -> Blip2Weights:
+    lavis = read_checkpoint(path, Path(vision) if vision else None)
+    sizes = Sizes.of(lavis, path)
+    state, head = to_transformers(lavis)
+    with no_init_weights():
+        model = Blip2ForImageTextRetrieval(_config(sizes))
+    wanted = model.state_dict()
+    wrong = sorted(
+        n for n in {*wanted, *state} if n not in state or n not in wanted or wanted[n].shape != state[n].shape
+    )
+    if wrong:
+        raise QpertError(
+            f"{path} is not a whole BLIP-2: {len(wrong)} weights are missing, unknown or of another shape, such as"
+            f" {wrong[0]}"
+        )
+    model.load_state_dict(state)
+    model.vision_model.post_layernorm.eps = LN_VISION_EPS
+    tokenizer = _bert_tokenizer(path.parent)
+    _check_words(tokenizer, sizes.vocabulary, str(path.parent))
+    return Blip2Weights(model, tokenizer, head or None)
+
+
+def _config(sizes: Sizes) -> Blip2Config:
+    return Blip2Config(
+        vision_config={
+            "image_size": sizes.image_size,
+            "patch_size": sizes.patch,
+            "hidden_size": sizes.vision_width,
+            "num_hidden_layers": sizes.vision_layers,
+            "num_attention_heads": sizes.vision_heads,
+            "intermediate_size": sizes.vision_mlp,
+        },
+        qformer_config={
+            "vocab_size": sizes.vocabulary,
+            "hidden_size": sizes.width,
+            "num_hidden_layers": sizes.layers,
+            "num_attention_heads": sizes.heads,
+            "intermediate_size": sizes.mlp,
+            "max_position_embeddings": sizes.positions,
+            "cross_attention_frequency": sizes.cross_frequency,
+            "encoder_hidden_size": sizes.vision_width,
+            "use_qformer_text_input": True,
+        },
+        num_query_tokens=sizes.queries,
+        image_text_hidden_size=sizes.dim,
+    )
+
+
+def _bert_tokenizer(folder: Path) -> Any:
+    """BERT's words with LAVIS' [DEC] at their end."""
+    beside = any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
+    try:
+        if beside:
+            check_tokenizer(folder)
+            return BertTokenizer.from_pretrained(str(folder), bos_token="[DEC]")
+        return BertTokenizer.from_pretrained(BERT, bos_token="[DEC]")
+    except (OSError, ValueError) as error:
+        raise QpertError(
+            f"the words of {BERT} could not be had; without a network, put its tokenizer.json or vocab.txt into"
+            f" {folder}"
+        ) from error

@@ -1,0 +1,135 @@
+"""Captions under control (Figure B of the paper): what is written when chosen objects of a photo are strengthened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+from torch import Tensor, stack, tensor
+
+from pipeline.encoders.base import Encoder
+from pipeline.errors import QpertError
+from pipeline.method.objects import Objects
+from pipeline.method.settings import Perturbation
+
+ALL = "all"
+_ROWS = 32
+"""Emphases in one pass: a photo may have many objects, and each of them has the photo's image tokens."""
+
+
+@dataclass(frozen=True)
+class Emphasis:
+    """Objects of one photo that are strengthened together.
+
+    Attributes:
+        name: for people: the label, and the objects' numbers (from 1) in the photo.
+        numbers: their numbers, from 0.
+    """
+
+    name: str
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Captions:
+    """What was written about one photo: without emphasis, and with each."""
+
+    plain: str
+    emphasised: tuple[tuple[Emphasis, str], ...]
+
+
+def emphases(objects: Objects, what: str) -> list[Emphasis]:
+    """The objects that `what` means in this photo.
+
+    Args:
+        objects: of the photo.
+        what: a label (all objects of that label together, whatever its case), the number of an object (from 1), or
+            `all`: each object in turn. A label that reads like a number or `all` is not reached.
+
+    Returns:
+        Nothing where the photo has no such object.
+
+    Raises:
+        QpertError: a number that no object has.
+    """
+    if what.strip().lower() == ALL:
+        return [Emphasis(_name(objects, (number,)), (number,)) for number in range(len(objects))]
+    if what.strip().lstrip("-").isdecimal():
+        number = int(what) - 1
+        if number < 0:
+            raise QpertError(f"objects are numbered from 1, so there is no {what}")
+        numbers = [number] if 0 <= number < len(objects) else []
+    else:
+        wanted = what.strip().lower()
+        numbers = [number for number, label in enumerate(objects.labels) if label.lower() == wanted]
+    return [Emphasis(_name(objects, numbers), tuple(numbers))] if numbers else []
+
+
+def subset(objects: Objects, numbers: Sequence[int]) -> Objects:
+    """Some of a photo's objects."""
+    index = tensor(list(numbers))
+    return Objects(
+        objects.boxes[index], [objects.labels[number] for number in numbers], objects.scores[index], objects.size
+    )
+
+
+def write_captions(
+    encoder: Encoder,
+    images: Sequence[Image.Image],
+    objects: Sequence[Objects],
+    wanted: Sequence[Sequence[Emphasis]],
+    perturbation: Perturbation,
+    decoding: Mapping[str, Any] | None = None,
+) -> list[Captions]:
+    """Captions of photos, plain and with each of their emphases; the vision tower sees each photo once.
+
+    Args:
+        encoder: one that writes captions.
+        images: RGB photos.
+        objects: of each photo.
+        wanted: the emphases of each photo.
+        perturbation: how objects act; its stages must include `lm`.
+        decoding: further arguments of `Encoder.caption`.
+
+    Raises:
+        QpertError: the encoder cannot write.
+    """
+    if not images:
+        return []
+    options = dict(decoding or {})
+    tokens = encoder.backbone(stack([encoder.preprocess(image) for image in images]))
+    plain = encoder.caption(tokens, **options)
+    pairs = [(row, emphasis) for row, of_photo in enumerate(wanted) for emphasis in of_photo]
+    changed = emphasised_captions(encoder, tokens, objects, pairs, perturbation, options)
+    return [
+        Captions(
+            plain[row],
+            tuple((emphasis, text) for (of, emphasis), text in zip(pairs, changed, strict=True) if of == row),
+        )
+        for row in range(len(images))
+    ]
+
+
+def emphasised_captions(
+    encoder: Encoder,
+    tokens: Tensor,
+    objects: Sequence[Objects],
+    pairs: Sequence[tuple[int, Emphasis]],
+    perturbation: Perturbation,
+    decoding: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """A caption for each (row of the photo, emphasis); see `write_captions`. `tokens` [B, N, C] from the backbone."""
+    texts: list[str] = []
+    for start in range(0, len(pairs), _ROWS):
+        some = pairs[start : start + _ROWS]
+        rows = tensor([row for row, _ in some], device=tokens.device)
+        chosen = [subset(objects[row], emphasis.numbers) for row, emphasis in some]
+        texts += encoder.caption(tokens[rows], chosen, perturbation, **dict(decoding or {}))
+    return texts
+
+
+def _name(objects: Objects, numbers: Sequence[int]) -> str:
+    labels = dict.fromkeys(objects.labels[number] or "object" for number in numbers)
+    return f"{', '.join(labels)} {' '.join(f'#{number + 1}' for number in numbers)}"

@@ -1,0 +1,1 @@
+"""InternVL-C and InternVL-G."""

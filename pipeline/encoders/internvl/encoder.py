@@ -1,0 +1,190 @@
+"""InternVL-14B: InternVL-G, with QLLaMA's cross-attentions and the pooling attention as sites, and InternVL-C."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from pipeline.encoders.base import Encoder
+from pipeline.encoders.internvl.config import InternVLConfig
+from pipeline.encoders.internvl.inputs import photo_transform, read_texts, text_ids
+from pipeline.encoders.internvl.model import InternVL, build_internvl
+from pipeline.encoders.internvl.weights import check_weights, load_weights, read_config
+from pipeline.encoders.reading import Reading
+from pipeline.encoders.sites import Site
+from pipeline.errors import QpertError
+from pipeline.method.objects import Objects, TokenGrid
+from pipeline.method.settings import Perturbation
+
+MINIATURE = Path(__file__).parents[2] / "miniature" / "internvl"
+_TEXTS_AT_ONCE = 64
+_NOT_A_SITE = "clip_projector2.cross_attn"
+"""It looks at QLLaMA's queries, which have no place in the photo."""
+
+Mode = Literal["g", "c"]
+
+
+class InternVLEncoder(Encoder):
+    """One embedding per photo (V = 1).
+
+    InternVL-C pools the vision tower's tokens: one site. InternVL-G adds what QLLaMA's queries find in them, unit
+    vector to unit vector: as many sites more as QLLaMA has cross-attentions, sixteen in the published model.
+    """
+
+    name = "internvl"
+    vectors = 1
+    mode: Mode = "g"
+
+    def __init__(self, model: InternVL, tokenizer: Any, mode: Mode) -> None:
+        """Use `from_model` or `load`."""
+        self.model, self.tokenizer, self.mode = model, tokenizer, mode
+        config = model.config
+        self.grid = TokenGrid(config.image_size, config.vision_config.patch_size, "squash")
+        self.dim = config.clip_embed_dim
+        self.device, self.dtype = model.text_projection.device, model.text_projection.dtype
+        self._transform = photo_transform(config.image_size)
+        # In the model's order QLLaMA comes first, then the projector.
+        self._sites = {
+            name: module
+            for name, module in model.named_modules()
+            if isinstance(module, Site) and name != _NOT_A_SITE and (mode == "g" or not name.startswith("qllama."))
+        }
+
+    @classmethod
+    def from_model(cls, module: InternVL, mode: Mode | None = None, tokenizer: Any = None) -> InternVLEncoder:
+        """Build around a model that exists, see `build_internvl`; it is set to eval mode.
+
+        Args:
+            module: of any size.
+            mode: "g" for InternVL-G, "c" for InternVL-C; None: the class's own.
+            tokenizer: a transformers tokenizer of LLaMA's kind, with padding as id 0; None: texts are given as ids.
+
+        Raises:
+            QpertError: another mode, or not such a model.
+        """
+        if not isinstance(module, InternVL):
+            raise QpertError(
+                f"{type(module).__name__} is not the InternVL of this package: build that and load the state_dict"
+            )
+        mode = mode or cls.mode
+        if mode not in ("g", "c"):
+            raise QpertError(f"unknown InternVL mode {mode!r}; choose 'g' or 'c'")
+        return cls(module.eval().requires_grad_(False), tokenizer, mode)
+
+    @classmethod
+    def load(cls, weights: str | None, device: torch.device, dtype: torch.dtype) -> InternVLEncoder:
+        """Load a checkpoint, see `load_weights` for its forms; None or "miniature" is the bundled one.
+
+        Raises:
+            QpertError: with what to do, if the weights are unknown, missing, out of reach or do not fit.
+        """
+        if weights is None or weights == "miniature":
+            if not (MINIATURE / "config.json").is_file():
+                raise QpertError(
+                    f"the miniature InternVL is not in {MINIATURE}; make it: qpert train-miniature internvl"
+                )
+            weights = str(MINIATURE)
+        return cls.from_model(*load_weights(weights, device, dtype))
+
+    @classmethod
+    def check_weights(cls, weights: str) -> None:
+        """Refuse folders that are not there or lack a part; a hub id is only asked for when loading."""
+        check_weights(weights)
+
+    @classmethod
+    def weight_bytes(cls, weights: str | None, dtype: torch.dtype) -> int:
+        """By the folder's config.json; of a hub id, those of the published model at 364 pixels."""
+        with torch.device("meta"):
+            return sum(value.numel() for value in InternVL(_config(weights)).parameters()) * dtype.itemsize
+
+    @classmethod
+    def token_shape(cls, weights: str | None) -> tuple[int, int]:
+        """By the folder's config.json; of a hub id, those of the published model at 364 pixels."""
+        config = _config(weights)
+        return config.image_tokens, config.vision_config.hidden_size
+
+    @classmethod
+    def embedding_shape(cls, weights: str | None) -> tuple[int, int]:
+        """See `token_shape`."""
+        return 1, _config(weights).clip_embed_dim
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """Both sides squashed to S by PIL's bicubic filter, ImageNet's mean and deviation: float32 [3, S, S]."""
+        return self._transform(image.convert("RGB"))
+
+    @torch.no_grad()
+    def backbone(self, pixels: Tensor) -> Tensor:
+        """Tokens [B, N, C] of InternViT's last block, without a norm; the first is [CLS]."""
+        tokens: Tensor = self.model.vision_model(pixels.to(self.device, self.dtype))
+        return tokens
+
+    @torch.no_grad()
+    def embed(
+        self, tokens: Tensor, objects: Sequence[Objects] | None = None, perturbation: Perturbation | None = None
+    ) -> Tensor:
+        """Unit vectors float32 [B, 1, D]; see `Encoder.embed`."""
+        tokens = tokens.to(self.device, self.dtype)
+        with self.perturbing(len(tokens), objects, perturbation, "itc"):
+            vectors = self.model.embed_g(tokens) if self.mode == "g" else self.model.embed_c(tokens)
+        return vectors[:, None]
+
+    @torch.no_grad()
+    def embed_text(
+        self,
+        texts: Sequence[str] | None = None,
+        *,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Unit vectors float32 [T, D].
+
+        Args:
+            texts: strings; "summarize:" is put before each, and those of more than 80 tokens are cut.
+            input_ids: int64 [T, L] instead, padded on the right, with prompt, begin and end.
+            attention_mask: [T, L], 0 where there is padding; None: where the id is 0.
+
+        Raises:
+            QpertError: padding on the left, where the last token would be taken for another.
+        """
+        if (texts is None) == (input_ids is None):
+            raise QpertError("embed_text takes either texts or input_ids")
+        if texts is not None:
+            if self.tokenizer is None:
+                raise QpertError("this InternVL was built without a tokenizer; give input_ids instead of texts")
+            input_ids = text_ids(self.tokenizer, [texts] if isinstance(texts, str) else texts)
+        assert input_ids is not None
+        mask = (input_ids if attention_mask is None else attention_mask) > 0
+        if not len(input_ids):
+            return torch.zeros(0, self.dim, device=self.device)
+        if not mask[:, 0].all():
+            raise QpertError("texts of InternVL are padded on the right: the first token of each must be one of it")
+        parts = zip(torch.split(input_ids, _TEXTS_AT_ONCE), torch.split(mask, _TEXTS_AT_ONCE), strict=True)
+        return torch.cat([self.model.embed_text(ids.to(self.device), keep.to(self.device)) for ids, keep in parts])
+
+    def read_texts(self, texts: Sequence[str]) -> Reading | None:
+        """80 tokens with the prompt before the text; see `Encoder.read_texts`."""
+        return None if self.tokenizer is None else read_texts(self.tokenizer, texts)
+
+    def sites(self) -> Mapping[str, nn.Module]:
+        """QLLaMA's cross-attentions (InternVL-G only), then the pooling attention after the vision tower."""
+        return self._sites
+
+
+class InternVLCEncoder(InternVLEncoder):
+    """InternVL-C from the same weights: the vision tower's tokens alone, pooled."""
+
+    name = "internvl-c"
+    mode = "c"
+
+
+def _config(weights: str | None) -> InternVLConfig:
+    folder = MINIATURE if weights is None else Path(weights)
+    return read_config(folder) if folder.is_dir() else InternVLConfig(force_image_size=364)
+
+
+__all__ = ["InternVLCEncoder", "InternVLConfig", "InternVLEncoder", "build_internvl"]

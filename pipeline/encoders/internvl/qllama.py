@@ -1,0 +1,134 @@
+"""QLLaMA, InternVL-14B's LLaMA that reads texts and, by learned queries, photos.
+
+Every second layer has a cross-attention between self-attention and MLP, through which the queries look at the image
+tokens: the sites. A text passes through the same layers without them. What is LLaMA's own comes from transformers;
+names of parameters are those of the published weights.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP, LlamaRMSNorm
+
+from pipeline.encoders.internvl.config import InternVLConfig
+from pipeline.encoders.sites import Site
+
+_ROTARY_BASE = 10000.0
+
+
+class QLlama(nn.Module):
+    """The model with its language head, which retrieval does not use."""
+
+    def __init__(self, config: InternVLConfig) -> None:
+        super().__init__()
+        sizes = config.qllama_config
+        self.model = QLlamaModel(config)
+        self.lm_head = nn.Linear(sizes.hidden_size, sizes.vocab_size, bias=False)
+
+
+class QLlamaModel(nn.Module):
+    """Word embeddings, layers, and the last norm."""
+
+    def __init__(self, config: InternVLConfig) -> None:
+        super().__init__()
+        sizes = config.qllama_config
+        llama = LlamaConfig(
+            hidden_size=sizes.hidden_size,
+            num_hidden_layers=sizes.num_hidden_layers,
+            num_attention_heads=sizes.num_attention_heads,
+            intermediate_size=sizes.intermediate_size,
+            hidden_act=sizes.hidden_act,
+            rms_norm_eps=sizes.rms_norm_eps,
+            attn_implementation="sdpa",
+        )
+        every, vision = config.cross_attention_frequency, config.vision_config.hidden_size
+        self.embed_tokens = nn.Embedding(sizes.vocab_size, sizes.hidden_size)
+        self.layers = nn.ModuleList(
+            QLlamaLayer(llama, layer, vision if layer % every == 0 else None)
+            for layer in range(sizes.num_hidden_layers)
+        )
+        self.norm = LlamaRMSNorm(sizes.hidden_size, sizes.rms_norm_eps)
+
+    def forward(self, states: Tensor, image_tokens: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Pass queries or embedded words [B, L, C] through all layers.
+
+        Args:
+            states: of one kind only; queries and words together are for captions, which are not written here.
+            image_tokens: [B, N, C of the vision tower] for queries to look at.
+            mask: bool [B, 1, L, L], True where a row may attend to a column; None: everywhere.
+
+        Returns:
+            States after the last norm, [B, L, C].
+        """
+        attention: LlamaAttention = self.layers[0].self_attn
+        places = rotary(states.shape[1], attention.head_dim, states)
+        for layer in self.layers:
+            states = layer(states, image_tokens, mask, places)
+        normed: Tensor = self.norm(states)
+        return normed
+
+
+class QLlamaLayer(nn.Module):
+    """LLaMA's decoder layer with, where `vision` is given, a cross-attention to image tokens of that width."""
+
+    def __init__(self, config: LlamaConfig, layer: int, vision: int | None) -> None:
+        super().__init__()
+        self.self_attn = LlamaAttention(config, layer)
+        self.self_attn.is_causal = False  # transformers would hide what follows each query where there is no mask
+        self.cross_attn = None if vision is None else CrossAttention(config, vision)
+        self.mlp = LlamaMLP(config)
+        self.input_layernorm = LlamaRMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = LlamaRMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(
+        self, states: Tensor, image_tokens: Tensor | None, mask: Tensor | None, places: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """[B, L, C] to [B, L, C]; arguments as in `QLlamaModel.forward`, and the rotary (cos, sin) of the places."""
+        states = states + self.self_attn(self.input_layernorm(states), places, mask)[0]
+        if self.cross_attn is not None and image_tokens is not None:
+            states = states + self.cross_attn(states, image_tokens)
+        moved: Tensor = states + self.mlp(self.post_attention_layernorm(states))
+        return moved
+
+
+class CrossAttention(Site):
+    """Queries look at image tokens; the norms of both are its own, and there is no rotary embedding."""
+
+    def __init__(self, config: LlamaConfig, vision: int) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.num_heads = config.num_attention_heads
+        self.q_proj, self.o_proj = (nn.Linear(width, width, bias=False) for _ in range(2))
+        self.k_proj, self.v_proj = (nn.Linear(vision, width, bias=False) for _ in range(2))
+        self.norm1 = LlamaRMSNorm(width, config.rms_norm_eps)
+        self.norm2 = LlamaRMSNorm(vision, config.rms_norm_eps)
+
+    def forward(self, states: Tensor, image_tokens: Tensor) -> Tensor:
+        """Queries [B, Q, C] look at [B, N, C of the vision tower]: [B, Q, C]."""
+
+        def split(x: Tensor) -> Tensor:
+            return x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2)
+
+        def look() -> tuple[Tensor, Tensor]:
+            normed = self.norm2(image_tokens)
+            return split(self.k_proj(normed)), split(self.v_proj(normed))
+
+        q, (k, v) = split(self.q_proj(self.norm1(states))), self.seen(look)
+        attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v)
+        output: Tensor = self.o_proj(attended.transpose(1, 2).flatten(2))
+        return output
+
+
+def rotary(length: int, dim: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [1, length, dim] of LLaMA's rotary embedding, in the dtype and on the device of `like`.
+
+    Worked out in float32 when they are needed: kept in the module, they would be lost when it is built without memory,
+    and be rounded when it changes its dtype.
+    """
+    step = torch.arange(0, dim, 2, device=like.device, dtype=torch.float32) / dim
+    angles = torch.arange(length, device=like.device, dtype=torch.float32)[:, None] / _ROTARY_BASE**step
+    angles = torch.cat([angles, angles], -1)[None]
+    return angles.cos().to(like.dtype), angles.sin().to(like.dtype)

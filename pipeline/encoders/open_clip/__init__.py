@@ -1,0 +1,1 @@
+"""CoCa, by open_clip."""

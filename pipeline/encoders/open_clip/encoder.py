@@ -1,0 +1,211 @@
+"""CoCa (open_clip): one site, the attention pooler after the vision encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import open_clip
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.encoders.base import Encoder
+from pipeline.encoders.open_clip.weights import (
+    MINIATURE,
+    Tokenize,
+    check_folder,
+    from_folder,
+    from_open_clip,
+    model_and_source,
+    read_texts,
+    sizes,
+)
+from pipeline.encoders.reading import Reading
+from pipeline.encoders.sites import MultiheadAttentionSite, make_perturbable
+from pipeline.errors import QpertError
+from pipeline.method.objects import Objects, TokenGrid
+from pipeline.method.settings import Perturbation
+
+_EXTREME = 64
+"""Ratio of the sides beyond which a photo is cut before it is resized."""
+_MODES = {"shortest": "center_crop", "squash": "squash"}
+"""open_clip's `resize_mode` to the grid's mode."""
+_TEXTS_AT_ONCE = 256
+"""The text tower makes a mask of heads x length^2 numbers for every text."""
+
+
+class CocaEncoder(Encoder):
+    """One embedding per photo (V = 1), as `open_clip.CoCa.encode_image`, with objects acting on the attention pooler.
+
+    Of the pooler's queries only the first reaches the embedding; the others feed the caption decoder.
+    """
+
+    name = "coca"
+    vectors = 1
+
+    def __init__(self, model: open_clip.CoCa, tokenizer: Tokenize | None, grid: TokenGrid, cfg: PreprocessCfg) -> None:
+        """Use `from_model` or `load`."""
+        self.model, self.tokenizer, self.grid = model, tokenizer, grid
+        self.dim = model.visual.proj.shape[1]
+        self.device, self.dtype = model.visual.conv1.weight.device, model.visual.conv1.weight.dtype
+        self._transform = image_transform_v2(cfg, is_train=False)
+        self._sites = {"visual.attn_pool.attn": model.visual.attn_pool.attn}
+
+    @classmethod
+    def from_model(
+        cls, model: open_clip.CoCa, tokenizer: Tokenize | None = None, image_size: int | None = None
+    ) -> CocaEncoder:
+        """Build around a model that exists; its pooler becomes perturbable, it is set to eval mode.
+
+        Args:
+            model: an `open_clip.CoCa`, of any size; its own `preprocess_cfg` is used where it has one.
+            tokenizer: from texts to ids; None: `embed_text` takes ids only.
+            image_size: side of the square input; None: the model's.
+
+        Raises:
+            QpertError: not a CoCa with open_clip's attention pooler, or preprocessing that boxes cannot follow.
+        """
+        if not isinstance(model, open_clip.CoCa) or getattr(model.visual, "attn_pool", None) is None:
+            raise QpertError(f"{type(model).__name__} is not an open_clip CoCa model with an attention pooler")
+        visual = model.visual
+        if visual.attn_pool_contrastive is not None:
+            raise QpertError("CoCa with a second pooler (attentional_pool parallel or cascade) is not supported")
+        settings = {"size": visual.image_size, **open_clip.get_model_preprocess_cfg(model)}
+        cfg = PreprocessCfg(**{k: v for k, v in settings.items() if k in PreprocessCfg.__dataclass_fields__})
+        size, patch = _square(visual.image_size), _square(visual.patch_size)
+        if _square(cfg.size) != size or image_size not in (None, size):
+            raise QpertError(f"this CoCa takes images of {size} pixels, not {image_size or cfg.size}")
+        if cfg.resize_mode not in _MODES:
+            raise QpertError(f"resize_mode {cfg.resize_mode!r} is not supported; use one of {', '.join(_MODES)}")
+        grid = TokenGrid(size, patch, "squash" if cfg.resize_mode == "squash" else "center_crop")
+        make_perturbable(visual.attn_pool.attn, MultiheadAttentionSite)
+        return cls(model.eval().requires_grad_(False), tokenizer, grid, cfg)
+
+    @classmethod
+    def load(cls, weights: str | None, device: torch.device, dtype: torch.dtype) -> CocaEncoder:
+        """Load a checkpoint.
+
+        Args:
+            weights: None or "miniature" (bundled); "model:tag" (as `coca_ViT-L-14:laion2b_s13b_b90k`; downloads);
+                "model:path" of a checkpoint file; "hf-hub:org/name"; or a folder with open_clip_config.json and
+                open_clip_model.safetensors (and tokenizer.json).
+            device: where to.
+            dtype: number format of the whole model, text tower included.
+
+        Raises:
+            QpertError: with what to do, if the weights are unknown, missing, out of reach or do not fit.
+        """
+        if weights is None or weights == "miniature":
+            if not (MINIATURE / "open_clip_config.json").is_file():
+                raise QpertError(f"the miniature CoCa is not in {MINIATURE}; make it with `qpert train-miniature`")
+            weights = str(MINIATURE)
+        if Path(weights).is_dir():
+            model, tokenizer = from_folder(Path(weights))
+        else:
+            model, tokenizer = from_open_clip(weights)
+        return cls.from_model(model.to(device=device, dtype=dtype), tokenizer)
+
+    @classmethod
+    def check_weights(cls, weights: str) -> None:
+        """Refuse unknown models and tags and missing files; of a folder, one without its files."""
+        if Path(weights).is_dir():
+            check_folder(Path(weights))
+        else:
+            model_and_source(weights)
+
+    @classmethod
+    def weight_bytes(cls, weights: str | None, dtype: torch.dtype) -> int:
+        """By the model's configuration; where there is none to go by, as ViT-L/14."""
+        return sizes(weights)[0] * dtype.itemsize
+
+    @classmethod
+    def token_shape(cls, weights: str | None) -> tuple[int, int]:
+        """By the model's configuration; where there is none to go by, as ViT-L/14."""
+        return sizes(weights)[1]
+
+    @classmethod
+    def embedding_shape(cls, weights: str | None) -> tuple[int, int]:
+        """See `token_shape`."""
+        return 1, sizes(weights)[2]
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """open_clip's own inference transform for this model: float32 [3, S, S]."""
+        if self.grid.mode == "center_crop":
+            image = _middle(image)
+        pixels: Tensor = self._transform(image)
+        return pixels
+
+    @torch.no_grad()
+    def backbone(self, pixels: Tensor) -> Tensor:
+        """Tokens [B, N, C] before the attention pooler; the first is [CLS]."""
+        visual = self.model.visual
+        tokens: Tensor = visual.transformer(visual._embeds(pixels.to(self.device, self.dtype)))
+        return tokens
+
+    @torch.no_grad()
+    def embed(
+        self, tokens: Tensor, objects: Sequence[Objects] | None = None, perturbation: Perturbation | None = None
+    ) -> Tensor:
+        """Unit vectors float32 [B, 1, D]; see `Encoder.embed`."""
+        visual = self.model.visual
+        with self.perturbing(len(tokens), objects, perturbation, "itc"):
+            pooled, _ = visual._pool(tokens.to(self.device, self.dtype))
+        return F.normalize((pooled @ visual.proj).float(), dim=-1)[:, None]
+
+    @torch.no_grad()
+    def embed_text(
+        self,
+        texts: Sequence[str] | None = None,
+        *,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Unit vectors float32 [T, D].
+
+        Args:
+            texts: strings, for the encoder's tokenizer.
+            input_ids: int64 [T, L] instead; CoCa was trained with L = its context length, filled with its pad id.
+            attention_mask: [T, L], 0 where `input_ids` shall count as padding.
+        """
+        if (texts is None) == (input_ids is None):
+            raise QpertError("embed_text takes either texts or input_ids")
+        if texts is not None:
+            if self.tokenizer is None:
+                raise QpertError("this CoCa was built without a tokenizer; give input_ids instead of texts")
+            input_ids = self.tokenizer([texts] if isinstance(texts, str) else list(texts))
+        assert input_ids is not None
+        if attention_mask is not None:
+            input_ids = input_ids.masked_fill(attention_mask == 0, self.model.pad_id)
+        parts = [
+            self.model.encode_text(part.to(self.device), normalize=False).float()
+            for part in torch.split(input_ids, _TEXTS_AT_ONCE)
+        ]
+        return F.normalize(torch.cat(parts), dim=-1)
+
+    def read_texts(self, texts: Sequence[str]) -> Reading | None:
+        """By the tokenizer's context length; see `Encoder.read_texts`."""
+        return read_texts(self.tokenizer, texts)
+
+    def sites(self) -> Mapping[str, nn.Module]:
+        """The attention pooler's attention."""
+        return self._sites
+
+
+def _square(size: int | Sequence[int]) -> int:
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) != 1:
+        raise QpertError(f"CoCa is supported for square images and patches only, got {size}")
+    return int(sides.pop())
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """Without the ends of a photo of extreme shape, which are cut off after resizing anyway.
+
+    1 x 100,000 pixels, resized to 224 on the shorter side, would take 15 GB.
+    """
+    longest = _EXTREME * min(image.size)
+    left, top = (max(0, side - longest) // 2 for side in image.size)
+    return image.crop((left, top, image.width - left, image.height - top)) if left or top else image

@@ -1,0 +1,190 @@
+"""Where CoCa's weights come from: a folder in open_clip's form, or what open_clip's factory takes."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import open_clip
+import torch
+from open_clip.transform import PreprocessCfg
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from pipeline.encoders.hub import is_hub_id
+from pipeline.encoders.open_clip.config import CONFIG, ModelConfig, read_coca_config
+from pipeline.encoders.open_clip.word_tokenizer import WordTokenizer
+from pipeline.encoders.reading import Reading
+from pipeline.encoders.tokenizer_files import FILES, check_tokenizer
+from pipeline.errors import QpertError, first_line
+from pipeline.io.model_files import PICKLES, check_configurations, read_json, refuse_pickles
+
+Tokenize = Callable[[Sequence[str]], Tensor]
+"""From texts to ids int64 [T, context length], as open_clip's tokenizers."""
+MINIATURE = Path(__file__).parents[2] / "miniature" / "coca"
+WEIGHTS = "open_clip_model.safetensors"
+_CHECKPOINTS = (".bin", ".pt", ".pth", ".safetensors")
+"""Forms of a checkpoint file that are opened; all but the last by `weights_only`, where code in them is refused."""
+_REFUSED = "was refused, as opening it could run code; save its state_dict alone"
+_UNREADABLE = (KeyError, TypeError, ValueError, RuntimeError, OSError, AttributeError, SafetensorError)
+"""What open_clip, torch and safetensors raise of files that are missing, damaged or of something else."""
+
+
+def from_folder(folder: Path) -> tuple[open_clip.CoCa, Tokenize]:
+    """open_clip_config.json + open_clip_model.safetensors (+ tokenizer.json of whole words, else CLIP's tokenizer)."""
+    check_folder(folder)
+    return _build(folder / CONFIG, folder / WEIGHTS, str(folder))
+
+
+def _build(config_file: Path, weights: Path, name: str) -> tuple[open_clip.CoCa, Tokenize]:
+    """Of files whose configurations passed the gate; words are looked for beside the configuration."""
+    try:
+        config, preprocessing = read_coca_config(config_file)
+        _check_size(config, weights)
+        model = open_clip.CoCa(**config.arguments())
+        open_clip.set_model_preprocess_cfg(
+            model, {**vars(PreprocessCfg(size=model.visual.image_size)), **preprocessing}
+        )
+        open_clip.load_checkpoint(model, str(weights), weights_only=True)
+        return model, _tokenizer(config_file.parent, config, model)
+    except pickle.UnpicklingError as error:
+        raise QpertError(f"{weights} {_REFUSED}: {first_line(error)}") from error
+    except _UNREADABLE as error:
+        raise QpertError(f"{name} does not hold a CoCa model: {first_line(error)}") from error
+
+
+def _check_size(config: ModelConfig, weights: Path) -> None:
+    """Refuse a configuration of another size than its weights before memory is taken for it."""
+    if weights.suffix != ".safetensors":
+        return
+    with torch.device("meta"):
+        wanted = sum(value.numel() for value in open_clip.CoCa(**config.arguments()).state_dict().values())
+    with safe_open(weights, "pt") as file:
+        there = sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - no mapping
+    if wanted > 2 * there:
+        raise ValueError(f"its configuration is of {wanted:,} numbers, its weights are {there:,}")
+
+
+def _tokenizer(folder: Path, config: ModelConfig, model: open_clip.CoCa) -> Tokenize:
+    """Whole words by tokenizer.json; a tokenizer of transformers' by its files in the folder; else CLIP's."""
+    text = config.text_cfg
+    options = text.tokenizer_kwargs.given() if text.tokenizer_kwargs else {}
+    vocabulary = folder / "tokenizer.json"
+    if vocabulary.is_file() and read_json(vocabulary)["model"]["type"] == "WordLevel":
+        return WordTokenizer(vocabulary, model.text.context_length, model.pad_id)
+    if not text.hf_tokenizer_name:
+        simple: Tokenize = open_clip.SimpleTokenizer(context_length=text.context_length, **options)
+        return simple
+    check_tokenizer(folder)
+    found: Tokenize = open_clip.tokenizer.HFTokenizer(
+        str(folder),
+        context_length=text.context_length,
+        tokenizer_mode=text.tokenizer_mode,
+        trust_remote_code=False,
+        local_files_only=True,
+        **options,
+    )
+    return found
+
+
+def read_texts(tokenizer: Tokenize | None, texts: Sequence[str]) -> Reading | None:
+    """See `Encoder.read_texts`; None for a tokenizer that is another program's."""
+    if isinstance(tokenizer, WordTokenizer):
+        return tokenizer.read(texts)
+    if isinstance(tokenizer, open_clip.SimpleTokenizer):
+        lengths = [len(tokenizer.encode(text)) + 2 for text in texts]  # and the tokens that begin and end it
+    elif isinstance(tokenizer, open_clip.tokenizer.HFTokenizer):
+        cleaned = [tokenizer.clean_fn(text) for text in texts]
+        found = tokenizer.tokenizer(cleaned, add_special_tokens=tokenizer.tokenizer_mode != "clips", verbose=False)
+        frame = 3 if tokenizer.tokenizer_mode == "clips" else 0
+        lengths = [len(ids) + frame for ids in found["input_ids"]]
+    else:
+        return None
+    limit = int(tokenizer.context_length)
+    return Reading(limit, [length > limit for length in lengths])
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder without one of its files, or with a configuration that leads to code or is not of a CoCa."""
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            refuse_pickles(folder, WEIGHTS)
+            raise QpertError(f"{folder} has no {name}: a CoCa folder holds it beside its configuration and weights")
+    try:
+        check_configurations(folder)
+        read_coca_config(folder / CONFIG)
+    except _UNREADABLE as error:
+        raise QpertError(f"{folder} does not hold a CoCa model: {first_line(error)}") from error
+
+
+def model_and_source(weights: str) -> tuple[str, str | None]:
+    """What open_clip's factory takes for "model:tag", "model:file" or "hf-hub:org/name"."""
+    if weights.startswith("hf-hub:"):
+        if not is_hub_id(weights.removeprefix("hf-hub:")):
+            raise QpertError(f"{weights!r} names no repository of the hub: give 'hf-hub:org/name'")
+        return weights, None
+    known = [name for name in open_clip.list_models() if name.startswith("coca_")]
+    name, _, source = weights.partition(":")
+    tags = open_clip.list_pretrained_tags_by_model(name) if name in known else []
+    if name not in known or not source:
+        raise QpertError(
+            f"unknown CoCa weights {weights!r}; give 'miniature', a folder, 'hf-hub:org/name', "
+            f"'model:tag' or 'model:/path/to/checkpoint', with a model of: {', '.join(known)}"
+        )
+    if source not in tags and not Path(source).is_file():
+        raise QpertError(f"{name} has no weights {source!r}: no such file, and its tags are: {', '.join(tags)}")
+    if source not in tags and Path(source).suffix.lower() not in _CHECKPOINTS:
+        raise QpertError(
+            f"{source} is not opened: a checkpoint is one of {', '.join(_CHECKPOINTS)}; other files, such as"
+            f" {', '.join(kind for kind in PICKLES if kind not in _CHECKPOINTS)}, can hold code"
+        )
+    return name, source
+
+
+def from_open_clip(weights: str) -> tuple[open_clip.CoCa, Tokenize]:
+    """By open_clip's own configurations, or that of a hub repository; no code of repositories or checkpoints is run."""
+    name, source = model_and_source(weights)
+    try:
+        if source is None:
+            return _from_hub(name.removeprefix("hf-hub:"))
+        model = open_clip.create_model(name, pretrained=source, require_pretrained=True, weights_only=True)
+        return model, open_clip.get_tokenizer(name)
+    except pickle.UnpicklingError as error:
+        raise QpertError(f"{source} {_REFUSED}: {first_line(error)}") from error
+    except _UNREADABLE as error:
+        raise QpertError(
+            f"CoCa weights {weights!r} could not be had: {first_line(error)}. Without a network, download them "
+            "elsewhere and give the folder or 'model:/path/to/checkpoint'"
+        ) from error
+
+
+def _from_hub(name: str) -> tuple[open_clip.CoCa, Tokenize]:
+    """The configuration passes the gate before anything else is fetched."""
+    fetch = open_clip.factory.download_pretrained_from_hf
+    config_file = Path(fetch(name, filename=CONFIG))
+    config, _ = read_coca_config(config_file)
+    for file in FILES if config.text_cfg.hf_tokenizer_name else ("tokenizer.json",):
+        with suppress(OSError):  # most have no such file
+            fetch(name, filename=file)
+    check_configurations(config_file.parent)
+    return _build(config_file, Path(fetch(name)), f"hf-hub:{name}")
+
+
+def sizes(weights: str | None) -> tuple[int, tuple[int, int], int]:
+    """Parameters of the model, number and width of its image tokens, length of an embedding, without loading it."""
+    folder = MINIATURE if weights is None else Path(weights)
+    try:
+        if folder.is_dir():
+            config = read_coca_config(folder / CONFIG)[0].arguments()
+        else:
+            config = open_clip.get_model_config(str(weights).partition(":")[0])
+        with torch.device("meta"):
+            model = open_clip.CoCa(**{name: value for name, value in config.items() if name != "custom_text"})
+        shape = model.visual.positional_embedding.shape
+        parameters = sum(int(each.numel()) for each in model.parameters())
+        return parameters, (int(shape[0]), int(shape[1])), int(config["embed_dim"])
+    except (AttributeError, KeyError, TypeError, ValueError, OSError):
+        return 638_450_177, (257, 1024), 768  # coca_ViT-L-14

@@ -1,0 +1,1 @@
+"""What evaluation, tuning and reproduction share."""

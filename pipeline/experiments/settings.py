@@ -1,0 +1,74 @@
+"""The settings that the paper's tables need, by name; each is embedded once, whichever tables it stands in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from pipeline.experiments import paper
+from pipeline.method.settings import Perturbation, Weight
+
+Settings = dict[str, Perturbation | None]
+
+PLAIN = "plain"
+CHOSEN = "Q-Pert. (E)"
+ORTHOGONAL = "OrQ-Pert."
+OES = "OEs"
+DETECTED = "Q-Pert. (D)"
+"""As in Table A; `CHOSEN` has annotated boxes, (E)."""
+PLAIN_ITM = "plain, ITM plain"
+"""Contrast without objects, re-ranked by matching without objects."""
+
+
+def table_a(chosen: Perturbation) -> Settings:
+    """Plain, the chosen perturbation, and its orthogonal control."""
+    return {PLAIN: None, CHOSEN: chosen, ORTHOGONAL: dataclasses.replace(chosen, operator="orthogonal")}
+
+
+def matched(chosen: Perturbation) -> dict[str, tuple[str, Perturbation | None]]:
+    """Settings to re-rank by image-text matching: whose contrast, and how objects act in matching.
+
+    The paper perturbs contrast alone, the released code matching as well.
+    """
+    perturbed = dataclasses.replace(chosen, stages=("itc", "itm"))
+    return {
+        PLAIN_ITM: (PLAIN, None),
+        f"{CHOSEN}, ITM plain": (CHOSEN, None),
+        f"{CHOSEN}, ITM perturbed": (CHOSEN, perturbed),
+    }
+
+
+def grid(scales: Sequence[float]) -> Settings:
+    """The settings of tables C and D."""
+    both = dict.fromkeys([*grid_points("C", scales), *grid_points("D", scales)])
+    return {grid_name(*point): Perturbation.paper(point[1], point[2], point[0]) for point in both}
+
+
+def grid_points(table: str, scales: Sequence[float]) -> list[tuple[Weight, float, float]]:
+    """(weight, scale, threshold) of the cells of Table C ("C") or D ("D"), row by row.
+
+    D stands at the last of the scales of C, and C at the last threshold of D: there the two meet.
+    """
+    if table == "C":
+        return [(weight, scale, paper.TABLE_C_THRESHOLD) for weight in paper.WEIGHTS for scale in scales]
+    return [(weight, scales[-1], threshold) for weight in paper.WEIGHTS for threshold in paper.THRESHOLDS]
+
+
+def grid_name(weight: str, scale: float, threshold: float) -> str:
+    """The name of one point of the grid."""
+    return f"{weight}, scale {scale:g}, threshold {threshold:g}"
+
+
+def switches(chosen: Perturbation) -> Settings:
+    """The chosen perturbation with one switch at a time turned to what the released code does, and then all of them.
+
+    `stages` is left out where there is no matching stage to perturb: contrast alone is measured here.
+    """
+    released = Perturbation.released(chosen.scale, weight=chosen.weight)
+    changed = {
+        f"{name} = {getattr(released, name)}": dataclasses.replace(chosen, **{name: getattr(released, name)})
+        for name in ("operator", "combine", "tokens", "weight", "threshold")
+        if getattr(released, name) != getattr(chosen, name)
+    }
+    everything = dataclasses.replace(released, stages=chosen.stages)
+    return {**changed, "all of them (released)": everything}

@@ -1,0 +1,89 @@
+"""``manifest.json``: what made a feature set, and how far it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import QpertError
+from pipeline.io.locations import join, locate, write_atomically
+
+FORMAT_VERSION = 1
+Precision = Literal["float16", "float32"]
+
+
+class Manifest(BaseModel):
+    """``manifest.json``: what made a feature set, and how far it is."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    format: int = FORMAT_VERSION
+    state: Literal["running", "complete"] = "running"
+    fingerprint: str = Field(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_ .-]{0,99}$", description="names a folder, so it is no path"
+    )
+    identity: dict[str, Any] = Field(default_factory=dict, description="everything the fingerprint is made of")
+    config: dict[str, Any] = Field(default_factory=dict, description="the configuration of the last run")
+    encoder: dict[str, Any] = Field(default_factory=dict, description="name and weights")
+    vectors: int | None = Field(None, ge=1, le=2**20, description="V; unknown until the first encoder is up")
+    dim: int | None = Field(None, ge=1, le=2**20, description="D; unknown until the first encoder is up")
+    precision: Precision = "float16"
+    variants: list[str] = Field(
+        default_factory=list, description="names of several embeddings of each photo, one behind the other in its row"
+    )
+    versions: dict[str, str] = Field(default_factory=dict)
+    devices: dict[str, float] = Field(
+        default_factory=dict,
+        description="device and dtype of the encoders of the last run -> 1 - cosine of their probe embeddings to those"
+        " of the most exact one",
+    )
+    counts: dict[str, int] = Field(default_factory=dict, description="photos, failed, objects")
+
+    @classmethod
+    def find(cls, out: str) -> Manifest | None:
+        """The manifest of `out`, or None when there is none.
+
+        Raises:
+            QpertError: the file is damaged, or was written by a newer format.
+        """
+        filesystem, path = locate(join(out, "manifest.json"))
+        try:
+            with filesystem.open_input_stream(path) as stream:
+                data = stream.read()
+        except FileNotFoundError:
+            return None
+        try:
+            manifest = cls.model_validate_json(data)
+        except ValidationError as error:
+            raise QpertError(f"{path} is damaged: {error.errors()[0]['msg']}") from error
+        if manifest.format > FORMAT_VERSION:
+            raise QpertError(f"{path} has format {manifest.format}; this version reads up to {FORMAT_VERSION}: upgrade")
+        return manifest
+
+    @classmethod
+    def read(cls, out: str) -> Manifest:
+        """The manifest of `out`; a QpertError when there is none."""
+        manifest = cls.find(out)
+        if manifest is None:
+            raise QpertError(f"{out} holds no features (no manifest.json); make them: qpert index PHOTOS --out {out}")
+        return manifest
+
+    def write(self, out: str) -> None:
+        """Replace the manifest of `out` in one step."""
+        text = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        write_atomically(join(out, "manifest.json"), text.encode() + b"\n")
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Lines ``name: old -> new`` for what differs between two identities, nested names joined by dots."""
+    lines: list[str] = []
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            lines += differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            lines.append(f"{prefix}{name}: {before} -> {after}")
+    return lines

@@ -1,0 +1,132 @@
+"""What a manifest says of how its features were made, checked before anything acts on it: it may be anybody's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from pipeline.errors import QpertError
+from pipeline.features.manifest import Manifest
+from pipeline.io.model_weights import chosen_weights
+from pipeline.method.settings import Perturbation
+
+Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+_PERTURBATION = TypeAdapter(Perturbation)
+
+
+class _Identity(BaseModel):
+    """Of the weights."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = ""
+    digest: str | None = None
+
+
+class _Encoder(BaseModel):
+    """`encoder` of a manifest."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    weights: _Identity | None = None
+
+
+class _Config(BaseModel):
+    """What of `config` is used again."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    dtype: Dtype | None = None
+    max_megapixels: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] = 100.0
+    allow_truncated: bool = False
+    accelerators: list[str] | None = None
+    patience: Annotated[float, Field(gt=0, le=10_000)] | None = None
+
+
+@dataclass(frozen=True)
+class MadeWith:
+    """How the features of a set were made.
+
+    Attributes:
+        encoder: its registered name.
+        digest: of the weights, where they were files.
+        dtype: of the encoder, as it was asked for; None where the manifest does not say.
+        max_megapixels: of the photos.
+        allow_truncated: whether photos that are cut short were decoded as far as they go.
+        accelerators: GPU types that were named; None for every GPU.
+        patience: minutes, as asked for; None where the manifest does not say.
+        recorded: the weights as the manifest names them, unchecked: use `weights`.
+        out: the folder or URI of the set.
+    """
+
+    encoder: str
+    digest: str | None
+    dtype: Dtype | None
+    max_megapixels: float
+    allow_truncated: bool
+    accelerators: list[str] | None
+    patience: float | None
+    recorded: object
+    out: str
+
+    @classmethod
+    def of(cls, manifest: Manifest, out: str) -> MadeWith:
+        """Checked.
+
+        Args:
+            manifest: of the set.
+            out: its folder or URI, for messages.
+
+        Raises:
+            QpertError: no encoder is named, or a value is of another type or out of range.
+        """
+        if not manifest.encoder.get("name"):
+            raise QpertError(f"{out}/manifest.json names no encoder: the folder was not made by qpert index")
+        try:
+            encoder, config = _Encoder.model_validate(manifest.encoder), _Config.model_validate(manifest.config)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise QpertError(
+                f"{out}/manifest.json is not one that qpert index wrote: {'.'.join(map(str, first['loc']))} cannot be"
+                f" {str(first['input'])[:60]!r}"
+            ) from None
+        return cls(
+            encoder=encoder.name,
+            digest=encoder.weights.digest if encoder.weights else None,
+            dtype=config.dtype,
+            max_megapixels=config.max_megapixels,
+            allow_truncated=config.allow_truncated,
+            accelerators=config.accelerators,
+            patience=config.patience,
+            recorded=manifest.config.get("weights"),
+            out=out,
+        )
+
+    def weights(self, given: str | None) -> str | None:
+        """The weights to load, see `chosen_weights`."""
+        return chosen_weights(given, self.recorded, self.out)
+
+
+def perturbation_from(values: Any, out: str) -> Perturbation | None:
+    """The perturbation that a manifest records.
+
+    Args:
+        values: what `Perturbation.as_dict` gave, out of JSON; None: none.
+        out: the feature set, for messages.
+
+    Raises:
+        QpertError: it is something else.
+    """
+    if values is None:
+        return None
+    try:
+        return _PERTURBATION.validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise QpertError(
+            f"{out}/manifest.json is not one that qpert index wrote: identity.perturbation"
+            f" {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from None

@@ -1,0 +1,197 @@
+"""Decoding one photo: which decoder, on what bytes of the file, and what to do where the file ends early."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image
+from PIL.ImageFile import ImageFile
+
+from pipeline.io.images import boxes, jpeg, jxl, netpbm, png, tiff, webp
+from pipeline.io.images.formats import OPENERS, identify
+from pipeline.io.images.limits import MAX_FILLED, MAX_PIXELS, MAX_RUN_LENGTH_BYTES, check_size
+from pipeline.io.images.reasons import Damaged, ImageError, Truncated, image_error
+from pipeline.io.images.samples import to_rgb
+from pipeline.io.images.stripped import Stripped, orientation
+
+_STRIP: dict[str, Callable[[bytes], Stripped]] = {
+    "JPEG": jpeg.strip,
+    "PNG": png.strip,
+    "WebP": webp.strip,
+    "TIFF": tiff.strip,
+    "AVIF": boxes.strip,
+    "HEIF": boxes.strip,
+    "JPEG 2000": boxes.strip_jpeg_2000,
+}
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TRUNCATED = "truncated"
+_NEVER_TRIED = ("JPEG", "WebP")
+"""Formats whose decoders take a file for whole that is known to be cut short."""
+_BY_ROWS = ("BMP", "DIB", "GIF", "TIFF")
+"""Formats whose decoders give the rows that they have got."""
+
+
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, allow_truncated: bool = False) -> Image.Image:
+    """Decode one photo.
+
+    EXIF orientation is applied, the first frame of an animation is taken, 16- and 32-bit samples are scaled (not
+    clipped) to 8 bit, CMYK is converted and transparency is flattened on white. Metadata never cost the pixels, and
+    a file that lacks only what follows its pixels is whole. Pillow's process-wide limits and switches stay as they are.
+
+    Args:
+        data: the encoded file.
+        max_pixels: photos with more pixels (width x height) are refused from their header, before decoding.
+        allow_truncated: decode what is there of a file that ends early; `is_truncated` tells of it afterwards.
+
+    Returns:
+        A plain RGB image that is upright and holds no reference to ``data``. Its `info` is empty but for the mark
+        that `is_truncated` reads.
+
+    Raises:
+        ImageError: "empty file", "not an image", "unsupported format: ...", "image too large: ...", "image too long:
+            ...", "image too slow to decode: ...", "truncated image", "damaged image" or "unsupported colour mode: ...".
+    """
+    if not data:
+        raise ImageError("empty file")
+    name = identify(data)
+    try:
+        rgb, truncated = _decode(name, data, max_pixels, allow_truncated)
+    except Exception as error:  # decoders raise anything from SyntaxError to struct.error on hostile bytes
+        raise image_error(error, name) from error
+    rgb.info = {_TRUNCATED: True} if truncated else {}  # EXIF left in place would invite a second rotation further on
+    return rgb
+
+
+def is_truncated(image: Image.Image) -> bool:
+    """Whether `decode` got only a part of this image, because its file ends early."""
+    return bool(image.info.get(_TRUNCATED, False))
+
+
+def _decode(name: str, data: bytes, max_pixels: int, allow_truncated: bool) -> tuple[Image.Image, bool]:
+    """RGB, upright, and whether it is cut short."""
+    if name == "PPM":
+        image, truncated = netpbm.load(data, max_pixels, allow_truncated=allow_truncated)
+        return to_rgb(image), truncated
+    if name == "JPEG XL":
+        loaded = jxl.load(data, max_pixels)
+        if isinstance(loaded, Image.Image):
+            return to_rgb(loaded), False
+        name, data = "JPEG", loaded
+    stripped = _STRIP.get(name, Stripped)(data)
+    try:
+        if stripped.cut_short and name in _NEVER_TRIED:
+            raise Truncated()
+        return _pixels(name, stripped, max_pixels), False
+    except Exception as error:
+        reason = image_error(error, name, cut_short=stripped.cut_short)
+        if isinstance(reason, Truncated) or (isinstance(reason, Damaged) and name == "PNG"):
+            return _complete(name, data, stripped, max_pixels, allow_truncated)
+        raise reason from error
+
+
+def _pixels(name: str, stripped: Stripped, max_pixels: int) -> Image.Image:
+    image = _open(name, stripped, max_pixels)
+    swapped = _swapped(image)
+    image.load()
+    if swapped and not any(map(any, image.getextrema())):  # type: ignore[arg-type]  # 0..255 in 16 bits
+        image = _open(name, stripped, max_pixels)
+        image.tile = swapped
+        image.load()
+    return _upright(image, stripped)
+
+
+def _swapped(image: ImageFile) -> list[Any]:
+    """Tiles that read the low byte of 16-bit colours, of which Pillow keeps the high one; none for other images."""
+    tiles = []
+    for tile in image.tile:
+        raw = tile.args[0] if isinstance(tile.args, tuple) and tile.args else tile.args
+        other = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B"}.get(str(raw))
+        if other is None or tile.codec_name not in ("zip", "raw"):
+            return []
+        tiles.append(tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other))
+    return tiles
+
+
+def _open(name: str, stripped: Stripped, max_pixels: int) -> ImageFile:
+    # Image.open() compares the size with a process-wide limit, and warns or raises by that.
+    image = OPENERS[name](io.BytesIO(stripped.data), "")
+    check_size(*image.size, max_pixels)
+    if name in ("BMP", "DIB") and image.tile[0][0] == "bmp_rle" and len(stripped.data) > MAX_RUN_LENGTH_BYTES:
+        raise ImageError(f"image too slow to decode: more than {MAX_RUN_LENGTH_BYTES} run-length encoded bytes")
+    return image
+
+
+def _upright(image: Image.Image, stripped: Stripped) -> Image.Image:
+    way_up = stripped.orientation
+    if isinstance(exif := image.info.get("exif"), bytes):  # Pillow writes there what AVIF's container says
+        way_up = orientation(exif)
+    rgb = to_rgb(image)
+    return rgb.transpose(_UPRIGHT[way_up]) if way_up in _UPRIGHT else rgb
+
+
+def _complete(
+    name: str, data: bytes, stripped: Stripped, max_pixels: int, allow_truncated: bool
+) -> tuple[Image.Image, bool]:
+    """The pixels of a file that ends early, and whether any are lacking.
+
+    None are if the picture is the same whatever the bytes that are lacking would have been.
+
+    Raises:
+        ImageError: pixels are lacking, and that is not allowed or there are none at all.
+    """
+    if name == "PNG":
+        check_size(*png.size(stripped.data), max_pixels)
+        refilled, lacking = png.refill(data, stripped.data)
+        if lacking and not allow_truncated:
+            raise Truncated()
+        return _pixels(name, Stripped(refilled, stripped.orientation), max_pixels), lacking
+    pictures: list[Image.Image] = []
+    versions = _filled(name, data, stripped)
+    for version in versions:
+        try:
+            pictures.append(_pixels(name, version, max_pixels))
+        except Exception:
+            break
+    scanned = name != "JPEG" or jpeg.all_scanned(stripped.data)
+    if scanned and len(pictures) == len(versions) and pictures[0].tobytes() == pictures[-1].tobytes():
+        return pictures[0], False
+    if not allow_truncated or not (pictures or name in _BY_ROWS):
+        raise Truncated()
+    return (pictures[0] if pictures else _part(name, stripped, max_pixels)), True
+
+
+def _filled(name: str, data: bytes, stripped: Stripped) -> list[Stripped]:
+    """The file with one or another kind of bytes for those that are lacking."""
+    if name == "WebP":
+        return [webp.strip(data, filler) for filler in (b"\0", b"\xff")]
+    if name == "JPEG":
+        return [Stripped(end, stripped.orientation) for end in jpeg.ends(stripped.data)]
+    if name == "JPEG 2000":
+        # OpenJPEG refuses what lacks more than its end.
+        return [Stripped(data.removesuffix(b"\xff") + boxes.JPEG_2000_END)]
+    short = boxes.lacking(data) if _STRIP.get(name) is boxes.strip else 1 << 16
+    return [
+        Stripped(stripped.data + filler * min(short, MAX_FILLED), stripped.orientation) for filler in (b"\0", b"\xff")
+    ]
+
+
+def _part(name: str, stripped: Stripped, max_pixels: int) -> Image.Image:
+    """What the decoder got before the file ended."""
+    image = _open(name, stripped, max_pixels)
+    try:
+        image.load()
+    except OSError:
+        if image._im is None:
+            raise Truncated() from None
+        image.tile = []
+    return _upright(image, stripped)

@@ -1,0 +1,191 @@
+"""Where things are kept: a local path or any URI that pyarrow opens (``s3://``, ``gs://``, ``hdfs://``, ``file://``)."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import quote, unquote
+
+from filelock import FileLock, Timeout
+from pyarrow import fs
+
+from pipeline.errors import QpertError, first_line
+from pipeline.io.retrying_files import patient, patiently_on
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_OPTIONS = re.compile(r"\?\w+=.*", re.DOTALL)
+_LEGAL = "/!$&'()*+,;=:@"
+"""What the path of a URI may hold as it is, besides letters, digits and ``_.-~``."""
+
+
+def is_uri(path: str) -> bool:
+    """Whether `path` names a file system by its scheme (a Windows drive letter is not a scheme)."""
+    return _SCHEME.match(path) is not None
+
+
+def locate(path: str) -> tuple[fs.FileSystem, str]:
+    """The file system that holds `path`, and the path within it; local paths become absolute.
+
+    A file system named by a URI retries operations that fail for a passing reason (see `pipeline.io.retrying`). A URI
+    may end in options of the file system, such as ``?region=eu-west-1``. Characters that a URI cannot hold, such as
+    blanks, are taken as part of the path. ``fsspec+SCHEME://`` opens any file system that fsspec knows.
+
+    Raises:
+        QpertError: no file system is known for the URI's scheme, a package for it is missing, or it cannot be reached.
+    """
+    if not is_uri(path):
+        return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(path))
+    with answering(path, "cannot open the URI:"):
+        filesystem, inner = fs.FileSystem.from_uri(join(path))
+    if not isinstance(filesystem, fs.LocalFileSystem):
+        filesystem = patient(filesystem)
+    return filesystem, inner.rstrip("/") or inner
+
+
+def file_type(path: str) -> fs.FileType:
+    """Whether `path` is a file, a folder, or not there.
+
+    Raises:
+        QpertError: its file system does not answer.
+    """
+    filesystem, inner = locate(path)
+    with answering(path):
+        return filesystem.get_file_info(inner).type
+
+
+@contextmanager
+def answering(path: str, problem: str = "cannot look at") -> Iterator[None]:
+    """Make one QpertError of whatever the file system of `path` raises: those of fsspec raise what they like."""
+    try:
+        yield
+    except (QpertError, UnicodeDecodeError):  # a name that is not UTF-8 is for the caller to judge
+        raise
+    except Exception as error:
+        kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+        raise QpertError(f"{problem} {path} ({kind}{first_line(error)[:300]})") from error
+
+
+def local_path(path: str) -> str | None:
+    """Where on this machine's disks `path` is, a path or a URI; None when it is elsewhere."""
+    if not is_uri(path):
+        return os.path.abspath(os.path.expanduser(path))
+    head, inner, _ = _take_apart(path)
+    scheme, _, host = head.partition("://")
+    local = scheme.lower() in ("file", "local", "fsspec+file", "fsspec+local") and host.lower() in ("", "localhost")
+    return os.path.abspath(inner) if local else None
+
+
+def real_place(path: str) -> str:
+    """One name for a file or folder however it is written: links of local ones resolved, URIs without their options."""
+    local = local_path(path)
+    if local is not None:
+        return os.path.realpath(local)
+    head, inner, _ = _take_apart(path)
+    scheme, _, host = head.partition("://")
+    return f"{scheme.lower()}://{host.rpartition('@')[2]}{posixpath.normpath(inner) if inner else ''}".rstrip("/")
+
+
+def is_inside(path: str, folder: str) -> bool:
+    """Whether `path` is `folder` or below it, by `real_place`."""
+    place, above = real_place(path), real_place(folder)
+    return place == above or place.startswith(above.rstrip("/") + "/")
+
+
+def absolute(path: str) -> str:
+    """`path` itself when it is a URI, else the absolute local path: it means the same on every node and directory."""
+    return path if is_uri(path) else locate(path)[1]
+
+
+def as_uri(path: str) -> str:
+    """`path` as a valid URI, also when it is local."""
+    return join(path) if is_uri(path) else join("file:///", absolute(path).lstrip("/"))
+
+
+def join(base: str, *parts: str) -> str:
+    """`base` (a path or a URI) extended by `parts`, which are plain names and paths: a URI gets them encoded."""
+    if not is_uri(base):
+        return posixpath.join(base.rstrip("/") or "/", *parts)
+    head, inner, options = _take_apart(base)
+    return head + (quote("/".join([inner.rstrip("/"), *parts]), _LEGAL) or "/") + options
+
+
+def split(path: str) -> tuple[str, str]:
+    """The folder of `path` (a path or a URI) and the name in it, decoded: what `join` put together."""
+    if not is_uri(path):
+        return posixpath.split(path)
+    head, inner, options = _take_apart(path)
+    folder, name = posixpath.split(inner.rstrip("/"))
+    return join(head + options, folder.strip("/")), name
+
+
+def without_options(path: str) -> str:
+    """`path` without the options at the end of a URI."""
+    return _OPTIONS.sub("", path) if is_uri(path) else path
+
+
+def _take_apart(uri: str) -> tuple[str, str, str]:
+    """Scheme and host, the decoded path (which begins with a slash, if there is one), and the options."""
+    bare = without_options(uri)
+    scheme, _, rest = bare.partition("://")
+    host, slash, inner = rest.partition("/")
+    return f"{scheme}://{host}", slash + unquote(inner), uri[len(bare) :]
+
+
+def write_atomically(path: str, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the new one, never a part, also after a power cut.
+
+    The folder is made when it is missing.
+    """
+    filesystem, inner = locate(path)
+    temporary = f"{inner}.{os.getpid()}.tmp"
+
+    def write() -> None:
+        filesystem.create_dir(posixpath.dirname(inner), recursive=True)
+        try:
+            with filesystem.open_output_stream(temporary) as stream:
+                stream.write(data)
+            if isinstance(filesystem, fs.LocalFileSystem):  # else the new name may reach the disk before the content
+                with open(temporary, "rb") as written:
+                    os.fsync(written.fileno())
+        except OSError:
+            with suppress(OSError):
+                filesystem.delete_file(temporary)
+            raise
+        filesystem.move(temporary, inner)
+
+    patiently_on(filesystem, write)
+
+
+@contextmanager
+def exclusive(folder: str) -> Iterator[None]:
+    """Keep other processes that ask for the same from writing to `folder`, which is made when it is missing.
+
+    The lock goes with the process, however that ends. Object stores have no locks: there, nothing is kept from anyone.
+
+    Raises:
+        QpertError: another process has it.
+    """
+    if is_uri(folder):
+        yield
+        return
+    os.makedirs(absolute(folder), exist_ok=True)
+    lock = FileLock(join(absolute(folder), ".lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise QpertError(f"another run is writing to {folder}; wait for its end, or choose another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def list_files(folder: str, suffix: str = "") -> list[fs.FileInfo]:
+    """The files directly in `folder` whose name ends with `suffix`, sorted by path; none when it does not exist."""
+    filesystem, inner = locate(folder)
+    found = filesystem.get_file_info(fs.FileSelector(inner, recursive=False, allow_not_found=True))
+    files = [info for info in found if info.type == fs.FileType.File and info.path.endswith(suffix)]
+    return sorted(files, key=lambda info: str(info.path))

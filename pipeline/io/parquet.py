@@ -1,0 +1,206 @@
+"""The gate for Parquet from outside: what a file declares is checked before Arrow builds anything from it.
+
+A Parquet file may carry an Arrow schema with extension types. Where one is registered in this process, as Ray's are
+wherever `ray.data` was imported, Arrow rebuilds it when the file is opened, and the values of some of them are pickles:
+to look at one runs what it says. So the file's footer is searched before Arrow sees it, and only plain types pass.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from pipeline.errors import QpertError, first_line
+from pipeline.io.locations import locate
+
+MAX_COLUMNS = 10_000
+MAX_DEPTH = 32
+"""Types within types: a list of structs of lists has three."""
+MAX_FOOTER = 2**27
+"""Bytes of what a file says of itself: a few thousand for each of its row groups."""
+
+_AT_ONCE = 16
+_MAGIC = b"PAR1"
+_NAME = b"ARROW:extension:name"
+_NEUTRAL = b"ARROW:extension-name"
+"""Of the same length, and nothing to Arrow: a schema in which it stands for `_NAME` is read without its extensions."""
+_SCHEMA = re.compile(rb"/////[A-Za-z0-9+/]*={0,2}")
+"""An Arrow schema as a footer holds it: base64 of a message that begins with FF FF FF FF."""
+_DAMAGE = (OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError, pa.ArrowException)
+
+
+class DamagedTable(QpertError):
+    """A file that is not Parquet, or not all of it: the others of its source may be whole."""
+
+
+@contextmanager
+def open_table(
+    path: str,
+    filesystem: fs.FileSystem | None = None,
+    *,
+    buffer_size: int = 0,
+    dictionaries: Sequence[str] = (),
+    checksums: bool = False,
+) -> Iterator[pq.ParquetFile]:
+    """A Parquet file of plain columns, open for reading in the context.
+
+    Args:
+        path: path or URI; a path within `filesystem` where that is given.
+        filesystem: where it lies.
+        buffer_size: bytes that are read ahead of a column; 0 for all of a row group.
+        dictionaries: columns of text to leave in the form of dictionaries: a short file can repeat a long text a
+            million times.
+        checksums: check the checksums of pages, where the file has them.
+
+    Raises:
+        QpertError: it has extension types, or far too many columns or bytes of metadata.
+        DamagedTable: it is not there or cannot be read, also where that shows in the context.
+    """
+    name = path
+    if filesystem is None:
+        filesystem, path = locate(path)
+    try:
+        with filesystem.open_input_file(path) as file:
+            _refuse_extensions(file, name)
+            with pq.ParquetFile(
+                file,
+                buffer_size=buffer_size,
+                pre_buffer=not buffer_size,
+                read_dictionary=list(dictionaries) or None,
+                schema_depth_limit=MAX_DEPTH,
+                page_checksum_verification=checksums,
+                arrow_extensions_enabled=False,
+            ) as table:
+                _check_schema(table.schema_arrow, name)
+                yield table
+    except FileNotFoundError:
+        raise DamagedTable(f"file not found: {name}") from None
+    except _DAMAGE as error:
+        raise DamagedTable(f"not a Parquet file that can be read: {name} ({first_line(error)[:300]})") from error
+
+
+def read_table(path: str, columns: Sequence[str] | None = None, filesystem: fs.FileSystem | None = None) -> pa.Table:
+    """A whole Parquet file, or some `columns` of it, through the gate.
+
+    Raises:
+        QpertError: see `open_table`.
+    """
+    with open_table(path, filesystem) as table:
+        return read_all(table, columns)
+
+
+def read_all(table: pq.ParquetFile, columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows of a file that `open_table` opened, as many as it states; in its context, which names what is damaged.
+
+    Raises:
+        ArrowInvalid: it gives fewer, or values that are none.
+    """
+    found = table.read(columns=None if columns is None else list(columns))
+    if found.num_rows != table.metadata.num_rows:  # Arrow says nothing of some damage
+        raise pa.ArrowInvalid(f"{found.num_rows} of {table.metadata.num_rows} rows")
+    found.validate(full=True)  # what points outside of a dictionary would be read from anywhere
+    return found
+
+
+def check_tables(folder: str, filesystem: fs.FileSystem | None = None) -> None:
+    """Let all that lies in a folder, at any depth, pass that something else will read as Parquet, such as Ray.
+
+    Files that are not Parquet are let through: to whatever reads them they are just as damaged.
+
+    Args:
+        folder: path or URI; a path within `filesystem` where that is given. There may be none.
+        filesystem: where it lies.
+
+    Raises:
+        QpertError: a file has extension types, see `open_table`.
+    """
+    if filesystem is None:
+        filesystem, folder = locate(folder)
+    found = filesystem.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+    paths = [info.path for info in found if info.type == fs.FileType.File]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # a bucket answers slowly
+        for _ in pool.map(partial(_check_table, filesystem), paths):
+            pass
+
+
+def _check_table(filesystem: fs.FileSystem, path: str) -> None:
+    with suppress(DamagedTable), open_table(path, filesystem):
+        pass
+
+
+def _refuse_extensions(file: pa.NativeFile, name: str) -> None:
+    """Search the bytes of the footer, which hold the Arrow schema once or, made with bad intent, several times."""
+    size = file.size()
+    file.seek(max(size - 8, 0))
+    tail = file.read(8)
+    length = int.from_bytes(tail[:4], "little")
+    if size < 12 or tail[4:] != _MAGIC or length > size - 8:
+        raise pa.ArrowInvalid("it does not end like one" if size else "it is empty")
+    if length > MAX_FOOTER:
+        raise QpertError(f"{name}: {length} bytes of metadata, limit {MAX_FOOTER}")
+    file.seek(size - 8 - length)
+    footer = file.read(length)
+    file.seek(0)
+    if not any(form in footer for form in _in_base64(_NAME)):
+        return
+    found = [extension for schema in _SCHEMA.findall(footer) for extension in _extensions(schema)]
+    what = "; ".join(f"column {column} is {kind}" for column, kind in found[:5]) or "in a schema that cannot be read"
+    raise QpertError(
+        f"{name} has Arrow extension types, which may hold programs and are never read: {what}."
+        " Write the table again with plain columns (text, whole numbers, binary), or without these"
+    )
+
+
+def _in_base64(text: bytes) -> list[bytes]:
+    """What is the same in all texts of base64 that have `text` inside, for each of the three ways it may lie."""
+    forms = []
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + text)
+        first = (before * 8 + 5) // 6
+        whole = (before + len(text)) * 8 // 6
+        forms.append(encoded[first:whole])
+    return forms
+
+
+def _extensions(schema: bytes) -> Iterator[tuple[str, str]]:
+    """Columns and their extension types, of a schema in base64, without building one of them."""
+    try:
+        message = base64.b64decode(schema[: len(schema) // 4 * 4]).replace(_NAME, _NEUTRAL)
+        fields = pa.ipc.read_schema(pa.py_buffer(message))
+        yield from _named(list(fields), "")
+    except _DAMAGE:
+        return
+
+
+def _named(fields: Iterable[pa.Field], prefix: str) -> Iterator[tuple[str, str]]:
+    for field in fields:
+        kind = (field.metadata or {}).get(_NEUTRAL)
+        if kind is not None:
+            yield prefix + field.name, kind.decode("utf-8", "replace")
+        yield from _named(_children(field.type), f"{prefix}{field.name}.")
+
+
+def _children(kind: pa.DataType) -> list[pa.Field]:
+    if pa.types.is_dictionary(kind):
+        return [pa.field("values", kind.value_type)]
+    return [kind.field(at) for at in range(kind.num_fields)]
+
+
+def _check_schema(schema: pa.Schema, name: str) -> None:
+    if len(schema) > MAX_COLUMNS:
+        raise QpertError(f"{name} has {len(schema)} columns, limit {MAX_COLUMNS}")
+    for field in schema:
+        if _has_extension(field.type):
+            raise QpertError(f"{name}: column {field.name} is {field.type}, an extension type, which is never read")
+
+
+def _has_extension(kind: pa.DataType) -> bool:
+    return isinstance(kind, pa.BaseExtensionType) or any(_has_extension(child.type) for child in _children(kind))

@@ -1,0 +1,98 @@
+"""Options that name files and folders: declared once as a type, read in the same way wherever they come from."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tempfile
+from typing import Annotated
+from urllib.parse import unquote
+
+from pydantic import AfterValidator
+
+from pipeline.io.locations import absolute, is_uri, join, without_options
+from pipeline.io.model_weights import split_weights
+
+_FILE_URI = re.compile(r"(?i:file):(?://(?:localhost)?(?=/)|(?!//))(/.*)", re.DOTALL)
+_HOME = re.compile(r"(?<=[:+])~(?=[^:+/]*(?:/|$))")
+"""A home folder in the path of ``kind:path`` or ``path+path``."""
+
+
+def local(path: str) -> str:
+    """`path` with the home folder for ``~`` and without ``file://``; other URIs stay."""
+    found = _FILE_URI.fullmatch(path)
+    if found is not None and without_options(path) == path:
+        return unquote(found[1])
+    return path if is_uri(path) else os.path.expanduser(path)
+
+
+def canonical(path: str) -> str:
+    """The one form of a path or URI: absolute and without ``.``, ``..``, doubled or trailing slashes where it is local.
+
+    In object stores such parts belong to the name; there only encoding, the scheme's case and trailing slashes differ.
+    """
+    path = local(path)
+    if not is_uri(path):
+        return re.sub("^//+", "/", absolute(path))
+    scheme, mark, rest = path.partition("://")
+    uri = join(scheme.lower() + mark + rest)
+    bare = without_options(uri)
+    return bare.rstrip("/") + uri[len(bare) :]
+
+
+def _weights(text: str) -> str:
+    """Weights by name, path, ``kind:path`` or ``path+path``, with the home folder for ``~``."""
+    first, second = split_weights(text)
+    if second is not None:
+        return f"{_weights(first)}+{_weights(second)}"
+    return _HOME.sub(lambda _: os.path.expanduser("~"), local(text))
+
+
+def _on_disk(path: str) -> str:
+    path = local(path)
+    if is_uri(path):
+        raise ValueError("this has to be a local path, no URI")
+    return path
+
+
+def _report(path: str) -> str:
+    """Said before the work, and not after hours of it: that the file cannot be written."""
+    path = _on_disk(path)
+    if not path or path.endswith("/") or os.path.isdir(path):
+        raise ValueError("this is a folder; name a file")
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        if not os.path.isdir(folder):
+            raise ValueError(f"there is no folder {folder}; make it first")
+        if not _is_there(path):
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        elif stat.S_ISREG(os.stat(path).st_mode):
+            with open(path, "ab"):
+                pass
+        elif not os.access(path, os.W_OK):  # opening a pipe would wait for its reader
+            raise ValueError("no permission to write to it")
+    except OSError as error:
+        raise ValueError(f"it cannot be written: {error.strerror}") from error
+    return path
+
+
+def _is_there(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+PathText = Annotated[str, AfterValidator(local)]
+"""A path or URI."""
+LocalPath = Annotated[str, AfterValidator(_on_disk)]
+"""A path on this machine's disks."""
+ReportPath = Annotated[str, AfterValidator(_report)]
+"""A file that a command writes besides: its folder is there, and it can be written."""
+WeightsText = Annotated[str, AfterValidator(_weights)]
+"""Weights: a name, a hub id, or a path in one of the forms that `pipeline.io.model_weights` knows."""
+CHECKS = (local, _on_disk, _report)
+"""What the types of paths do; weights may be names as well."""

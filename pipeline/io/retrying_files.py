@@ -1,0 +1,218 @@
+"""A file system around another one that tries again what fails for a reason that may pass.
+
+This is the one place where storage is tried again: whoever uses such a file system does not do it once more.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from pyarrow import fs
+
+from pipeline.io.retrying import patiently
+
+Result = TypeVar("Result")
+_PIECE = 8 * 2**20
+
+
+KEPT = 64 * 2**20
+"""Bytes of a file that is being written that are kept in memory; a larger one waits in a temporary file."""
+
+
+def patient(filesystem: fs.FileSystem) -> fs.FileSystem:
+    """`filesystem` with every operation tried several times, and reading taken up again where it broke off.
+
+    What is written to a file is kept until the file is closed, and written then, all of it, as often as it takes.
+    """
+    return filesystem if is_patient(filesystem) else fs.PyFileSystem(_Patient(filesystem))
+
+
+def is_patient(filesystem: fs.FileSystem) -> bool:
+    """Whether it tries again by itself."""
+    return isinstance(filesystem, fs.PyFileSystem) and isinstance(filesystem.handler, _Patient)
+
+
+def patiently_on(filesystem: fs.FileSystem, call: Callable[[], Result]) -> Result:
+    """What `call` returns, which uses `filesystem`: called again when it fails, where that does not do so itself."""
+    return call() if is_patient(filesystem) else patiently(call)
+
+
+class _Patient(fs.FileSystemHandler):  # type: ignore[misc]
+    """Says to pyarrow how each operation is done."""
+
+    def __init__(self, inner: fs.FileSystem) -> None:
+        self.inner = inner
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Patient) and bool(self.inner == other.inner)
+
+    def __hash__(self) -> int:
+        return hash(self.inner.type_name)
+
+    def get_type_name(self) -> str:
+        return f"patient+{self.inner.type_name}"
+
+    def normalize_path(self, path: str) -> str:
+        return str(self.inner.normalize_path(path))
+
+    def get_file_info(self, paths: Sequence[str]) -> list[fs.FileInfo]:
+        return patiently(lambda: self.inner.get_file_info(paths))
+
+    def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
+        return patiently(lambda: self.inner.get_file_info(selector))
+
+    def create_dir(self, path: str, recursive: bool) -> None:
+        patiently(lambda: self.inner.create_dir(path, recursive=recursive))
+
+    def delete_dir(self, path: str) -> None:
+        patiently(lambda: self.inner.delete_dir(path))
+
+    def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
+        patiently(lambda: self.inner.delete_dir_contents(path, missing_dir_ok=missing_dir_ok))
+
+    def delete_root_dir_contents(self) -> None:
+        raise PermissionError("the root of a file system is not deleted")
+
+    def delete_file(self, path: str) -> None:
+        _once(lambda: self.inner.delete_file(path), lambda: self._gone(path))
+
+    def move(self, src: str, dest: str) -> None:
+        _once(lambda: self.inner.move(src, dest), lambda: self._gone(src) and not self._gone(dest))
+
+    def copy_file(self, src: str, dest: str) -> None:
+        patiently(lambda: self.inner.copy_file(src, dest))
+
+    def open_input_stream(self, path: str) -> pa.NativeFile:
+        return _readable(lambda: self.inner.open_input_stream(path, compression=None), self._at(path))
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        return _readable(lambda: self.inner.open_input_file(path), self._at(path))
+
+    def open_output_stream(self, path: str, metadata: Any) -> pa.NativeFile:
+        return pa.PythonFile(
+            _Writer(lambda: self.inner.open_output_stream(path, compression=None, metadata=metadata)), mode="w"
+        )
+
+    def open_append_stream(self, path: str, metadata: Any) -> pa.NativeFile:
+        return patiently(lambda: self.inner.open_append_stream(path, compression=None, metadata=metadata))
+
+    def _gone(self, path: str) -> bool:
+        return bool(self.inner.get_file_info(path).type == fs.FileType.NotFound)
+
+    def _at(self, path: str) -> Callable[[], pa.NativeFile]:
+        return lambda: self.inner.open_input_file(path)
+
+
+def _once(call: Callable[[], None], done: Callable[[], bool]) -> None:
+    """Do what cannot be done twice: an attempt that said it failed may have worked all the same."""
+    failed: list[OSError] = []
+
+    def attempt() -> None:
+        try:
+            call()
+        except FileNotFoundError:
+            if not failed or not done():
+                raise
+        except OSError as error:
+            failed.append(error)
+            raise
+
+    patiently(attempt)
+
+
+def _readable(first: Callable[[], pa.NativeFile], again: Callable[[], pa.NativeFile]) -> pa.NativeFile:
+    return pa.PythonFile(_Reader(patiently(first), again), mode="r")
+
+
+class _Writer(io.RawIOBase):
+    """A file to be: what is written is kept, and goes to `opened`, in one go or several, when it is closed.
+
+    Where a disk is full, or nothing may be written, closing raises that.
+    """
+
+    def __init__(self, opened: Callable[[], pa.NativeFile]) -> None:
+        self._opened = opened
+        self._kept = tempfile.SpooledTemporaryFile(max_size=KEPT)  # noqa: SIM115 - closed with this file
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._kept.tell()
+
+    def write(self, data: Any) -> int:
+        return self._kept.write(data)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        super().close()
+        try:
+            patiently(self._write_all)
+        finally:
+            self._kept.close()
+
+    def _write_all(self) -> None:
+        self._kept.seek(0)
+        with self._opened() as stream:
+            while data := self._kept.read(_PIECE):
+                stream.write(data)
+
+
+class _Reader(io.RawIOBase):
+    """An open file that is opened anew, at the same place, when reading it fails.
+
+    Args:
+        file: as it was opened first.
+        again: opens it so that it can be set to a place.
+    """
+
+    def __init__(self, file: pa.NativeFile, again: Callable[[], pa.NativeFile]) -> None:
+        self._file: pa.NativeFile | None = file
+        self._again, self._place = again, 0
+        self._seekable = bool(file.seekable())
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._seekable
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_END:
+            offset += patiently(lambda: self._opened().size())
+        elif whence == io.SEEK_CUR:
+            offset += self._place
+        self._place = offset
+        self._opened().seek(offset)
+        return offset
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = patiently(lambda: self._read(None if size is None or size < 0 else size))
+        self._place += len(data)
+        return data
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        super().close()
+
+    def _read(self, size: int | None) -> bytes:
+        try:
+            return bytes(self._opened().read(size))
+        except OSError:
+            self._file = None
+            raise
+
+    def _opened(self) -> pa.NativeFile:
+        if self._file is None:
+            self._file = self._again()
+            self._file.seek(self._place)
+        return self._file

@@ -1,0 +1,1 @@
+"""The one way to make a run: specification, graph, attempts, progress."""

@@ -1,0 +1,102 @@
+"""Photos whose file has another time of change, compared with their rows by content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+
+from pipeline.datasets.photos.rules import SourceRules
+from pipeline.datasets.photos.shards import read_shard
+from pipeline.datasets.photos.source import Listing, Shards, read_named, read_photo
+from pipeline.errors import QpertError
+from pipeline.features.store import FeatureStore
+from pipeline.io.photo_state import digest_of
+from pipeline.runs.changes import Changes, Ints, rows_at
+
+_READERS = 16
+_CHUNK = 2**16
+
+
+def look_again(
+    store: FeatureStore, listing: Listing, unsure: Ints, changes: Changes, counted: Callable[[int], object]
+) -> None:
+    """Compare the content of photos whose file has another time, and add to `changes` what became of them.
+
+    A photo that cannot be read at the moment is taken for unchanged, and looked at again next time.
+    """
+    unsure = unsure[np.argsort(unsure[:, 0], kind="stable")]
+    seen = 0
+    for start in range(0, len(unsure), _CHUNK):
+        some = unsure[start : start + _CHUNK]
+        rows = rows_at(store, some[:, 0], ["digest"])
+        with ThreadPoolExecutor(_READERS) as pool:
+            digests = []
+            for digest in pool.map(partial(_digest, rules=listing.rules), _uris_at(listing, some[:, 2])):
+                digests.append(digest)
+                seen += 1
+                counted(seen)
+        _sort_out(changes, some, rows["digest"].to_pylist(), digests)
+
+
+def look_into(
+    store: FeatureStore, photos: Shards, number: int, unsure: Ints, changes: Changes, *, all_rows: bool
+) -> None:
+    """The same for photos of one shard, which is read once.
+
+    Args:
+        store: the feature set.
+        photos: the source.
+        number: of the shard in it, whose time of change is another.
+        unsure: int64 [n, 4] as from `join_listing`, of rows that come from it.
+        changes: are added to.
+        all_rows: these are all its rows, so those that are not in the shard any more are gone.
+    """
+    unsure = unsure[np.argsort(unsure[:, 0], kind="stable")]
+    rows = rows_at(store, unsure[:, 0], ["digest"])
+    inside: dict[str, str | None] = {}
+    whole = True
+    rules = photos.rules
+    for table in read_shard(photos.shards[number], 64, None, rules, partial(read_named, rules=rules)):
+        inside.update(zip(table["image_id"].to_pylist(), table["digest"].to_pylist(), strict=True))
+        whole = whole and not table["error"].is_valid().to_numpy().any()
+    ids = rows["image_id"].to_pylist()
+    there = np.array([name in inside for name in ids], bool)
+    if all_rows and whole:
+        changes.gone.append(unsure[~there & (unsure[:, 1] == 1), 0])
+    elif not all_rows or not whole:
+        changes.same += int((~there & (unsure[:, 1] == 1)).sum())  # it breaks off now: nothing is known of these
+    kept = [digest for digest, yes in zip(rows["digest"].to_pylist(), there, strict=True) if yes]
+    _sort_out(changes, unsure[there], kept, [inside[name] for name, yes in zip(ids, there, strict=True) if yes])
+
+
+def _sort_out(changes: Changes, unsure: Ints, before: list[str | None], now: list[str | None]) -> None:
+    known = np.array([digest is not None for digest in now], bool)
+    equal = np.array([one is not None and one == other for one, other in zip(before, now, strict=True)], bool)
+    counts = unsure[:, 1] == 1
+    changes.changed.append(unsure[known & ~equal & counts, 0])
+    changes.restored.append(unsure[equal & ~counts, 0])
+    changes.seen.append((unsure[equal, 0], unsure[equal, 3]))
+    changes.same += int((equal | (~known & counts)).sum())
+
+
+def _digest(uri: str | None, rules: SourceRules) -> str | None:
+    try:
+        return digest_of(read_photo(uri, rules))
+    except QpertError:
+        return None
+
+
+def _uris_at(listing: Listing, places: Ints) -> list[str | None]:
+    """URIs of the photos with these numbers in the listing."""
+    order = np.argsort(places, kind="stable")
+    wanted, first = places[order], 0
+    uris: list[str | None] = [None] * len(places)
+    for batch in listing.batches():
+        low, high = np.searchsorted(wanted, [first, first + batch.num_rows])
+        for at in range(int(low), int(high)):
+            uris[int(order[at])] = batch["uri"][int(wanted[at] - first)].as_py()
+        first += batch.num_rows
+    return uris

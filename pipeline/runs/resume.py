@@ -1,0 +1,262 @@
+"""Where an earlier run into the same folder stopped, and whether this one may go on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.datasets.photos.rules import SourceRules
+from pipeline.datasets.photos.shards import shard_ids
+from pipeline.datasets.photos.source import Listing, Shards
+from pipeline.errors import QpertError
+from pipeline.features.damage import Damage, DamagedFileError
+from pipeline.features.feature_set import feature_files
+from pipeline.features.fingerprint import fingerprint
+from pipeline.features.id_set import Census, digest_of
+from pipeline.features.manifest import Manifest, differences
+from pipeline.features.mending import drop_repeated, mend
+from pipeline.features.store import FeatureStore
+from pipeline.io.locations import exclusive
+from pipeline.runs.changes import UNKNOWN, Edits, Ints, changed_at, indexed_rows, join_listing, numbers, rows_at
+from pipeline.runs.contents import look_again, look_into
+from pipeline.runs.tar_changes import compare_tars
+
+
+@dataclass(frozen=True)
+class Resume:
+    """How this run stands to what is on disk.
+
+    Attributes:
+        manifest: of the earlier run, or None.
+        total: photos in the source; None where only reading it would tell (tars).
+        done: photos of the source that are indexed already and have not changed since, failed ones included; for tars
+            all that are indexed.
+        removed: indexed photos that the source no longer has. With a limit it is not known, and 0.
+        photos: the source, written down where that was asked for.
+        changed: indexed photos that have changed since; they are to be indexed again.
+        restored: photos that were gone and are back as they were.
+        lost: files that are lost or damaged; their photos are to be indexed again.
+        repeated: some photo has several rows that count.
+        edits: what to write beside the features for it.
+    """
+
+    manifest: Manifest | None
+    total: int | None
+    done: int
+    removed: int
+    photos: Listing | Shards
+    changed: int = 0
+    restored: int = 0
+    lost: tuple[Damage, ...] = ()
+    repeated: bool = False
+    edits: Edits = field(default_factory=Edits)
+
+    @property
+    def todo(self) -> int | None:
+        """Photos to index now; None where only reading the source would tell."""
+        return None if self.total is None else self.total - self.done
+
+    def write(self, out: str) -> None:
+        """Take the rows of photos that have changed or are gone out of use, and the older of two of the same photo."""
+        if self.manifest is None or not (self.edits or self.repeated):
+            return
+        with exclusive(out):
+            if self.repeated:  # first, or the older row of a photo that has changed would count on
+                drop_repeated(FeatureStore.open(out, self.manifest.fingerprint))
+            self.edits.write(out, self.manifest.fingerprint)
+
+
+def mend_earlier(
+    out: str, identity: Mapping[str, Any], counted: Callable[[int], object] = lambda files: None
+) -> tuple[Damage, ...]:
+    """See that what an earlier run of the same settings left in `out` is in order; what was lost or damaged there.
+
+    Raises:
+        QpertError: another run is writing to it.
+    """
+    manifest = Manifest.find(out)
+    if manifest is None or manifest.fingerprint != fingerprint(identity):
+        return ()
+    with exclusive(out):
+        return mend(out, manifest.fingerprint, counted)
+
+
+def inspect(
+    out: str,
+    identity: Mapping[str, Any],
+    photos: Listing | Shards,
+    limit: int | None = None,
+    counted: Callable[[int], object] = lambda count: None,
+    note: str | None = None,
+    *,
+    whole: bool = True,
+    keep_removed: bool = False,
+    compared: Callable[[int], object] = lambda count: None,
+) -> Resume:
+    """Compare `photos` with what is in `out`, in memory that does not grow with their number; nothing is written there.
+
+    Args:
+        out: where the features are, or will be.
+        identity: what they are made of.
+        photos: the source.
+        limit: only the first so many.
+        counted: is told now and then how many photos of the source were seen.
+        note: a local file to write the photos down in, so that the source is listed once: buckets take their time.
+        whole: the source is listed as it was when it was indexed; else what is missing in it does not count as gone.
+        keep_removed: photos that the source no longer has stay found.
+        compared: is told now and then how many photos were read to see whether they have changed.
+
+    Raises:
+        QpertError: `out` holds features made in another way, or two photos have the same id.
+    """
+    manifest = Manifest.find(out)
+    if manifest is not None and manifest.fingerprint != fingerprint(identity) and not feature_files(out, manifest):
+        manifest = None  # an attempt with other settings that came to nothing, such as one with a wrong option
+    if isinstance(photos, Listing) and note is not None:
+        seen = 0
+        for batch in photos.note(note, limit):
+            seen += batch.num_rows
+            counted(seen)
+        photos = replace(photos, noted=note)
+    if manifest is None:
+        return Resume(None, _total(photos, limit, counted), 0, 0, photos)
+    _same(out, manifest, identity)
+    store = FeatureStore.open(out, manifest.fingerprint, complete=manifest.state == "complete")
+    lost = list(store.damages)
+
+    def unreadable(error: QpertError) -> None:
+        if not isinstance(error, DamagedFileError):
+            raise error
+        lost.append(error.damage)
+
+    whole = whole and limit is None
+    if isinstance(photos, Shards) and photos.count is None:
+        total: int | None = None
+        indexed, changes = compare_tars(store, photos, unreadable)
+    else:
+        indexed = Census("size", "mtime", "place", "counts")
+        for table, places, counts in indexed_rows(store, unreadable=unreadable):
+            indexed.add(
+                table["image_id"].to_pylist(),
+                size=numbers(table, "size"),
+                mtime=numbers(table, "mtime"),
+                place=places,
+                counts=counts,
+            )
+        listed = _listed(photos, limit, counted)
+        total = listed.count
+        changes, unsure = join_listing(indexed, listed)
+        if isinstance(photos, Listing):
+            look_again(store, photos, unsure, changes, compared)
+        else:
+            for number in np.unique(unsure[:, 2]):
+                some = unsure[unsure[:, 2] == number]
+                look_into(store, photos, int(number), some, changes, all_rows=False)
+    changes.gone = [_gone(store, changes.gone, photos.rules)] if whole else []
+    return Resume(
+        manifest,
+        total,
+        changes.same,
+        sum(map(len, changes.gone)) + (sum(map(len, changes.hidden)) if whole and keep_removed else 0),
+        photos,
+        changed=sum(map(len, changes.changed)),
+        restored=sum(map(len, changes.restored)),
+        lost=tuple(lost),
+        repeated=_repeated(indexed),
+        edits=changes.edits(store, keep_gone=keep_removed),
+    )
+
+
+def _gone(store: FeatureStore, gone: list[Ints], rules: SourceRules) -> Ints:
+    """The rows whose photos are gone, and not only left out by `rules` this time."""
+    places = np.sort(np.concatenate([np.zeros(0, np.int64), *gone]))
+    if not len(places) or not (rules.include or rules.exclude):
+        return places
+    names = rows_at(store, places, [])["image_id"].to_pylist()
+    return places[[rules.includes(name) and not rules.excludes(name) for name in names]]
+
+
+def _total(photos: Listing | Shards, limit: int | None, counted: Callable[[int], object]) -> int | None:
+    """Photos in a source of which nothing is indexed; None where only reading it would tell."""
+    if isinstance(photos, Shards) and photos.count is None:
+        return None
+    if not isinstance(photos, Listing) or not _unique(photos):
+        return _listed(photos, limit, counted).count
+    total = 0
+    for batch in photos.batches(limit):
+        total += batch.num_rows
+        counted(total)
+    return total
+
+
+def _unique(photos: Listing | Shards) -> bool:
+    """Files of a folder cannot share a path; ids that people wrote down can."""
+    return isinstance(photos, Listing) and photos.kind in ("folder", "glob")
+
+
+def _repeated(indexed: Census) -> bool:
+    """Whether some photo may have several rows that count."""
+    for rows in indexed.parts():
+        ids = rows["id"][rows["counts"] == 1]
+        if len(np.unique(ids)) < len(ids):
+            return True
+    return False
+
+
+def _same(out: str, manifest: Manifest, identity: Mapping[str, Any]) -> None:
+    if manifest.fingerprint != fingerprint(identity):
+        lines = "\n       ".join(differences(manifest.identity, identity)) or "the format of the fingerprint"
+        raise QpertError(
+            f"{out} holds features that were made in another way; what differs:\n       {lines}\n"
+            "       Choose another --out, or go back to the earlier settings, or delete the folder."
+        )
+
+
+def _listed(photos: Listing | Shards, limit: int | None, counted: Callable[[int], object]) -> Census:
+    """The photos of the source: `size`, `mtime`, and the number of the photo, or of its shard, as `place`.
+
+    Raises:
+        QpertError: two have the same id.
+    """
+    listed = Census("size", "mtime", "place")
+    if isinstance(photos, Listing):
+        for batch in photos.batches(limit):
+            table = pa.Table.from_batches([batch])
+            places = listed.count + np.arange(table.num_rows)
+            ids = table["image_id"].to_pylist()
+            listed.add(ids, size=numbers(table, "size"), mtime=numbers(table, "mtime"), place=places)
+            counted(listed.count)
+    else:
+        for number, ids in enumerate(_ids(photos, limit)):
+            listed.add(ids, size=UNKNOWN, mtime=changed_at(photos.shards[number]), place=number)
+            counted(listed.count)
+    if not _unique(photos) and (repeated := listed.repeated()):
+        _refuse_twice(photos, limit, repeated)
+    return listed
+
+
+def _refuse_twice(photos: Listing | Shards, limit: int | None, repeated: set[int]) -> None:
+    seen: set[str] = set()
+    for ids in _ids(photos, limit):
+        for name in ids:
+            if digest_of(name) not in repeated:
+                continue
+            if name in seen:
+                hint = "; name a column of unique ids with --id-column" if photos.kind.startswith("parquet") else ""
+                raise QpertError(f"two photos of {photos.source} have the id {name!r}; ids must be unique{hint}")
+            seen.add(name)
+
+
+def _ids(photos: Listing | Shards, limit: int | None) -> Iterator[list[str]]:
+    if isinstance(photos, Listing):
+        yield from (batch.column("image_id").to_pylist() for batch in photos.batches(limit))
+        return
+    left = limit
+    for shard in photos.shards:
+        ids = shard_ids(shard)[:left]
+        left = None if left is None else left - len(ids)
+        yield ids

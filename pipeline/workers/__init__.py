@@ -1,0 +1,1 @@
+"""What an actor does to survive: micro-batching, memory, device check, poison photos, watchdog."""

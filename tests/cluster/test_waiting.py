@@ -1,0 +1,129 @@
+"""Waiting for GPUs, with a cluster that is made up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.cluster import waiting
+from pipeline.cluster.machines import Machines
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    found: list[Any] = []
+    monkeypatch.setattr("ray.autoscaler.sdk.request_resources", lambda **what: found.append(what))
+    return found
+
+
+def looks(monkeypatch: pytest.MonkeyPatch, *gpus: dict[str, int]) -> None:
+    """What the cluster has at each look; the last for ever."""
+    left = [Machines(4, Counter(each)) for each in gpus]
+    monkeypatch.setattr(Machines, "cluster", lambda ask=True: left.pop(0) if len(left) > 1 else left[0])
+
+
+def test_what_is_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, asked: list[Any]) -> None:
+    looks(monkeypatch, {"A100": 2})
+    for accelerators in (None, ["none"], ["A100"], []):
+        assert waiting.machines_with(accelerators, 60).gpus == {"A100": 2}
+    assert waiting.machines_with(["V100"], 0).gpus == {"A100": 2}
+    assert asked == []
+
+
+def test_the_autoscaler_is_asked_and_let_go(
+    monkeypatch: pytest.MonkeyPatch, asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks(monkeypatch, {"A100": 1}, {"A100": 1}, {"A100": 1, "V100": 1})
+    assert waiting.machines_with(["A100", "V100"], 5, every=0.0).gpus == {"A100": 1, "V100": 1}
+    selectors = [{"ray.io/accelerator-type": "V100"}]
+    request = {"bundles": [{"GPU": 1}], "bundle_label_selectors": selectors}
+    assert asked == [request, request, {"bundles": []}]
+    assert "waiting up to 5 min for V100" in capsys.readouterr().err
+
+
+def test_after_a_while_it_is_as_it_is(monkeypatch: pytest.MonkeyPatch, asked: list[Any]) -> None:
+    looks(monkeypatch, {})
+    assert waiting.machines_with(["A100"], 0.001, every=0.01).gpus == {}
+    assert asked[-1] == {"bundles": []}
+
+
+def test_gpus_that_other_jobs_hold_are_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cluster(free: int, others: int = 0) -> Machines:
+        gpus, left = Counter({"A100": 2, "V100": 8}), Counter({"A100": free, "V100": others})
+        return Machines(4, gpus, free_cpus=4.0, free_gpus=left)
+
+    left = [cluster(0), cluster(0, 8), cluster(0, 8), cluster(1)]
+    monkeypatch.setattr(Machines, "cluster", lambda ask=True: left.pop(0) if len(left) > 1 else left[0])
+    assert (waiting.machines_with(["A100"], every=0.0).free_gpus or Counter())["A100"] == 1
+    assert capsys.readouterr().err == "waiting for GPUs: other jobs hold all 2\n"
+    left[:] = [cluster(0), cluster(0, 3)]  # of any type
+    assert sum((waiting.machines_with(every=0.0).free_gpus or Counter()).values()) == 3
+    left[:] = [cluster(0)]
+    assert waiting.machines_with(["none"], every=0.0) is left[0]  # on CPUs nobody waits for GPUs
+
+
+def test_what_a_session_held_is_free_when_it_is_there_and_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cluster(free: int, cpus: float = 4.0) -> Machines:
+        return Machines(4, Counter(A100=3), free_cpus=cpus, free_gpus=Counter(A100=free) if free else Counter())
+
+    left = [
+        cluster(0),
+        cluster(0),
+        cluster(1, 3.5),
+        cluster(1),
+        cluster(1),
+        cluster(1),
+        cluster(3),
+        cluster(3),
+        cluster(3),
+    ]
+    monkeypatch.setattr(Machines, "cluster", lambda ask: left.pop(0))
+    waiting.settle(1, every=0.0)
+    assert len(left) == 4
+    left.insert(0, cluster(1))
+    waiting.settle(5, every=0.0)  # two of five are gone
+    assert len(left) == 1
+
+
+def test_what_others_hold_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, clock = 0, 0.0
+
+    def look(ask: bool) -> Machines:
+        nonlocal looks
+        looks += 1
+        return Machines(4, Counter(A100=3), free_cpus=float(looks if comings else 0), free_gpus=Counter())
+
+    def sleep(seconds: float) -> None:
+        nonlocal clock
+        clock += seconds
+
+    monkeypatch.setattr(Machines, "cluster", look)
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: clock, sleep=sleep))
+    comings = True  # and goings of other jobs
+    waiting.settle()
+    assert (looks, clock) == (12, 60.0)
+    comings = False  # but the GPUs are taken
+    waiting.settle(3)
+    assert (looks, clock) == (24, 120.0)
+
+
+@pytest.mark.usefixtures("ray_cpu")
+def test_a_result_that_takes_long_is_said_to_be_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import ray
+
+    def slow() -> int:
+        import time
+
+        time.sleep(1.0)
+        return 7
+
+    monkeypatch.setattr(waiting, "LONG", 0.2)
+    assert waiting.result_of(ray.remote(slow).remote(), "measuring") == 7
+    assert "measuring: no result after 0:0" in capsys.readouterr().err

@@ -1,0 +1,54 @@
+"""LAVIS' lists: a list of captions per entry, or one entry per caption."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.datasets.captions.captions import CaptionedImage, read_captions
+from pipeline.errors import QpertError
+
+
+def test_test_and_training_files(write):
+    test = [{"image": "val2014/b.jpg", "caption": ["one", " two "]}, {"image": "val2014/a.jpg", "caption": ["x"]}]
+    assert read_captions(write(test)) == [CaptionedImage("b.jpg", ["one", "two"]), CaptionedImage("a.jpg", ["x"])]
+    train = [
+        {"caption": "one", "image": "train2014/b.jpg", "image_id": "coco_2"},
+        {"caption": "x", "image": "train2014/a.jpg", "image_id": "coco_1"},
+        {"caption": "two", "image": "train2014/b.jpg", "image_id": "coco_2"},
+    ]
+    assert read_captions(write(train)) == read_captions(write(test))
+
+
+def test_the_file_is_the_split(write):
+    path = write([{"image": "a.jpg", "caption": "x"}])
+    assert read_captions(path, "train") == read_captions(path, "test") == read_captions(path, None)
+
+
+def test_blank_and_missing_captions_are_said(write):
+    with pytest.warns(UserWarning, match=r"dataset\.json: ") as said:
+        read_captions(write([{"image": "a.jpg", "caption": []}, {"image": "b.jpg", "caption": ["x", ""]}]))
+    messages = " | ".join(str(each.message) for each in said)
+    assert "1 blank captions are left out; the first: [1].caption[1]" in messages
+    assert "1 images have no captions and are only distractors; the first: a.jpg" in messages
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "holds no images"),
+        ([{"image": "a.jpg", "caption": "x"}, {"image": "b.jpg"}], r"\[1\]\.caption: Field required"),
+        ([{"caption": "x"}], r"\[0\]\.image: Field required"),
+        ([{"image": 7, "caption": "x"}], r"\[0\]\.image: .*string"),
+        ([{"image": "a.jpg", "caption": 7}], r"\[0\]\.caption"),
+        ([{"image": "a.jpg", "caption": ["x", None]}], r"\[0\]\.caption"),
+        (["a.jpg"], r"\[0\]: "),
+        (
+            [{"image": "x/a.jpg", "caption": "x"}, {"image": "y/a.jpg", "caption": "x"}],
+            r"\[1\] and \[0\] are y/a\.jpg and x/a\.jpg: two images with one file name",
+        ),
+    ],
+)
+def test_a_bad_file_is_named_with_its_entry(write, content, message):
+    with pytest.raises(QpertError, match=message) as caught:
+        read_captions(write(content))
+    assert "dataset.json" in str(caught.value)

@@ -1,0 +1,168 @@
+"""open_clip folders and hub repositories: sizes and switches are read, and whatever leads elsewhere is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from pipeline.encoders import check_encoder, load_encoder, memory_needed
+from pipeline.encoders.open_clip.config import ModelConfig
+from pipeline.errors import QpertError
+from tests.encoders.hostile import AUTO_MAP, change_json, plant
+from tests.encoders.open_clip.test_encoder import TINY
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return {name: value.contiguous() for name, value in open_clip.CoCa(**TINY).state_dict().items()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, weights: dict[str, torch.Tensor]) -> Path:
+    """A CoCa whose tokenizer is one of transformers'."""
+    place = tmp_path / "coca"
+    place.mkdir()
+    config: dict[str, Any] = {"model_cfg": json.loads(json.dumps(TINY)), "preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}}
+    config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "org/words"
+    (place / "open_clip_config.json").write_text(json.dumps(config))
+    save_file(weights, place / "open_clip_model.safetensors")
+    words = Tokenizer(models.WordPiece({"[UNK]": 0, "[PAD]": 1, "a": 2, "star": 3}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.save(str(place / "tokenizer.json"))
+    kind = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]"}
+    (place / "tokenizer_config.json").write_text(json.dumps(kind))
+    return place
+
+
+def set_text(values: dict[str, Any], **text: Any) -> None:
+    values["model_cfg"]["text_cfg"].update(text)
+
+
+def test_a_tokenizer_of_transformers_opens(folder: Path) -> None:
+    change_json(folder / "open_clip_config.json", lambda values: set_text(values, tokenizer_kwargs={"clean": "lower"}))
+    encoder = load_encoder("coca", weights=str(folder))
+    assert encoder.tokenizer(["A star"]).tolist() == [[2, 3] + [1] * 8]  # type: ignore[attr-defined]
+    reading = encoder.read_texts(["a star " * 5, "a star " * 6])
+    assert reading is not None
+    assert (reading.limit, list(reading.cut)) == (10, [False, True])
+
+
+HOSTILE: list[tuple[str, Any, str]] = [
+    ("text_cfg", {"tokenizer_kwargs": {"trust_remote_code": True}}, "trust_remote_code"),
+    ("text_cfg", {"tokenizer_kwargs": {"trust_remote_code": False}}, "trust_remote_code"),
+    ("text_cfg", {"tokenizer_kwargs": {"clean": "lower", "revision": "x"}}, r"tokenizer_kwargs\.revision"),
+    ("text_cfg", {"tokenizer_kwargs": {"vocab_file": "/etc/passwd"}}, r"tokenizer_kwargs\.vocab_file"),
+    ("text_cfg", {"tokenizer_kwargs": {"auto_map": AUTO_MAP}}, "auto_map"),
+    ("text_cfg", {"hf_model_name": "FOLDER"}, "hf_model_name"),
+    ("text_cfg", {"hf_model_name": "org/model", "hf_model_config": {"trust_remote_code": True}}, "trust_remote_code"),
+    ("multimodal_cfg", {"hf_model_name": "org/model"}, r"multimodal_cfg\.hf_model_name"),
+    ("vision_cfg", {"timm_model_name": "hf-hub:org/model"}, "timm_model_name"),
+    ("vision_cfg", {"timm_model_name": "local-dir:FOLDER"}, "timm_model_name"),
+    ("vision_cfg", {"custom_code": "evil.py"}, "custom_code"),
+    ("vision_cfg", {"act_kwargs": {"approximate": "none"}}, "act_kwargs"),
+    ("vision_cfg", {"layers": 10**9}, "layers"),
+    ("vision_cfg", {"width": 10**9}, "width"),
+    ("vision_cfg", {"width": "48"}, "width"),
+    ("vision_cfg", {"layers": True}, "layers"),
+    ("vision_cfg", {"image_size": [32]}, "image_size"),
+    ("vision_cfg", {"patch_dropout": float("nan")}, "patch_dropout"),
+    ("text_cfg", {"context_length": -1}, "context_length"),
+    ("text_cfg", {"unknown": 1}, r"text_cfg\.unknown"),
+]
+
+
+@pytest.mark.parametrize(("tower", "values", "message"), HOSTILE)
+def test_what_leads_elsewhere_is_refused_by_name(folder: Path, tower: str, values: Any, message: str) -> None:
+    """By the check before any work, by the memory estimate and by the loader; no code beside the model runs."""
+    ran = plant(folder)
+    values = json.loads(json.dumps(values).replace("FOLDER", str(folder)))
+    change_json(folder / "open_clip_config.json", lambda found: found["model_cfg"][tower].update(values))
+    change_json(folder / "tokenizer_config.json", lambda found: found.update(tokenizer_class="Tokenizer"))
+    for action in (check_encoder, memory_needed_float32, lambda name, place: load_encoder(name, weights=place)):
+        with pytest.raises(QpertError, match=message):
+            action("coca", str(folder))
+    assert not ran.exists()
+
+
+def memory_needed_float32(name: str, weights: str) -> int:
+    return memory_needed(name, weights, "float32")
+
+
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "config.json"])
+def test_an_auto_map_of_the_tokenizer_is_refused(folder: Path, file: str) -> None:
+    ran = plant(folder)
+    change_json(folder / file, lambda values: values.update(auto_map=AUTO_MAP))
+    with pytest.raises(QpertError, match=rf"{file}.*auto_map"):
+        load_encoder("coca", weights=str(folder))
+    assert not ran.exists()
+
+
+def test_pickled_weights_are_named(folder: Path) -> None:
+    (folder / "open_clip_model.safetensors").rename(folder / "open_clip_pytorch_model.bin")
+    with pytest.raises(QpertError, match=r"open_clip_pytorch_model\.bin is not opened: pickles"):
+        check_encoder("coca", str(folder))
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".pkl", ".npy", ".npz", ".joblib"])
+def test_checkpoints_of_other_forms_are_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"weights{suffix}"
+    path.touch()
+    with pytest.raises(QpertError, match=rf"weights{suffix} is not opened"):
+        load_encoder("coca", weights=f"coca_ViT-B-32:{path}")
+
+
+def test_a_configuration_much_larger_than_its_weights_takes_no_memory(folder: Path) -> None:
+    change_json(
+        folder / "open_clip_config.json",
+        lambda values: values["model_cfg"]["multimodal_cfg"].update(width=2048, layers=4, heads=8),
+    )
+    with pytest.raises(QpertError, match=r"configuration is of [\d,]+ numbers, its weights are"):
+        load_encoder("coca", weights=str(folder))
+
+
+def test_the_hub_passes_the_same_gate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but the configuration is fetched before it has passed."""
+    asked: list[str | None] = []
+
+    def fetch(name: str, filename: str | None = None) -> str:
+        assert name == "org/name"
+        asked.append(filename)
+        path = folder / (filename or "open_clip_model.safetensors")
+        if not path.is_file():
+            raise FileNotFoundError(path.name)
+        return str(path)
+
+    monkeypatch.setattr(open_clip.factory, "download_pretrained_from_hf", fetch)
+    assert load_encoder("coca", weights="hf-hub:org/name").dim == 24
+    assert asked[0] == "open_clip_config.json"
+    ran = plant(folder)
+    change_json(
+        folder / "open_clip_config.json",
+        lambda values: set_text(values, tokenizer_kwargs={"trust_remote_code": True}),
+    )
+    asked.clear()
+    with pytest.raises(QpertError, match="trust_remote_code"):
+        load_encoder("coca", weights="hf-hub:org/name")
+    assert asked == ["open_clip_config.json"]
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("name", ["hf-hub:", "hf-hub:/etc", "hf-hub:../x", "hf-hub:a/b/c", "hf-hub:name"])
+def test_what_is_no_repository_is_refused(name: str) -> None:
+    with pytest.raises(QpertError, match="names no repository"):
+        check_encoder("coca", name)
+
+
+@pytest.mark.parametrize("name", ["coca_base", "coca_ViT-B-32", "coca_ViT-L-14"])
+def test_the_published_configurations_pass_as_they_are(name: str) -> None:
+    published = open_clip.get_model_config(name)
+    given = ModelConfig.of(published, name).arguments()
+    assert given == {key: value for key, value in published.items() if key != "custom_text"}

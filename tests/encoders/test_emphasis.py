@@ -1,0 +1,69 @@
+"""Which objects are meant, and which captions are written with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.encoders.blip2.encoder import Blip2Encoder
+from pipeline.encoders.emphasis import Emphasis, emphases, subset, write_captions
+from pipeline.errors import QpertError
+from pipeline.method.objects import Objects
+from pipeline.method.settings import Perturbation
+from tests.encoders.blip2.tiny_blip2 import build, counting, head_state, tokenizer
+
+OBJECTS = Objects(
+    [[0, 0, 0.5, 0.5], [0.2, 0.1, 1, 1], [0, 0.5, 0.3, 1]], ["Dog", "star", "dog"], [0.9, 0.8, 0.7], (64, 48)
+)
+
+
+@pytest.mark.parametrize(
+    ("what", "numbers"),
+    [
+        ("dog", [(0, 2)]), (" STAR ", [(1,)]), ("cat", []), ("2", [(1,)]), ("4", []),
+        ("all", [(0,), (1,), (2,)]),
+    ],
+)  # fmt: skip
+def test_labels_numbers_and_all(what: str, numbers: list[tuple[int, ...]]) -> None:
+    assert [each.numbers for each in emphases(OBJECTS, what)] == numbers
+
+
+def test_numbers_begin_with_one() -> None:
+    for what in ("0", "-1"):
+        with pytest.raises(QpertError, match=f"numbered from 1, so there is no {what}"):
+            emphases(OBJECTS, what)
+
+
+def test_names_are_for_people() -> None:
+    assert [each.name for each in emphases(OBJECTS, "dog")] == ["Dog, dog #1 #3"]
+    assert emphases(Objects([[0, 0, 1, 1]], [""], [1], (4, 4)), "1")[0].name == "object #1"
+
+
+def test_a_subset_keeps_boxes_labels_and_scores() -> None:
+    some = subset(OBJECTS, (2, 0))
+    assert some.labels == ("dog", "Dog")
+    assert torch.equal(some.boxes, OBJECTS.boxes[[2, 0]])
+    assert some.scores.tolist() == pytest.approx([0.7, 0.9])
+
+
+@torch.no_grad()
+def test_every_emphasis_has_the_caption_that_the_encoder_writes_for_it_alone(tmp_path: Path) -> None:
+    model = build()
+    encoder = Blip2Encoder.from_model(model, tokenizer(tmp_path), head_state(model))
+    images = [Image.effect_noise((64, 48), 60 + 40 * number).convert("RGB") for number in range(2)]
+    objects = [OBJECTS, Objects.empty((64, 48))]
+    setting = Perturbation(scale=50, stages=("lm",))
+    looked = counting(model.vision_model)
+    wanted = [[Emphasis("a", (1,)), Emphasis("b", (0, 2))], []]
+    first, second = write_captions(encoder, images, objects, wanted, setting, {"num_beams": 2})
+    assert looked() == 1
+    assert second.emphasised == ()
+    tokens = encoder.backbone(torch.stack([encoder.preprocess(image) for image in images]))
+    assert [first.plain, second.plain] == encoder.caption(tokens, num_beams=2)
+    for (emphasis, text), numbers in zip(first.emphasised, [(1,), (0, 2)], strict=True):
+        assert emphasis.numbers == numbers
+        assert [text] == encoder.caption(tokens[:1], [subset(OBJECTS, numbers)], setting, num_beams=2)
+    assert {text for _, text in first.emphasised} != {first.plain}

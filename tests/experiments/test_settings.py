@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pipeline.experiments import paper
+from pipeline.experiments.settings import CHOSEN, ORTHOGONAL, PLAIN, grid, grid_name, grid_points, switches, table_a
+from pipeline.method.settings import Perturbation
+
+
+def test_the_two_tables_share_one_column() -> None:
+    settings = grid(paper.SCALES)
+    assert len(settings) == 25 + 25 - 5
+    assert settings[grid_name("1-area", 10, 0.85)] == Perturbation.paper(10, 0.85, "1-area")
+    assert {grid_name(*point) for letter in "CD" for point in grid_points(letter, paper.SCALES)} == set(settings)
+    assert set(grid_points("C", paper.SCALES)) & set(grid_points("D", paper.SCALES)) == {
+        (weight, 10.0, 0.99) for weight in paper.WEIGHTS
+    }
+
+
+def test_the_control_differs_in_its_operator_only() -> None:
+    chosen = Perturbation.paper(4.0, 0.8, "area")
+    settings = table_a(chosen)
+    assert settings[PLAIN] is None
+    assert settings[CHOSEN] == chosen
+    assert settings[ORTHOGONAL] == Perturbation("orthogonal", scale=4.0, threshold=0.8, weight="area")
+
+
+def test_each_switch_turns_one_thing_and_the_last_all() -> None:
+    found = switches(Perturbation.paper(6.0, 0.9, "1-area"))
+    assert list(found) == [
+        "operator = eigenvector-rows",
+        "combine = mean",
+        "tokens = coverage",
+        "weight = -area",
+        "threshold = 0.99",
+        "all of them (released)",
+    ]
+    assert found["combine = mean"] == Perturbation(combine="mean", scale=6.0, threshold=0.9, weight="1-area")
+    everything = found["all of them (released)"]
+    assert everything is not None
+    assert (everything.operator, everything.weight, everything.scale, everything.stages) == (
+        "eigenvector-rows",
+        "-area",
+        6.0,
+        ("itc",),
+    )
+    assert "weight = constant" not in switches(Perturbation.paper())

@@ -1,0 +1,40 @@
+"""Counting in little memory against sets."""
+
+from __future__ import annotations
+
+import random
+
+from pipeline.features import id_set as census
+from pipeline.features.id_set import Census, digest_of
+
+
+def test_the_same_as_sets() -> None:
+    dice = random.Random(0)
+    names = [f"folder {dice.randrange(50)}/é{number}.jpg" for number in range(3000)]
+    one, other = names[:2000], names[1500:]
+    first, second = Census(), Census()
+    first.add(one[:700])
+    first.add(one[700:])
+    second.add(other)
+    assert (first.count, second.count) == (2000, 1500)
+    assert first.shared(second) == second.shared(first) == 500
+    assert first.repeated() == set()
+    first.add([names[7], names[7], names[1999]])
+    assert first.repeated() == {digest_of(names[7]), digest_of(names[1999])}
+
+
+def test_it_counts_on_disk_as_well() -> None:
+    assert census._IN_MEMORY > 8 * 3000  # what the other test has stays in memory
+    counted = Census()
+    for start in range(0, 3_000_000, 100_000):
+        counted.add(map(str, range(start, start + 100_000)))
+    assert any(part._rolled for part in counted._parts)  # type: ignore[attr-defined]
+    counted.add(["1234567"])
+    assert counted.repeated() == {digest_of("1234567")}
+
+
+def test_nothing_and_odd_names() -> None:
+    empty, odd = Census(), Census()
+    odd.add(["", "\udcff", "a\nb"])
+    assert (empty.count, empty.shared(odd), odd.shared(empty), empty.repeated()) == (0, 0, 0, set())
+    assert odd.shared(odd) == 3

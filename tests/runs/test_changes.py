@@ -1,0 +1,369 @@
+"""Sources that have changed since they were indexed: by size, by content, gone, back, and what does not count."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.datasets.photos.rules import SourceRules
+from pipeline.datasets.photos.shards import read_shard
+from pipeline.datasets.photos.source import Shards, find_photos
+from pipeline.features.compacting import compact
+from pipeline.features.feature_set import FeatureSet, count_rows, features_schema
+from pipeline.features.manifest import Manifest
+from pipeline.features.marks import Marks, mark_files
+from pipeline.features.mending import mend, note_committed
+from pipeline.features.verifying import verify
+from pipeline.retrieval.similarity import rows_of, top_k
+from pipeline.runs.changes import changed_at
+from pipeline.runs.resume import Resume, inspect
+from tests.features.stored import (
+    DIM,
+    IDENTITY,
+    MARK,
+    VECTORS,
+    Source,
+    checkpointed,
+    commit,
+    ids_in,
+    make_set,
+    manifest,
+    rows_of_photos,
+    some_photos,
+)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    return some_photos(tmp_path / "photos", 6)
+
+
+@pytest.fixture
+def out(tmp_path: Path, source: Source) -> str:
+    make_set(str(tmp_path / "out"), source)
+    return str(tmp_path / "out")
+
+
+def look(out: str, source: Source, *, write: bool = True, states: bool = True, **options: object) -> Resume:
+    resume = inspect(out, IDENTITY, source.listing(states=states), **options)  # type: ignore[arg-type]
+    if write:
+        resume.write(out)
+    return resume
+
+
+def found(resume: Resume) -> tuple[int | None, int, int, int, int]:
+    return resume.total, resume.todo or 0, resume.changed, resume.removed, resume.restored
+
+
+def test_nothing_has_changed(out: str, source: Source) -> None:
+    resume = look(out, source)
+    assert found(resume) == (6, 0, 0, 0, 0)
+    assert not resume.edits
+
+
+def test_another_size_is_another_photo(out: str, source: Source) -> None:
+    source.put("0.jpg", b"a longer photo")
+    assert found(look(out, source, write=False)) == (6, 1, 1, 0, 0)
+    assert ids_in(out) == source.names()  # a dry look writes nothing
+    resume = look(out, source)
+    assert ids_in(out) == checkpointed(out) == source.names()[1:]
+    assert found(look(out, source)) == (6, 1, 0, 0, 0)
+    assert resume.todo == 1
+
+    commit(out, "again", rows_of_photos(source, ["0.jpg"]))
+    assert note_committed(out, MARK).counts()["photos"] == 6
+    assert found(look(out, source)) == (6, 0, 0, 0, 0)
+    features = FeatureSet.open(out)
+    assert len(features) == len(features.ids) == 6
+    assert rows_of(features, ["0.jpg"], ["size"])["0.jpg"]["size"] == len(b"a longer photo")
+    assert sorted(hit.image_id for hit in top_k(features, [[1.0] * DIM], k=10)[0]) == source.names()
+    assert verify(out).problems == ()
+
+
+def test_another_time_is_a_reason_to_look_at_the_content_once(
+    out: str, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.put("1.jpg", b"photo 1", second=2_000)
+    source.put("2.jpg", b"PHOTO 2", second=2_000)
+    assert found(look(out, source)) == (6, 1, 1, 0, 0)
+    assert ids_in(out) == ["0.jpg", "1.jpg", "3.jpg", "4.jpg", "5.jpg"]
+
+    def never(*of: object) -> None:
+        raise AssertionError("it is remembered")
+
+    monkeypatch.setattr("pipeline.runs.contents.read_photo", never)
+    assert found(look(out, source)) == (6, 1, 0, 0, 0)
+
+
+def test_a_photo_that_cannot_be_read_now_keeps_its_row(out: str, source: Source) -> None:
+    source.put("1.jpg", b"photo 1", second=2_000)
+    listing = source.listing()
+    (source.folder / "1.jpg").unlink()
+    resume = inspect(out, IDENTITY, listing)
+    assert found(resume) == (6, 0, 0, 0, 0)
+    assert not resume.edits
+
+
+def test_a_set_that_has_photos_twice_is_put_right_before_anything_is_counted(out: str, source: Source) -> None:
+    commit(out, "twice", rows_of_photos(source, ["2.jpg", "3.jpg"]))
+    mend(out, MARK)
+    resume = look(out, source)
+    assert resume.repeated
+    assert found(resume) == (6, 0, 0, 0, 0)
+    assert ids_in(out) == checkpointed(out) == source.names()
+    assert not look(out, source).repeated
+    assert verify(out).problems == ()
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_the_older_rows_of_a_photo_never_stand_in_for_the_latest(out: str, source: Source, changed: bool) -> None:
+    source.put("2.jpg", b"a second photo 2", second=2_000)
+    look(out, source)
+    commit(out, "again", rows_of_photos(source, ["2.jpg"]))
+    mend(out, MARK)
+    shutil.rmtree(Path(out) / "removed")  # so the row from before counts again
+    if changed:
+        source.put("2.jpg", b"a third one of photo 2", second=3_000)
+    resume = look(out, source)
+    assert found(resume) == (6, int(changed), int(changed), 0, 0)
+    assert ids_in(out) == [name for name in source.names() if name != "2.jpg" or not changed]
+    assert look(out, source).todo == int(changed)
+
+
+def test_lost_tombstones_are_noticed_by_what_was_counted(
+    out: str, source: Source, recwarn: pytest.WarningsRecorder
+) -> None:
+    (source.folder / "0.jpg").unlink()
+    look(out, source)
+    manifest(out, counts=count_rows(out, Manifest.read(out)))
+    assert len(FeatureSet.open(out)) == 5
+    assert verify(out).problems == ()
+    assert not [warning for warning in recwarn if "removed" in str(warning.message)]
+    shutil.rmtree(Path(out) / "removed")
+    with pytest.warns(UserWarning, match="6 rows count where manifest.json says 5, so something in removed/ is lost"):
+        FeatureSet.open(out)
+    assert "6 rows count where manifest.json says 5" in verify(out).problems[0]
+    assert look(out, source).removed == 1
+    assert verify(out).problems == ()
+
+
+def test_what_is_not_known_says_nothing(out: str, source: Source) -> None:
+    source.put("0.jpg", b"a longer photo", second=2_000)
+    assert found(look(out, source, states=False)) == (6, 0, 0, 0, 0)
+
+
+def test_sets_of_earlier_versions_say_nothing(tmp_path: Path, source: Source) -> None:
+    out = str(tmp_path / "old")
+    rows = rows_of_photos(source, source.names()).drop_columns(["size", "mtime", "digest"])
+    commit(out, "run_0", rows)
+    make_set(out, Source(tmp_path / "none"), files=1, ledger=False)
+    (Path(out) / "features" / "run_0-0.parquet").unlink()
+    commit(out, "run_0", rows)
+    mend(out, MARK)
+    source.put("0.jpg", b"a longer photo", second=2_000)
+    assert found(look(out, source)) == (6, 0, 0, 0, 0)
+    assert compact(out, MARK).before == 0
+
+
+def test_a_failed_photo_that_has_changed_is_tried_again(tmp_path: Path, source: Source) -> None:
+    out = str(tmp_path / "failed")
+    make_set(out, source, failed=["3.jpg"])
+    assert look(out, source).todo == 0
+    source.put("3.jpg", b"now it is whole")
+    assert found(look(out, source)) == (6, 1, 1, 0, 0)
+    assert count_rows(out, Manifest.read(out)) == {"photos": 5, "failed": 0, "objects": 5}
+
+
+def test_photos_that_are_gone_are_left_out_and_come_back_as_they_were(out: str, source: Source) -> None:
+    (source.folder / "4.jpg").unlink()
+    (source.folder / "5.jpg").unlink()
+    assert found(look(out, source)) == (4, 0, 0, 2, 0)
+    assert ids_in(out) == FeatureSet.open(out).ids == checkpointed(out) == source.names()
+    assert count_rows(out, Manifest.read(out))["photos"] == 4
+    assert found(look(out, source)) == (4, 0, 0, 0, 0)
+
+    source.put("4.jpg", b"photo 4")
+    source.put("5.jpg", b"another photo 5")
+    assert found(look(out, source)) == (6, 1, 0, 0, 1)  # the one as it was needs no model
+    assert ids_in(out) == checkpointed(out) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg", "4.jpg"]
+    commit(out, "again", rows_of_photos(source, ["5.jpg"]))
+    note_committed(out, MARK)
+    assert ids_in(out) == source.names()
+    (source.folder / "5.jpg").unlink()
+    assert found(look(out, source)) == (5, 0, 0, 1, 0)
+    assert ids_in(out) == source.names()
+
+
+def test_photos_that_are_gone_may_be_kept(out: str, source: Source) -> None:
+    (source.folder / "5.jpg").unlink()
+    assert found(look(out, source, keep_removed=True)) == (5, 0, 0, 1, 0)
+    assert len(ids_in(out)) == 6
+    look(out, source)
+    assert len(ids_in(out)) == 5
+    assert look(out, source, keep_removed=True).removed == 1
+    assert len(ids_in(out)) == 6
+
+
+@pytest.mark.parametrize("options", [{"limit": 2}, {"whole": False}])
+def test_a_part_of_the_source_says_nothing_of_the_rest(out: str, source: Source, options: dict[str, object]) -> None:
+    (source.folder / "5.jpg").unlink()
+    source.put("0.jpg", b"a longer photo")
+    resume = look(out, source, **options)
+    assert (resume.changed, resume.removed) == (1, 0)
+    assert ids_in(out) == ["1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg"]
+
+
+def test_readers_without_this_package_leave_removed_rows_out_by_a_join(out: str, source: Source) -> None:
+    source.put("0.jpg", b"a longer photo")
+    look(out, source)
+    query = f"""select count(*) from read_parquet('{out}/features/*.parquet', filename = true) f
+                anti join '{out}/removed/*.parquet' r
+                on r.image_id = f.image_id and r.file = parse_filename(f.filename)"""
+    assert duckdb.sql(query).fetchall() == [(5,)]
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PAR1"])
+def test_damaged_marks_are_found_out_anew(out: str, source: Source, content: bytes) -> None:
+    source.put("0.jpg", b"a longer photo")
+    look(out, source)
+    (path,) = map(Path, mark_files(out, "removed"))
+    path.write_bytes(content)
+    with pytest.raises(Exception, match=r"removed/.* is damaged .*the same qpert index again"):
+        FeatureSet.open(out)
+    with pytest.warns(UserWarning, match="found out anew"):
+        mend(out, MARK)
+    assert found(look(out, source)) == (6, 1, 1, 0, 0)
+
+
+def test_what_is_not_chosen_this_time_is_not_gone(out: str, source: Source) -> None:
+    for name in ("4.jpg", "5.jpg"):
+        (source.folder / name).unlink()
+    for rules in (SourceRules(exclude=("5.jpg",)), SourceRules(include=("[0-4].jpg",))):
+        for _ in range(2):  # nor the next time
+            resume = inspect(out, IDENTITY, replace(source.listing(), rules=rules))
+            assert (resume.removed, resume.done) == (1, 4)
+    resume.write(out)
+    assert ids_in(out) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg", "5.jpg"]
+
+
+# Files of many photos
+
+
+def tar(path: Path, photos: dict[str, bytes], second: int) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in photos.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    os.utime(path, (second, second))
+
+
+def table(path: Path, photos: dict[str, bytes], second: int) -> None:
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"key": list(photos), "jpg": list(photos.values())}), path, row_group_size=2)
+    os.utime(path, (second, second))
+
+
+def shards_of(folder: Path) -> Shards:
+    source = find_photos(str(folder), id_column="key" if list(folder.glob("*.parquet")) else None)
+    assert isinstance(source, Shards)
+    return source
+
+
+def index_shards(out: str, name: str, source: Shards, only: set[str] | None = None) -> None:
+    """What a run would write for them."""
+    rows = []
+    for shard in source.shards:
+        for part in read_shard(shard, 64):
+            assert part["error"].null_count == part.num_rows
+            for row in part.to_pylist():
+                if only is None or row["image_id"] in only:
+                    vector = [1.0] * VECTORS * DIM
+                    rows.append(
+                        {field: row[field] for field in ("image_id", "uri", "size", "digest")}
+                        | {"embedding": vector, "objects": [], "mtime": changed_at(shard)}
+                    )
+    commit(out, name, pa.Table.from_pylist(rows, features_schema()))
+
+
+@pytest.mark.parametrize(("write", "name"), [(tar, "a.tar"), (table, "a.parquet")])
+def test_files_of_many_photos_are_read_again_where_their_time_is_another(tmp_path: Path, write, name: str) -> None:  # type: ignore[no-untyped-def]
+    folder, out = tmp_path / "shards", str(tmp_path / "out")
+    photos = {f"{number}.jpg": b"photo %d" % number for number in range(5)}
+    write(folder / name, photos, 1_000)
+    write(folder / f"b{name}", {"x.jpg": b"x", "y.jpg": b"y"}, 1_000)
+    index_shards(out, "run_0", shards_of(folder))
+    make_manifest_of(out)
+    prefix = f"{name}/" if name.endswith("tar") else ""
+
+    def look_at() -> Resume:
+        resume = inspect(out, IDENTITY, shards_of(folder))
+        resume.write(out)
+        return resume
+
+    assert (look_at().changed, look_at().removed, look_at().done) == (0, 0, 7)
+
+    photos["1.jpg"], photos["9.jpg"] = b"PHOTO 1", b"new"
+    del photos["3.jpg"]
+    write(folder / name, photos, 2_000)
+    resume = look_at()
+    assert (resume.changed, resume.removed, resume.done) == (1, 1, 5)
+    left = [f"{prefix}{number}.jpg" for number in (0, 2, 4)]
+    assert [each for each in ids_in(out) if each.endswith(("0.jpg", "1.jpg", "2.jpg", "3.jpg", "4.jpg"))] == left
+    resume = look_at()
+    assert (resume.changed, resume.removed, resume.done) == (0, 0, 5)
+    assert Marks.read(out, "seen").by_file["run_0-0.parquet"].num_rows == 3
+
+    index_shards(out, "again", shards_of(folder), {f"{prefix}1.jpg", f"{prefix}9.jpg"})
+    note_committed(out, MARK)
+    resume = look_at()
+    assert (resume.changed, resume.removed, resume.done) == (0, 0, 7)
+
+    (folder / f"b{name}").unlink()
+    resume = look_at()
+    assert (resume.changed, resume.removed, resume.done) == (0, 2, 5)
+    write(folder / f"b{name}", {"x.jpg": b"x", "y.jpg": b"y"}, 1_000)
+    resume = look_at()
+    assert (resume.restored, resume.removed, resume.done) == (2, 0, 7)
+    assert verify(out).problems == ()
+
+
+def make_manifest_of(out: str) -> None:
+    from tests.features.stored import manifest
+
+    manifest(out)
+    note_committed(out, MARK)
+
+
+def test_a_tar_that_breaks_off_takes_no_rows_with_it(tmp_path: Path) -> None:
+    folder, out = tmp_path / "shards", str(tmp_path / "out")
+    photos = {f"{number}.jpg": bytes(2000) + b"%d" % number for number in range(5)}
+    tar(folder / "a.tar", photos, 1_000)
+    index_shards(out, "run_0", shards_of(folder))
+    make_manifest_of(out)
+    whole = (folder / "a.tar").read_bytes()
+    (folder / "a.tar").write_bytes(whole[: len(whole) // 2 + 700])
+    os.utime(folder / "a.tar", (2_000, 2_000))
+    resume = inspect(out, IDENTITY, shards_of(folder))
+    assert (resume.changed, resume.removed, resume.done) == (0, 0, 5)
+
+
+def test_shards_without_a_known_time_say_nothing(tmp_path: Path) -> None:
+    folder, out = tmp_path / "shards", str(tmp_path / "out")
+    tar(folder / "a.tar", {"0.jpg": b"0"}, 1_000)
+    source = shards_of(folder)
+    index_shards(out, "run_0", source)
+    make_manifest_of(out)
+    tar(folder / "a.tar", {"0.jpg": b"1"}, 2_000)
+    unknown = replace(source, shards=tuple(replace(shard, mtime=None) for shard in source.shards))
+    assert inspect(out, IDENTITY, unknown).changed == 0

@@ -1,0 +1,44 @@
+"""Which rows of a source are done."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.features.mending import remove_rows, removed_rows
+from pipeline.features.store import FeatureStore
+from pipeline.runs import committed
+from pipeline.runs.committed import live_digests, not_done
+from tests.features.stored import MARK, Source, make_set
+
+ODD = ["", "a\nb.jpg", "é.jpg", "x" * 300, "0", "0.jpg\0", "😀"]
+
+
+def block(names: list[str]) -> pa.Table:
+    return pa.table({"image_id": pa.array(names, pa.string()), "n": list(range(len(names)))})
+
+
+def test_rows_that_count_are_done_and_no_others(tmp_path: Path) -> None:
+    source, out = Source(tmp_path / "photos"), str(tmp_path / "out")
+    for number in range(9):
+        source.put(f"{number}.jpg", b"%d" % number)
+    make_set(out, source)
+    remove_rows(out, MARK, removed_rows([("run_0-0.parquet", "1.jpg")], "changed"))
+    done = live_digests(FeatureStore.open(out, MARK))
+    assert len(done) == 8
+    assert done.nbytes == 16 * 8
+    left = not_done(block([*source.names(), "new.jpg", *ODD]), done)
+    assert left["image_id"].to_pylist() == ["1.jpg", "new.jpg", *ODD]
+    assert left["n"].to_pylist() == [1, *range(9, 10 + len(ODD))]
+    assert not_done(block([]), done).num_rows == 0
+    assert not_done(block(["a"]), done[:0]).num_rows == 1
+
+
+def test_digests_that_end_in_zeros_are_told_apart() -> None:
+    names = [str(number) for number in range(100_000)]
+    ending = next(name for name in names if hashlib.blake2b(name.encode(), digest_size=16).digest()[-1:] == b"\0")
+    kept = not_done(block([ending, "other"]), np.sort(committed._digests(["some", ending])))
+    assert kept["image_id"].to_pylist() == ["other"]

@@ -1,0 +1,54 @@
+"""The photos that tell devices apart, and how far apart they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pipeline.stages.probe_photos import probe_photos
+from pipeline.workers.device_check import Probes
+
+
+def unit(*rows: tuple[float, float]) -> np.ndarray:
+    vectors = np.array(rows, np.float32)[:, None]
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def test_the_photos_are_always_the_same_and_have_objects() -> None:
+    once, again = probe_photos(), probe_photos()
+    assert len(once) == 4
+    for (image, objects), (other, _) in zip(once, again, strict=True):
+        assert image.tobytes() == other.tobytes()
+        assert len(objects) > 0
+        assert float(objects.areas.min()) > 0
+    assert len({image.tobytes() for image, _ in once}) == 4
+
+
+def test_differences_are_to_the_most_exact_kind_whatever_the_order() -> None:
+    exact, half = unit((1, 0), (0, 1)), unit((1, 0.1), (0, 1))
+    for order in ([("A100", "bfloat16"), ("1080", "float32")], [("1080", "float32"), ("A100", "bfloat16")]):
+        probes = Probes()
+        for kind in order:
+            probes.add(kind, exact if kind[1] == "float32" else half)
+        found = probes.differences()
+        assert found["1080", "float32"] == pytest.approx(0, abs=1e-6)
+        assert found["A100", "bfloat16"] == pytest.approx(1 - 1 / np.sqrt(1.01), rel=1e-3)
+
+
+def test_devices_of_one_kind_are_compared_as_well() -> None:
+    probes = Probes()
+    assert probes.differences() == {}
+    probes.add(("A100", "bfloat16"), unit((1, 0)))
+    probes.add(("A100", "bfloat16"), unit((1, 0)))
+    assert probes.differences()["A100", "bfloat16"] == pytest.approx(0, abs=1e-6)
+    probes.add(("A100", "bfloat16"), unit((0, 1)))
+    assert probes.differences()["A100", "bfloat16"] == pytest.approx(1)
+
+
+def test_whoever_keeps_the_books_or_reads_photos_does_not_load_torch() -> None:
+    for module in ("pipeline.runs.run_stats", "pipeline.stages.read", "pipeline.workers.decode_in_subprocess"):
+        code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0, module
