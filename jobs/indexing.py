@@ -52,12 +52,12 @@ def check_writable(out: str) -> None:
 
 def identity(config: Config) -> dict[str, Any]:
     """Everything that changes the features, and nothing else; plain JSON values."""
-    from pipeline.encoders import miniature_of
+    from pipeline.encoders import resolve_weights
     from pipeline.features.fingerprint import bundled, canonical_identity, weights_identity
     from pipeline.features.manifest import FORMAT_VERSION
 
     perturbation = config.perturbation.build()
-    weights = bundled(config.weights, miniature_of(config.encoder))
+    weights = resolve_weights(config.encoder, config.weights)
     detector = config.detector.model_dump(mode="json")
     detector["model"] = weights_identity(bundled(config.detector.model, "yolo.pt"))
     if config.detector.annotations:
@@ -99,7 +99,7 @@ def build_graph(
     """The graph of a run over `todo` photos (None: unknown) on `machines`."""
     from pipeline.cluster.pools import plan_pools
     from pipeline.detectors import load_detector
-    from pipeline.encoders import embedding_values, load_encoder, memory_needed, runtime_env
+    from pipeline.encoders import encoder_spec, load_encoder, runtime_env
     from pipeline.features.file_sizes import block_rows, file_rows
     from pipeline.features.fingerprint import fingerprint
     from pipeline.runs.graph import Graph
@@ -107,7 +107,7 @@ def build_graph(
 
     detects = config.detector.model != "none"
     block = config.block_size or block_rows(todo)
-    values = embedding_values(config.encoder, config.weights)
+    spec = encoder_spec(config.encoder, config.weights)
     return Graph(
         photos=photos,
         out=config.out,
@@ -124,7 +124,7 @@ def build_graph(
             num_gpus={"detect": config.detect_gpus, "encode": config.encode_gpus},
             cpu_only=("detect",) if config.detector.model == "annotated" else (),
             blocks=None if todo is None else max(1, -(-todo // block)),
-            needs={"encode": partial(memory_needed, config.encoder, config.weights)},
+            needs={"encode": spec.memory},
             dtype=config.dtype,
         ),
         worker=Worker(
@@ -135,7 +135,7 @@ def build_graph(
             patience=60 * config.patience / 3,  # so that what hangs is found twice before the whole run counts as stuck
         ),
         block_rows=block,
-        file_rows=config.file_size or file_rows(todo, block, values, config.precision),
+        file_rows=config.file_size or file_rows(todo, block, spec.embedding_values, config.precision),
         limit=config.limit,
         patience=60 * config.patience,
         environment=runtime_env(config.encoder),

@@ -78,7 +78,7 @@ def run(config: Config) -> int:
 
 
 def _plan(config: Config, scratch: str) -> int:
-    from pipeline.encoders import embedding_values
+    from pipeline.encoders import encoder_spec
     from pipeline.features.file_sizes import block_rows, file_rows
     from pipeline.reports.plan_text import plan_text
     from pipeline.runs.estimate import estimate, price_of
@@ -97,7 +97,7 @@ def _plan(config: Config, scratch: str) -> int:
     # Blocks as the whole run will have them: larger ones serve GPUs better.
     options = options.model_copy(update={"block_size": options.block_size or block_rows(photos)})
     measured = _measure(options, sample, count, what)
-    values = embedding_values(options.encoder, options.weights)
+    values = encoder_spec(options.encoder, options.weights).embedding_values
     rows = options.file_size or file_rows(photos, options.block_size or 1, values, options.precision)
     measured = dataclasses.replace(measured, file_rows=rows)
     prices = {name: float(price) for each in config.prices for name, price in [_split(each)]}
@@ -159,7 +159,7 @@ def _measure(options: index.Config, photos: Listing | Shards, count: int, what: 
 
 
 def _sample(options: index.Config, outcome: Outcome) -> Sample:
-    from pipeline.encoders import token_bytes
+    from pipeline.encoders import encoder_spec
     from pipeline.io.locations import join, list_files
     from pipeline.runs.estimate import CPU, Sample
     from pipeline.runs.graph import IO_CPUS
@@ -192,7 +192,7 @@ def _sample(options: index.Config, outcome: Outcome) -> Sample:
         actors=actors,
         gpus=gpus,
         cores=machines.cpus,
-        token_bytes=token_bytes(options.encoder, options.weights, dtype),
+        token_bytes=encoder_spec(options.encoder, options.weights).token_bytes(dtype),
         rate=counts.warm_rate(),
     )
 

@@ -92,8 +92,8 @@ def rerank_features(
         begun: the command has found the GPU types that it names before, and those do that are left.
     """
     from pipeline.datasets.photos.rules import DEFAULT_RULES
-    from pipeline.encoders import load_encoder, memory_needed, miniature_of, prepare_environment, runtime_env
-    from pipeline.features.fingerprint import bundled, weights_identity
+    from pipeline.encoders import encoder_spec, load_encoder, prepare_environment, resolve_weights, runtime_env
+    from pipeline.features.fingerprint import weights_identity
     from pipeline.features.provenance import MadeWith
     from pipeline.io.model_weights import absolute_weights
     from pipeline.retrieval.reranking import rerank
@@ -105,7 +105,7 @@ def rerank_features(
     prepare_environment(name)
     pairs = _pairs(features, evaluation)
     gpus, patience = _as_indexed(made_with, machines, begun)
-    identity = weights_identity(bundled(chosen, miniature_of(name)))
+    identity = weights_identity(resolve_weights(name, chosen))
     matching = Matching(
         out=join(absolute(features.out), "rerank"),
         pairs=pairs,
@@ -120,7 +120,7 @@ def rerank_features(
             allow_truncated=made_with.allow_truncated,
             patience=patience / 3,  # as in indexing
         ),
-        need=partial(memory_needed, name, chosen),
+        need=encoder_spec(name, chosen).memory,
         environment=runtime_env(name),
         gpus=gpus,
         patience=patience,

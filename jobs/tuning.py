@@ -26,7 +26,7 @@ from pipeline.cluster.session import ray_session
 from pipeline.cluster.waiting import NamedGpus
 from pipeline.datasets.captions.captions import read_captions
 from pipeline.detectors.config import DetectorConfig
-from pipeline.encoders import can_match, check_room, token_bytes
+from pipeline.encoders import can_match, check_room, encoder_spec
 from pipeline.errors import QpertError
 from pipeline.experiments.material import Material, on_disk, scenes
 from pipeline.experiments.measuring import Variant
@@ -83,7 +83,7 @@ class Tuning:
         config = self.config
         elsewhere = config.address or os.environ.get("RAY_ADDRESS") or Machines.here().gpus
         dtype = "float32" if elsewhere else dtype_for(None, config.dtype)
-        return len(self.searched) * token_bytes(self.encoder, config.weights, dtype)
+        return len(self.searched) * encoder_spec(self.encoder, config.weights).token_bytes(dtype)
 
     @property
     def text_dtype(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs import index, indexing
-from pipeline.encoders import embedding_values, prepare_environment
+from pipeline.encoders import encoder_spec, prepare_environment
 from pipeline.features.file_sizes import block_rows, file_rows
 from pipeline.features.fingerprint import as_begun
 from pipeline.method.settings import Perturbation
@@ -98,5 +98,5 @@ def index_variants(
 def _file_rows(config: index.Config, todo: int | None, embeddings: int) -> int:
     """Photos per file, where each has so many embeddings: files are no larger than those of `qpert index`."""
     block = config.block_size or block_rows(todo)
-    values = embeddings * embedding_values(config.encoder, config.weights)
+    values = embeddings * encoder_spec(config.encoder, config.weights).embedding_values
     return config.file_size or file_rows(todo, block, values, config.precision)

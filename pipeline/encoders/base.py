@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import choose_sites, perturbing, remembering
+from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import QpertError
 from pipeline.method.objects import Objects, TokenGrid, batch_coverage
 from pipeline.method.settings import (
@@ -53,33 +54,25 @@ class Encoder(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, weights: str | None, device: torch.device, dtype: torch.dtype) -> Encoder:
-        """Load from `weights` (None: the bundled miniature). Called by `load_encoder`."""
+    def load(cls, weights: str, device: torch.device, dtype: torch.dtype) -> Encoder:
+        """Load from `weights`, as `load_encoder` resolves them.
+
+        Raises:
+            QpertError: with what to do, if the weights are unknown, missing, out of reach or do not fit.
+        """
 
     @classmethod  # noqa: B027 - an encoder may have nothing to check
     def check_weights(cls, weights: str) -> None:
         """Raise QpertError where it shows without loading that there are no such weights."""
 
     @classmethod
-    def weight_bytes(cls, weights: str | None, dtype: torch.dtype) -> int:
-        """Bytes of the loaded weights (None: the bundled miniature), as far as that shows without loading them.
+    def spec(cls, weights: str) -> EncoderSpec:
+        """Sizes of the model in `weights`, without loading it.
 
-        Where it does not show, those of the largest published model. 0 for an encoder that every device holds.
+        Where the weights do not show them, those of the largest published model; zeros for an encoder that every
+        device holds.
         """
-        return 0
-
-    @classmethod
-    def token_shape(cls, weights: str | None) -> tuple[int, int]:
-        """(N, C) of one photo's image tokens (weights None: the bundled miniature), as far as that shows; else (0, 0).
-
-        Of weights that do not show it, those of the largest published model.
-        """
-        return 0, 0
-
-    @classmethod
-    def embedding_shape(cls, weights: str | None) -> tuple[int, int]:
-        """(V, D) of a photo's embeddings (weights None: the bundled miniature), by the same rules as `token_shape`."""
-        return 0, 0
+        return EncoderSpec()
 
     @abstractmethod
     def preprocess(self, image: Image.Image) -> Tensor:

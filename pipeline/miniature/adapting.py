@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.encoders.open_clip.encoder import CocaEncoder
+from pipeline.encoders import resolve_weights
+from pipeline.encoders.open_clip.weights import load_weights
 from pipeline.miniature.scene_batches import LABELS
 from pipeline.miniature.training import make_optimizer, set_rate
 
@@ -62,7 +63,8 @@ def adapt_tower(
         learning_rate: at its highest.
         weight_decay: of matrices.
     """
-    coca = CocaEncoder.load(None, torch.device("cpu"), torch.float32).model
+    coca, _ = load_weights(resolve_weights("coca", None))
+    coca.eval().requires_grad_(False)
     patch_head = nn.Linear(width, len(LABELS))
     parameters = [*tower.parameters(), *patch_head.parameters()]
     optimizer = make_optimizer(parameters, learning_rate, weight_decay)

@@ -38,8 +38,8 @@ def load_text_encoder(
         QpertError: the encoder or its weights cannot be had, or they are not those that made the features; or the
             manifest names files and `weights` does not.
     """
-    from pipeline.encoders import load_encoder, miniature_of, twin_of
-    from pipeline.features.fingerprint import bundled, weights_identity
+    from pipeline.encoders import load_encoder, resolve_weights, twin_of
+    from pipeline.features.fingerprint import weights_identity
     from pipeline.features.provenance import MadeWith
 
     made_with = MadeWith.of(features.manifest, features.out)
@@ -52,7 +52,7 @@ def load_text_encoder(
             f"cannot load the encoder {shown} that made {features.out}: {error}; "
             "if its weights have moved, say where they are with --weights"
         ) from error
-    digests = {made_with.digest, weights_identity(bundled(chosen, miniature_of(name))).get("digest")} - {None}
+    digests = {made_with.digest, weights_identity(resolve_weights(name, chosen)).get("digest")} - {None}
     if len(digests) > 1 or encoder.dim != features.dim:
         raise QpertError(
             f"{shown} has other weights than those that made {features.out}: index the photos again, "

@@ -11,7 +11,7 @@ import ray
 
 from pipeline.cluster.pools import plan_pools
 from pipeline.cluster.waiting import NamedGpus
-from pipeline.encoders import load_encoder, memory_needed, runtime_env
+from pipeline.encoders import encoder_spec, load_encoder, runtime_env
 from pipeline.experiments.settings import PLAIN
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.provenance import MadeWith
@@ -52,7 +52,7 @@ def staffed_desk(
     """
     manifest = FeatureSet.open(question.out, PLAIN).manifest
     weights = MadeWith.of(manifest, question.out).weights(weights)
-    needs = {"sweep": partial(memory_needed, encoder, weights)}
+    needs = {"sweep": encoder_spec(encoder, weights).memory}
     machines = gpus.find()
     pools = plan_pools(machines, ["sweep"], accelerators=gpus.on(machines), blocks=files, needs=needs, dtype=dtype)
     pool = pools["sweep"]

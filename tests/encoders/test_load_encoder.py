@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
 
-from pipeline.encoders import (
-    WORKING_MEMORY,
-    list_encoders,
-    load_encoder,
-    memory_needed,
-    miniature_encoders,
-    miniature_of,
-)
+from pipeline.encoders import encoder_spec, list_encoders, load_encoder, miniature_encoders, resolve_weights
+from pipeline.encoders.spec import WORKING_MEMORY
 from pipeline.errors import QpertError
 
 GIB = 2**30
 
 
 def weights(name: str, of: str | None, dtype: str) -> int:
-    return memory_needed(name, of, dtype) - WORKING_MEMORY
+    return encoder_spec(name, of).memory(dtype) - WORKING_MEMORY
 
 
 @pytest.mark.parametrize("name", miniature_encoders())
@@ -67,9 +62,10 @@ def test_a_machine_that_is_too_small_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 def test_two_encoders_share_one_miniature() -> None:
     assert {"internvl", "internvl-c"} <= {*list_encoders()}
-    assert miniature_of("internvl-c") == miniature_of("internvl") == "internvl"
-    assert miniature_of("coca") == "coca"
+    assert resolve_weights("internvl-c", None) == resolve_weights("internvl", "miniature")
+    assert Path(resolve_weights("internvl", None)).name == "internvl"
+    assert Path(resolve_weights("coca", None)).name == "coca"
     with pytest.raises(QpertError, match="unknown encoder 'clip'"):
-        memory_needed("clip", None, "float32")
+        encoder_spec("clip", None)
     with pytest.raises(QpertError, match="unknown dtype 'int8'"):
-        memory_needed("coca", None, "int8")
+        encoder_spec("coca", None).memory("int8")

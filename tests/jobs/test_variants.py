@@ -13,7 +13,7 @@ from jobs import index, indexing, variants
 from pipeline.cluster.machines import Machines
 from pipeline.datasets.photos.source import find_photos
 from pipeline.detectors.config import DetectorConfig
-from pipeline.encoders import embedding_values
+from pipeline.encoders import encoder_spec
 from pipeline.errors import QpertError
 from pipeline.features.file_sizes import FILE_BYTES
 from pipeline.method.settings import Perturbation
@@ -86,7 +86,7 @@ def test_a_command_that_has_begun_takes_what_is_left(
 
 def test_files_of_many_embeddings_are_no_larger(options: index.Config) -> None:
     single = indexing.graphs_for(options, find_photos(options.source), {}, 10**6)(BOTH).file_rows
-    size = 2 * embedding_values("coca", None)
+    size = 2 * encoder_spec("coca", None).embedding_values
     assert variants._file_rows(options, 10**6, 1) == single
     for count in (100, 1000):
         assert 64 < variants._file_rows(options, 10**6, count) * count * size <= FILE_BYTES

@@ -12,10 +12,8 @@ import torch
 from torch import nn
 
 from pipeline.datasets.scenes import distinct_scenes, draw_scene, make_captions
-from pipeline.encoders import load_encoder
-from pipeline.encoders.blip2.encoder import MINIATURE, Blip2Encoder
+from pipeline.encoders import Blip2Encoder, OpenClipEncoder, load_encoder, resolve_weights
 from pipeline.encoders.blip2.language_head import build_language_head
-from pipeline.encoders.open_clip.encoder import CocaEncoder
 from pipeline.miniature.blip2_losses import Objective, embed_texts
 from pipeline.miniature.blip2_model import CONTEXT, GRID, WORDS, build_model, build_tokenizer, save, take_vision
 from pipeline.miniature.train_blip2 import Blip2Schedule, train_blip2
@@ -58,7 +56,7 @@ def test_the_vision_tower_is_close_to_the_one_it_stands_on() -> None:
     other = build_model().eval().vision_model
     random = other.encoder(other.embeddings(pixels)).last_hidden_state
     assert torch.nn.functional.cosine_similarity(random, want, dim=-1).abs().mean() < 0.3
-    assert isinstance(coca, CocaEncoder)
+    assert isinstance(coca, OpenClipEncoder)
 
 
 def test_the_losses_are_those_of_the_encoder(tmp_path: Path) -> None:
@@ -122,7 +120,7 @@ def test_the_bundled_weights_describe_scenes(bundled: tuple[Any, list[Any], torc
 
 
 def test_the_log_of_the_bundled_weights_says_how_they_were_made() -> None:
-    log = json.loads((MINIATURE / "training.json").read_text())
+    log = json.loads((Path(resolve_weights("blip2", None)) / "training.json").read_text())
     assert log["command"].startswith("qpert train-miniature blip2")
     assert log["schedule"]["steps"] == log["curve"][-1]["step"] + 1
     assert 0 < log["held_out_t2i_recall_at_1"] < 1

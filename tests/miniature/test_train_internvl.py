@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from pipeline.datasets.scenes import distinct_scenes, draw_scene, make_captions
-from pipeline.encoders import load_encoder
-from pipeline.encoders.internvl.encoder import MINIATURE, build_internvl
+from pipeline.encoders import build_internvl, load_encoder, resolve_weights
 from pipeline.encoders.internvl.inputs import MAX_LENGTH, PROMPT, text_ids
 from pipeline.miniature.internvl_model import CONFIG, CONTEXT, GRID, WORDS, build_tokenizer, take_vision
 from pipeline.miniature.train_internvl import InternVLSchedule, train_internvl
@@ -87,7 +86,7 @@ def test_the_bundled_weights_have_learned(name: str, bundled: tuple[Any, list[An
 
 
 def test_the_log_of_the_bundled_weights_says_how_they_were_made() -> None:
-    log = json.loads((MINIATURE / "training.json").read_text())
+    log = json.loads((Path(resolve_weights("internvl", None)) / "training.json").read_text())
     assert log["command"].startswith("qpert train-miniature internvl")
     assert log["schedule"]["steps"] == log["curve"][-1]["step"] + 1
     assert 0 < log["held_out_t2i_recall_at_1"]["g"] < 1

@@ -15,7 +15,6 @@ from pipeline.encoders.blip2.captioning import CaptionWriter
 from pipeline.encoders.blip2.family import Blip2Family
 from pipeline.encoders.blip2.language_head import build_language_head
 from pipeline.encoders.blip2.qformer import qformer_sites
-from pipeline.encoders.blip2.sizes import MINIATURE
 from pipeline.encoders.blip2.weights import check_weights, load_weights
 from pipeline.errors import QpertError
 from pipeline.method.objects import TokenGrid
@@ -76,18 +75,11 @@ class Blip2Encoder(Blip2Family):
         return cls(model.eval().requires_grad_(False), tokenizer, head, decoding or Decoding())
 
     @classmethod
-    def load(cls, weights: str | None, device: torch.device, dtype: torch.dtype) -> Blip2Encoder:
-        """Load a checkpoint, see `load_weights` for its forms; None or "miniature" is the bundled one.
+    def load(cls, weights: str, device: torch.device, dtype: torch.dtype) -> Blip2Encoder:
+        """Load a checkpoint, see `load_weights` for its forms.
 
         The vision tower takes `dtype`; all that follows it is float32.
-
-        Raises:
-            QpertError: with what to do, if the weights are unknown, missing, out of reach or do not fit.
         """
-        if weights is None or weights == "miniature":
-            if not (MINIATURE / "config.json").is_file():
-                raise QpertError(f"the miniature BLIP-2 is not in {MINIATURE}; make it: qpert train-miniature blip2")
-            weights = str(MINIATURE)
         found = load_weights(weights)
         found.model.vision_model.to(dtype)
         return cls.from_model(found.model.to(device), found.tokenizer, found.lm_head, found.decoding)

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.blip2.beam_search import Decoding
 from pipeline.encoders.blip2.inputs import MAX_LENGTH, MAX_WORDS, clean, has_more_words, photo_transform
-from pipeline.encoders.blip2.sizes import embeddings, image_tokens, parameter_counts
+from pipeline.encoders.blip2.sizes import read_spec
 from pipeline.encoders.reading import Reading, read_words, vocabulary_of
+from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import QpertError
 from pipeline.method.objects import Objects, TokenGrid
 from pipeline.method.settings import Perturbation
@@ -74,20 +75,9 @@ class Blip2Family(Encoder):
         """Tokens of the longest text that the model has positions for."""
 
     @classmethod
-    def weight_bytes(cls, weights: str | None, dtype: torch.dtype) -> int:
-        """By the files of a folder; else those of the published model, whose vision tower alone is in `dtype`."""
-        vision, rest = parameter_counts(weights)
-        return vision * dtype.itemsize + rest * 4
-
-    @classmethod
-    def token_shape(cls, weights: str | None) -> tuple[int, int]:
-        """By a folder's config.json; else those of the published model at 364 pixels."""
-        return image_tokens(weights)
-
-    @classmethod
-    def embedding_shape(cls, weights: str | None) -> tuple[int, int]:
-        """See `token_shape`."""
-        return embeddings(weights)
+    def spec(cls, weights: str) -> EncoderSpec:
+        """By the files of a folder; else those of the published model at 364 pixels."""
+        return read_spec(weights)
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """Both sides squashed to S by PIL's bicubic filter, CLIP's mean and deviation: float32 [3, S, S]."""

@@ -1,4 +1,4 @@
-"""How many parameters a BLIP-2 has, told without loading it."""
+"""The sizes of a BLIP-2, told without loading it."""
 
 from __future__ import annotations
 
@@ -9,56 +9,41 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-MINIATURE = Path(__file__).parents[2] / "miniature" / "blip2"
-PUBLISHED = 986_500_000, 186_100_000
-"""Of the vision tower and of all that follows, in Salesforce/blip2-itm-vit-g-coco."""
+from pipeline.encoders.spec import EncoderSpec
+from pipeline.io.model_weights import split_weights
 
-PUBLISHED_TOKENS = 677, 1408
-PUBLISHED_EMBEDDINGS = 32, 256
+_VISION, _REST = 986_500_000, 186_100_000
+"""Parameters of the vision tower and of all that follows in Salesforce/blip2-itm-vit-g-coco."""
 
 
-def parameter_counts(weights: str | None) -> tuple[int, int]:
-    """Parameters of the vision tower and of all the rest.
+def read_spec(weights: str) -> EncoderSpec:
+    """Sizes of a folder's model, by its config.json and the headers of its safetensors.
 
-    Args:
-        weights: a folder with safetensors, which is looked into; None for the miniature. Of anything else (hub ids,
-            `.pth` files, which tell nothing before they are read) the published model's.
+    Of anything else (hub ids, `.pth` files, which tell nothing before they are read), and of what a folder does not
+    show, those of the published model at 364 pixels. The vision tower alone takes the dtype that is asked for.
     """
-    files = sorted((MINIATURE if weights is None else Path(weights.partition("+")[0])).glob("model*.safetensors"))
-    vision = rest = 0
+    folder = Path(split_weights(weights)[0])
+    vision, rest = _parameters(folder)
+    tokens, width, vectors, dim = 677, 1408, 32, 256
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        tower = config["vision_config"]
+        tokens, width = (tower["image_size"] // tower["patch_size"]) ** 2 + 1, tower["hidden_size"]
+        vectors, dim = config["num_query_tokens"], config["image_text_hidden_size"]
+    except (OSError, KeyError, TypeError, ValueError):
+        pass
+    return EncoderSpec(vision + rest, tokens, width, vectors, dim, float32_parameters=rest)
+
+
+def _parameters(folder: Path) -> tuple[int, int]:
+    """Parameters of the vision tower and of all the rest."""
+    files = sorted(folder.glob("model*.safetensors"))
+    counts = {True: 0, False: 0}
     try:
         for path in files:
             with safe_open(path, "np") as file:
-                for name in file.keys():  # noqa: SIM118 - it is no mapping
-                    count = math.prod(file.get_slice(name).get_shape())
-                    if name.startswith("vision_model."):
-                        vision += count
-                    else:
-                        rest += count
+                for name in file.keys():  # noqa: SIM118 - not a mapping
+                    counts[name.startswith("vision_model.")] += math.prod(file.get_slice(name).get_shape())
     except (OSError, SafetensorError):
-        return PUBLISHED
-    return (vision, rest) if files else PUBLISHED
-
-
-def image_tokens(weights: str | None) -> tuple[int, int]:
-    """Number and width of a photo's image tokens, by the same rules."""
-    try:
-        vision = _config(weights)["vision_config"]
-        return (vision["image_size"] // vision["patch_size"]) ** 2 + 1, vision["hidden_size"]
-    except (OSError, KeyError, TypeError, ValueError):
-        return PUBLISHED_TOKENS
-
-
-def embeddings(weights: str | None) -> tuple[int, int]:
-    """Number and length of a photo's embeddings, by the same rules."""
-    try:
-        config = _config(weights)
-        return config["num_query_tokens"], config["image_text_hidden_size"]
-    except (OSError, KeyError, TypeError, ValueError):
-        return PUBLISHED_EMBEDDINGS
-
-
-def _config(weights: str | None) -> dict[str, Any]:
-    path = (MINIATURE if weights is None else Path(weights.partition("+")[0])) / "config.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+        return _VISION, _REST
+    return (counts[True], counts[False]) if files else (_VISION, _REST)

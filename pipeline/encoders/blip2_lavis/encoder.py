@@ -49,15 +49,15 @@ class Blip2LavisEncoder(Blip2Family):
         return cls(model.eval().requires_grad_(False))
 
     @classmethod
-    def load(cls, weights: str | None, device: torch.device, dtype: torch.dtype) -> Blip2LavisEncoder:
+    def load(cls, weights: str, device: torch.device, dtype: torch.dtype) -> Blip2LavisEncoder:
         """Load `FILE.pth` or `FILE.pth+eva_vit_g.pth`; BERT's words come from the same folder or the hub.
 
         Raises:
             QpertError: no such files, or this process is not LAVIS' own.
         """
-        cls.check_weights(weights or "miniature")
+        cls.check_weights(weights)
         lavis_environment.activate()
-        first, second = split_weights(str(weights))
+        first, second = split_weights(weights)
         state = read_checkpoint(Path(first), Path(second) if second else None)
         model = _build(Sizes.of(state, Path(first)), Path(first).parent)
         _fill(model, state, first)

@@ -17,11 +17,11 @@ from pipeline.encoders.internvl.model import InternVL, build_internvl
 from pipeline.encoders.internvl.weights import check_weights, load_weights, read_config
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import Site
+from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import QpertError
 from pipeline.method.objects import Objects, TokenGrid
 from pipeline.method.settings import Perturbation
 
-MINIATURE = Path(__file__).parents[2] / "miniature" / "internvl"
 _TEXTS_AT_ONCE = 64
 _NOT_A_SITE = "clip_projector2.cross_attn"
 """It looks at QLLaMA's queries, which have no place in the photo."""
@@ -77,19 +77,10 @@ class InternVLEncoder(Encoder):
         return cls(module.eval().requires_grad_(False), tokenizer, mode)
 
     @classmethod
-    def load(cls, weights: str | None, device: torch.device, dtype: torch.dtype) -> InternVLEncoder:
-        """Load a checkpoint, see `load_weights` for its forms; None or "miniature" is the bundled one.
-
-        Raises:
-            QpertError: with what to do, if the weights are unknown, missing, out of reach or do not fit.
-        """
-        if weights is None or weights == "miniature":
-            if not (MINIATURE / "config.json").is_file():
-                raise QpertError(
-                    f"the miniature InternVL is not in {MINIATURE}; make it: qpert train-miniature internvl"
-                )
-            weights = str(MINIATURE)
-        return cls.from_model(*load_weights(weights, device, dtype))
+    def load(cls, weights: str, device: torch.device, dtype: torch.dtype) -> InternVLEncoder:
+        """Load a checkpoint, see `load_weights` for its forms."""
+        model, tokenizer = load_weights(weights, device, dtype)
+        return cls.from_model(model, tokenizer=tokenizer)
 
     @classmethod
     def check_weights(cls, weights: str) -> None:
@@ -97,21 +88,14 @@ class InternVLEncoder(Encoder):
         check_weights(weights)
 
     @classmethod
-    def weight_bytes(cls, weights: str | None, dtype: torch.dtype) -> int:
+    def spec(cls, weights: str) -> EncoderSpec:
         """By the folder's config.json; of a hub id, those of the published model at 364 pixels."""
+        folder = Path(weights)
+        config = read_config(folder) if folder.is_dir() else InternVLConfig(force_image_size=364)
         with torch.device("meta"):
-            return sum(value.numel() for value in InternVL(_config(weights)).parameters()) * dtype.itemsize
-
-    @classmethod
-    def token_shape(cls, weights: str | None) -> tuple[int, int]:
-        """By the folder's config.json; of a hub id, those of the published model at 364 pixels."""
-        config = _config(weights)
-        return config.image_tokens, config.vision_config.hidden_size
-
-    @classmethod
-    def embedding_shape(cls, weights: str | None) -> tuple[int, int]:
-        """See `token_shape`."""
-        return 1, _config(weights).clip_embed_dim
+            parameters = sum(parameter.numel() for parameter in InternVL(config).parameters())
+        width = config.vision_config.hidden_size
+        return EncoderSpec(parameters, config.image_tokens, width, vectors=1, dim=config.clip_embed_dim)
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """Both sides squashed to S by PIL's bicubic filter, ImageNet's mean and deviation: float32 [3, S, S]."""
@@ -180,11 +164,6 @@ class InternVLCEncoder(InternVLEncoder):
 
     name = "internvl-c"
     mode = "c"
-
-
-def _config(weights: str | None) -> InternVLConfig:
-    folder = MINIATURE if weights is None else Path(weights)
-    return read_config(folder) if folder.is_dir() else InternVLConfig(force_image_size=364)
 
 
 __all__ = ["InternVLCEncoder", "InternVLConfig", "InternVLEncoder", "build_internvl"]

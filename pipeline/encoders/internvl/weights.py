@@ -31,7 +31,7 @@ PUBLISHED_CODE = {
 _UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
 
 
-def load_weights(weights: str, device: torch.device, dtype: torch.dtype) -> tuple[InternVL, None, Any]:
+def load_weights(weights: str, device: torch.device, dtype: torch.dtype) -> tuple[InternVL, Any]:
     """Load an InternVL straight into `dtype` on `device`.
 
     Args:
@@ -42,7 +42,7 @@ def load_weights(weights: str, device: torch.device, dtype: torch.dtype) -> tupl
         dtype: what they shall be.
 
     Returns:
-        Model, no mode, and tokenizer: the arguments of `InternVLEncoder.from_model`.
+        Model and tokenizer, for `InternVLEncoder.from_model`.
 
     Raises:
         QpertError: with what to do, if anything is missing, unknown, or of another size.
@@ -62,7 +62,7 @@ def load_weights(weights: str, device: torch.device, dtype: torch.dtype) -> tupl
             model.load_state_dict(part, strict=False, assign=True)
     except _UNREADABLE as error:
         raise QpertError(f"the weights in {folder} cannot be loaded: {first_line(error)}") from error
-    return model, None, tokenizer
+    return model, tokenizer
 
 
 def check_weights(weights: str) -> None:

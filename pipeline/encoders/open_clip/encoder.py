@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import open_clip
 import torch
@@ -14,17 +13,15 @@ from torch.nn import functional as F
 
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.open_clip.weights import (
-    MINIATURE,
     Tokenize,
-    check_folder,
-    from_folder,
-    from_open_clip,
-    model_and_source,
+    check_weights,
+    load_weights,
+    read_spec,
     read_texts,
-    sizes,
 )
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import MultiheadAttentionSite, make_perturbable
+from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import QpertError
 from pipeline.method.objects import Objects, TokenGrid
 from pipeline.method.settings import Perturbation
@@ -37,7 +34,7 @@ _TEXTS_AT_ONCE = 256
 """The text tower makes a mask of heads x length^2 numbers for every text."""
 
 
-class CocaEncoder(Encoder):
+class OpenClipEncoder(Encoder):
     """One embedding per photo (V = 1), as `open_clip.CoCa.encode_image`, with objects acting on the attention pooler.
 
     Of the pooler's queries only the first reaches the embedding; the others feed the caption decoder.
@@ -57,7 +54,7 @@ class CocaEncoder(Encoder):
     @classmethod
     def from_model(
         cls, model: open_clip.CoCa, tokenizer: Tokenize | None = None, image_size: int | None = None
-    ) -> CocaEncoder:
+    ) -> OpenClipEncoder:
         """Build around a model that exists; its pooler becomes perturbable, it is set to eval mode.
 
         Args:
@@ -85,51 +82,20 @@ class CocaEncoder(Encoder):
         return cls(model.eval().requires_grad_(False), tokenizer, grid, cfg)
 
     @classmethod
-    def load(cls, weights: str | None, device: torch.device, dtype: torch.dtype) -> CocaEncoder:
-        """Load a checkpoint.
-
-        Args:
-            weights: None or "miniature" (bundled); "model:tag" (as `coca_ViT-L-14:laion2b_s13b_b90k`; downloads);
-                "model:path" of a checkpoint file; "hf-hub:org/name"; or a folder with open_clip_config.json and
-                open_clip_model.safetensors (and tokenizer.json).
-            device: where to.
-            dtype: number format of the whole model, text tower included.
-
-        Raises:
-            QpertError: with what to do, if the weights are unknown, missing, out of reach or do not fit.
-        """
-        if weights is None or weights == "miniature":
-            if not (MINIATURE / "open_clip_config.json").is_file():
-                raise QpertError(f"the miniature CoCa is not in {MINIATURE}; make it with `qpert train-miniature`")
-            weights = str(MINIATURE)
-        if Path(weights).is_dir():
-            model, tokenizer = from_folder(Path(weights))
-        else:
-            model, tokenizer = from_open_clip(weights)
+    def load(cls, weights: str, device: torch.device, dtype: torch.dtype) -> OpenClipEncoder:
+        """Load a checkpoint, see `load_weights` for its forms; the whole model takes `dtype`, text tower included."""
+        model, tokenizer = load_weights(weights)
         return cls.from_model(model.to(device=device, dtype=dtype), tokenizer)
 
     @classmethod
     def check_weights(cls, weights: str) -> None:
-        """Refuse unknown models and tags and missing files; of a folder, one without its files."""
-        if Path(weights).is_dir():
-            check_folder(Path(weights))
-        else:
-            model_and_source(weights)
+        """Refuse unknown models and tags, missing files, and folders that lack a file."""
+        check_weights(weights)
 
     @classmethod
-    def weight_bytes(cls, weights: str | None, dtype: torch.dtype) -> int:
-        """By the model's configuration; where there is none to go by, as ViT-L/14."""
-        return sizes(weights)[0] * dtype.itemsize
-
-    @classmethod
-    def token_shape(cls, weights: str | None) -> tuple[int, int]:
-        """By the model's configuration; where there is none to go by, as ViT-L/14."""
-        return sizes(weights)[1]
-
-    @classmethod
-    def embedding_shape(cls, weights: str | None) -> tuple[int, int]:
-        """See `token_shape`."""
-        return 1, sizes(weights)[2]
+    def spec(cls, weights: str) -> EncoderSpec:
+        """By the model's configuration; where there is none to go by, those of ViT-L/14."""
+        return read_spec(weights)
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """open_clip's own inference transform for this model: float32 [3, S, S]."""
@@ -192,6 +158,10 @@ class CocaEncoder(Encoder):
     def sites(self) -> Mapping[str, nn.Module]:
         """The attention pooler's attention."""
         return self._sites
+
+
+CocaEncoder = OpenClipEncoder
+"""The name of the one model of open_clip that has cross-attentions."""
 
 
 def _square(size: int | Sequence[int]) -> int:

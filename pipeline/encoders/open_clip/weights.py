@@ -18,13 +18,13 @@ from pipeline.encoders.hub import is_hub_id
 from pipeline.encoders.open_clip.config import CONFIG, ModelConfig, read_coca_config
 from pipeline.encoders.open_clip.word_tokenizer import WordTokenizer
 from pipeline.encoders.reading import Reading
+from pipeline.encoders.spec import EncoderSpec
 from pipeline.encoders.tokenizer_files import FILES, check_tokenizer
 from pipeline.errors import QpertError, first_line
 from pipeline.io.model_files import PICKLES, check_configurations, read_json, refuse_pickles
 
 Tokenize = Callable[[Sequence[str]], Tensor]
 """From texts to ids int64 [T, context length], as open_clip's tokenizers."""
-MINIATURE = Path(__file__).parents[2] / "miniature" / "coca"
 WEIGHTS = "open_clip_model.safetensors"
 _CHECKPOINTS = (".bin", ".pt", ".pth", ".safetensors")
 """Forms of a checkpoint file that are opened; all but the last by `weights_only`, where code in them is refused."""
@@ -33,10 +33,49 @@ _UNREADABLE = (KeyError, TypeError, ValueError, RuntimeError, OSError, Attribute
 """What open_clip, torch and safetensors raise of files that are missing, damaged or of something else."""
 
 
-def from_folder(folder: Path) -> tuple[open_clip.CoCa, Tokenize]:
-    """open_clip_config.json + open_clip_model.safetensors (+ tokenizer.json of whole words, else CLIP's tokenizer)."""
-    check_folder(folder)
-    return _build(folder / CONFIG, folder / WEIGHTS, str(folder))
+def load_weights(weights: str) -> tuple[open_clip.CoCa, Tokenize]:
+    """A CoCa on the CPU in float32, and its tokenizer; no code of repositories, folders or checkpoints is run.
+
+    Args:
+        weights: one of
+
+            - a folder with open_clip_config.json and open_clip_model.safetensors (and tokenizer.json of whole words,
+              or a tokenizer of transformers; else CLIP's is used);
+            - "model:tag" (as `coca_ViT-L-14:laion2b_s13b_b90k`; downloads);
+            - "model:path" of a checkpoint file;
+            - "hf-hub:org/name".
+
+    Raises:
+        QpertError: with what to do, if the weights are unknown, missing, out of reach or do not fit.
+    """
+    check_weights(weights)
+    folder = Path(weights)
+    return _build(folder / CONFIG, folder / WEIGHTS, weights) if folder.is_dir() else _from_open_clip(weights)
+
+
+def check_weights(weights: str) -> None:
+    """Refuse what `load_weights` would, as far as that shows; the hub is not asked."""
+    if Path(weights).is_dir():
+        _check_folder(Path(weights))
+    else:
+        _model_and_source(weights)
+
+
+def read_spec(weights: str) -> EncoderSpec:
+    """Sizes of a model by its configuration, without loading it; where there is none to go by, those of ViT-L/14."""
+    folder = Path(weights)
+    try:
+        if folder.is_dir():
+            config = read_coca_config(folder / CONFIG)[0].arguments()
+        else:
+            config = open_clip.get_model_config(weights.partition(":")[0])
+        with torch.device("meta"):
+            model = open_clip.CoCa(**{name: value for name, value in config.items() if name != "custom_text"})
+        tokens, width = model.visual.positional_embedding.shape
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        return EncoderSpec(parameters, tokens, width, vectors=1, dim=int(config["embed_dim"]))
+    except (AttributeError, KeyError, TypeError, ValueError, OSError):
+        return EncoderSpec(638_450_177, tokens=257, width=1024, vectors=1, dim=768)  # coca_ViT-L-14
 
 
 def _build(config_file: Path, weights: Path, name: str) -> tuple[open_clip.CoCa, Tokenize]:
@@ -107,7 +146,7 @@ def read_texts(tokenizer: Tokenize | None, texts: Sequence[str]) -> Reading | No
     return Reading(limit, [length > limit for length in lengths])
 
 
-def check_folder(folder: Path) -> None:
+def _check_folder(folder: Path) -> None:
     """Refuse a folder without one of its files, or with a configuration that leads to code or is not of a CoCa."""
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
@@ -120,7 +159,7 @@ def check_folder(folder: Path) -> None:
         raise QpertError(f"{folder} does not hold a CoCa model: {first_line(error)}") from error
 
 
-def model_and_source(weights: str) -> tuple[str, str | None]:
+def _model_and_source(weights: str) -> tuple[str, str | None]:
     """What open_clip's factory takes for "model:tag", "model:file" or "hf-hub:org/name"."""
     if weights.startswith("hf-hub:"):
         if not is_hub_id(weights.removeprefix("hf-hub:")):
@@ -144,9 +183,9 @@ def model_and_source(weights: str) -> tuple[str, str | None]:
     return name, source
 
 
-def from_open_clip(weights: str) -> tuple[open_clip.CoCa, Tokenize]:
+def _from_open_clip(weights: str) -> tuple[open_clip.CoCa, Tokenize]:
     """By open_clip's own configurations, or that of a hub repository; no code of repositories or checkpoints is run."""
-    name, source = model_and_source(weights)
+    name, source = _model_and_source(weights)
     try:
         if source is None:
             return _from_hub(name.removeprefix("hf-hub:"))
@@ -171,20 +210,3 @@ def _from_hub(name: str) -> tuple[open_clip.CoCa, Tokenize]:
             fetch(name, filename=file)
     check_configurations(config_file.parent)
     return _build(config_file, Path(fetch(name)), f"hf-hub:{name}")
-
-
-def sizes(weights: str | None) -> tuple[int, tuple[int, int], int]:
-    """Parameters of the model, number and width of its image tokens, length of an embedding, without loading it."""
-    folder = MINIATURE if weights is None else Path(weights)
-    try:
-        if folder.is_dir():
-            config = read_coca_config(folder / CONFIG)[0].arguments()
-        else:
-            config = open_clip.get_model_config(str(weights).partition(":")[0])
-        with torch.device("meta"):
-            model = open_clip.CoCa(**{name: value for name, value in config.items() if name != "custom_text"})
-        shape = model.visual.positional_embedding.shape
-        parameters = sum(int(each.numel()) for each in model.parameters())
-        return parameters, (int(shape[0]), int(shape[1])), int(config["embed_dim"])
-    except (AttributeError, KeyError, TypeError, ValueError, OSError):
-        return 638_450_177, (257, 1024), 768  # coca_ViT-L-14

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from pipeline.encoders import check_encoder, load_encoder, memory_needed
+from pipeline.encoders import check_encoder, encoder_spec, load_encoder
 from pipeline.encoders.open_clip.config import ModelConfig
 from pipeline.errors import QpertError
 from tests.encoders.hostile import AUTO_MAP, change_json, plant
@@ -86,14 +86,10 @@ def test_what_leads_elsewhere_is_refused_by_name(folder: Path, tower: str, value
     values = json.loads(json.dumps(values).replace("FOLDER", str(folder)))
     change_json(folder / "open_clip_config.json", lambda found: found["model_cfg"][tower].update(values))
     change_json(folder / "tokenizer_config.json", lambda found: found.update(tokenizer_class="Tokenizer"))
-    for action in (check_encoder, memory_needed_float32, lambda name, place: load_encoder(name, weights=place)):
+    for action in (check_encoder, encoder_spec, lambda name, place: load_encoder(name, weights=place)):
         with pytest.raises(QpertError, match=message):
             action("coca", str(folder))
     assert not ran.exists()
-
-
-def memory_needed_float32(name: str, weights: str) -> int:
-    return memory_needed(name, weights, "float32")
 
 
 @pytest.mark.parametrize("file", ["tokenizer_config.json", "config.json"])

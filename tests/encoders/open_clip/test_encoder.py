@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from pipeline.encoders import list_encoders, load_encoder
-from pipeline.encoders.open_clip.encoder import MINIATURE, CocaEncoder
+from pipeline.encoders.open_clip.encoder import OpenClipEncoder
 from pipeline.encoders.sites import MultiheadAttentionSite
 from pipeline.errors import QpertError
 from pipeline.method.objects import Objects
@@ -71,7 +71,7 @@ def photos() -> list[Objects]:
 def test_without_objects_it_is_open_clip(model: open_clip.CoCa) -> None:
     pixels, names = torch.randn(3, 3, 32, 32), list(model.state_dict())
     want = model.encode_image(pixels)
-    encoder = CocaEncoder.from_model(model)
+    encoder = OpenClipEncoder.from_model(model)
     tokens = encoder.backbone(pixels)
     assert tokens.shape == (3, encoder.grid.tokens, 36) == (3, 17, 36)
     got = encoder.embed(tokens)
@@ -92,7 +92,7 @@ def test_without_objects_it_is_open_clip(model: open_clip.CoCa) -> None:
 
 @torch.no_grad()
 def test_objects_perturb_the_pooler(model: open_clip.CoCa) -> None:
-    encoder, p = CocaEncoder.from_model(model), Perturbation.paper(scale=4, threshold=0.8)
+    encoder, p = OpenClipEncoder.from_model(model), Perturbation.paper(scale=4, threshold=0.8)
     assert list(encoder.sites()) == ["visual.attn_pool.attn"]
     tokens = encoder.backbone(torch.randn(3, 3, 32, 32))
     plain, got = encoder.embed(tokens), encoder.embed(tokens, photos(), p)
@@ -121,12 +121,12 @@ def test_objects_perturb_the_pooler(model: open_clip.CoCa) -> None:
 
 def test_half_precision(model: open_clip.CoCa) -> None:
     pixels, p = torch.randn(3, 3, 32, 32), Perturbation.paper(scale=2)
-    encoder = CocaEncoder.from_model(model)
+    encoder = OpenClipEncoder.from_model(model)
     ids = torch.randint(4, 50, (2, 10))
     want = encoder.embed(encoder.backbone(pixels), photos(), p)
     text = encoder.embed_text(input_ids=ids)
     for dtype in (torch.bfloat16, torch.float16):
-        encoder = CocaEncoder.from_model(model.to(dtype))
+        encoder = OpenClipEncoder.from_model(model.to(dtype))
         got = encoder.embed(encoder.backbone(pixels), photos(), p)
         assert encoder.dtype == dtype
         assert got.dtype == torch.float32
@@ -139,7 +139,7 @@ def test_half_precision(model: open_clip.CoCa) -> None:
 def test_preprocessing_is_open_clips(model: open_clip.CoCa, mode: str) -> None:
     cfg = PreprocessCfg(size=32, resize_mode=mode, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
     open_clip.set_model_preprocess_cfg(model, vars(cfg))
-    encoder = CocaEncoder.from_model(model, image_size=32)
+    encoder = OpenClipEncoder.from_model(model, image_size=32)
     assert encoder.grid.mode == ("squash" if mode == "squash" else "center_crop")
     assert (encoder.grid.image_size, encoder.grid.patch, encoder.grid.side) == (32, 8, 4)
     photo = Image.effect_noise((70, 45), 80).convert("RGB")
@@ -149,7 +149,7 @@ def test_preprocessing_is_open_clips(model: open_clip.CoCa, mode: str) -> None:
 
 
 def test_photos_of_extreme_shape_are_cut_before_they_are_resized(model: open_clip.CoCa) -> None:
-    encoder = CocaEncoder.from_model(model)
+    encoder = OpenClipEncoder.from_model(model)
     for size in ((1, 1999), (2000, 1), (2, 1500)):
         photo = Image.effect_noise(size, 90).convert("RGB")
         transform = image_transform_v2(PreprocessCfg(size=32), is_train=False)
@@ -159,7 +159,7 @@ def test_photos_of_extreme_shape_are_cut_before_they_are_resized(model: open_cli
 
 def test_text(model: open_clip.CoCa) -> None:
     ids = torch.tensor([[2, 3, 4, 5, 0, 0, 0, 0, 0, 0], [5, 4, 3, 2, 2, 3, 4, 5, 2, 3]])
-    encoder = CocaEncoder.from_model(model, tokenizer=lambda texts: ids[: len(texts)])
+    encoder = OpenClipEncoder.from_model(model, tokenizer=lambda texts: ids[: len(texts)])
     with torch.no_grad():
         want = model.encode_text(ids)
     torch.testing.assert_close(encoder.embed_text(["one", "two"]), want, atol=1e-6, rtol=0)
@@ -173,26 +173,26 @@ def test_text(model: open_clip.CoCa) -> None:
     with pytest.raises(QpertError, match="either texts or input_ids"):
         encoder.embed_text()
     with pytest.raises(QpertError, match="without a tokenizer"):
-        CocaEncoder.from_model(model).embed_text(["one"])
+        OpenClipEncoder.from_model(model).embed_text(["one"])
 
 
 def test_objects_must_match_the_batch(model: open_clip.CoCa) -> None:
-    encoder = CocaEncoder.from_model(model)
+    encoder = OpenClipEncoder.from_model(model)
     with pytest.raises(QpertError, match="3 for 2 photos"):
         encoder.embed(torch.randn(2, 17, 36), photos(), Perturbation())
 
 
 def test_models_that_do_not_fit_are_refused(model: open_clip.CoCa) -> None:
     with pytest.raises(QpertError, match="not an open_clip CoCa"):
-        CocaEncoder.from_model(nn.Linear(2, 2))
+        OpenClipEncoder.from_model(nn.Linear(2, 2))
     with pytest.raises(QpertError, match="images of 32 pixels, not 64"):
-        CocaEncoder.from_model(model, image_size=64)
+        OpenClipEncoder.from_model(model, image_size=64)
     open_clip.set_model_preprocess_cfg(model, vars(PreprocessCfg(size=32, resize_mode="longest")))
     with pytest.raises(QpertError, match="longest"):
-        CocaEncoder.from_model(model)
+        OpenClipEncoder.from_model(model)
     vision = {**TINY["vision_cfg"], "attentional_pool": "parallel"}  # type: ignore[dict-item]
     with pytest.raises(QpertError, match="second pooler"):
-        CocaEncoder.from_model(open_clip.CoCa(**{**TINY, "vision_cfg": vision}))
+        OpenClipEncoder.from_model(open_clip.CoCa(**{**TINY, "vision_cfg": vision}))
 
 
 def test_load_a_folder(model: open_clip.CoCa, folder: Path) -> None:
@@ -281,7 +281,6 @@ def test_registry() -> None:
         load_encoder("coca", device="abacus")
 
 
-@pytest.mark.skipif(not (MINIATURE / "open_clip_model.safetensors").is_file(), reason="the miniature is not bundled")
 def test_the_bundled_miniature() -> None:
     encoder = load_encoder("coca")
     photo = Image.new("RGB", (120, 90), (200, 180, 90))

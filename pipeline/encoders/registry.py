@@ -1,0 +1,204 @@
+"""The encoders by name. A new one is a file or folder in this package and an entry in `ENCODERS`.
+
+torch and the model libraries are imported inside functions: commands check names and print help without them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from pipeline.encoders.spec import EncoderSpec, item_bytes
+from pipeline.errors import QpertError
+
+if TYPE_CHECKING:
+    from pipeline.encoders.base import Encoder
+
+_MINIATURES = Path(__file__).parents[1] / "miniature"
+
+
+@dataclass(frozen=True)
+class EncoderEntry:
+    """Where an encoder is, and what it needs.
+
+    Attributes:
+        location: `module:class`; the module is imported when the encoder is first used.
+        environment: module with `ensure` and `runtime_env`, for an encoder that runs in an environment of its own;
+            None: it runs in the driver's.
+        twin: encoder of this environment that does the same with the same weights, for one that needs another; None:
+            itself.
+        miniature: folder in `pipeline/miniature` with its bundled weights; None: there are none.
+    """
+
+    location: str
+    environment: str | None = None
+    twin: str | None = None
+    miniature: str | None = None
+
+
+ENCODERS = {
+    "blip2": EncoderEntry("pipeline.encoders.blip2.encoder:Blip2Encoder", miniature="blip2"),
+    "blip2-lavis": EncoderEntry(
+        "pipeline.encoders.blip2_lavis.encoder:Blip2LavisEncoder",
+        environment="pipeline.encoders.blip2_lavis.environment",
+        twin="blip2",
+    ),
+    "coca": EncoderEntry("pipeline.encoders.open_clip.encoder:OpenClipEncoder", miniature="coca"),
+    "internvl": EncoderEntry("pipeline.encoders.internvl.encoder:InternVLEncoder", miniature="internvl"),
+    "internvl-c": EncoderEntry("pipeline.encoders.internvl.encoder:InternVLCEncoder", miniature="internvl"),
+}
+
+
+def list_encoders() -> list[str]:
+    """Names that `load_encoder` takes."""
+    return sorted(ENCODERS)
+
+
+def miniature_encoders() -> list[str]:
+    """Names of the encoders that have a bundled miniature of their own."""
+    return [name for name in list_encoders() if ENCODERS[name].miniature == name]
+
+
+def resolve_weights(name: str, weights: str | None) -> str:
+    """The weights to load: the folder of the bundled miniature for None and "miniature", all else as given.
+
+    Raises:
+        QpertError: no such encoder, or it has no miniature.
+    """
+    miniature = _entry(name).miniature
+    if weights is not None and weights != "miniature":
+        return weights
+    if miniature is None:
+        raise QpertError(f"the encoder {name} has no miniature: say which --weights")
+    folder = _MINIATURES / miniature
+    if not folder.is_dir():
+        raise QpertError(f"the miniature {miniature} is not in {folder}; make it: qpert train-miniature {miniature}")
+    return str(folder)
+
+
+def check_encoder(name: str, weights: str | None) -> None:
+    """Check cheaply that there is such an encoder and, as far as that shows without loading, such weights.
+
+    Raises:
+        QpertError: what `load_encoder` would say.
+    """
+    path = resolve_weights(name, weights)
+    if path == weights:  # not bundled
+        _class(name).check_weights(path)
+
+
+def encoder_spec(name: str, weights: str | None) -> EncoderSpec:
+    """The sizes of an encoder, without loading it.
+
+    Raises:
+        QpertError: no such encoder, or weights that cannot be loaded, as far as that shows.
+    """
+    check_encoder(name, weights)
+    return _spec(name, resolve_weights(name, weights))
+
+
+@cache
+def _spec(name: str, weights: str) -> EncoderSpec:
+    return _class(name).spec(weights)
+
+
+def runtime_env(name: str) -> dict[str, Any] | None:
+    """Ray's runtime environment for the actors of an encoder; None: the driver's own."""
+    environment = _entry(name).environment
+    if environment is None:
+        return None
+    options: dict[str, Any] = import_module(environment).runtime_env()
+    return options
+
+
+def prepare_environment(name: str) -> None:
+    """Make the environment of an encoder on this machine, where it needs one that is missing.
+
+    Raises:
+        QpertError: it cannot be made here.
+    """
+    if environment := _entry(name).environment:
+        import_module(environment).ensure()
+
+
+def can_match(name: str) -> bool:
+    """Whether an encoder has image-text matching.
+
+    Raises:
+        QpertError: no such encoder.
+    """
+    from pipeline.encoders.base import Encoder
+
+    return _class(twin_of(name)).match is not Encoder.match
+
+
+def twin_of(name: str) -> str:
+    """The encoder to use in this process where features of `name` are searched or measured, mostly itself.
+
+    Raises:
+        QpertError: no such encoder.
+    """
+    return _entry(name).twin or name
+
+
+def load_encoder(name: str, *, weights: str | None = None, device: str = "cpu", dtype: str = "float32") -> Encoder:
+    """Load an encoder, ready for inference.
+
+    Args:
+        name: one of `list_encoders()`.
+        weights: what the encoder's `load` takes; None or "miniature" is the bundled miniature.
+        device: a torch device, "cpu", "cuda", "cuda:1", ...
+        dtype: "float32", "float16" or "bfloat16".
+
+    Raises:
+        QpertError: unknown name, dtype or device, weights that cannot be loaded, or a device that is too small.
+    """
+    import torch
+
+    path = resolve_weights(name, weights)
+    item_bytes(dtype)
+    try:
+        place = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise QpertError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    check_room(name, weights, device, dtype)
+    return _class(name).load(path, place, getattr(torch, dtype))
+
+
+def check_room(name: str, weights: str | None, device: str, dtype: str) -> None:
+    """Refuse a device that cannot hold an encoder. Half-precision weights on a CPU need no room: they are mapped.
+
+    Raises:
+        QpertError: with how much it takes, and how much there is.
+    """
+    import torch
+
+    place = torch.device(device)
+    if place.type == "cuda":
+        room, owner = torch.cuda.get_device_properties(place).total_memory, torch.cuda.get_device_name(place)
+        advice = "leave such GPUs out (--accelerators)"
+    elif place.type == "cpu" and dtype == "float32":
+        room, owner = psutil.virtual_memory().total, "this machine"
+        advice = "--dtype bfloat16 maps its files instead of copying them, a GPU serves it best"
+    else:
+        return
+    needed = encoder_spec(name, weights).memory(dtype)
+    if needed > room:
+        raise QpertError(f"{name} takes {needed / 1e9:.1f} GB in {dtype}, and {owner} has {room / 1e9:.1f}: {advice}")
+
+
+def _entry(name: str) -> EncoderEntry:
+    if name not in ENCODERS:
+        raise QpertError(f"unknown encoder {name!r}; choose one of: {', '.join(list_encoders())}")
+    return ENCODERS[name]
+
+
+def _class(name: str) -> type[Encoder]:
+    module, _, cls = _entry(name).location.partition(":")
+    encoder: type[Encoder] = getattr(import_module(module), cls)
+    return encoder

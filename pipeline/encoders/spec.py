@@ -1,0 +1,67 @@
+"""The size of an encoder, known before it is loaded: what plans memory, disk and files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.errors import QpertError
+
+WORKING_MEMORY = 2**30
+"""Bytes beside the weights: CUDA's own, and the tokens and keys of a few photos."""
+_ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Sizes that show without loading the weights; 0 where they do not.
+
+    Attributes:
+        parameters: numbers in the weights, all in the dtype that is asked for but those of `float32_parameters`.
+        tokens: N, image tokens of a photo.
+        width: C, numbers in an image token.
+        vectors: V, embeddings of a photo.
+        dim: D, length of an embedding.
+        float32_parameters: how many of the parameters stay in float32 whatever the dtype.
+    """
+
+    parameters: int = 0
+    tokens: int = 0
+    width: int = 0
+    vectors: int = 0
+    dim: int = 0
+    float32_parameters: int = 0
+
+    @property
+    def embedding_values(self) -> int:
+        """Numbers in the embeddings of one photo."""
+        return self.vectors * self.dim
+
+    def memory(self, dtype: str) -> int:
+        """Bytes that the encoder takes on its device: its weights, and `WORKING_MEMORY` to work with.
+
+        An estimate that keeps a model from devices that cannot hold it; how many photos fit beside it shows in use.
+
+        Raises:
+            QpertError: unknown dtype.
+        """
+        scaled = self.parameters - self.float32_parameters
+        return scaled * item_bytes(dtype) + self.float32_parameters * item_bytes("float32") + WORKING_MEMORY
+
+    def token_bytes(self, dtype: str) -> int:
+        """Bytes of one photo's image tokens.
+
+        Raises:
+            QpertError: unknown dtype.
+        """
+        return self.tokens * self.width * item_bytes(dtype)
+
+
+def item_bytes(dtype: str) -> int:
+    """Bytes of one number.
+
+    Raises:
+        QpertError: unknown dtype.
+    """
+    if dtype not in _ITEM_BYTES:
+        raise QpertError(f"unknown dtype {dtype!r}; choose one of: {', '.join(_ITEM_BYTES)}")
+    return _ITEM_BYTES[dtype]
