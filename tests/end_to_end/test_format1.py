@@ -134,8 +134,8 @@ def test_an_interrupted_set_is_finished(folder: Path) -> None:
     assert "indexed 8 photos" in done.stdout
     after = contents(out / "features")
     assert after[old] == before[old]
-    added = [pq.read_table(out / "features" / name)["image_id"].to_pylist() for name in after if name != old]
-    assert sorted(sum(added, [])) == sorted({*PHOTOS} - {*kept["image_id"].to_pylist()})
+    new = pa.concat_tables([pq.read_table(out / "features" / name) for name in after if name != old])
+    assert sorted(new["image_id"].to_pylist()) == sorted({*PHOTOS} - {*kept["image_id"].to_pylist()})
     features = FeatureSet.open(str(out))
     assert (features.manifest.state, features.manifest.fingerprint) == ("complete", "9f0d0cba8b16bb03")
     finished, expected = table(out), table(FIXTURE / "whole")
