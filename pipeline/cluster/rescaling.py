@@ -1,47 +1,72 @@
-"""Machines that join while a run is on, and whether to begin anew with them.
+"""Decides whether to restart a run when machines join the cluster.
 
-The pools of an attempt are fixed: Ray Data could grow them, but onto GPUs of any type, and of stages that share GPUs
-the first one to ask would take all that come. So what joins is used by a new attempt, planned for all there is then.
-When in doubt an attempt goes on as it is: what it does is sure.
+The actor pools of an attempt are fixed, so machines that join are used by a new attempt, which is planned for all
+machines. Restarting costs time: actors load their models again, and photos whose file is not yet written are done
+again. So the time left on the present machines is compared with that on the new ones, this cost included.
+
+Both the speed of the run and the machines that joined are watched for as long as a restart takes before they are
+believed. A wrong decision then costs about as much as the wait did, however long restarts take.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import ray
 
 from pipeline.cluster.machines import Machines
 from pipeline.cluster.pools import Pool
 from pipeline.errors import QpertError
-from pipeline.runs.progress import duration
-from pipeline.runs.run_stats import Counts
 
-LOOK = 30.0
-"""Seconds between two looks at the cluster. What has joined counts when it is there at two in a row, and all of it."""
-STEADY = 60.0
-"""Seconds that all actors have been at work before anything is made of how fast they are."""
-WORTH = 2.0
-"""Times its cost that a new attempt must save."""
 BETWEEN = 15.0
-"""Seconds from the end of one attempt to the beginning of the next."""
-BUSY = 0.7
-"""Share of its time that the slowest stage works where more of it helps; else reading, writing or the driver limit."""
+"""Seconds of a restart besides the start of its actors: ending one Ray session and opening the next."""
 UNSEEN = 0.25
-"""Speed of a GPU of a type that has done nothing yet, to the slowest of those that have."""
+"""Assumed speed of GPUs of a type that has not worked yet, relative to the slowest type that has."""
 
 
-class Newcomers:
-    """Looks now and then, during one attempt, what has joined.
+@dataclass(frozen=True)
+class Pace:
+    """How an attempt is doing.
+
+    Attributes:
+        photos: photos done so far.
+        rate: photos per second since all actors are at work.
+        measured: seconds over which `rate` was measured.
+        startup: seconds from the start of the attempt until all actors were at work.
+        work: (stage, device) -> photos done there, and seconds of work on them.
+    """
+
+    photos: int
+    rate: float
+    measured: float
+    startup: float
+    work: Mapping[tuple[str, str], tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Restart:
+    """A restart that pays.
+
+    Attributes:
+        machines: the machines of the cluster now.
+        saves: seconds that the run ends sooner.
+    """
+
+    machines: Machines
+    saves: float
+
+
+class Rescaling:
+    """Decides, during one attempt, whether to restart it on more machines.
 
     Args:
-        machines: that the attempt was planned for.
-        pools: what was planned.
-        plan: plans for other machines.
-        waiting: photos that wait for their file at most, which a new attempt does again.
-        todo: photos that the attempt has before it; None when unknown, and then nothing that joins is used.
+        machines: the machines that the attempt was planned for.
+        pools: its actor pools, by stage.
+        plan: plans the pools for other machines.
+        unwritten: upper bound on the photos whose file is not yet written; a restart does them again.
+        todo: photos that the attempt has to do; None if unknown, then it is never restarted.
     """
 
     def __init__(
@@ -49,99 +74,91 @@ class Newcomers:
         machines: Machines,
         pools: Mapping[str, Pool],
         plan: Callable[[Machines], Mapping[str, Pool]],
-        waiting: int,
+        unwritten: int,
         todo: int | None,
     ) -> None:
-        self.machines, self.pools, self.plan, self.waiting, self.todo = machines, pools, plan, waiting, todo
-        self.started, self.looked, self.last = time.time(), time.monotonic(), machines
+        self.machines, self.pools, self.plan, self.unwritten, self.todo = machines, pools, plan, unwritten, todo
+        self.polled, self.last = time.monotonic(), machines
 
-    def worth(self, counts: Counts) -> str | None:
-        """Why to begin anew, for people, or None. Called as often as one likes; it looks every `LOOK` seconds."""
-        if self.todo is None or counts.warm is None or time.monotonic() - self.looked < LOOK:
+    def poll(self, pace: Pace) -> Restart | None:
+        """The restart to make now, or None. Cheap to call: asks the cluster at most once per `cost`."""
+        cost = self.cost(pace)
+        if self.todo is None or min(pace.measured, time.monotonic() - self.polled) < cost:
             return None
-        self.looked = time.monotonic()
+        self.polled = time.monotonic()
         try:
             now = Machines.cluster(ask=False)
             before, self.last = self.last, now
-            if not grown(self.machines, now) or (now.gpus, now.cpus) != (before.gpus, before.cpus):
+            if (now.gpus, now.cpus) != (before.gpus, before.cpus) or not grown(self.machines, now):
                 return None
-            saved = self._saved(counts, now)
-            if saved is not None:  # all the same if those that joined are asked what they are like
-                saved = self._saved(counts, now := Machines.cluster())
-        except (QpertError, ray.exceptions.RayError):
+            if self._saves(pace, now) <= 0:
+                return None
+            now = Machines.cluster()  # asks the new nodes for the memory of their GPUs, which may change the plan
+            saves = self._saves(pace, now)
+        except (QpertError, ray.exceptions.RayError):  # no plan for these machines, or the cluster does not answer
             return None
-        if saved is None:
-            return None
-        return f"now there are {now}, not {self.machines}: beginning anew from what is done, {duration(saved)} sooner"
+        return Restart(now, saves) if saves > 0 else None
 
-    def _saved(self, counts: Counts, now: Machines) -> float | None:
-        """Seconds that a new attempt on the machines of `now` would save; None where that is not `WORTH` it."""
-        rate = steady_rate(counts)
-        if self.todo is None or counts.warm is None or not rate:
-            return None
-        now = ours(self.machines, now)
-        factor = speed_up(counts, rate, (self.machines, self.pools), (now, self.plan(now)))
-        left = max(0, self.todo - counts.photos) / rate
-        again = min(self.waiting, counts.photos) / rate
-        cost = counts.warm[0] - self.started + BETWEEN + again / factor
-        gain = left - left / factor
-        return gain - cost if gain > WORTH * cost else None
+    def cost(self, pace: Pace) -> float:
+        """Seconds in which a restart does nothing: it takes as long to start as the present attempt did."""
+        return pace.startup + BETWEEN
+
+    def _saves(self, pace: Pace, now: Machines) -> float:
+        """Seconds that a restart on the machines `now` would save; negative where it would cost more."""
+        now = usable(self.machines, now)
+        left = max(0, (self.todo or 0) - pace.photos)
+        redone = min(self.unwritten, pace.photos)
+        rate = pace.rate * speed_up(pace, (self.machines, self.pools), (now, self.plan(now)))
+        return left / pace.rate - (self.cost(pace) + (redone + left) / rate)
 
 
 def grown(before: Machines, now: Machines) -> bool:
-    """Whether there are more CPUs or more GPUs of some type."""
+    """Whether there are more CPUs, or more GPUs of some type."""
     return now.cpus > before.cpus or bool(now.gpus - before.gpus)
 
 
-def ours(before: Machines, now: Machines) -> Machines:
-    """`now` with those GPUs free that a run which took all that were free `before` has or can have.
+def usable(before: Machines, now: Machines) -> Machines:
+    """`now`, with the GPUs counted as free that the run holds or can get.
 
-    Of GPUs of types that were there before it is known what they are like; the others count until they are asked.
+    The run holds all GPUs that were free `before`, and can get those that have joined and are free. What is known about
+    the GPU types of `before` is kept.
     """
     free = before.gpus if before.free_gpus is None else before.free_gpus
     joined = (now.gpus - before.gpus) & (now.gpus if now.free_gpus is None else now.free_gpus)
     return replace(now, free_gpus=free + joined, free_cpus=None, kinds={**now.kinds, **before.kinds})
 
 
-def steady_rate(counts: Counts) -> float | None:
-    """Photos per second since all actors are at work; None before that can be told."""
-    if counts.warm is None or not counts.history:
-        return None
-    since = counts.history[-1][0] - counts.warm[0]
-    return counts.recent_rate(since) if since >= STEADY else None
+def speed_up(pace: Pace, old: tuple[Machines, Mapping[str, Pool]], new: tuple[Machines, Mapping[str, Pool]]) -> float:
+    """Estimated speed-up of a restart, limited by its slowest stage; 1.0 if unknown.
 
-
-def speed_up(
-    counts: Counts,
-    rate: float,
-    old: tuple[Machines, Mapping[str, Pool]],
-    new: tuple[Machines, Mapping[str, Pool]],
-) -> float:
-    """How many times as fast a new attempt would be, by the stage that is slowest then; 1 where that is not clear.
+    Only the share of the time in which the slowest stage works becomes shorter. Where that stage waits more than it
+    works, something else is the limit (reading, writing, the driver), and more actors would not help.
 
     Args:
-        counts: of the attempt so far, with the work of each stage on each device.
-        rate: photos per second.
-        old: the machines and the pools of the attempt.
-        new: those of the new one.
+        pace: of the present attempt.
+        old: its machines and pools.
+        new: the machines and pools of the restart.
     """
     before, after = [], []
     for stage, pool in old[1].items():
-        work = [done for (of, _), done in counts.work.items() if of == stage and all(done)]
-        then = new[1][stage]
-        if not work or pool.num_gpus != then.num_gpus or then.size < pool.size:
-            return 1.0  # stages that change places would have to be measured there
+        work = [done for (name, _), done in pace.work.items() if name == stage and all(done)]
+        planned = new[1][stage]
+        if not work or pool.num_gpus != planned.num_gpus or planned.size < pool.size:
+            return 1.0  # the stage moves to devices on which its speed is not known
         slowest = min(photos / seconds for photos, seconds in work)
         before.append(pool.size * sum(photos for photos, _ in work) / sum(seconds for _, seconds in work))
         if pool.num_gpus:
             joined = new[0].gpus - old[0].gpus
             unseen = any(not old[0].gpus[kind] for kind in joined)
-            after.append(before[-1] + (then.size - pool.size) * slowest * (UNSEEN if unseen else 1.0))
+            after.append(before[-1] + (planned.size - pool.size) * slowest * (UNSEEN if unseen else 1.0))
         else:
-            after.append(before[-1] * _threads(then, new[0]) / _threads(pool, old[0]))
-    return max(1.0, min(after) / min(before)) if rate >= BUSY * min(before) else 1.0
+            after.append(before[-1] * _threads(planned, new[0]) / _threads(pool, old[0]))
+    busy = min(1.0, pace.rate / min(before))
+    if busy <= 0.5 or min(after) <= min(before):
+        return 1.0
+    return 1 / (1 - busy + busy * min(before) / min(after))
 
 
 def _threads(pool: Pool, machines: Machines) -> float:
-    """CPU threads of all actors together: none of them has more than a machine has cores."""
+    """CPU threads of all actors together; no actor has more threads than its machine has cores."""
     return min(machines.cpus, pool.size * min(pool.threads or 1, machines.cpus / machines.nodes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -14,7 +15,7 @@ from ray.data.exceptions import ExecutionTimeoutError
 
 from pipeline.cluster.machines import Machines
 from pipeline.cluster.pools import Pool
-from pipeline.cluster.rescaling import Newcomers
+from pipeline.cluster.rescaling import Pace, Rescaling
 from pipeline.cluster.session import ray_session
 from pipeline.cluster.waiting import settle
 from pipeline.errors import QpertError
@@ -22,7 +23,7 @@ from pipeline.features.feature_set import committed_files
 from pipeline.io.locations import locate
 from pipeline.io.retrying import full, out_of_space
 from pipeline.printing import printable
-from pipeline.runs.progress import progress
+from pipeline.runs.progress import duration, progress
 from pipeline.runs.run_stats import Counts, start_tally
 from pipeline.workers.micro_batching import short
 
@@ -131,15 +132,21 @@ class Attempts(Generic[AnyPlan]):
         self.files = self._committed()
         self.gpus = held = sum(pool.size * (pool.num_gpus or 0.0) for pool in plan.pools.values())
         tally, todo = start_tally(sum(pool.size for pool in plan.pools.values())), self.left()
-        newcomers = Newcomers(
+        rescaling = Rescaling(
             machines, plan.pools, lambda now: make_plan(now).pools, plan.file_rows, todo if ours else None
         )
+        started = time.time()
 
         def look(counts: Counts) -> None:
             self.on_counts(counts)
-            if self.stopped is None and (reason := newcomers.worth(counts)):
-                self.stopped, self.gpus = reason, held + sum((newcomers.last.free_gpus or {}).values())
-                tally.stop.remote(reason)
+            pace = pace_of(counts, started) if self.stopped is None else None
+            if pace is not None and (restart := rescaling.poll(pace)):
+                self.gpus = held + sum((restart.machines.free_gpus or {}).values())
+                self.stopped = (
+                    f"now there are {restart.machines}, not {machines}: restarting from what is done,"
+                    f" {duration(restart.saves)} sooner"
+                )
+                tally.stop.remote(self.stopped)
 
         with progress(tally, todo, look):
             self.execute(plan, tally)
@@ -184,6 +191,15 @@ class Attempts(Generic[AnyPlan]):
 
     def _committed(self) -> frozenset[str]:
         return frozenset(committed_files(self.out, self.fingerprint))
+
+
+def pace_of(counts: Counts, started: float) -> Pace | None:
+    """How an attempt that began at `started` (time.time()) is doing; None until all its actors are at work."""
+    if counts.warm is None or not counts.history:
+        return None
+    measured = counts.history[-1][0] - counts.warm[0]
+    rate = counts.recent_rate(measured)
+    return Pace(counts.photos, rate, measured, counts.warm[0] - started, counts.work) if rate else None
 
 
 def readable(error: BaseException, out: str | None = None) -> BaseException:

@@ -24,9 +24,9 @@ from ray.cluster_utils import Cluster
 from torch import Tensor
 
 from pipeline.benchmarks.graph_alone import TrivialEncoder, write_tiny
-from pipeline.cluster import rescaling as newcomers
 from pipeline.cluster.machines import ACCELERATOR, GPU_MEMORY, Machines
 from pipeline.cluster.pools import plan_pools
+from pipeline.cluster.rescaling import Rescaling
 from pipeline.datasets.photos.source import find_photos
 from pipeline.features.manifest import Manifest
 from pipeline.runs.graph import Graph, run_graph
@@ -158,8 +158,9 @@ def join(folder: Path, photos: int, cluster: Cluster) -> dict[str, Any]:
     """A run on one A100, in a thread; when it has written something, a second A100 joins."""
     write_tiny(folder / "tiny", photos)
     features = folder / "out" / "features"
-    # Looks often, soon, and finds it worth its cost however little is left: that decision has tests of its own.
-    with patch.multiple(newcomers, LOOK=2.0, STEADY=4.0, WORTH=0.0), ThreadPoolExecutor(1) as pool:
+    # A restart that is thought to take two seconds is worth it however little is left, and decided upon soon. The
+    # decision has tests of its own.
+    with patch.object(Rescaling, "cost", lambda *_: 2.0), ThreadPoolExecutor(1) as pool:
         running = pool.submit(
             index_photos,
             lambda machines: graph_for(folder, photos, machines),

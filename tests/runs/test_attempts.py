@@ -16,10 +16,11 @@ from ray.data.exceptions import ExecutionTimeoutError
 
 from pipeline.cluster.machines import Machines
 from pipeline.cluster.pools import Pool, plan_pools
+from pipeline.cluster.rescaling import Pace
 from pipeline.cluster.waiting import NamedGpus
 from pipeline.errors import QpertError
 from pipeline.runs import attempts as module
-from pipeline.runs.attempts import Attempts, readable
+from pipeline.runs.attempts import Attempts, pace_of, readable
 from pipeline.runs.run_stats import Counts
 
 
@@ -132,6 +133,16 @@ def test_an_attempt_that_was_ended_for_a_better_one_is_no_failure(
     assert capsys.readouterr().err == "now there are 2 x A100\n" * 5
     with pytest.raises(ray.exceptions.RayTaskError):  # what goes wrong before the next has begun is something else
         attempts.may_go_on(error, ours=True)
+
+
+def test_the_pace_is_measured_once_all_actors_are_at_work() -> None:
+    counts = Counts(photos=700, history=[(1025.0, 10)])  # one actor started sooner than the others
+    assert pace_of(counts, 1000.0) is None
+    counts.warm = 1030.0, Counter()
+    assert pace_of(counts, 1000.0) is None  # no batch since
+    counts.history += [(1030.0 + second, round(10.0 * second)) for second in range(0, 71, 5)]
+    counts.work = {("encode", "cuda:A100"): (700, 70.0)}
+    assert pace_of(counts, 1000.0) == Pace(700, 10.0, 70.0, 30.0, counts.work)
 
 
 def test_storage_that_does_not_answer_does_not_hide_what_went_wrong(
