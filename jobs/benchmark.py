@@ -144,6 +144,7 @@ def _pipeline(config: Config, folder: Path) -> dict[str, float]:
     from pipeline.datasets.scenes import write_scenes
     from pipeline.detectors import load_detector
     from pipeline.encoders import load_encoder
+    from pipeline.features.store import FeatureStore
     from pipeline.runs.index_run import index_photos
 
     source = config.source
@@ -166,9 +167,8 @@ def _pipeline(config: Config, folder: Path) -> dict[str, float]:
     before = loop()
     what = indexing.identity(settings)
     make_graph = partial(indexing.build_graph, settings, photos, what, len(paths))
-    outcome = index_photos(
-        make_graph, indexing.make_manifest(settings, what), settings.out, todo=len(paths), cpus=config.cpus
-    )
+    store = FeatureStore(settings.out)
+    outcome = index_photos(make_graph, indexing.make_manifest(settings, what), store, todo=len(paths), cpus=config.cpus)
     if outcome.totals["failed"]:
         raise QpertError(f"{outcome.totals['failed']} of {len(paths)} photos cannot be indexed: choose others")
     rate, whole = outcome.counts.warm_rate(), outcome.counts.rate()

@@ -30,13 +30,11 @@ class Config(BaseModel):
 
 def run(config: Config) -> int:
     """Compact `config.features`."""
-    from pipeline.features.compacting import compact
-    from pipeline.features.manifest import Manifest
+    from pipeline.features.store import FeatureStore
     from pipeline.runs.progress import Counting
 
-    manifest = Manifest.read(config.features)
     counting = Counting("files replaced")
-    done = compact(config.features, manifest.fingerprint, counted=counting)
+    done = FeatureStore(config.features).compact(counted=counting)
     counting.end()
     if not done.before:
         place = printable(config.features)

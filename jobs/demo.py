@@ -24,7 +24,7 @@ from jobs.indexing import check_writable
 from jobs.options import MINIATURE, PerturbationConfig
 from jobs.search import answer_sections
 from pipeline.features.feature_set import FeatureSet
-from pipeline.features.manifest import Manifest
+from pipeline.features.store import FeatureStore
 from pipeline.io.paths import LocalPath
 from pipeline.reports import Section, difference_table, terminal, write_gallery
 from pipeline.retrieval import Hit, embed_texts, load_text_encoder, top_k
@@ -128,7 +128,7 @@ def _index_both(config: Config, photos: Path, outs: dict[str, str]) -> int:
     """Index `photos` plain and perturbed in one Ray session; none is started when both are complete already."""
     from pipeline.cluster.session import ray_session
 
-    found = [Manifest.find(out) for out in outs.values()]
+    found = [FeatureStore(out).find_manifest() for out in outs.values()]
     complete = all(manifest is not None and manifest.state == "complete" for manifest in found)
     session: AbstractContextManager[object] = nullcontext()
     if not complete:

@@ -28,7 +28,7 @@ from pipeline.experiments.outcomes import Outcomes
 from pipeline.experiments.settings import DETECTED, OES, PLAIN, Settings, grid, matched, switches, table_a
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.fingerprint import fingerprint, weights_identity
-from pipeline.features.manifest import Manifest
+from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation
 from pipeline.reproduction.figure_b import FigureB, measure_figure_b
 from pipeline.reproduction.result import Result
@@ -193,7 +193,7 @@ class Experiment:
 
 def question(variants: dict[str, Variant], material: Material) -> str:
     """A fingerprint of all that outcomes depend on: what is kept of other features, captions or boxes is no answer."""
-    manifests = [Manifest.read(out) for out in sorted({variant.out for variant in variants.values()})]
+    manifests = [FeatureStore(out).manifest() for out in sorted({variant.out for variant in variants.values()})]
     asked = {
         "sets": [[manifest.fingerprint, manifest.counts] for manifest in manifests],
         "captions": [[image.image_id, image.captions] for image in material.captions],

@@ -48,6 +48,7 @@ from pipeline.printing import printable
 if TYPE_CHECKING:
     from pipeline.datasets.photos.source import Listing, Shards
     from pipeline.features.damage import Damage
+    from pipeline.features.store import FeatureStore
     from pipeline.runs.index_run import Outcome
     from pipeline.runs.resume import Resume
 
@@ -130,29 +131,31 @@ class Config(Options):
 
 def run(config: Config) -> int:
     """Index `config.source` into `config.out`."""
-    from pipeline.features.fingerprint import as_begun
+    from pipeline.features.fingerprint import as_recorded
+    from pipeline.features.store import FeatureStore
     from pipeline.runs.progress import Counting
     from pipeline.runs.resume import inspect, mend_earlier
 
     if config.prune and config.keep_removed:
         raise QpertError("choose one of --prune and --keep-removed: photos that are gone are deleted or kept")
     config, photos = checked(config, fetch=not config.dry_run)
-    what = as_begun(config.out, identity(config))
+    store = FeatureStore(config.out)
+    what = as_recorded(store.find_manifest(), identity(config))
     with TemporaryDirectory(prefix="qpert-") as scratch:
         lost: tuple[Damage, ...] = ()
         if not config.dry_run:
             looking = Counting("files of features looked through")
-            lost = mend_earlier(config.out, what, looking)
+            lost = mend_earlier(store, what, looking)
             looking.end()
         counting, comparing = Counting("photos listed"), Counting("photos compared with their rows")
         resume = inspect(
-            config.out,
+            store,
             what,
             photos,
             config.limit,
             counting,
             f"{scratch}/photos.parquet",
-            whole=same_selection(config),
+            whole=same_selection(config, store),
             keep_removed=config.keep_removed,
             compared=comparing,
         )
@@ -163,30 +166,28 @@ def run(config: Config) -> int:
             return 0
         if resume.lost:
             print(f"warning: {printable(lost_text(resume.lost))}", file=sys.stderr)
-        resume.write(config.out)
+        resume.write(store)
         if resume.manifest is not None and config.retry_failed:
-            resume = _without_failures(config, what, resume)
+            resume = _without_failures(config, what, resume, store)
         if resume.manifest is not None and resume.todo == 0:
-            return _nothing_to_do(config, resume)
-        return _index(config, resume.photos, what, resume)
+            return _nothing_to_do(config, resume, store)
+        return _index(config, resume.photos, what, resume, store)
 
 
-def same_selection(config: Config) -> bool:
+def same_selection(config: Config, store: FeatureStore) -> bool:
     """Whether the last run looked for photos in the source by the same rules: else those missing are not gone."""
-    from pipeline.features.manifest import Manifest
-
-    manifest = Manifest.find(config.out)
+    manifest = store.find_manifest()
     return manifest is None or (config.image_key or None) == (manifest.config.get("image_key") or None)
 
 
-def _without_failures(config: Config, what: dict[str, Any], resume: Resume) -> Resume:
+def _without_failures(config: Config, what: dict[str, Any], resume: Resume, store: FeatureStore) -> Resume:
     from pipeline.runs.resume import inspect
-    from pipeline.runs.retry_failed import forget_failures
 
     assert resume.manifest is not None
-    forgotten = forget_failures(config.out, resume.manifest)
+    with store.lock():
+        forgotten = store.forget_failures(resume.manifest.fingerprint)
     print(f"trying {forgotten:,} failed photos again", file=sys.stderr)
-    again = inspect(config.out, what, resume.photos, config.limit, whole=False, keep_removed=config.keep_removed)
+    again = inspect(store, what, resume.photos, config.limit, whole=False, keep_removed=config.keep_removed)
     return replace(resume, total=again.total, done=again.done)
 
 
@@ -229,7 +230,7 @@ def with_absolute_paths(config: Config) -> Config:
     )
 
 
-def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resume: Resume) -> int:
+def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resume: Resume, store: FeatureStore) -> int:
     from pipeline.encoders import prepare_environment
     from pipeline.runs.index_run import index_photos
     from pipeline.runs.progress import device_report, summary
@@ -242,7 +243,7 @@ def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resum
     outcome = index_photos(
         graphs_for(config, photos, what, resume.todo),
         manifest,
-        config.out,
+        store,
         find_machines=machines_for(config),
         todo=resume.todo,
         address=config.address,
@@ -258,7 +259,7 @@ def _index(config: Config, photos: Listing | Shards, what: dict[str, Any], resum
     for warning in warnings_of(config, outcome):
         print(warning, file=sys.stderr)
     resume.photos.skipped.update(outcome.counts.skipped)
-    return _finish(config, resume, outcome.totals)
+    return _finish(config, resume, outcome.totals, store)
 
 
 def warnings_of(config: Config, outcome: Outcome) -> list[str]:
@@ -279,21 +280,18 @@ def no_objects(config: Config, totals: dict[str, int]) -> str | None:
     )
 
 
-def _nothing_to_do(config: Config, resume: Resume) -> int:
-    from pipeline.features.mending import note_committed
-    from pipeline.io.locations import exclusive
-
+def _nothing_to_do(config: Config, resume: Resume, store: FeatureStore) -> int:
     assert resume.manifest is not None
-    with exclusive(config.out):
-        totals = note_committed(config.out, resume.manifest.fingerprint).counts()
+    with store.lock():
+        totals = store.note_committed(resume.manifest.fingerprint).counts()
         # The first so many photos are all there, which says nothing of an interrupted run over more.
         state = resume.manifest.state if config.limit else "complete"
-        resume.manifest.model_copy(update={"state": state, "counts": totals}).write(config.out)
+        store.write_manifest(resume.manifest.model_copy(update={"state": state, "counts": totals}))
     print(f"nothing to do: all {resume.total:,} photos are indexed")
-    return _finish(config, resume, totals)
+    return _finish(config, resume, totals, store)
 
 
-def _finish(config: Config, resume: Resume, totals: dict[str, int]) -> int:
+def _finish(config: Config, resume: Resume, totals: dict[str, int], store: FeatureStore) -> int:
     if not totals["photos"]:
         raise QpertError(f"{config.source} holds no photos")  # of tars only reading them tells
     for line in left_out(resume.photos.skipped):
@@ -301,9 +299,7 @@ def _finish(config: Config, resume: Resume, totals: dict[str, int]) -> int:
     for line in source_changes(resume, keep_removed=config.keep_removed):
         print(line)
     if config.prune and resume.manifest is not None:
-        from pipeline.features.compacting import compact
-
-        done = compact(config.out, resume.manifest.fingerprint, merge=False)
+        done = store.compact(merge=False)
         print(f"pruned  {done.dropped:,} rows from {done.before:,} files")
     print(f"{config.out} holds {totals['photos'] - totals['failed']:,} photos with {totals['objects']:,} objects")
     if nothing := no_objects(config, totals):

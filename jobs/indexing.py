@@ -102,6 +102,7 @@ def build_graph(
     from pipeline.encoders import encoder_spec, load_encoder, runtime_env
     from pipeline.features.file_sizes import block_rows, file_rows
     from pipeline.features.fingerprint import fingerprint
+    from pipeline.features.store import FeatureStore
     from pipeline.runs.graph import Graph
     from pipeline.workers.worker import Worker
 
@@ -110,7 +111,7 @@ def build_graph(
     spec = encoder_spec(config.encoder, config.weights)
     return Graph(
         photos=photos,
-        out=config.out,
+        store=FeatureStore(config.out),
         fingerprint=fingerprint(what),
         make_encoder=partial(load_encoder, config.encoder, weights=config.weights),
         make_detector=partial(load_detector, config.detector) if detects else None,

@@ -80,6 +80,7 @@ def run(config: Config) -> int:
 def _plan(config: Config, scratch: str) -> int:
     from pipeline.encoders import encoder_spec
     from pipeline.features.file_sizes import block_rows, file_rows
+    from pipeline.features.store import FeatureStore
     from pipeline.reports.plan_text import plan_text
     from pipeline.runs.estimate import estimate, price_of
     from pipeline.runs.progress import Counting
@@ -88,7 +89,7 @@ def _plan(config: Config, scratch: str) -> int:
     options, source = index.checked(index.Config(**_options(config)))
     what = indexing.identity(options) | {"sample": config.sample}
     counting = Counting("photos listed")
-    found = inspect(f"{scratch}/none", what, source, config.limit, counting, f"{scratch}/all.parquet")
+    found = inspect(FeatureStore(f"{scratch}/none"), what, source, config.limit, counting, f"{scratch}/all.parquet")
     counting.end()
     photos = config.photos or found.total
     if photos is None:
@@ -140,6 +141,7 @@ def _spread(photos: Listing | Shards, total: int | None, count: int) -> tuple[Li
 def _measure(options: index.Config, photos: Listing | Shards, count: int, what: dict[str, Any]) -> Sample:
     from pipeline.datasets.photos.source import Listing
     from pipeline.encoders import prepare_environment
+    from pipeline.features.store import FeatureStore
     from pipeline.runs.index_run import index_photos
 
     prepare_environment(options.encoder)
@@ -147,7 +149,7 @@ def _measure(options: index.Config, photos: Listing | Shards, count: int, what: 
     outcome = index_photos(
         lambda machines: dataclasses.replace(graph_for(machines), limit=count),
         indexing.make_manifest(options, what),
-        options.out,
+        FeatureStore(options.out),
         find_machines=indexing.machines_for(options),
         todo=count,
         exact=isinstance(photos, Listing),
@@ -160,7 +162,7 @@ def _measure(options: index.Config, photos: Listing | Shards, count: int, what: 
 
 def _sample(options: index.Config, outcome: Outcome) -> Sample:
     from pipeline.encoders import encoder_spec
-    from pipeline.io.locations import join, list_files
+    from pipeline.features.store import FeatureStore
     from pipeline.runs.estimate import CPU, Sample
     from pipeline.runs.graph import IO_CPUS
 
@@ -180,7 +182,7 @@ def _sample(options: index.Config, outcome: Outcome) -> Sample:
         if device != CPU:
             gpus[device] = max(gpus.get(device, 0.0), number * (graph.pools[stage].num_gpus or 1.0))
     taken = sum(pool.size * pool.num_cpus for pool in graph.pools.values())
-    features = sum(info.size for info in list_files(join(options.out, "features"), ".parquet"))
+    features = FeatureStore(options.out).feature_bytes()
     dtype = "float32" if not gpus else "float16"
     return Sample(
         photos=counts.photos,

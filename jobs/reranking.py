@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.options import OnMachines
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
-from pipeline.features.manifest import Manifest
-from pipeline.io.locations import absolute, join
+from pipeline.features.store import FeatureStore
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +35,7 @@ def check_reranking(outs: Sequence[str]) -> None:
     from pipeline.features.provenance import MadeWith
 
     for out in outs:
-        name = MadeWith.of(Manifest.read(out), out).encoder
+        name = MadeWith.of(FeatureStore(out).manifest(), out).encoder
         if not can_match(name):
             raise QpertError(
                 f"--rerank needs image-text matching, which the encoder {name} of {out} has not; BLIP-2 has"
@@ -100,14 +99,14 @@ def rerank_features(
     from pipeline.runs.match_run import Matching, match_pairs
     from pipeline.workers.worker import Worker
 
-    made_with = MadeWith.of(features.manifest, features.out)
+    made_with = MadeWith.of(features.manifest, features.root)
     name, chosen = made_with.encoder, absolute_weights(made_with.weights(weights))
     prepare_environment(name)
     pairs = _pairs(features, evaluation)
     gpus, patience = _as_indexed(made_with, machines, begun)
     identity = weights_identity(resolve_weights(name, chosen))
     matching = Matching(
-        out=join(absolute(features.out), "rerank"),
+        store=FeatureStore(features.folder),
         pairs=pairs,
         texts=evaluation.texts,
         make_encoder=partial(load_encoder, name, weights=chosen),
@@ -174,4 +173,4 @@ def perturbation_of(features: FeatureSet) -> Perturbation | None:
     found = features.manifest.identity.get("perturbation")
     if features.manifest.variants:
         found = found.get(features.manifest.variants[features.variant]) if isinstance(found, dict) else None
-    return perturbation_from(found, features.out)
+    return perturbation_from(found, features.root)

@@ -34,8 +34,8 @@ from pipeline.experiments.outcomes import Outcomes
 from pipeline.experiments.settings import PLAIN
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.fingerprint import fingerprint
-from pipeline.features.tokens import remove_others, shard_bytes
-from pipeline.io.locations import exclusive
+from pipeline.features.store import FeatureStore
+from pipeline.io.locations import Folder
 from pipeline.printing import printable
 from pipeline.retrieval.text import EmbeddedTexts, load_text_encoder
 from pipeline.runs.attempts import readable
@@ -123,7 +123,7 @@ class Tuning:
         """Do what is not done yet; the report, and how many trials failed for good."""
         print(self.plan(), file=sys.stderr, flush=True)
         try:
-            with exclusive(str(self.folder)):
+            with Folder.open(str(self.folder)).exclusive():
                 return self._run()
         except ray.exceptions.RayError as error:
             raise readable(error) from error
@@ -134,12 +134,13 @@ class Tuning:
         tokens = str(self.folder / "tokens")
         wanted = [self.space.setting(each) for each in self.space.samples()]
         passed = index_variants(self._options(material, tokens), {PLAIN: None}, with_tokens=True, to_come=wanted)
-        features = FeatureSet.open(tokens, PLAIN)
+        store = FeatureStore(tokens)
+        features = store.open(PLAIN)
         kept = kept_photos(features)
         if not kept:
             reasons = "; ".join(sorted({*features.failures.values()})[:3])
             raise QpertError(f"none of the photos could be embedded: {reasons or 'there are none'}")
-        remove_others(tokens, {each.file for each in kept})
+        store.tokens.remove_others({each.file for each in kept})
         key = question_key({PLAIN: Variant(tokens, PLAIN)}, material)
         outcomes = self.folder / "outcomes" / key
         chosen, failed, counters = self._search(material, features, outcomes, key, len({each.file for each in kept}))
@@ -148,7 +149,7 @@ class Tuning:
         found = self._findings(chosen, Outcomes(outcomes))
         confirmed = self._confirmed(found.best.setting)
         seconds = time.monotonic() - started
-        cost = Cost(passed, len(features), len(features.failures), shard_bytes(tokens), counters, seconds)
+        cost = Cost(passed, len(features), len(features.failures), store.tokens.bytes(), counters, seconds)
         title = f"{self.encoder} ({self.config.weights or 'miniature'}), searched for {self.search.metric}"
         drawn = {"samples": self.config.samples, "seed": self.config.seed}
         return write_report(self.folder, title, found, self.space, cost, confirmed, **drawn), len(failed)
@@ -196,7 +197,8 @@ class Tuning:
         areas = None
         if material.annotations:
             areas = annotated_areas(material.annotations, list(material.captions), features)
-        question = Question(features.out, material.captions, EmbeddedTexts.of(reader, material.captions), areas)
+        store, texts = FeatureStore(features.folder), EmbeddedTexts.of(reader, material.captions)
+        question = Question(store, material.captions, texts, areas)
         del reader
         how = {name: value for name, value in vars(self.search).items() if name != "concurrent"}
         record = fingerprint({"question": key, "space": dataclasses.asdict(space), "search": how})

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from jobs import index, indexing
 from pipeline.encoders import encoder_spec, prepare_environment
 from pipeline.features.file_sizes import block_rows, file_rows
-from pipeline.features.fingerprint import as_begun
+from pipeline.features.fingerprint import as_recorded
+from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation
 from pipeline.printing import printable
 from pipeline.runs.index_run import index_photos
@@ -54,12 +55,13 @@ def index_variants(
     what = indexing.identity(config) | {"perturbation": json.loads(json.dumps(named)), "with_objects": with_objects}
     if with_tokens:
         what["with_tokens"] = True
-    what = as_begun(config.out, what)
+    store = FeatureStore(config.out)
+    what = as_recorded(store.find_manifest(), what)
     counting = Counting("photos listed")
-    mend_earlier(config.out, what)
-    resume = inspect(config.out, what, photos, counted=counting)
+    mend_earlier(store, what)
+    resume = inspect(store, what, photos, counted=counting)
     counting.end()
-    resume.write(config.out)
+    resume.write(store)
     for line in indexing.source_changes(resume, keep_removed=False):
         print(f"{printable(config.out)}: {line}", file=sys.stderr)
     if resume.manifest is not None and resume.manifest.state == "complete" and resume.todo == 0:
@@ -78,7 +80,7 @@ def index_variants(
     outcome = index_photos(
         make_graph,
         manifest,
-        config.out,
+        store,
         find_machines=indexing.machines_for(config, begun=begun),
         todo=resume.todo,
         address=config.address,

@@ -33,11 +33,11 @@ class Config(BaseModel):
 
 def run(config: Config) -> int:
     """Read all of `config.features`."""
-    from pipeline.features.verifying import verify
+    from pipeline.features.store import FeatureStore
     from pipeline.runs.progress import Counting
 
     counting = Counting("files read")
-    found = verify(config.features, counting)
+    found = FeatureStore(config.features).verify(counting)
     counting.end()
     for remark in found.remarks:
         print(f"note: {printable(remark)}")

@@ -121,7 +121,7 @@ def tiny_detector() -> Callable[[str], Any]:
 
 @pytest.fixture(scope="session")
 def run_lavis(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Runs `tests/encoders/blip2_lavis/lavis_reference.py` in LAVIS' environment on the cases given; returns the folder it wrote.
+    """Runs `lavis_reference.py` in the environment of LAVIS on the cases given; returns the folder that it wrote.
 
     The environment is built as a user's would be: with nothing but a network.
     """
@@ -155,8 +155,10 @@ def write_features(tmp_path: Path) -> Callable[..., Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from pipeline.features.feature_set import FeatureSet, features_schema
+    from pipeline.features.feature_set import FeatureSet
     from pipeline.features.manifest import Manifest
+    from pipeline.features.schema import features_schema
+    from pipeline.features.store import FeatureStore
 
     def write(
         vectors: Any,
@@ -199,16 +201,18 @@ def write_features(tmp_path: Path) -> Callable[..., Any]:
         for number, part in enumerate(np.array_split(np.arange(count), files)):
             table = pa.Table.from_pylist([rows[i] for i in part], schema=schema)
             pq.write_table(table, out / "features" / f"part{number:03d}-000000.parquet")
-        Manifest(
-            state="complete",
-            fingerprint="0" * 16,
-            encoder={"name": "coca"} if encoder is None else encoder,
-            config={"weights": weights},
-            vectors=v,
-            dim=d,
-            precision=precision,
-            counts={"photos": count, "failed": len(failed), "objects": sum(map(len, objects))},
-        ).write(str(out))
+        FeatureStore(str(out)).write_manifest(
+            Manifest(
+                state="complete",
+                fingerprint="0" * 16,
+                encoder={"name": "coca"} if encoder is None else encoder,
+                config={"weights": weights},
+                vectors=v,
+                dim=d,
+                precision=precision,
+                counts={"photos": count, "failed": len(failed), "objects": sum(map(len, objects))},
+            )
+        )
         return FeatureSet.open(str(out))
 
     return write

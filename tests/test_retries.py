@@ -22,14 +22,11 @@ from ray.data._internal.util import RetryingPyFileSystem, iterate_with_retry
 from pipeline.datasets.photos.rules import SourceRules
 from pipeline.datasets.photos.source import read_photo
 from pipeline.errors import QpertError
-from pipeline.features.feature_set import committed_files
-from pipeline.features.manifest import Manifest
-from pipeline.features.tokens import read_shard
+from pipeline.features.store import FeatureStore
 from pipeline.io import locations as storage
-from pipeline.io.locations import list_files, write_atomically
+from pipeline.io.locations import Folder, write_atomically
 from pipeline.io.retrying import TRIES
 from pipeline.io.retrying_files import patient
-from pipeline.runs import graph
 from pipeline.runs.graph import resumable
 
 TABLE = pa.table({"number": [1, 2, 3]})
@@ -150,10 +147,10 @@ RULES = SourceRules(schemes=("fsspec+broken",))
 READS = ["get_file_info", "open_input_stream", "open_input_file", "read"]
 CALLS: dict[str, tuple[Callable[[], object], list[str]]] = {
     "photo": (lambda: read_photo(f"{AT}photo.jpg", RULES), ["open_input_file", "read"]),
-    "manifest": (lambda: Manifest.find(AT), ["open_input_stream", "read"]),
-    "listing": (lambda: list_files(f"{AT}features"), ["get_file_info"]),
-    "committed": (lambda: committed_files(AT, "f00"), ["get_file_info"]),
-    "tokens": (lambda: read_shard(AT, "a.safetensors"), ["open_input_stream", "read"]),
+    "manifest": (lambda: FeatureStore(AT).find_manifest(), ["open_input_stream", "read"]),
+    "listing": (lambda: Folder.open(f"{AT}features").files(), ["get_file_info"]),
+    "committed": (lambda: FeatureStore(AT).files("f00").names, ["get_file_info"]),
+    "tokens": (lambda: FeatureStore(AT).tokens.read("a.safetensors"), ["open_input_stream", "read"]),
     "written": (
         lambda: write_atomically(f"{AT}b.json", b"data"),
         ["create_dir", "open_output_stream", "write", "move"],
@@ -196,8 +193,8 @@ def test_ray_data_does_not_try_again_what_its_file_system_has_tried(
     """As Ray reads and writes: its own wrapper around our file system, and its own tries of a whole file."""
     handler = Broken()
     found = fs.PyFileSystem(handler)
-    monkeypatch.setattr(graph, "locate", lambda path: (found if local else patient(found), str(tmp_path)))
-    with resumable("out", "f00"):
+    monkeypatch.setattr(storage, "locate", lambda path: (found if local else patient(found), str(tmp_path)))
+    with resumable(FeatureStore("out"), "f00"):
         context = DataContext.get_current()
         config = context.checkpoint_config
         assert config is not None

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 
 from pipeline.benchmarks.evaluation_ways import TEXTS, image_of_text
 from pipeline.errors import QpertError
-from pipeline.features.feature_set import features_schema
 from pipeline.features.manifest import Manifest
+from pipeline.features.schema import features_schema
+from pipeline.features.store import FeatureStore
 from pipeline.retrieval.similarity import unit
 
 _BLOCK = 256
@@ -142,7 +143,8 @@ def write_simulated(sizes: Sizes, out: Path) -> None:
             texts[low:high] += vectors[owners[low:high] - start, shown]
             writer.write_table(_table(start, vectors, schema))
     np.save(out / TEXTS, unit(texts, "the simulation"))
-    Manifest(state="complete", fingerprint="simulated", vectors=sizes.vectors, dim=sizes.dim).write(str(out))
+    manifest = Manifest(state="complete", fingerprint="simulated", vectors=sizes.vectors, dim=sizes.dim)
+    FeatureStore(str(out)).write_manifest(manifest)
 
 
 def _table(start: int, vectors: np.ndarray, schema: pa.Schema) -> pa.Table:

@@ -155,20 +155,22 @@ def run(folder: str, photos: int, cpus: int | None) -> dict[str, Any]:
     from pipeline.datasets.photos.source import find_photos
     from pipeline.features.file_sizes import block_rows, file_rows
     from pipeline.features.manifest import Manifest
+    from pipeline.features.store import FeatureStore
     from pipeline.runs.graph import Graph
     from pipeline.runs.index_run import index_photos
     from pipeline.runs.resume import inspect
     from pipeline.workers.worker import Worker
 
     out = f"{folder.rstrip('/')}-features-{photos}"
-    resume = inspect(out, {}, find_photos(folder), photos, note=f"{out}.listing")
+    store = FeatureStore(out)
+    resume = inspect(store, {}, find_photos(folder), photos, note=f"{out}.listing")
     block = block_rows(photos)
     values = TrivialEncoder.vectors * TrivialEncoder.dim
 
     def make_graph(machines: Machines) -> Graph:
         return Graph(
             photos=resume.photos,
-            out=out,
+            store=store,
             fingerprint="graph-alone",
             make_encoder=build,
             make_detector=None,
@@ -182,7 +184,7 @@ def run(folder: str, photos: int, cpus: int | None) -> dict[str, Any]:
         )
 
     spent = time.process_time()
-    outcome = index_photos(make_graph, Manifest(fingerprint="graph-alone"), out, todo=resume.todo, cpus=cpus)
+    outcome = index_photos(make_graph, Manifest(fingerprint="graph-alone"), store, todo=resume.todo, cpus=cpus)
     assert outcome.totals["photos"] == photos, outcome.totals
     sizes = [path.stat().st_size / 1e6 for path in Path(out, "features").glob("*.parquet")]
     return {

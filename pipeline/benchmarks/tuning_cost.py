@@ -21,7 +21,7 @@ from pipeline.benchmarks.evaluation_ways import peak_memory
 from pipeline.benchmarks.query_former import random_objects
 from pipeline.benchmarks.timing import interleaved
 from pipeline.experiments import paper
-from pipeline.features.tokens import read_shard, shard_bytes, write_shard
+from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation
 
 FLICKR = Sizes(images=1000, texts=5000, vectors=32, dim=256)
@@ -124,9 +124,10 @@ def measure_tuning(
     pixels, boxes = torch.randn(images, 3, image_size, image_size), random_objects(images, objects, seed)
     tokens, settings = encoder.backbone(pixels), fifty()
     with tempfile.TemporaryDirectory(prefix="qpert-benchmark-") as folder:
+        kept = FeatureStore(folder).tokens
 
         def through_disk() -> None:
-            read_shard(folder, write_shard(folder, ["photos"], [tokens]))[0].sum()
+            kept.read(kept.write(["photos"], [tokens]))[0].sum()
 
         works: list[Callable[[], object]] = [
             lambda: encoder.backbone(pixels),
@@ -135,7 +136,7 @@ def measure_tuning(
             through_disk,
         ]
         medians = [statistics.median(each) / images for each in interleaved(works, repetitions, encoder.device)]
-        size = shard_bytes(folder) // images
+        size = kept.bytes() // images
     peak = peak_memory()
     with tempfile.TemporaryDirectory(prefix="qpert-benchmark-") as folder:
         ranking = measure_evaluation(FLICKR, Path(folder), threads=torch.get_num_threads()).ranking.seconds

@@ -1,16 +1,15 @@
-"""Which features files count, and which of them are lost or damaged, by what listing tells."""
+"""Features files that are lost or damaged: how a listing shows them, and how messages name them."""
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyarrow import fs
 
 from pipeline.errors import QpertError
+from pipeline.features.checkpoint import stem
 from pipeline.features.ledger import Ledger
-from pipeline.io.locations import join
 
 _NAMED = 5
 AGAIN = "Run the same qpert index again to make them anew; qpert verify looks at all the others as well."
@@ -18,11 +17,11 @@ AGAIN = "Run the same qpert index again to make them anew; qpert verify looks at
 
 @dataclass(frozen=True)
 class Damage:
-    """A features file that counts and cannot be used.
+    """A features file that counts but cannot be used.
 
     Attributes:
         name: of the file.
-        rows: photos in it; None where that is not known.
+        rows: photos in it; None if unknown.
         reason: what is wrong with it.
     """
 
@@ -38,25 +37,25 @@ class Damage:
 class DamagedFileError(QpertError):
     """A features file that cannot be read."""
 
-    def __init__(self, damage: Damage, out: str) -> None:
+    def __init__(self, damage: Damage, root: str) -> None:
         super().__init__(
-            f"{out}/{damage} is damaged; run qpert verify {out}, and then the same qpert index again, which makes its"
+            f"{root}/{damage} is damaged; run qpert verify {root}, and then the same qpert index again, which makes its"
             " photos anew"
         )
         self.damage = damage
 
 
-def lost_files(out: str, damages: Sequence[Damage], count: int) -> str:
-    """What to say of files that are lost or damaged, of `count` in all."""
+def lost_files(root: str, damages: Sequence[Damage], count: int) -> str:
+    """The message about files that are lost or damaged, out of `count` files."""
     rows = [damage.rows for damage in damages]
     photos = "" if None in rows else f", with {sum(row or 0 for row in rows):,} photos"
     some = "".join(f"\n       {damage}" for damage in damages[:_NAMED])
     more = f"\n       and {len(damages) - _NAMED:,} more" if len(damages) > _NAMED else ""
-    return f"{out}: {len(damages):,} of its {count:,} files are lost or damaged{photos}:{some}{more}"
+    return f"{root}: {len(damages):,} of its {count:,} files are lost or damaged{photos}:{some}{more}"
 
 
 def rows_too_many(expected: int | None, counted: int | None) -> str | None:
-    """What to say where more rows count than the last run has counted: rows were taken out of use, and that is lost."""
+    """The message if more rows count than the last run counted, so that removed rows are back; else None."""
     if expected is None or counted is None or expected <= counted:
         return None
     return (
@@ -65,53 +64,37 @@ def rows_too_many(expected: int | None, counted: int | None) -> str | None:
     )
 
 
-def checkpoint_path(out: str, fingerprint: str) -> str:
-    """Where Ray notes what it has committed."""
-    return join(out, "checkpoint", fingerprint)
-
-
-def stem(name: str) -> str:
-    """What a features file is called in the checkpoint that commits it, without suffix."""
-    return name.rpartition("-")[0]
-
-
 def modified(info: fs.FileInfo) -> int | None:
-    """When a file was changed last, in microseconds since 1970; None where the storage does not tell."""
+    """When a file was last modified, in microseconds since 1970; None if the storage does not tell."""
     return None if info.mtime_ns is None else int(info.mtime_ns) // 1000
-
-
-def name_of(info: fs.FileInfo) -> str:
-    """Its name in the folder."""
-    return posixpath.basename(str(info.path))
-
-
-def stem_of(info: fs.FileInfo) -> str:
-    """Its name without the suffix of Parquet files."""
-    return name_of(info).removesuffix(".parquet")
 
 
 def judge(
     ledger: Ledger | None, present: Mapping[str, fs.FileInfo], committed: Collection[str], *, everything: bool
 ) -> tuple[list[str], list[Damage]]:
-    """The files that count, and those of them that are lost or damaged."""
+    """Names of the files that count and are intact, and the lost or damaged ones.
+
+    Args:
+        ledger: of the set, if it has one.
+        present: name -> file info of the files that exist.
+        committed: stems that the checkpoint commits.
+        everything: all files count if there is no ledger.
+    """
     files = {} if ledger is None else ledger.files
     retired = frozenset() if ledger is None else ledger.retired
     names, damages = [], []
     for name, note in files.items():
         size = present[name].size if name in present else None
-        if size == note.bytes and not (ledger and name in ledger.damaged):
-            names.append(name)
+        if size is None:
+            damages.append(Damage(name, note.rows, "gone"))
+        elif size != note.bytes:
+            damages.append(Damage(name, note.rows, f"{size:,} bytes of {note.bytes:,}"))
+        elif ledger and name in ledger.damaged:
+            damages.append(Damage(name, note.rows, "found damaged"))
         else:
-            wrong = (
-                "gone"
-                if size is None
-                else "found damaged"
-                if size == note.bytes
-                else f"{size:,} bytes of {note.bytes:,}"
-            )
-            damages.append(Damage(name, note.rows, wrong))
+            names.append(name)
     everything = everything and ledger is None
-    noted = set(map(stem, files))  # the files of a name are noted at once, so a further one was never committed
+    noted = set(map(stem, files))  # files of one stem enter the ledger together, so a further one was never committed
     for name in sorted(set(present) - set(files) - retired):
         if everything or (stem(name) in committed and stem(name) not in noted):
             if present[name].size:
@@ -119,11 +102,5 @@ def judge(
             else:
                 damages.append(Damage(name, None, "empty"))
     known = {stem(name) for name in (*present, *files, *retired)}
-    damages += [
-        Damage(f"{each}-0.parquet", None, "gone") for each in sorted(set(committed) - known) if not _pending(each)
-    ]
+    damages += [Damage(f"{name}-0.parquet", None, "gone") for name in sorted(set(committed) - known)]
     return names, damages
-
-
-def _pending(name: str) -> bool:
-    return name.endswith(".pending")

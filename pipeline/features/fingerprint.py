@@ -39,17 +39,16 @@ def canonical_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {**identity, **changed}
 
 
-def as_begun(out: str, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """`identity` as the features in `out` have it written down, if they are of the same in other words.
+def as_recorded(manifest: Manifest | None, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """`identity` in the words of the manifest, if that means the same.
 
-    Their checkpoint goes by the fingerprint of these words: so sets of earlier versions are still resumed.
+    The checkpoint is named by the fingerprint of these words, so that sets of earlier versions are still resumed.
     """
-    manifest = Manifest.find(out)
     if manifest is None:
         return dict(identity)
     try:
         same = canonical_identity(manifest.identity) == canonical_identity(identity)
-    except (TypeError, AttributeError, ValueError):  # what stands there is not of our making
+    except (TypeError, AttributeError, ValueError):  # the recorded identity is not one of ours
         same = False
     return manifest.identity if same else dict(identity)
 

@@ -1,4 +1,4 @@
-"""Counting and joining ids of any number in little memory: which come twice, which two sets share, what differs."""
+"""Sets of any number of ids in little memory: which ids are repeated, and joins of two sets."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ import numpy.typing as npt
 
 _PARTS = 64
 _IN_MEMORY = 2**18
-"""Bytes of each part that are kept in memory; beyond, it goes to a temporary file."""
+"""Bytes of each part that are kept in memory; a larger part moves to a temporary file."""
 _WIDTH = 8
 
 Records = npt.NDArray[Any]
-"""A structured array: ``id``, the digest of an id, and the columns of the census."""
+"""A structured array: ``id``, the digest of an id, and the further columns."""
 
 
-class Census:
-    """Ids, as 64-bit digests in so many parts that one of them fits in memory: 16 MB each for a hundred million ids.
+class IdSet:
+    """Ids as 64-bit digests, in 64 parts of which one at a time is in memory: 16 MB for a hundred million ids.
 
-    Two ids in a million million share a digest by chance, so what looks like a repetition must be looked at again
-    (`digest_of`).
+    Two ids in a million million share a digest by chance, so what looks repeated must be compared again (`digest_of`).
 
     Args:
-        columns: names of whole numbers (int64) that are kept beside each id.
+        columns: names of int64 numbers stored with each id.
     """
 
     def __init__(self, *columns: str) -> None:
@@ -35,7 +34,7 @@ class Census:
         self._parts: list[IO[bytes]] = [SpooledTemporaryFile(_IN_MEMORY) for _ in range(_PARTS)]  # noqa: SIM115
 
     def add(self, ids: Iterable[str], **columns: npt.ArrayLike) -> None:
-        """Take note of these, with one number of each column for every id."""
+        """Add ids, with a number in each column for every id (or one number for all)."""
         digests = np.frombuffer(b"".join(map(_digest, ids)), np.uint64)
         records = np.empty(len(digests), self._type)
         records["id"] = digests
@@ -47,19 +46,19 @@ class Census:
             self._parts[place].write(records[places == place].tobytes())
 
     def repeated(self) -> set[int]:
-        """Digests that came more than once."""
-        found: set[int] = set()
+        """Digests of ids that were added more than once."""
+        repeated: set[int] = set()
         for part in self.parts():
             values, times = np.unique(part["id"], return_counts=True)
-            found.update(values[times > 1].tolist())
-        return found
+            repeated.update(values[times > 1].tolist())
+        return repeated
 
-    def shared(self, other: Census) -> int:
-        """How many of these ids `other` has too."""
+    def shared(self, other: IdSet) -> int:
+        """The number of ids that `other` has too."""
         return sum(int(np.isin(mine["id"], others["id"]).sum()) for mine, others in self.beside(other))
 
-    def beside(self, other: Census) -> Iterator[tuple[Records, Records]]:
-        """The records of both, part by part: an id is in the same part of both."""
+    def beside(self, other: IdSet) -> Iterator[tuple[Records, Records]]:
+        """The records of both sets, part by part: an id is in the same part of both."""
         yield from zip(self.parts(), other.parts(), strict=True)
 
     def parts(self) -> Iterator[Records]:
@@ -70,7 +69,7 @@ class Census:
 
 
 def digest_of(name: str) -> int:
-    """The digest under which an id is counted."""
+    """The digest that stands for an id."""
     return int(np.frombuffer(_digest(name), np.uint64)[0])
 
 

@@ -1,7 +1,7 @@
-"""The ledger of a feature set, ``committed.json``: which files count, and what each of them was when it was committed.
+"""The ledger of a feature set, ``committed.json``: which files count, and their state when they were committed.
 
-It is one small file that is replaced in one step, also in object stores: so files are put in the place of others (see
-`pipeline.features_compact`) and taken out of use all at once, whatever happens in between.
+It is one small file, replaced in one step even in object stores, so that files are replaced by others (see
+`pipeline.features.compacting`) or taken out of use all at once, whatever happens in between.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pyarrow import fs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import QpertError
-from pipeline.io.locations import join, locate, write_atomically
+from pipeline.io.locations import Folder
 
 LEDGER = "committed.json"
 _FORMAT = 1
 _TAIL = 65536
-"""Bytes at the end of a file that are read at once: most footers are shorter."""
+"""Bytes at the end of a file that are read first: most footers are shorter."""
 _MAX_FOOTER = 2**28
 
 
@@ -31,7 +31,7 @@ class DamagedLedgerError(QpertError):
 
 
 def _plain_name(name: str) -> str:
-    # Files by these names are deleted, so they must not lead out of the folder.
+    # Files of these names get deleted, so the names must not lead out of the folder.
     if name != posixpath.basename(name) or not name.endswith(".parquet") or "\\" in name or name.startswith("."):
         raise ValueError(f"not the name of a features file: {name!r}")
     return name
@@ -41,15 +41,16 @@ _Name = Annotated[str, AfterValidator(_plain_name)]
 
 
 class FileNote(BaseModel):
-    """What a features file was when it was committed.
+    """The state of a features file when it was committed.
 
     Attributes:
         rows: photos in it, failed ones included.
-        failed: those of them that failed.
-        objects: of all its photos.
+        failed: how many of these failed.
+        objects: objects in all its photos.
         bytes: its size.
-        mtime: microseconds since 1970 when it was last seen in order; None where the storage does not tell.
-        digest: of its footer, which holds sizes, places and statistics of all pages; each page has its own checksum.
+        mtime: its modification time when it was last known to be intact, in microseconds since 1970; None if the
+            storage does not tell.
+        digest: of its footer, which holds sizes, offsets and statistics of all pages; each page has its own checksum.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -76,9 +77,9 @@ class Ledger:
     """Which features files count.
 
     Attributes:
-        files: those, the oldest first.
-        damaged: those of them that were found damaged; their photos are to be made anew.
-        retired: files that count no more, whatever of them is still there.
+        files: name -> state, oldest first.
+        damaged: files among these that turned out damaged; their photos are to be indexed again.
+        retired: files that no longer count, even if they still exist.
     """
 
     files: Mapping[str, FileNote] = field(default_factory=dict)
@@ -86,42 +87,41 @@ class Ledger:
     retired: frozenset[str] = frozenset()
 
     @classmethod
-    def find(cls, out: str) -> Ledger | None:
-        """The ledger of `out`, or None when there is none, as in sets of earlier versions.
+    def find(cls, folder: Folder) -> Ledger | None:
+        """The ledger of a feature set; None if it has none, as in sets of earlier versions.
 
         Raises:
             DamagedLedgerError: it is damaged.
             QpertError: it was written by a newer version.
         """
-        filesystem, path = locate(join(out, LEDGER))
-        try:
-            with filesystem.open_input_stream(path) as stream:
-                stored = _Stored.model_validate_json(stream.read())
-        except FileNotFoundError:
+        data, path = folder.read(LEDGER), folder.at(LEDGER)
+        if data is None:
             return None
+        try:
+            stored = _Stored.model_validate_json(data)
         except ValidationError as error:
             raise DamagedLedgerError(
                 f"{path} is damaged ({error.errors()[0]['msg']}); run the same qpert index again, which reads all files"
-                " and writes it anew"
+                " and rewrites it"
             ) from error
         if stored.format > _FORMAT:
             raise QpertError(f"{path} has format {stored.format}; this version reads up to {_FORMAT}: upgrade")
         return cls(stored.files, frozenset(stored.damaged), frozenset(stored.retired))
 
-    def write(self, out: str) -> None:
-        """Replace the ledger of `out` in one step."""
+    def write(self, folder: Folder) -> None:
+        """Replace the ledger of a feature set in one step."""
         lines = (f"  {json.dumps(name)}: {note.model_dump_json()}" for name, note in self.files.items())
         text = (
             f'{{"format": {_FORMAT},\n "damaged": {json.dumps(sorted(self.damaged))},\n'
             f' "retired": {json.dumps(sorted(self.retired))},\n "files": {{\n' + ",\n".join(lines) + "\n }}\n"
         )
-        write_atomically(join(out, LEDGER), text.encode())
+        folder.write_atomically(LEDGER, text.encode())
 
     def replacing(self, old: Collection[str], new: Mapping[str, FileNote]) -> Ledger:
-        """A ledger in which `old` files are retired and the `new` ones count (noted again where they did already)."""
-        gone = frozenset(old)
-        files = {name: note for name, note in (dict(self.files) | dict(new)).items() if name not in gone}
-        return Ledger(files, (self.damaged - gone) - frozenset(new), self.retired | gone)
+        """This ledger with the `old` files retired, and the `new` ones added or updated."""
+        retired = frozenset(old)
+        files = {name: note for name, note in (dict(self.files) | dict(new)).items() if name not in retired}
+        return Ledger(files, (self.damaged - retired) - frozenset(new), self.retired | retired)
 
 
 def footer_digest(file: fs.FileInfo, filesystem: fs.FileSystem) -> str:

@@ -1,4 +1,4 @@
-"""The rows of a feature set that count, read as pyarrow reads a dataset."""
+"""The rows of a feature set that count, read like a pyarrow dataset."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from pipeline.features.store import FeatureStore
+from pipeline.features.files import FeatureFiles
 
 _FORMAT = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
@@ -17,17 +17,17 @@ _FORMAT = ds.ParquetFileFormat(
 
 @dataclass(frozen=True)
 class LiveRows:
-    """A dataset whose removed rows are left out.
+    """A dataset without the removed rows.
 
-    Its methods are those of `pyarrow.dataset.Dataset`; no filter of pyarrow's can tell rows apart by their file.
-    Whoever makes one has let the files pass the gate (`pipeline.io.parquet`).
+    It has methods of `pyarrow.dataset.Dataset`, whose own filters cannot tell rows apart by their file. The caller has
+    checked the files (`pipeline.io.parquet.check_tables`).
 
     Attributes:
-        store: the files.
-        schema: the columns that are read, null in files that lack them.
+        files: the features files.
+        schema: the columns to read, null in files that lack them.
     """
 
-    store: FeatureStore
+    files: FeatureFiles
     schema: pa.Schema
 
     def to_batches(
@@ -38,9 +38,9 @@ class LiveRows:
         Raises:
             QpertError: a file is damaged.
         """
-        for names, removed in self._runs():
-            files = [self.store.path(name) for name in names]
-            dataset = ds.dataset(files, schema=self.schema, filesystem=self.store.filesystem, format=_FORMAT)
+        for names, removed in self._batches():
+            paths = [self.files.path(name) for name in names]
+            dataset = ds.dataset(paths, schema=self.schema, filesystem=self.files.folder.filesystem, format=_FORMAT)
             kept = filter
             if removed is not None:
                 live = ~ds.field("image_id").isin(removed)
@@ -49,31 +49,31 @@ class LiveRows:
             try:
                 yield from dataset.scanner(columns=wanted, filter=kept, batch_size=batch_size).to_batches()
             except (OSError, ValueError, pa.ArrowException):
-                for name in names:  # pyarrow does not say which of them it was
-                    self.store.look(name, whole=True)
+                for name in names:  # pyarrow does not say which of them failed
+                    self.files.examine(name, whole=True)
                 raise
 
     def to_table(self, columns: Sequence[str] | None = None, filter: ds.Expression | None = None) -> pa.Table:
-        """All of them at once."""
+        """All rows at once."""
         names = self.schema.names if columns is None else columns
         schema = pa.schema([self.schema.field(name) for name in names])
         return pa.Table.from_batches(list(self.to_batches(columns, filter)), schema)
 
     def count_rows(self, filter: ds.Expression | None = None) -> int:
-        """How many there are."""
+        """The number of rows."""
         return sum(batch.num_rows for batch in self.to_batches(["image_id"], filter))
 
-    def _runs(self) -> Iterator[tuple[list[str], pa.Array | None]]:
-        """Files one after the other, those without removed rows many at once: (names, ids of removed rows)."""
-        run: list[str] = []
-        for name in self.store.names:
-            ids = self.store.removed.ids(name)
+    def _batches(self) -> Iterator[tuple[list[str], pa.Array | None]]:
+        """Files to read together, as (names, ids of removed rows): those with removed rows are read alone."""
+        batch: list[str] = []
+        for name in self.files.names:
+            ids = self.files.removed.ids(name)
             if ids is None:
-                run.append(name)
+                batch.append(name)
                 continue
-            if run:
-                yield run, None
-                run = []
+            if batch:
+                yield batch, None
+                batch = []
             yield [name], ids
-        if run:
-            yield run, None
+        if batch:
+            yield batch, None

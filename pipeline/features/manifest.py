@@ -9,8 +9,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import QpertError
-from pipeline.io.locations import join, locate, write_atomically
+from pipeline.io.locations import Folder
 
+_NAME = "manifest.json"
 FORMAT_VERSION = 1
 Precision = Literal["float16", "float32"]
 
@@ -43,17 +44,14 @@ class Manifest(BaseModel):
     counts: dict[str, int] = Field(default_factory=dict, description="photos, failed, objects")
 
     @classmethod
-    def find(cls, out: str) -> Manifest | None:
-        """The manifest of `out`, or None when there is none.
+    def find(cls, folder: Folder) -> Manifest | None:
+        """The manifest of a feature set, or None if it has none.
 
         Raises:
-            QpertError: the file is damaged, or was written by a newer format.
+            QpertError: the file is damaged, or was written in a newer format.
         """
-        filesystem, path = locate(join(out, "manifest.json"))
-        try:
-            with filesystem.open_input_stream(path) as stream:
-                data = stream.read()
-        except FileNotFoundError:
+        data, path = folder.read(_NAME), folder.at(_NAME)
+        if data is None:
             return None
         try:
             manifest = cls.model_validate_json(data)
@@ -64,17 +62,17 @@ class Manifest(BaseModel):
         return manifest
 
     @classmethod
-    def read(cls, out: str) -> Manifest:
-        """The manifest of `out`; a QpertError when there is none."""
-        manifest = cls.find(out)
+    def read(cls, folder: Folder) -> Manifest:
+        """The same, but a QpertError if there is none."""
+        manifest, root = cls.find(folder), folder.root
         if manifest is None:
-            raise QpertError(f"{out} holds no features (no manifest.json); make them: qpert index PHOTOS --out {out}")
+            raise QpertError(f"{root} holds no features (no manifest.json); make them: qpert index PHOTOS --out {root}")
         return manifest
 
-    def write(self, out: str) -> None:
-        """Replace the manifest of `out` in one step."""
+    def write(self, folder: Folder) -> None:
+        """Replace the manifest of a feature set in one step."""
         text = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False)
-        write_atomically(join(out, "manifest.json"), text.encode() + b"\n")
+        folder.write_atomically(_NAME, text.encode() + b"\n")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -1,10 +1,10 @@
-"""Small files beside the features that say something of single rows, so that no large file is written anew for it.
+"""Marks on single rows, in small files beside the features, so that no large file has to be rewritten.
 
-`OUT`/removed/*.parquet names rows that count no more (tombstones): `file` and `image_id` of the row, and `reason`.
-`OUT`/seen/*.parquet names photos whose file has another time of change by now and the same content: `mtime`.
+``removed/*.parquet`` names rows that no longer count (tombstones): `file` and `image_id` of the row, and `reason`.
+``seen/*.parquet`` names photos whose modification time has changed though their content has not: `mtime`.
 
-A mark holds for the row of one features file, so the same photo may have a newer row in another. `qpert compact` writes
-the features without such rows, and removes the marks.
+A mark belongs to the row of one features file: the same photo may have a newer row in another. `qpert compact` rewrites
+the features without the removed rows, and deletes the marks.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import QpertError, first_line
-from pipeline.io.locations import join, list_files, locate, write_atomically
+from pipeline.io.locations import Folder
 
 Reason = Literal["changed", "gone", "failed", "repeated"]
-"""Of a row that counts no more: the photo has changed, has left the source, is tried again, has a newer row."""
+"""Why a row no longer counts: the photo has changed, has left the source, is tried again, or has a newer row."""
 
 _ROW = (pa.field("file", pa.string()), pa.field("image_id", pa.string()))
 REMOVED = pa.schema([*_ROW, ("reason", pa.string())])
@@ -38,19 +38,19 @@ class Marks:
     """The marks of one kind in a feature set.
 
     Attributes:
-        by_file: name of a features file -> table of its marked rows: `image_id`, each once, and the mark.
+        by_file: name of a features file -> its marked rows, one per photo: `image_id` and the mark.
     """
 
     by_file: Mapping[str, pa.Table] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, out: str, kind: Kind) -> Marks:
-        """All marks of that kind; where a row has several, the last one counts.
+    def read(cls, folder: Folder, kind: Kind) -> Marks:
+        """All marks of one kind in a feature set; the last one counts if a row has several.
 
         Raises:
-            QpertError: a file of them is damaged.
+            QpertError: a file of marks is damaged.
         """
-        tables = [read_marks(out, path, kind) for path in mark_files(out, kind)]
+        tables = [read_marks(folder, name, kind) for name in mark_files(folder, kind)]
         if not tables:
             return cls()
         table = pa.concat_tables(tables)
@@ -63,7 +63,7 @@ class Marks:
         return cls({str(name): rows.slice(at, end - at) for name, at, end in zip(names, starts, ends, strict=True)})
 
     def ids(self, name: str) -> pa.Array | None:
-        """Ids of the marked rows of a features file; None when it has none."""
+        """Ids of the marked rows of a features file; None if it has none."""
         table = self.by_file.get(name)
         return None if table is None else pa.array(table["image_id"].combine_chunks(), pa.string())
 
@@ -73,75 +73,74 @@ class Marks:
         return rows if ids is None else rows.filter(pc.invert(pc.is_in(rows["image_id"], value_set=ids)))
 
 
-def add_marks(out: str, kind: Kind, rows: pa.Table) -> None:
-    """Mark these rows, all of them in one step; nothing is written for no rows.
+def add_marks(folder: Folder, kind: Kind, rows: pa.Table) -> None:
+    """Mark rows, all of them in one step; nothing is written for an empty table.
 
     Args:
-        out: folder or URI of the feature set.
+        folder: the feature set.
         kind: which mark.
         rows: `file`, `image_id` and the mark.
     """
     if rows.num_rows:
-        # Sorted by name the marks are in the order of time.
-        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.parquet"
-        _write(join(out, kind, name), rows.cast(SCHEMAS[kind]))
+        # The names sort by time.
+        _write(folder, kind, f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.parquet", rows)
 
 
-def lift_marks(out: str, kind: Kind, rows: pa.Table) -> None:
-    """Take the marks off these rows (`file` and `image_id`), file of marks by file of marks."""
-    filesystem, _ = locate(out)
-    for path in mark_files(out, kind) if rows.num_rows else ():
-        marks = read_marks(out, path, kind)
+def lift_marks(folder: Folder, kind: Kind, rows: pa.Table) -> None:
+    """Remove the marks of these rows (`file` and `image_id`), one file of marks after the other."""
+    for name in mark_files(folder, kind) if rows.num_rows else ():
+        marks = read_marks(folder, name, kind)
         kept = marks.join(rows.select(["file", "image_id"]), ["file", "image_id"], join_type="left anti")
         if not kept.num_rows:
-            filesystem.delete_file(path)
+            delete_marks(folder, name, kind)
         elif kept.num_rows < marks.num_rows:
-            _write(join(out, kind, path.rpartition("/")[2]), kept.select(SCHEMAS[kind].names).cast(SCHEMAS[kind]))
+            _write(folder, kind, name, kept.select(SCHEMAS[kind].names))
 
 
-def drop_marks(out: str, files: Collection[str]) -> None:
-    """Take all marks off features files that are no more."""
+def drop_marks(folder: Folder, files: Collection[str]) -> None:
+    """Remove all marks of features files that no longer exist."""
     for kind in SCHEMAS:
-        marks = Marks.read(out, kind)
-        rows = [
+        marks = Marks.read(folder, kind)
+        tables = [
             marks.by_file[name].append_column("file", pa.array([name] * marks.by_file[name].num_rows, pa.string()))
             for name in files
             if name in marks.by_file
         ]
-        if rows:
-            lift_marks(out, kind, pa.concat_tables([table.select(["file", "image_id"]) for table in rows]))
+        if tables:
+            lift_marks(folder, kind, pa.concat_tables([table.select(["file", "image_id"]) for table in tables]))
 
 
-def mark_files(out: str, kind: Kind) -> list[str]:
-    """Paths of the files of marks, the oldest first, as their file system names them."""
-    return [str(info.path) for info in list_files(join(out, kind), ".parquet")]
+def mark_files(folder: Folder, kind: Kind) -> list[str]:
+    """Names of the files of marks, oldest first."""
+    return [str(info.base_name) for info in folder.subfolder(kind).files(".parquet")]
 
 
-def read_marks(out: str, path: str, kind: Kind) -> pa.Table:
+def read_marks(folder: Folder, name: str, kind: Kind) -> pa.Table:
     """One file of marks.
 
     Raises:
         QpertError: it is damaged.
     """
-    filesystem, _ = locate(out)
+    path, expected = folder.at(kind, name), SCHEMAS[kind]
     try:
-        with pq.ParquetFile(path, filesystem=filesystem, page_checksum_verification=True) as file:
-            found = file.schema_arrow
-            if not all(name in found.names and found.field(name).type == of for name, of in _types(kind)):
-                raise QpertError(f"{path} is damaged: it is no file of {kind} rows; {_MEND}")
-            return file.read(columns=SCHEMAS[kind].names)
+        with pq.ParquetFile(path, filesystem=folder.filesystem, page_checksum_verification=True) as file:
+            stored = file.schema_arrow
+            if not all(f.name in stored.names and stored.field(f.name).type == f.type for f in expected):
+                raise QpertError(f"{path} is damaged: it is not a file of {kind} rows; {_MEND}")
+            return file.read(columns=expected.names)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise QpertError(f"{path} is damaged ({first_line(error)[:120]}); {_MEND}") from error
 
 
-_MEND = "run the same qpert index again, which finds out anew what it said"
+def delete_marks(folder: Folder, name: str, kind: Kind) -> None:
+    """Delete one file of marks."""
+    folder.subfolder(kind).delete(name)
 
 
-def _types(kind: Kind) -> list[tuple[str, pa.DataType]]:
-    return [(field.name, field.type) for field in SCHEMAS[kind]]
+_MEND = "run the same qpert index again, which restores what it said"
 
 
-def _write(path: str, rows: pa.Table) -> None:
+def _write(folder: Folder, kind: Kind, name: str, rows: pa.Table) -> None:
     sink = pa.BufferOutputStream()
-    pq.write_table(rows, sink, write_page_checksum=True)
-    write_atomically(path, sink.getvalue().to_pybytes())
+    pq.write_table(rows.cast(SCHEMAS[kind]), sink, write_page_checksum=True)
+    folder.subfolder(kind).write_atomically(name, sink.getvalue().to_pybytes())

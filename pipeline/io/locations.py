@@ -7,6 +7,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
 from filelock import FileLock, Timeout
@@ -134,58 +135,114 @@ def _take_apart(uri: str) -> tuple[str, str, str]:
     return f"{scheme}://{host}", slash + unquote(inner), uri[len(bare) :]
 
 
-def write_atomically(path: str, data: bytes) -> None:
-    """Write `data` to `path` so that a reader sees the old file or the new one, never a part, also after a power cut.
+@dataclass(frozen=True)
+class Folder:
+    """A folder or bucket, located once and handed on.
 
-    The folder is made when it is missing.
+    Attributes:
+        root: the path or URI as the user wrote it, for messages.
+        filesystem: what holds it.
+        path: the folder in that file system.
     """
-    filesystem, inner = locate(path)
-    temporary = f"{inner}.{os.getpid()}.tmp"
+
+    root: str
+    filesystem: fs.FileSystem = field(compare=False, repr=False)
+    path: str
+
+    @classmethod
+    def open(cls, root: str | Folder) -> Folder:
+        """Locate `root`, which need not exist; a `Folder` is returned as it is.
+
+        Raises:
+            QpertError: see `locate`.
+        """
+        return root if isinstance(root, Folder) else cls(root, *locate(root))
+
+    def subfolder(self, *names: str) -> Folder:
+        """A folder below this one."""
+        return Folder(self.join(*names), self.filesystem, self.at(*names))
+
+    def join(self, *names: str) -> str:
+        """The path or URI of something below this folder, in the words of `root`."""
+        return join(self.root, *names)
+
+    def at(self, *names: str) -> str:
+        """The path of something below this folder in its file system."""
+        return posixpath.join(self.path, *names)
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file; None if it does not exist."""
+        try:
+            with self.filesystem.open_input_stream(self.at(name)) as stream:
+                return bytes(stream.read())
+        except FileNotFoundError:
+            return None
+
+    def write_atomically(self, name: str, data: bytes) -> None:
+        """Like the function of this name."""
+        _replace(self.filesystem, self.at(name), data)
+
+    def delete(self, name: str) -> None:
+        """Delete a file, if it exists."""
+        with suppress(FileNotFoundError):
+            self.filesystem.delete_file(self.at(name))
+
+    def files(self, suffix: str = "") -> list[fs.FileInfo]:
+        """The files directly in this folder whose names end with `suffix`, sorted by path; none if it is missing."""
+        infos = self.filesystem.get_file_info(fs.FileSelector(self.path, recursive=False, allow_not_found=True))
+        files = [info for info in infos if info.type == fs.FileType.File and info.path.endswith(suffix)]
+        return sorted(files, key=lambda info: str(info.path))
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other processes that use this from writing here; a missing folder is created.
+
+        The operating system drops the lock when the process ends, even if it is killed. Object stores have no locks:
+        there, nothing is prevented.
+
+        Raises:
+            QpertError: another process holds the lock.
+        """
+        if is_uri(self.root):
+            yield
+            return
+        os.makedirs(self.path, exist_ok=True)
+        try:
+            lock = FileLock(self.at(".lock"), timeout=0)
+            lock.acquire()
+        except Timeout:
+            raise QpertError(
+                f"another run is writing to {self.root}; wait until it ends, or choose another --out"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def write_atomically(path: str, data: bytes) -> None:
+    """Replace the file `path` by `data`: readers see the old file or the new one, never a part, even after a power cut.
+
+    The folder is created if it is missing.
+    """
+    _replace(*locate(path), data)
+
+
+def _replace(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
+    temporary = f"{path}.{os.getpid()}.tmp"
 
     def write() -> None:
-        filesystem.create_dir(posixpath.dirname(inner), recursive=True)
+        filesystem.create_dir(posixpath.dirname(path), recursive=True)
         try:
             with filesystem.open_output_stream(temporary) as stream:
                 stream.write(data)
-            if isinstance(filesystem, fs.LocalFileSystem):  # else the new name may reach the disk before the content
+            if isinstance(filesystem, fs.LocalFileSystem):  # or the new name may reach the disk before the content
                 with open(temporary, "rb") as written:
                     os.fsync(written.fileno())
         except OSError:
             with suppress(OSError):
                 filesystem.delete_file(temporary)
             raise
-        filesystem.move(temporary, inner)
+        filesystem.move(temporary, path)
 
     patiently_on(filesystem, write)
-
-
-@contextmanager
-def exclusive(folder: str) -> Iterator[None]:
-    """Keep other processes that ask for the same from writing to `folder`, which is made when it is missing.
-
-    The lock goes with the process, however that ends. Object stores have no locks: there, nothing is kept from anyone.
-
-    Raises:
-        QpertError: another process has it.
-    """
-    if is_uri(folder):
-        yield
-        return
-    os.makedirs(absolute(folder), exist_ok=True)
-    lock = FileLock(join(absolute(folder), ".lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise QpertError(f"another run is writing to {folder}; wait for its end, or choose another --out") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def list_files(folder: str, suffix: str = "") -> list[fs.FileInfo]:
-    """The files directly in `folder` whose name ends with `suffix`, sorted by path; none when it does not exist."""
-    filesystem, inner = locate(folder)
-    found = filesystem.get_file_info(fs.FileSelector(inner, recursive=False, allow_not_found=True))
-    files = [info for info in found if info.type == fs.FileType.File and info.path.endswith(suffix)]
-    return sorted(files, key=lambda info: str(info.path))

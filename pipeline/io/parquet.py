@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.errors import QpertError, first_line
-from pipeline.io.locations import locate
+from pipeline.io.locations import Folder, locate
 
 MAX_COLUMNS = 10_000
 MAX_DEPTH = 32
@@ -110,22 +110,21 @@ def read_all(table: pq.ParquetFile, columns: Sequence[str] | None = None) -> pa.
     return found
 
 
-def check_tables(folder: str, filesystem: fs.FileSystem | None = None) -> None:
-    """Let all that lies in a folder, at any depth, pass that something else will read as Parquet, such as Ray.
+def check_tables(root: str | Folder) -> None:
+    """Check all files in a folder, at any depth, before something else reads them as Parquet, such as Ray.
 
-    Files that are not Parquet are let through: to whatever reads them they are just as damaged.
+    Files that are not Parquet are accepted: their reader will find them damaged too.
 
     Args:
-        folder: path or URI; a path within `filesystem` where that is given. There may be none.
-        filesystem: where it lies.
+        root: the folder, or its path or URI; it need not exist.
 
     Raises:
         QpertError: a file has extension types, see `open_table`.
     """
-    if filesystem is None:
-        filesystem, folder = locate(folder)
-    found = filesystem.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
-    paths = [info.path for info in found if info.type == fs.FileType.File]
+    folder = Folder.open(root)
+    filesystem = folder.filesystem
+    infos = filesystem.get_file_info(fs.FileSelector(folder.path, recursive=True, allow_not_found=True))
+    paths = [info.path for info in infos if info.type == fs.FileType.File]
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # a bucket answers slowly
         for _ in pool.map(partial(_check_table, filesystem), paths):
             pass

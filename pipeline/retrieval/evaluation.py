@@ -91,7 +91,7 @@ def evaluate(
         raise QpertError(_nothing_in_common(features, captions))
     owners = np.repeat(np.arange(len(gallery)), [len(wanted[name]) for name in gallery])
     if with_objects and "object_embeddings" not in features.dataset.schema.names:
-        raise QpertError(f"{features.out} holds no object embeddings")
+        raise QpertError(f"{features.root} holds no object embeddings")
     chooser = None if candidates is None else Chooser(len(gallery), len(texts), candidates)
     ranker = _rank(features, names, embed_texts(texts), owners, len(gallery), with_objects, chooser)
     sizes = _stored_areas(features, names) if areas is None else [areas.get(name) for name in gallery]
@@ -167,7 +167,7 @@ def _gallery_blocks(
         for start in range(0, len(rows), step):
             parts = [chosen[start : start + step]]
             if with_objects:
-                parts.append(_padded(parts[0], [of_objects[row] for row in rows[start : start + step]], features.out))
+                parts.append(_padded(parts[0], [of_objects[row] for row in rows[start : start + step]], features.root))
             yield first, parts
             first += len(parts[0])
 
@@ -203,6 +203,6 @@ def _join(image_ids: Sequence[str], wanted: Collection[str]) -> dict[str, str]:
 def _nothing_in_common(features: FeatureSet, captions: Sequence[CaptionedImage]) -> str:
     here, there = next(iter(features.ids), "none"), next((image.image_id for image in captions), "none")
     return (
-        f"no captioned image has features: {features.out} holds photos such as {here}, the captions images such as "
+        f"no captioned image has features: {features.root} holds photos such as {here}, the captions images such as "
         f"{there}; are these captions of these photos?"
     )

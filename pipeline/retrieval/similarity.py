@@ -123,7 +123,7 @@ def vector_blocks(features: FeatureSet, columns: Sequence[str] = ()) -> Iterator
     """
     for batch in features.iter_blocks(["image_id", "embedding", *columns], rows_per_block(features)):
         first, last = batch["image_id"][0], batch["image_id"][-1]
-        yield batch, unit(features.embeddings(batch), f"{features.out}, photos {first} to {last}")
+        yield batch, unit(features.embeddings(batch), f"{features.root}, photos {first} to {last}")
 
 
 def top_k(

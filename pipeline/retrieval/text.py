@@ -42,20 +42,20 @@ def load_text_encoder(
     from pipeline.features.fingerprint import weights_identity
     from pipeline.features.provenance import MadeWith
 
-    made_with = MadeWith.of(features.manifest, features.out)
+    made_with = MadeWith.of(features.manifest, features.root)
     name, chosen = made_with.encoder, made_with.weights(weights)
     shown = f"{name} ({chosen or 'miniature'})"
     try:
         encoder = load_encoder(twin_of(name), weights=chosen, device=device, dtype=dtype)
     except (QpertError, OSError) as error:
         raise QpertError(
-            f"cannot load the encoder {shown} that made {features.out}: {error}; "
+            f"cannot load the encoder {shown} that made {features.root}: {error}; "
             "if its weights have moved, say where they are with --weights"
         ) from error
     digests = {made_with.digest, weights_identity(resolve_weights(name, chosen)).get("digest")} - {None}
     if len(digests) > 1 or encoder.dim != features.dim:
         raise QpertError(
-            f"{shown} has other weights than those that made {features.out}: index the photos again, "
+            f"{shown} has other weights than those that made {features.root}: index the photos again, "
             "or say with --weights where the weights of then are"
         )
     return encoder

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-import pyarrow.parquet as pq
 import ray
 from ray.data.exceptions import ExecutionTimeoutError
 
@@ -19,8 +18,7 @@ from pipeline.cluster.rescaling import Pace, Rescaling
 from pipeline.cluster.session import ray_session
 from pipeline.cluster.waiting import settle
 from pipeline.errors import QpertError
-from pipeline.features.feature_set import committed_files
-from pipeline.io.locations import locate
+from pipeline.features.store import FeatureStore
 from pipeline.io.retrying import full, out_of_space
 from pipeline.printing import printable
 from pipeline.runs.progress import duration, progress
@@ -67,7 +65,7 @@ class Attempts(Generic[AnyPlan]):
     So it is when machines have joined with which the rest is done sooner.
 
     Args:
-        out: folder or URI that is written to, with Ray's checkpoint.
+        store: what is written to, with Ray's checkpoint.
         fingerprint: of what is written there.
         todo: photos to do; None when unknown.
         execute: runs a plan in the current Ray session; its actors report to the tally.
@@ -76,13 +74,13 @@ class Attempts(Generic[AnyPlan]):
 
     def __init__(
         self,
-        out: str,
+        store: FeatureStore,
         fingerprint: str,
         todo: int | None,
         execute: Callable[[AnyPlan, Any], None],
         on_counts: Callable[[Counts], None] = lambda counts: None,
     ) -> None:
-        self.out, self.fingerprint, self.todo = out, fingerprint, todo
+        self.store, self.fingerprint, self.todo = store, fingerprint, todo
         self.execute, self.on_counts = execute, on_counts
         self.files = self.begun_with = self._committed()
         self.in_vain, self.number = 0, 0
@@ -163,7 +161,7 @@ class Attempts(Generic[AnyPlan]):
         if reason is not None:
             print(reason, file=sys.stderr)
             return
-        cause = readable(error, self.out)
+        cause = readable(error, self.store.root)
         failed = cause.cause if isinstance(cause, ray.exceptions.RayTaskError) else None
         if isinstance(failed, OSError):
             cause = QpertError(
@@ -185,12 +183,11 @@ class Attempts(Generic[AnyPlan]):
         """Photos that the attempt has before it; None when unknown."""
         if self.todo is None:
             return None
-        filesystem, _ = locate(self.out)
         written = sorted(self.files - self.begun_with)
-        return self.todo - sum(int(pq.read_metadata(path, filesystem=filesystem).num_rows) for path in written)
+        return self.todo - self.store.files(self.fingerprint).stored_rows(written)
 
     def _committed(self) -> frozenset[str]:
-        return frozenset(committed_files(self.out, self.fingerprint))
+        return frozenset(self.store.files(self.fingerprint).names)
 
 
 def pace_of(counts: Counts, started: float) -> Pace | None:

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 
 from pipeline.datasets.photos.shards import Shard
 from pipeline.errors import QpertError
-from pipeline.features.id_set import Census, Records
-from pipeline.features.marks import REMOVED, SEEN, Marks, add_marks, lift_marks
-from pipeline.features.mending import record, remove_rows
+from pipeline.features.files import FeatureFiles
+from pipeline.features.id_set import IdSet, Records
+from pipeline.features.marks import REMOVED, SEEN
 from pipeline.features.store import FeatureStore
 
 Ints = npt.NDArray[np.int64]
@@ -48,13 +48,11 @@ class Edits:
     def __bool__(self) -> bool:
         return any(table.num_rows for table in (self.removed, self.restored, self.seen))
 
-    def write(self, out: str, fingerprint: str) -> None:
+    def write(self, store: FeatureStore, fingerprint: str) -> None:
         """Do it, by whoever keeps others from writing there; cut off in between, the rest is found out again."""
-        remove_rows(out, fingerprint, self.removed)
-        lift_marks(out, "removed", self.restored)
-        if self.restored.num_rows:
-            record(FeatureStore.open(out, fingerprint), self.restored["file"].unique().to_pylist())
-        add_marks(out, "seen", self.seen)
+        store.remove_rows(fingerprint, self.removed)
+        store.restore_rows(fingerprint, self.restored)
+        store.note_seen(self.seen)
 
 
 @dataclass
@@ -77,28 +75,28 @@ class Changes:
     restored: list[Ints] = field(default_factory=list)
     seen: list[tuple[Ints, Ints]] = field(default_factory=list)
 
-    def edits(self, store: FeatureStore, *, keep_gone: bool) -> Edits:
+    def edits(self, files: FeatureFiles, *, keep_gone: bool) -> Edits:
         """What to write for it.
 
         Args:
-            store: the feature set.
+            files: of the feature set.
             keep_gone: photos that are gone stay found, also those of earlier runs.
         """
         removed = [(_joined(self.changed), "changed")] + ([] if keep_gone else [(_joined(self.gone), "gone")])
         tables = []
         for places, reason in removed:
-            rows = rows_at(store, places, [])
+            rows = rows_at(files, places, [])
             tables.append(rows.append_column("reason", pa.array([reason] * rows.num_rows, pa.string())))
-        restored = rows_at(store, _joined([*self.restored, *(self.hidden if keep_gone else [])]), [])
+        restored = rows_at(files, _joined([*self.restored, *(self.hidden if keep_gone else [])]), [])
         places = _joined([row for row, _ in self.seen])
         order = np.argsort(places, kind="stable")
         times = _joined([time for _, time in self.seen])[order]
-        seen = rows_at(store, places[order], []).append_column("mtime", pa.array(times, pa.timestamp("us", "UTC")))
+        seen = rows_at(files, places[order], []).append_column("mtime", pa.array(times, pa.timestamp("us", "UTC")))
         return Edits(pa.concat_tables(tables), restored, seen)
 
 
 def indexed_rows(
-    store: FeatureStore, columns: tuple[str, ...] = (), unreadable: Callable[[QpertError], object] | None = None
+    files: FeatureFiles, columns: tuple[str, ...] = (), unreadable: Callable[[QpertError], object] | None = None
 ) -> Iterator[tuple[pa.Table, Ints, npt.NDArray[np.bool_]]]:
     """File by file its rows that count, or would if their photo were not gone.
 
@@ -106,14 +104,14 @@ def indexed_rows(
         `image_id`, `size`, `mtime` (as seen last) and further `columns`; the rows' places; whether each counts.
 
     Args:
-        store: the feature set.
+        files: of the feature set.
         columns: further ones.
         unreadable: is told of files that cannot be read, which are then left out; None: they are an error.
     """
-    seen = Marks.read(store.out, "seen")
-    for number, name in enumerate(store.names):
+    seen = files.seen()
+    for number, name in enumerate(files.names):
         try:
-            table = store.read(name, ["image_id", "size", "mtime", *columns])
+            table = files.read(name, ["image_id", "size", "mtime", *columns])
         except QpertError as error:
             if unreadable is None:
                 raise
@@ -122,7 +120,7 @@ def indexed_rows(
         places = number * _ROWS + np.arange(table.num_rows, dtype=np.int64)
         counts = np.ones(table.num_rows, bool)
         kept = counts.copy()
-        if (marks := store.removed.by_file.get(name)) is not None:
+        if (marks := files.removed.by_file.get(name)) is not None:
             reason = _beside(table["image_id"], marks, "reason")
             counts = pc.is_null(reason).to_numpy(zero_copy_only=False)
             kept = counts | pc.fill_null(pc.equal(reason, "gone"), False).to_numpy(zero_copy_only=False)
@@ -150,7 +148,7 @@ def changed_at(shard: Shard) -> int:
     return int(pa.scalar(shard.mtime, pa.timestamp("us", "UTC")).cast(pa.int64()).as_py())
 
 
-def join_listing(indexed: Census, listed: Census) -> tuple[Changes, Ints]:
+def join_listing(indexed: IdSet, listed: IdSet) -> tuple[Changes, Ints]:
     """What became of the rows, and what only a look at the content tells.
 
     Args:
@@ -185,14 +183,14 @@ def join_listing(indexed: Census, listed: Census) -> tuple[Changes, Ints]:
     return changes, np.concatenate(unsure)
 
 
-def rows_at(store: FeatureStore, places: Ints, columns: list[str]) -> pa.Table:
+def rows_at(files: FeatureFiles, places: Ints, columns: list[str]) -> pa.Table:
     """`file`, `image_id` and `columns` of the rows at these places, which must be sorted or their order is not kept."""
     places = np.sort(places)
     numbers_of, rows_of = places // _ROWS, places % _ROWS
     tables = []
     for number in np.unique(numbers_of):
-        name = store.names[int(number)]
-        table = store.read(name, ["image_id", *columns]).take(pa.array(rows_of[numbers_of == number]))
+        name = files.names[int(number)]
+        table = files.read(name, ["image_id", *columns]).take(pa.array(rows_of[numbers_of == number]))
         for column in columns:
             if column not in table.column_names:
                 table = table.append_column(column, pa.nulls(table.num_rows, pa.string()))

@@ -18,8 +18,7 @@ from pyarrow import fs
 from ray.data.checkpoint import CheckpointConfig
 from ray.data.checkpoint.checkpoint_filter import CheckpointFilter, CheckpointManager
 
-from pipeline.features.damage import checkpoint_path
-from pipeline.features.mending import take_back
+from pipeline.features.files import FeatureFiles
 from pipeline.features.store import FeatureStore
 
 Digests = npt.NDArray[np.bytes_]
@@ -30,24 +29,20 @@ class Committed(CheckpointConfig):  # type: ignore[misc]
     """Ray's checkpoints of a feature set.
 
     Args:
-        out: folder or URI of the feature set.
+        store: the feature set.
         fingerprint: of it.
-        filesystem: of `out`, whose paths begin there.
     """
 
-    def __init__(self, out: str, fingerprint: str, filesystem: fs.FileSystem) -> None:
-        path = checkpoint_path("", fingerprint).lstrip("/")
-        # Ray filters nothing where there is no such folder.
-        filesystem.create_dir(path, recursive=True)
+    def __init__(self, store: FeatureStore, fingerprint: str) -> None:
         super().__init__(
             id_column="image_id",
-            checkpoint_path=path,
-            override_filesystem=filesystem,
+            checkpoint_path=store.checkpoint(fingerprint),
+            override_filesystem=store.ray_filesystem(),
             delete_checkpoint_on_success=False,
             checkpoint_manager_cls=LiveIds,
             checkpoint_filter_cls=NotDone,
         )
-        self.out, self.fingerprint = out, fingerprint
+        self.store, self.fingerprint = store, fingerprint
         # Room for the ids in the actor that filters them; Ray adds what they need on top of this floor.
         self.checkpoint_actor_memory_bytes = 64 * 1024**2
         self.checkpoint_actor_pool_max_size = 1
@@ -58,14 +53,14 @@ class LiveIds(CheckpointManager):  # type: ignore[misc]
 
     def __init__(self, checkpoint_config: Committed, data_context: Any) -> None:
         super().__init__(checkpoint_config, data_context)
-        self.out, self.fingerprint = checkpoint_config.out, checkpoint_config.fingerprint
+        self.store, self.fingerprint = checkpoint_config.store, checkpoint_config.fingerprint
 
     def load_checkpoint(
         self, data_file_dir: str | None = None, data_file_filesystem: fs.FileSystem | None = None
     ) -> tuple[Any, int]:
         """The digests of the ids that are done, as Ray keeps them, and their bytes; (None, 0) for none."""
-        take_back(self.out, self.fingerprint)
-        digests = live_digests(FeatureStore.open(self.out, self.fingerprint))
+        self.store.take_back(self.fingerprint)
+        digests = live_digests(self.store.files(self.fingerprint))
         return (ray.put(digests), digests.nbytes) if len(digests) else (None, 0)
 
 
@@ -81,10 +76,10 @@ class NotDone(CheckpointFilter):  # type: ignore[misc]
         return not_done(block, self.done)
 
 
-def live_digests(store: FeatureStore) -> Digests:
+def live_digests(files: FeatureFiles) -> Digests:
     """Of the ids of all rows that count, sorted."""
-    found = [_digests(table["image_id"].to_pylist()) for _, table in store.tables([])]
-    digests = np.concatenate(found) if found else _digests([])
+    parts = [_digests(ids) for ids in files.ids()]
+    digests = np.concatenate(parts) if parts else _digests([])
     digests.sort()
     return digests
 

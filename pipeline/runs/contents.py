@@ -12,7 +12,7 @@ from pipeline.datasets.photos.rules import SourceRules
 from pipeline.datasets.photos.shards import read_shard
 from pipeline.datasets.photos.source import Listing, Shards, read_named, read_photo
 from pipeline.errors import QpertError
-from pipeline.features.store import FeatureStore
+from pipeline.features.files import FeatureFiles
 from pipeline.io.photo_state import digest_of
 from pipeline.runs.changes import Changes, Ints, rows_at
 
@@ -21,7 +21,7 @@ _CHUNK = 2**16
 
 
 def look_again(
-    store: FeatureStore, listing: Listing, unsure: Ints, changes: Changes, counted: Callable[[int], object]
+    files: FeatureFiles, listing: Listing, unsure: Ints, changes: Changes, counted: Callable[[int], object]
 ) -> None:
     """Compare the content of photos whose file has another time, and add to `changes` what became of them.
 
@@ -31,7 +31,7 @@ def look_again(
     seen = 0
     for start in range(0, len(unsure), _CHUNK):
         some = unsure[start : start + _CHUNK]
-        rows = rows_at(store, some[:, 0], ["digest"])
+        rows = rows_at(files, some[:, 0], ["digest"])
         with ThreadPoolExecutor(_READERS) as pool:
             digests = []
             for digest in pool.map(partial(_digest, rules=listing.rules), _uris_at(listing, some[:, 2])):
@@ -42,12 +42,12 @@ def look_again(
 
 
 def look_into(
-    store: FeatureStore, photos: Shards, number: int, unsure: Ints, changes: Changes, *, all_rows: bool
+    files: FeatureFiles, photos: Shards, number: int, unsure: Ints, changes: Changes, *, all_rows: bool
 ) -> None:
     """The same for photos of one shard, which is read once.
 
     Args:
-        store: the feature set.
+        files: of the feature set.
         photos: the source.
         number: of the shard in it, whose time of change is another.
         unsure: int64 [n, 4] as from `join_listing`, of rows that come from it.
@@ -55,7 +55,7 @@ def look_into(
         all_rows: these are all its rows, so those that are not in the shard any more are gone.
     """
     unsure = unsure[np.argsort(unsure[:, 0], kind="stable")]
-    rows = rows_at(store, unsure[:, 0], ["digest"])
+    rows = rows_at(files, unsure[:, 0], ["digest"])
     inside: dict[str, str | None] = {}
     whole = True
     rules = photos.rules

@@ -11,19 +11,17 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-import pyarrow.parquet as pq
 import ray
-from pyarrow import fs
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from pipeline.cluster.machines import SMALL
 from pipeline.cluster.pools import Pool
 from pipeline.datasets.photos.source import LISTING_SCHEMA, Listing, Shards
-from pipeline.features.compacting import DICTIONARY
-from pipeline.io.locations import join, locate
-from pipeline.io.retrying_files import patient, patiently_on
+from pipeline.features.schema import DICTIONARY
+from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation
 from pipeline.runs.committed import Committed
 from pipeline.runs.run_stats import Reporter
@@ -34,8 +32,6 @@ from pipeline.workers.worker import Worker
 
 IO_CPUS = SMALL
 """CPU share that Ray sets aside for a task that reads or writes: they wait more than they compute."""
-LISTING = "listing/photos.parquet"
-"""Where in the output the graph starts from."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class Graph:
 
     Attributes:
         photos: what to index.
-        out: folder or URI of the feature set; all nodes must see it.
+        store: the feature set; all nodes must see it.
         fingerprint: of everything that changes the features; keeps checkpoints of different runs apart.
         make_encoder: called in each encode actor.
         make_detector: called in each detect actor; None leaves the stage out.
@@ -63,7 +59,7 @@ class Graph:
     """
 
     photos: Listing | Shards
-    out: str
+    store: FeatureStore
     fingerprint: str
     make_encoder: EncoderBuilder
     make_detector: DetectorBuilder | None
@@ -81,45 +77,18 @@ class Graph:
     environment: dict[str, Any] | None = None
 
 
-def within(folder: str) -> fs.FileSystem:
-    """A file system whose root is `folder`, as Ray Data gets it: it sees none but our own names.
-
-    Ray takes paths and URIs apart in ways of its own: it loses options and escapes of URIs, cuts a path at ``?`` before
-    it looks at the suffix, and takes ``a=b`` in it for a column. What fails is tried again, on a local disk as well,
-    which may be another machine's.
-    """
-    filesystem, path = locate(folder)
-    return fs.SubTreeFileSystem(path, patient(filesystem))
-
-
-def write_listing(photos: Listing, out: str, limit: int | None = None) -> str:
-    """Write the listing to `LISTING` in `out`, and return its path."""
-    path = join(out, LISTING)
-    filesystem, inner = locate(path)
-
-    def write() -> None:
-        filesystem.create_dir(inner.rpartition("/")[0], recursive=True)
-        with pq.ParquetWriter(inner + ".tmp", LISTING_SCHEMA, filesystem=filesystem) as writer:
-            for batch in photos.batches(limit):
-                writer.write_batch(batch)
-        filesystem.move(inner + ".tmp", inner)
-
-    patiently_on(filesystem, write)
-    return path
-
-
 def run_graph(graph: Graph, tally: Any | None = None, *, verbose: bool = False) -> None:
     """Run it to the end in the current Ray session; what is committed already is skipped."""
-    with resumable(graph.out, graph.fingerprint, verbose, graph.patience) as write:
+    with resumable(graph.store, graph.fingerprint, verbose, graph.patience) as write:
         reporter = Reporter(tally)
         write(stages(graph, source(graph, reporter), reporter), graph.file_rows)
 
 
 @contextmanager
 def resumable(
-    out: str, fingerprint: str, verbose: bool = False, patience: float = Graph.patience
+    store: FeatureStore, fingerprint: str, verbose: bool = False, patience: float = Graph.patience
 ) -> Iterator[Callable[[Dataset, int], None]]:
-    """A context in which a dataset is made and written to `out`/features, with Ray's checkpoints on.
+    """A context in which a dataset is made and written to the features of `store`, with Ray's checkpoints on.
 
     Rows that are committed already are skipped at the source. The dataset must start from a `ray.data.read_*` and have
     unique ids, `image_id`, in every operator.
@@ -138,13 +107,12 @@ def resumable(
     context.execution_no_progress_timeout_s = patience
     # Its file systems try again by themselves; two that do, one around the other, made sixty tries of six.
     context.retried_io_errors = []
-    filesystem = within(out)
-    context.checkpoint_config = Committed(out, fingerprint, filesystem)
+    context.checkpoint_config = Committed(store, fingerprint)
 
     def write(dataset: Dataset, rows: int) -> None:
         dataset.write_parquet(
-            "features",
-            filesystem=filesystem,
+            store.FEATURES,
+            filesystem=store.ray_filesystem(),
             min_rows_per_file=rows,
             use_dictionary=list(DICTIONARY),
             write_page_checksum=True,
@@ -182,8 +150,9 @@ def source(graph: Graph, reporter: Reporter) -> Dataset:
         count = len(graph.photos.shards)
         photos: Dataset = ray.data.read_datasource(shards, override_num_blocks=count, num_cpus=IO_CPUS)
         return photos
-    write_listing(graph.photos, graph.out, graph.limit)
-    listing: Dataset = ray.data.read_parquet(LISTING, filesystem=within(graph.out), num_cpus=IO_CPUS)
+    store, batches = graph.store, partial(graph.photos.batches, graph.limit)
+    store.write_listing(LISTING_SCHEMA, batches)
+    listing: Dataset = ray.data.read_parquet(store.LISTING, filesystem=store.ray_filesystem(), num_cpus=IO_CPUS)
     blocks = listing.repartition(target_num_rows_per_block=graph.block_rows, strict=True)
     options: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "num_cpus": IO_CPUS}
     return blocks.map_batches(read_photos, fn_kwargs={"reporter": reporter, "rules": graph.photos.rules}, **options)
@@ -199,7 +168,7 @@ def stages(graph: Graph, photos: Dataset, reporter: Reporter) -> Dataset:
     arguments = (graph.make_encoder, graph.settings, graph.with_objects, graph.precision)
     encode = actors(EncodeStage, pools["encode"], worker, rows, arguments, reporter, graph.environment)
     if graph.with_tokens:
-        encode["fn_constructor_kwargs"] = {"tokens_in": graph.out, "to_come": graph.to_come}
+        encode["fn_constructor_kwargs"] = {"tokens_in": graph.store.tokens, "to_come": graph.to_come}
     return photos.map_batches(**encode)
 
 

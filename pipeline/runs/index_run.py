@@ -11,10 +11,8 @@ from functools import partial
 from pipeline.cluster.machines import Machines
 from pipeline.cluster.waiting import machines_with
 from pipeline.errors import QpertError
-from pipeline.features.feature_set import count_rows, feature_files
 from pipeline.features.manifest import Manifest
-from pipeline.features.mending import drop_repeated, mend, note_committed, take_back
-from pipeline.io.locations import exclusive
+from pipeline.features.store import FeatureStore
 from pipeline.runs.attempts import Attempts
 from pipeline.runs.graph import Graph, run_graph
 from pipeline.runs.run_stats import Counts
@@ -44,7 +42,7 @@ class Outcome:
 def index_photos(
     make_graph: Callable[[Machines], Graph],
     manifest: Manifest,
-    out: str,
+    store: FeatureStore,
     *,
     find_machines: Callable[[], Machines] = machines_with,
     todo: int | None = None,
@@ -53,12 +51,12 @@ def index_photos(
     cpus: int | None = None,
     verbose: bool = False,
 ) -> Outcome:
-    """Run the graph to its end, in as many `Attempts` as it takes, and leave `out` complete.
+    """Run the graph to its end, in as many `Attempts` as it takes, and leave `store` complete.
 
     Args:
         make_graph: the graph for the machines that there are.
-        manifest: what to write into `out`; its state, shape and counts are filled in here.
-        out: folder or URI of the feature set.
+        manifest: what to write into `store`; its state, shape and counts are filled in here.
+        store: the feature set.
         find_machines: finds these, at the start of each attempt.
         todo: photos that will be indexed; None when unknown.
         exact: there are so many, so a run that writes fewer is not complete; else the number is for the progress only.
@@ -67,42 +65,42 @@ def index_photos(
         verbose: show Ray's own messages.
 
     Raises:
-        QpertError: a model does not work, the cluster lacks what was asked for, another run is writing to `out`, or
+        QpertError: a model does not work, the cluster lacks what was asked for, another run is writing to `store`, or
             photos are missing in the end. What is done stays done.
         KeyboardInterrupt: with what to do next as its text.
     """
     started = time.monotonic()
     manifest = manifest.model_copy(update={"state": "running"})
-    with exclusive(out):
-        there = Manifest.find(out)
-        if there is not None and there.fingerprint != manifest.fingerprint and feature_files(out, there):
+    with store.lock():
+        there = store.find_manifest()
+        if there is not None and there.fingerprint != manifest.fingerprint and store.files_of(there).names:
             raise QpertError(
-                f"another run has just written features with other settings to {out}; choose another --out"
+                f"another run has just written features with other settings to {store.root}; choose another --out"
             )
         if there is not None and there.fingerprint == manifest.fingerprint and manifest.vectors is None:
             manifest = manifest.model_copy(update={"vectors": there.vectors, "dim": there.dim})
-        manifest.write(out)
+        store.write_manifest(manifest)
         if there is not None:
-            take_back(out, there.fingerprint)
-            mend(out, manifest.fingerprint, adopt=there.fingerprint == manifest.fingerprint)
-        before = count_rows(out, manifest)["photos"]
-        noted = _Noted(out, manifest)
-        attempts = Attempts(out, manifest.fingerprint, todo, partial(run_graph, verbose=verbose), noted)
+            store.take_back(there.fingerprint)
+            store.mend(manifest.fingerprint, adopt=there.fingerprint == manifest.fingerprint)
+        before = store.counts(manifest)["photos"]
+        noted = _Noted(store, manifest)
+        attempts = Attempts(store, manifest.fingerprint, todo, partial(run_graph, verbose=verbose), noted)
         done = attempts.run(make_graph, find_machines, address=address, cpus=cpus, verbose=verbose)
         manifest = noted.manifest
         manifest = manifest.model_copy(update={"state": "complete", "devices": manifest.devices | noted.devices})
-        totals = close(out, manifest.fingerprint)
+        totals = close(store, manifest.fingerprint)
         if exact and todo is not None and totals["photos"] - before < todo:
             missing = todo - (totals["photos"] - before)
             raise QpertError(
-                f"{missing:,} of {todo:,} photos are missing from {out}, though nothing failed; the rest is kept. Run"
-                " the same command again to index them"
+                f"{missing:,} of {todo:,} photos are missing from {store.root}, though nothing failed; the rest is"
+                " kept. Run the same command again to index them"
             )
-        manifest.model_copy(update={"counts": totals}).write(out)
+        store.write_manifest(manifest.model_copy(update={"counts": totals}))
     return Outcome(done.counts, totals, time.monotonic() - started, done.machines, done.plan, attempts.number)
 
 
-def close(out: str, fingerprint: str) -> dict[str, int]:
+def close(store: FeatureStore, fingerprint: str) -> dict[str, int]:
     """Note what is committed in the ledger, see that no photo is there twice, and count.
 
     Returns:
@@ -111,11 +109,11 @@ def close(out: str, fingerprint: str) -> dict[str, int]:
     Raises:
         QpertError: a file is damaged.
     """
-    store = note_committed(out, fingerprint)
-    if repeated := drop_repeated(store):
+    files = store.note_committed(fingerprint)
+    if repeated := store.drop_repeated(fingerprint):
         print(f"warning: {repeated:,} photos were indexed twice; their later rows count", file=sys.stderr)
-        store = note_committed(out, fingerprint)
-    return store.counts()
+        files = store.note_committed(fingerprint)
+    return files.counts()
 
 
 class _Noted:
@@ -124,8 +122,8 @@ class _Noted:
     V and D are written down before any feature is: by the first encoder that is up.
     """
 
-    def __init__(self, out: str, manifest: Manifest) -> None:
-        self.out, self.manifest = out, manifest
+    def __init__(self, store: FeatureStore, manifest: Manifest) -> None:
+        self.store, self.manifest = store, manifest
         self.devices: dict[str, float] = {}
 
     def __call__(self, counts: Counts) -> None:
@@ -135,4 +133,4 @@ class _Noted:
         if counts.embedding is not None and self.manifest.vectors is None:
             shape = dict(zip(("vectors", "dim"), counts.embedding, strict=True))
             self.manifest = self.manifest.model_copy(update=shape)
-            self.manifest.write(self.out)
+            self.store.write_manifest(self.manifest)

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 
 from pipeline.cluster.machines import Machines
@@ -23,16 +22,13 @@ from pipeline.cluster.pools import Need, Pool, plan_pools
 from pipeline.cluster.waiting import NamedGpus
 from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
 from pipeline.errors import QpertError
-from pipeline.features.feature_set import OBJECT_TYPE, committed_files
 from pipeline.features.file_sizes import file_rows
 from pipeline.features.fingerprint import fingerprint
-from pipeline.features.mending import mend
+from pipeline.features.schema import OBJECT_TYPE
 from pipeline.features.store import FeatureStore
-from pipeline.io.locations import exclusive, join, locate
 from pipeline.method.settings import Perturbation
 from pipeline.runs.attempts import Attempts
-from pipeline.runs.graph import IO_CPUS, Graph, actors, resumable, within
-from pipeline.runs.retry_failed import drop_failed
+from pipeline.runs.graph import IO_CPUS, Graph, actors, resumable
 from pipeline.runs.run_stats import Reporter
 from pipeline.stages.encode import EncoderBuilder
 from pipeline.stages.match import MatchStage
@@ -58,7 +54,7 @@ class Matching:
     """What to match.
 
     Attributes:
-        out: folder or URI for the scores; kept there, so that a rerun goes on where this one stopped.
+        store: the feature set; the scores are kept in it, so that a rerun goes on where this one stopped.
         pairs: a table of `PAIRS_SCHEMA`.
         texts: all texts.
         make_encoder: called in each actor.
@@ -72,7 +68,7 @@ class Matching:
         patience: seconds without anything done after which an attempt counts as stuck.
     """
 
-    out: str
+    store: FeatureStore
     pairs: pa.Table
     texts: Sequence[str]
     make_encoder: EncoderBuilder
@@ -112,24 +108,21 @@ def match_pairs(
     setting = matching.perturbation and matching.perturbation.as_dict()
     texts, pairs = list(matching.texts), _digest(matching.pairs)
     key = fingerprint({"pairs": pairs, "texts": texts, "perturbation": setting, "encoder": matching.encoder})
-    folder = join(matching.out, key)
-    filesystem, source = locate(join(folder, "pairs.parquet"))
-    with exclusive(folder):
-        filesystem.create_dir(source.rpartition("/")[0], recursive=True)
-        pq.write_table(matching.pairs, source + ".tmp", filesystem=filesystem)
-        filesystem.move(source + ".tmp", source)
-        mend(folder, key)
-        drop_failed(folder, key, committed_files(folder, key))  # they are tried again
-        done = _scores(folder, key)
+    store = matching.store.scores(key)
+    with store.lock():
+        store.write_pairs(matching.pairs)
+        store.mend(key)
+        store.forget_failures(key)  # they are tried again
+        done = _scores(store, key)
         todo = sum(name not in done for name in ids)
         count = len(matching.pairs["texts"].combine_chunks().flatten())
         kept = f"; {len(ids) - todo:,} photos are done" if todo < len(ids) else ""
         print(f"matching {count:,} pairs of {len(ids):,} photos and captions{kept}", file=sys.stderr, flush=True)
         if todo:
-            attempts = Attempts(folder, key, todo, partial(_execute, matching, folder, key, verbose))
+            attempts = Attempts(store, key, todo, partial(_execute, matching, store, key, verbose))
             plan = partial(_plan, matching, todo)
             attempts.run(plan, matching.gpus.find, address=address, cpus=cpus, verbose=verbose)
-            done = _scores(folder, key)
+            done = _scores(store, key)
     failed = {name: done.get(name, "no score") for name in ids if isinstance(done.get(name, ""), str)}
     if failed:
         uris = dict(zip(ids, matching.pairs["uri"].to_pylist(), strict=True))
@@ -152,14 +145,14 @@ def _plan(matching: Matching, todo: int, machines: Machines) -> MatchPlan:
     return MatchPlan(pools, min(_FILE, file_rows(todo, _BLOCK)))
 
 
-def _execute(matching: Matching, folder: str, key: str, verbose: bool, plan: MatchPlan, tally: Any) -> None:
+def _execute(matching: Matching, store: FeatureStore, key: str, verbose: bool, plan: MatchPlan, tally: Any) -> None:
     """One attempt, in the current Ray session; what is committed already is skipped."""
     reporter, worker = Reporter(tally), matching.worker
     arguments = (matching.make_encoder, tuple(matching.texts), matching.perturbation)
     match = actors(MatchStage, plan.pools["match"], worker, _BLOCK, arguments, reporter, matching.environment)
     options: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "num_cpus": IO_CPUS}
-    with resumable(folder, key, verbose, matching.patience) as write:
-        photos = ray.data.read_parquet("pairs.parquet", filesystem=within(folder), num_cpus=IO_CPUS)
+    with resumable(store, key, verbose, matching.patience) as write:
+        photos = ray.data.read_parquet(store.PAIRS, filesystem=store.ray_filesystem(), num_cpus=IO_CPUS)
         photos = photos.repartition(target_num_rows_per_block=_BLOCK, strict=True)
         photos = photos.map_batches(read_beside, fn_kwargs={"reporter": reporter, "rules": matching.rules}, **options)
         write(photos.map_batches(**match), plan.file_rows)
@@ -179,10 +172,10 @@ def _digest(table: pa.Table) -> str:
     return hashlib.sha256(sink.getvalue()).hexdigest()
 
 
-def _scores(folder: str, key: str) -> dict[str, npt.NDArray[np.float32] | str]:
+def _scores(store: FeatureStore, key: str) -> dict[str, npt.NDArray[np.float32] | str]:
     """What is committed, by photo: its scores, or why there are none."""
     found: dict[str, npt.NDArray[np.float32] | str] = {}
-    for _, table in FeatureStore.open(folder, key).tables(["scores", "error"]):
+    for _, table in store.files(key).tables(["scores", "error"]):
         for name, scores, error in zip(*(table[each] for each in ("image_id", "scores", "error")), strict=True):
             found[name.as_py()] = error.as_py() if error.is_valid else scores.values.to_numpy()
     return found

@@ -14,13 +14,11 @@ from pipeline.datasets.photos.shards import shard_ids
 from pipeline.datasets.photos.source import Listing, Shards
 from pipeline.errors import QpertError
 from pipeline.features.damage import Damage, DamagedFileError
-from pipeline.features.feature_set import feature_files
+from pipeline.features.files import FeatureFiles
 from pipeline.features.fingerprint import fingerprint
-from pipeline.features.id_set import Census, digest_of
+from pipeline.features.id_set import IdSet, digest_of
 from pipeline.features.manifest import Manifest, differences
-from pipeline.features.mending import drop_repeated, mend
 from pipeline.features.store import FeatureStore
-from pipeline.io.locations import exclusive
 from pipeline.runs.changes import UNKNOWN, Edits, Ints, changed_at, indexed_rows, join_listing, numbers, rows_at
 from pipeline.runs.contents import look_again, look_into
 from pipeline.runs.tar_changes import compare_tars
@@ -60,33 +58,33 @@ class Resume:
         """Photos to index now; None where only reading the source would tell."""
         return None if self.total is None else self.total - self.done
 
-    def write(self, out: str) -> None:
+    def write(self, store: FeatureStore) -> None:
         """Take the rows of photos that have changed or are gone out of use, and the older of two of the same photo."""
         if self.manifest is None or not (self.edits or self.repeated):
             return
-        with exclusive(out):
+        with store.lock():
             if self.repeated:  # first, or the older row of a photo that has changed would count on
-                drop_repeated(FeatureStore.open(out, self.manifest.fingerprint))
-            self.edits.write(out, self.manifest.fingerprint)
+                store.drop_repeated(self.manifest.fingerprint)
+            self.edits.write(store, self.manifest.fingerprint)
 
 
 def mend_earlier(
-    out: str, identity: Mapping[str, Any], counted: Callable[[int], object] = lambda files: None
+    store: FeatureStore, identity: Mapping[str, Any], counted: Callable[[int], object] = lambda files: None
 ) -> tuple[Damage, ...]:
-    """See that what an earlier run of the same settings left in `out` is in order; what was lost or damaged there.
+    """See that what an earlier run of the same settings left in `store` is in order; what was lost or damaged there.
 
     Raises:
         QpertError: another run is writing to it.
     """
-    manifest = Manifest.find(out)
+    manifest = store.find_manifest()
     if manifest is None or manifest.fingerprint != fingerprint(identity):
         return ()
-    with exclusive(out):
-        return mend(out, manifest.fingerprint, counted)
+    with store.lock():
+        return store.mend(manifest.fingerprint, counted)
 
 
 def inspect(
-    out: str,
+    store: FeatureStore,
     identity: Mapping[str, Any],
     photos: Listing | Shards,
     limit: int | None = None,
@@ -97,10 +95,10 @@ def inspect(
     keep_removed: bool = False,
     compared: Callable[[int], object] = lambda count: None,
 ) -> Resume:
-    """Compare `photos` with what is in `out`, in memory that does not grow with their number; nothing is written there.
+    """Compare `photos` with the features in `store`, in memory that does not grow with their number; writes nothing.
 
     Args:
-        out: where the features are, or will be.
+        store: where the features are, or will be.
         identity: what they are made of.
         photos: the source.
         limit: only the first so many.
@@ -111,10 +109,10 @@ def inspect(
         compared: is told now and then how many photos were read to see whether they have changed.
 
     Raises:
-        QpertError: `out` holds features made in another way, or two photos have the same id.
+        QpertError: `store` holds features made in another way, or two photos have the same id.
     """
-    manifest = Manifest.find(out)
-    if manifest is not None and manifest.fingerprint != fingerprint(identity) and not feature_files(out, manifest):
+    manifest = store.find_manifest()
+    if manifest is not None and manifest.fingerprint != fingerprint(identity) and not store.files_of(manifest).names:
         manifest = None  # an attempt with other settings that came to nothing, such as one with a wrong option
     if isinstance(photos, Listing) and note is not None:
         seen = 0
@@ -124,9 +122,9 @@ def inspect(
         photos = replace(photos, noted=note)
     if manifest is None:
         return Resume(None, _total(photos, limit, counted), 0, 0, photos)
-    _same(out, manifest, identity)
-    store = FeatureStore.open(out, manifest.fingerprint, complete=manifest.state == "complete")
-    lost = list(store.damages)
+    _same(store.root, manifest, identity)
+    files = store.files_of(manifest)
+    lost = list(files.damages)
 
     def unreadable(error: QpertError) -> None:
         if not isinstance(error, DamagedFileError):
@@ -136,10 +134,10 @@ def inspect(
     whole = whole and limit is None
     if isinstance(photos, Shards) and photos.count is None:
         total: int | None = None
-        indexed, changes = compare_tars(store, photos, unreadable)
+        indexed, changes = compare_tars(files, photos, unreadable)
     else:
-        indexed = Census("size", "mtime", "place", "counts")
-        for table, places, counts in indexed_rows(store, unreadable=unreadable):
+        indexed = IdSet("size", "mtime", "place", "counts")
+        for table, places, counts in indexed_rows(files, unreadable=unreadable):
             indexed.add(
                 table["image_id"].to_pylist(),
                 size=numbers(table, "size"),
@@ -151,12 +149,12 @@ def inspect(
         total = listed.count
         changes, unsure = join_listing(indexed, listed)
         if isinstance(photos, Listing):
-            look_again(store, photos, unsure, changes, compared)
+            look_again(files, photos, unsure, changes, compared)
         else:
             for number in np.unique(unsure[:, 2]):
                 some = unsure[unsure[:, 2] == number]
-                look_into(store, photos, int(number), some, changes, all_rows=False)
-    changes.gone = [_gone(store, changes.gone, photos.rules)] if whole else []
+                look_into(files, photos, int(number), some, changes, all_rows=False)
+    changes.gone = [_gone(files, changes.gone, photos.rules)] if whole else []
     return Resume(
         manifest,
         total,
@@ -167,16 +165,16 @@ def inspect(
         restored=sum(map(len, changes.restored)),
         lost=tuple(lost),
         repeated=_repeated(indexed),
-        edits=changes.edits(store, keep_gone=keep_removed),
+        edits=changes.edits(files, keep_gone=keep_removed),
     )
 
 
-def _gone(store: FeatureStore, gone: list[Ints], rules: SourceRules) -> Ints:
+def _gone(files: FeatureFiles, gone: list[Ints], rules: SourceRules) -> Ints:
     """The rows whose photos are gone, and not only left out by `rules` this time."""
     places = np.sort(np.concatenate([np.zeros(0, np.int64), *gone]))
     if not len(places) or not (rules.include or rules.exclude):
         return places
-    names = rows_at(store, places, [])["image_id"].to_pylist()
+    names = rows_at(files, places, [])["image_id"].to_pylist()
     return places[[rules.includes(name) and not rules.excludes(name) for name in names]]
 
 
@@ -198,7 +196,7 @@ def _unique(photos: Listing | Shards) -> bool:
     return isinstance(photos, Listing) and photos.kind in ("folder", "glob")
 
 
-def _repeated(indexed: Census) -> bool:
+def _repeated(indexed: IdSet) -> bool:
     """Whether some photo may have several rows that count."""
     for rows in indexed.parts():
         ids = rows["id"][rows["counts"] == 1]
@@ -207,22 +205,22 @@ def _repeated(indexed: Census) -> bool:
     return False
 
 
-def _same(out: str, manifest: Manifest, identity: Mapping[str, Any]) -> None:
+def _same(root: str, manifest: Manifest, identity: Mapping[str, Any]) -> None:
     if manifest.fingerprint != fingerprint(identity):
         lines = "\n       ".join(differences(manifest.identity, identity)) or "the format of the fingerprint"
         raise QpertError(
-            f"{out} holds features that were made in another way; what differs:\n       {lines}\n"
+            f"{root} holds features that were made in another way; what differs:\n       {lines}\n"
             "       Choose another --out, or go back to the earlier settings, or delete the folder."
         )
 
 
-def _listed(photos: Listing | Shards, limit: int | None, counted: Callable[[int], object]) -> Census:
+def _listed(photos: Listing | Shards, limit: int | None, counted: Callable[[int], object]) -> IdSet:
     """The photos of the source: `size`, `mtime`, and the number of the photo, or of its shard, as `place`.
 
     Raises:
         QpertError: two have the same id.
     """
-    listed = Census("size", "mtime", "place")
+    listed = IdSet("size", "mtime", "place")
     if isinstance(photos, Listing):
         for batch in photos.batches(limit):
             table = pa.Table.from_batches([batch])

@@ -14,29 +14,29 @@ import pyarrow.compute as pc
 
 from pipeline.datasets.photos.source import Shards
 from pipeline.errors import QpertError
-from pipeline.features.id_set import Census
-from pipeline.features.store import FeatureStore
+from pipeline.features.files import FeatureFiles
+from pipeline.features.id_set import IdSet
 from pipeline.io.locations import as_uri
 from pipeline.runs.changes import UNKNOWN, Changes, Ints, changed_at, indexed_rows, numbers
 from pipeline.runs.contents import look_into
 
 
 def compare_tars(
-    store: FeatureStore, photos: Shards, unreadable: Callable[[QpertError], object] | None = None
-) -> tuple[Census, Changes]:
+    files: FeatureFiles, photos: Shards, unreadable: Callable[[QpertError], object] | None = None
+) -> tuple[IdSet, Changes]:
     """The rows (`counts` beside their ids), and what became of them.
 
     Args:
-        store: the feature set.
+        files: of the feature set.
         photos: the tars.
         unreadable: is told of features files that cannot be read.
     """
     numbers_of = {name: at for at, shard in enumerate(photos.shards) for name in (as_uri(shard.path), shard.path)}
     times = np.array([*map(changed_at, photos.shards), UNKNOWN], np.int64)
-    indexed, changes = Census("counts"), Changes()
+    indexed, changes = IdSet("counts"), Changes()
     same, stale = np.zeros(len(times), np.int64), np.zeros(len(times), bool)
     back: list[tuple[Ints, Ints]] = []
-    for table, places, counts in indexed_rows(store, ("uri",), unreadable):
+    for table, places, counts in indexed_rows(files, ("uri",), unreadable):
         indexed.add(table["image_id"].to_pylist(), counts=counts)
         shard = _shard_numbers(table["uri"], numbers_of)
         time = numbers(table, "mtime")
@@ -55,14 +55,14 @@ def compare_tars(
     changes.hidden = [places[~np.isin(places, restored)] for places in changes.hidden]
     if stale.any():
         rows: dict[int, list[Ints]] = {int(at): [] for at in np.flatnonzero(stale)}
-        for table, places, counts in indexed_rows(store, ("uri",), unreadable):
+        for table, places, counts in indexed_rows(files, ("uri",), unreadable):
             shard = _shard_numbers(table["uri"], numbers_of)
             for at in set(np.unique(shard).tolist()) & set(rows):
                 mine = shard == at
                 columns = [places[mine], counts[mine], np.full(mine.sum(), at), np.full(mine.sum(), times[at])]
                 rows[at].append(np.stack([column.astype(np.int64) for column in columns], 1))
         for at, found in rows.items():
-            look_into(store, photos, at, np.concatenate(found), changes, all_rows=True)
+            look_into(files, photos, at, np.concatenate(found), changes, all_rows=True)
     return indexed, changes
 
 

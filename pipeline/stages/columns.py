@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.features.feature_set import OBJECT_TYPE
+from pipeline.features.schema import OBJECT_TYPE
 
 if TYPE_CHECKING:
     from pipeline.method.objects import Objects

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.features.feature_set import OBJECT_TYPE
+from pipeline.features.schema import OBJECT_TYPE
 from pipeline.method.objects import Objects
 from pipeline.runs.run_stats import Reporter
 from pipeline.stages.columns import objects_to_arrow

@@ -14,8 +14,8 @@ import torch
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.object_embeddings import object_embeddings
 from pipeline.encoders.sites import choose_sites
-from pipeline.features.feature_set import OBJECT_TYPE, features_schema
-from pipeline.features.tokens import TOKENS, write_shard
+from pipeline.features.schema import OBJECT_TYPE, features_schema
+from pipeline.features.tokens import TOKENS, TokenFiles
 from pipeline.io.images import is_truncated
 from pipeline.io.photo_state import PHOTO_STATE
 from pipeline.method.objects import Objects
@@ -53,7 +53,7 @@ class EncodeStage:
         precision: of what is stored.
         worker: how the actor works.
         reporter: where it reports.
-        tokens_in: keep the image tokens in this feature set (see `pipeline.features.tokens`); None: they are dropped.
+        tokens_in: keep the image tokens here; None: they are dropped.
         to_come: what these will be perturbed with; the encoder must have the sites.
     """
 
@@ -65,7 +65,7 @@ class EncodeStage:
         precision: str,
         worker: Worker,
         reporter: Reporter,
-        tokens_in: str | None = None,
+        tokens_in: TokenFiles | None = None,
         to_come: Sequence[Perturbation] = (),
     ) -> None:
         reporter.loading()
@@ -174,9 +174,9 @@ class EncodeStage:
         each = [self._encode([probe])[0][0][: vectors * dim] for probe in self.probes]
         return np.stack(each).reshape(len(each), vectors, dim)
 
-    def _keep(self, out: str, ids: list[str], places: Sequence[tuple[int, int] | None]) -> pa.Array:
+    def _keep(self, files: TokenFiles, ids: list[str], places: Sequence[tuple[int, int] | None]) -> pa.Array:
         """The column `tokens`, its file written."""
-        name = write_shard(out, ids, self.calls) if self.calls else None
+        name = files.write(ids, self.calls) if self.calls else None
         self.calls = []
         return pa.array([at and {"file": name, "call": at[0], "row": at[1]} for at in places], TOKENS.type)
 

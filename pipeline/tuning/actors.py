@@ -12,8 +12,6 @@ import ray
 from pipeline.cluster.pools import plan_pools
 from pipeline.cluster.waiting import NamedGpus
 from pipeline.encoders import encoder_spec, load_encoder, runtime_env
-from pipeline.experiments.settings import PLAIN
-from pipeline.features.feature_set import FeatureSet
 from pipeline.features.provenance import MadeWith
 from pipeline.tuning.token_embedder import PING, Sweeper
 from pipeline.tuning.trial_server import Desk, Question
@@ -50,8 +48,8 @@ def staffed_desk(
         dtype: to compute in.
         weights: of the encoder, see `load_text_encoder`.
     """
-    manifest = FeatureSet.open(question.out, PLAIN).manifest
-    weights = MadeWith.of(manifest, question.out).weights(weights)
+    manifest = question.store.manifest()
+    weights = MadeWith.of(manifest, question.store.root).weights(weights)
     needs = {"sweep": encoder_spec(encoder, weights).memory}
     machines = gpus.find()
     pools = plan_pools(machines, ["sweep"], accelerators=gpus.on(machines), blocks=files, needs=needs, dtype=dtype)
@@ -60,7 +58,7 @@ def staffed_desk(
     options = {**pool.options, "max_restarts": -1, "max_task_retries": 3}
     if environment := runtime_env(encoder):
         options["runtime_env"] = environment
-    arguments = partial(load_encoder, encoder, weights=weights), question.out, manifest.precision, worker
+    arguments = partial(load_encoder, encoder, weights=weights), question.store.tokens, manifest.precision, worker
     sweepers = [as_actor(Sweeper).options(**options).remote(*arguments) for _ in range(pool.size)]
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     at_desk: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 10_000, "label_selector": here}

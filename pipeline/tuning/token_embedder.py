@@ -12,7 +12,7 @@ import torch
 
 from pipeline.encoders.base import Encoder
 from pipeline.features.feature_set import FeatureSet
-from pipeline.features.tokens import read_shard
+from pipeline.features.tokens import TokenFiles
 from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
 from pipeline.stages.columns import objects_from_row
@@ -69,16 +69,16 @@ class Sweeper:
 
     Args:
         build: makes the encoder.
-        out: the feature set whose tokens are kept.
+        kept: the image tokens.
         precision: of the vectors, as `qpert index` would store them.
         worker: how the actor works.
     """
 
-    def __init__(self, build: EncoderBuilder, out: str, precision: str, worker: Worker) -> None:
+    def __init__(self, build: EncoderBuilder, kept: TokenFiles, precision: str, worker: Worker) -> None:
         set_threads(worker.threads)
         device = this_device(worker.gpu)
         self.encoder: Encoder = load("encoder", lambda: build(device=device.torch, dtype=device.dtype(worker.dtype)))
-        self.out, self.kind = out, np.dtype(precision)
+        self.kept, self.kind = kept, np.dtype(precision)
 
     @ray.method(concurrency_group=PING)  # type: ignore[untyped-decorator]
     def alive(self) -> None:
@@ -110,5 +110,5 @@ class Sweeper:
         name, shard = "", dict[int, torch.Tensor]()
         for each in photos:
             if each.file != name:
-                name, shard = each.file, read_shard(self.out, each.file)
+                name, shard = each.file, self.kept.read(each.file)
             yield shard[each.call], list(each.objects)

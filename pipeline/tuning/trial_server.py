@@ -20,6 +20,7 @@ from pipeline.experiments.outcomes import Outcomes
 from pipeline.experiments.settings import PLAIN
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.fingerprint import fingerprint
+from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation
 from pipeline.retrieval.evaluation import evaluate
 from pipeline.retrieval.metrics import metrics_of
@@ -42,13 +43,13 @@ class Question:
     """What is measured on: the photos' plain features with kept tokens, and what is asked of them.
 
     Attributes:
-        out: the feature set.
+        store: the feature set.
         captions: the queries, and the gallery.
         texts: all captions, embedded.
         areas: largest object's area by image id; None: what the features say.
     """
 
-    out: str
+    store: FeatureStore
     captions: Sequence[CaptionedImage]
     texts: EmbeddedTexts
     areas: Mapping[str, float] | None
@@ -84,7 +85,7 @@ class Desk:
     def __init__(self, question: Question, sweepers: Sequence[Any], outcomes: str, patience: float) -> None:
         self.sweepers, self.patience = list(sweepers), patience
         self.outcomes, self.counters = Outcomes(Path(outcomes)), Counters()
-        self.features = FeatureSet.open(question.out, PLAIN)
+        self.features = question.store.open(PLAIN)
         self.shared = ray.put(question)
         self.waiting: dict[tuple[str, float], tuple[Perturbation | None, asyncio.Future[dict[str, float]]]] = {}
         self.working: asyncio.Task[None] | None = None
@@ -206,7 +207,7 @@ def rank_setting(question: Question, rows: npt.NDArray[np.int64], vectors: npt.N
         rows: which photos of the feature set, ascending.
         vectors: their vectors [n, V * D].
     """
-    features = with_vectors(FeatureSet.open(question.out, PLAIN), rows, vectors)
+    features = with_vectors(question.store.open(PLAIN), rows, vectors)
     return evaluate(features, question.captions, question.texts, areas=question.areas).ranks
 
 
@@ -219,7 +220,7 @@ def with_vectors(features: FeatureSet, rows: npt.NDArray[np.int64], vectors: npt
     ends = pa.array(np.arange(len(rows) + 1, dtype=np.int32) * vectors.shape[1])
     table = table.append_column("embedding", pa.ListArray.from_arrays(ends, pa.array(vectors.ravel(), kind.value_type)))
     manifest = features.manifest.model_copy(update={"variants": []})
-    return FeatureSet(features.out, manifest, features.vectors, features.dim, ds.dataset(table))
+    return FeatureSet(features.folder, manifest, features.vectors, features.dim, ds.dataset(table))
 
 
 def share_of(kept: Sequence[Kept], share: float) -> list[Kept]:

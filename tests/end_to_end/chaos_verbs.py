@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from pipeline.datasets.scenes import write_scenes
 from pipeline.experiments.outcomes import Outcomes
-from pipeline.features.feature_set import FeatureSet, committed_files
-from pipeline.features.manifest import Manifest
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.store import FeatureStore
 from pipeline.retrieval.ranks import Ranks
 
 ROOT = Path(__file__).parents[2]
@@ -75,8 +75,8 @@ class Index:
 
     def done(self, out: Path) -> int:
         """Rows."""
-        manifest = Manifest.find(str(out))
-        return 0 if manifest is None else BLOCK * len(committed_files(str(out), manifest.fingerprint))
+        manifest = FeatureStore(str(out)).find_manifest()
+        return 0 if manifest is None else BLOCK * len(FeatureStore(str(out)).files(manifest.fingerprint).names)
 
     def problems(self, out: Path, reference: Path) -> tuple[list[str], int]:
         """The rows, and what the manifest says."""
@@ -208,7 +208,7 @@ def compare_features(out: Path, reference: Path, expected: set[str] | None = Non
     Returns:
         In words; and how many numbers of the embeddings are one unit in the last place apart.
     """
-    manifest = Manifest.read(str(out))
+    manifest = FeatureStore(str(out)).manifest()
     variant = manifest.variants[0] if manifest.variants else None
     rows, right = (
         FeatureSet.open(str(each), variant).dataset.to_table().sort_by("image_id") for each in (out, reference)
@@ -283,8 +283,9 @@ def _scores(out: Path) -> dict[str, tuple[int, np.ndarray]]:
     """Photo -> how many rows it has, and its scores."""
     (folder,) = (out / "rerank").iterdir()
     found: dict[str, tuple[int, np.ndarray]] = {}
-    for path in committed_files(str(folder), folder.name):
-        for row in pq.read_table(path, partitioning=None).to_pylist():
+    files = FeatureStore(str(folder)).files(folder.name)
+    for name in files.names:
+        for row in pq.read_table(files.path(name), partitioning=None).to_pylist():
             before = found.get(row["image_id"], (0, None))[0]
             found[row["image_id"]] = before + 1, np.array(row["scores"] or [], np.float32)
     return found

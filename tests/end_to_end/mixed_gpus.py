@@ -29,6 +29,7 @@ from pipeline.cluster.pools import plan_pools
 from pipeline.cluster.rescaling import Rescaling
 from pipeline.datasets.photos.source import find_photos
 from pipeline.features.manifest import Manifest
+from pipeline.features.store import FeatureStore
 from pipeline.runs.graph import Graph, run_graph
 from pipeline.runs.index_run import index_photos
 from pipeline.runs.progress import device_report
@@ -105,7 +106,7 @@ def graph_for(folder: Path, photos: int, machines: Machines) -> Graph:
     """Of the encoder alone."""
     return Graph(
         photos=find_photos(str(folder / "tiny")),
-        out=str(folder / "out"),
+        store=FeatureStore(str(folder / "out")),
         fingerprint="mixed",
         make_encoder=build,
         make_detector=None,

@@ -46,9 +46,9 @@ def test_rows_that_are_lost_doubled_or_changed_are_seen(write_features: Callable
 
     def compared(name: str, **change: Any) -> list[str]:
         made = write_features(**({"vectors": vectors, "name": name} | change))
-        return compare_features(Path(made.out), right)[0]
+        return compare_features(Path(made.root), right)[0]
 
-    right = Path(write_features(vectors, name="right").out)
+    right = Path(write_features(vectors, name="right").root)
     assert compared("same") == []
     ids = [f"{number:06d}.jpg" for number in range(4)]
     assert compared("lost", vectors=vectors[:3])[:1] == ["lost: 1 rows missing"]

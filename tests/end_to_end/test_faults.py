@@ -23,6 +23,7 @@ from pipeline.datasets.photos.source import find_photos
 from pipeline.datasets.scenes import write_scenes
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.manifest import Manifest
+from pipeline.features.store import FeatureStore
 from pipeline.runs.graph import Graph
 from pipeline.runs.index_run import index_photos
 from pipeline.workers.poison import TRIES
@@ -120,7 +121,7 @@ def test_a_photo_that_kills_the_model_is_left_out_after_some_tries(
     def make_graph(machines: Machines) -> Graph:
         return Graph(
             photos=find_photos(str(tmp_path / "photos")),
-            out=out,
+            store=FeatureStore(out),
             fingerprint="f00",
             make_encoder=build,
             make_detector=None,
@@ -132,7 +133,7 @@ def test_a_photo_that_kills_the_model_is_left_out_after_some_tries(
             file_rows=8,
         )
 
-    outcome = index_photos(make_graph, Manifest(fingerprint="f00"), out)
+    outcome = index_photos(make_graph, Manifest(fingerprint="f00"), FeatureStore(out))
     assert outcome.totals == {"photos": 21, "failed": 1, "objects": 0}
     found = rows(Path(out))
     assert found.pop("red.jpg") == f"kills the process that works on it: encode, {TRIES} tries"
@@ -165,7 +166,7 @@ def test_a_full_disk_ends_the_run_with_a_clear_word_and_nothing_is_lost(
     assert cli.main(words) == 2
     said = capsys.readouterr().err
     assert f"no space left for {out}; make room and run the same command again" in said
-    manifest = Manifest.read(str(out))
+    manifest = FeatureStore(str(out)).manifest()
     assert manifest.state == "running"
     before = list(rows(out)) if list((out / "checkpoint").rglob("*.parquet")) else []
     assert len(before) < 160
@@ -188,7 +189,7 @@ def test_storage_that_fails_now_and_then_changes_nothing(
     done = index(tmp_path, source, out, FLAKY, FLAKY_RATE="0.006", FLAKY_FIRST="1")
     assert done.returncode == 0, done.stderr[-3000:]
     assert rows(tmp_path / "out") == dict.fromkeys(names)
-    assert Manifest.read(str(tmp_path / "out")).state == "complete"
+    assert FeatureStore(str(tmp_path / "out")).manifest().state == "complete"
     # Half-written files of failed tries would be here as well.
     written = pq.ParquetDataset(str(tmp_path / "out" / "features")).read(columns=["image_id"])
     assert written.num_rows == 64

@@ -16,8 +16,8 @@ from zipfile import ZipFile
 import pytest
 
 from pipeline.datasets.scenes import write_scenes
-from pipeline.features.feature_set import FeatureSet, feature_ids
-from pipeline.features.manifest import Manifest
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.store import FeatureStore
 
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).parent / "ray")
@@ -108,8 +108,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def committed(out: Path) -> int:
-    manifest = Manifest.find(str(out))
-    return 0 if manifest is None else len(feature_ids(str(out), manifest))
+    manifest = FeatureStore(str(out)).find_manifest()
+    return 0 if manifest is None else sum(map(len, FeatureStore(str(out)).files_of(manifest).ids()))
 
 
 def test_what_is_uploaded_is_the_code_and_the_miniatures(tmp_path: Path) -> None:

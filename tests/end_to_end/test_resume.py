@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ import pytest
 
 from jobs import cli
 from pipeline.datasets.scenes import write_scenes
-from pipeline.features.feature_set import FeatureSet, feature_ids
-from pipeline.features.manifest import Manifest
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.store import FeatureStore
 
 COUNT = 400
 WORDS = ["--file-size", "16", "--block-size", "16", "--cpus", "2", "--encode-actors", "1", "--detect-actors", "1"]
@@ -28,8 +29,8 @@ def index(source: Path, out: Path) -> list[str]:
 
 
 def committed(out: Path) -> set[str]:
-    manifest = Manifest.find(str(out))
-    return set() if manifest is None else feature_ids(str(out), manifest)
+    manifest = FeatureStore(str(out)).find_manifest()
+    return set() if manifest is None else {*chain(*FeatureStore(str(out)).files_of(manifest).ids())}
 
 
 def table(out: Path) -> pa.Table:
@@ -57,7 +58,7 @@ def test_kill_9_half_way_and_run_again(
     assert [name for name in names if not name.startswith(agents)] == [], "workers outlived the driver"
     done = committed(out)
     assert COUNT // 3 <= len(done) < COUNT
-    assert Manifest.read(str(out)).state == "running"
+    assert FeatureStore(str(out)).manifest().state == "running"
 
     request.getfixturevalue("ray_cpu")  # from here on in the session of the other tests, which is quicker
     assert cli.main(index(source, out)) == 0
@@ -67,7 +68,7 @@ def test_kill_9_half_way_and_run_again(
     resumed = table(out)
     assert resumed.num_rows == COUNT
     assert len(set(resumed["image_id"].to_pylist())) == COUNT
-    assert Manifest.read(str(out)).state == "complete"
+    assert FeatureStore(str(out)).manifest().state == "complete"
 
     assert cli.main(index(source, out)) == 0
     assert "nothing to do" in capsys.readouterr().out
@@ -88,7 +89,7 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
 
     first = verb.Config(source=str(tmp_path / "photos"), out=str(tmp_path / "out"))
     manifest = verb.make_manifest(first, verb.identity(first))
-    manifest.write(first.out)
+    FeatureStore(first.out).write_manifest(manifest)
     for folder, name in (("features", "x-0.parquet"), (f"checkpoint/{manifest.fingerprint}", "x.parquet")):
         (tmp_path / "out" / folder).mkdir(parents=True)
         rows = {"image_id": ["a.jpg"], "embedding": [[0.0]], "error": pa.nulls(1, pa.string())}

@@ -83,7 +83,7 @@ def test_every_trial_is_what_index_and_evaluate_give(tmp_path: Path, capsys: pyt
     kept = kept_photos(tokens)
     order = np.argsort([row for each in kept for row in each.rows])
     make = partial(load_encoder, "coca", weights=None)
-    sweeper = as_actor(Sweeper).options(num_cpus=0).remote(make, tokens.out, "float16", Worker(threads=1))
+    sweeper = as_actor(Sweeper).options(num_cpus=0).remote(make, tokens.root, "float16", Worker(threads=1))
     swept = ray.get(sweeper.embed.remote(kept, settings))[:, order]
     ray.kill(sweeper)
     reader = partial(embed_texts, load_text_encoder(tokens))

@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.datasets.photos.source import LISTING_SCHEMA, Listing
-from pipeline.features.feature_set import FeatureSet, features_schema
+from pipeline.features.feature_set import FeatureSet
 from pipeline.features.fingerprint import fingerprint
 from pipeline.features.manifest import Manifest
-from pipeline.features.mending import note_committed
+from pipeline.features.schema import features_schema
+from pipeline.features.store import FeatureStore
 from pipeline.io.photo_state import digest_of
 
 IDENTITY: dict[str, Any] = {"encoder": {"name": "coca"}}
@@ -102,7 +103,7 @@ def make_set(out: str, source: Source, *, files: int = 3, ledger: bool = True, f
         commit(out, f"run_{number}", rows_of_photos(source, part.tolist(), failed))
     manifest(out)
     if ledger:
-        counts = note_committed(out, MARK).counts()
+        counts = FeatureStore(out).note_committed(MARK).counts()
         manifest(out, counts=counts)
 
 
@@ -111,7 +112,7 @@ def manifest(out: str, **changes: Any) -> Manifest:
         fingerprint=MARK, identity=IDENTITY, state="complete", vectors=VECTORS, dim=DIM, encoder={"name": "coca"}
     )
     made = made.model_copy(update=changes)
-    made.write(out)
+    FeatureStore(out).write_manifest(made)
     return made
 
 

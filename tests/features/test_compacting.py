@@ -13,13 +13,12 @@ import pytest
 
 from pipeline.errors import QpertError
 from pipeline.features import compacting, mending
-from pipeline.features.compacting import Compacted, compact
-from pipeline.features.feature_set import FeatureSet, count_rows
+from pipeline.features.compacting import Compacted
+from pipeline.features.feature_set import FeatureSet
 from pipeline.features.ledger import Ledger
-from pipeline.features.manifest import Manifest
 from pipeline.features.marks import mark_files
-from pipeline.features.mending import mend, note_committed
-from pipeline.features.verifying import verify
+from pipeline.features.store import FeatureStore
+from pipeline.io.locations import Folder
 from pipeline.runs.resume import inspect
 from tests.features.stored import (
     IDENTITY,
@@ -48,7 +47,7 @@ def out(tmp_path: Path, source: Source) -> str:
     (source.folder / "1.jpg").unlink()
     (source.folder / "5.jpg").unlink()
     source.put("7.jpg", b"photo 7", second=2_000)
-    inspect(out, IDENTITY, source.listing()).write(out)
+    inspect(FeatureStore(out), IDENTITY, source.listing()).write(FeatureStore(out))
     return out
 
 
@@ -58,44 +57,44 @@ def rows_in(out: str) -> Any:
 
 def test_removed_rows_go_and_small_files_become_one(out: str, source: Source) -> None:
     before = rows_in(out)
-    assert compact(out, MARK) == Compacted(3, 1, 2)
+    assert FeatureStore(out).compact() == Compacted(3, 1, 2)
     assert rows_in(out).equals(before)
     (path,) = (Path(out) / "features").iterdir()
     assert duckdb.sql(f"select count(*) from '{out}/features/*.parquet'").fetchall() == [(7,)]
     assert len(pd.read_parquet(Path(out) / "features")) == 7
-    assert mark_files(out, "removed") == mark_files(out, "seen") == []
+    assert mark_files(Folder.open(out), "removed") == mark_files(Folder.open(out), "seen") == []
     assert ids_in(out) == checkpointed(out) == source.names()
     touched = pq.read_table(path, filters=[("image_id", "==", "7.jpg")])["mtime"][0].as_py()
     assert touched.timestamp() == 2_000
-    assert compact(out, MARK) == Compacted()
-    assert inspect(out, IDENTITY, source.listing()).todo == 0
-    assert verify(out).problems == verify(out).remarks == ()
-    assert Manifest.read(out).counts == count_rows(out, Manifest.read(out))
-    assert count_rows(out, Manifest.read(out))["photos"] == 7
+    assert FeatureStore(out).compact() == Compacted()
+    assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 0
+    assert FeatureStore(out).verify().problems == FeatureStore(out).verify().remarks == ()
+    assert FeatureStore(out).manifest().counts == FeatureStore(out).counts(FeatureStore(out).manifest())
+    assert FeatureStore(out).counts(FeatureStore(out).manifest())["photos"] == 7
 
 
 def test_pruning_rewrites_only_files_with_such_rows(out: str) -> None:
     kept = (Path(out) / "features" / "run_2-0.parquet").stat().st_mtime_ns
-    for path in mark_files(out, "seen"):
+    for path in mark_files(Folder.open(out), "seen"):
         Path(path).unlink()
-    assert compact(out, MARK, merge=False) == Compacted(2, 2, 2)
+    assert FeatureStore(out).compact(merge=False) == Compacted(2, 2, 2)
     assert (Path(out) / "features" / "run_2-0.parquet").stat().st_mtime_ns == kept
     assert duckdb.sql(f"select count(*) from '{out}/features/*.parquet'").fetchall() == [(7,)]
 
 
 def test_photos_that_are_there_twice_are_put_right_first(out: str, source: Source) -> None:
     commit(out, "twice", rows_of_photos(source, ["2.jpg", "3.jpg"]))
-    compact(out, MARK)
+    FeatureStore(out).compact()
     rows = duckdb.sql(f"select image_id from '{out}/features/*.parquet' order by 1").fetchall()
     assert [name for (name,) in rows] == source.names()
-    assert inspect(out, IDENTITY, source.listing()).todo == 0
+    assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 0
 
 
 def test_a_file_without_any_row_left_goes(out: str, source: Source) -> None:
     for name in ("0.jpg", "2.jpg"):
         (source.folder / name).unlink()
-    inspect(out, IDENTITY, source.listing()).write(out)
-    assert compact(out, MARK, merge=False) == Compacted(3, 2, 4)
+    inspect(FeatureStore(out), IDENTITY, source.listing()).write(FeatureStore(out))
+    assert FeatureStore(out).compact(merge=False) == Compacted(3, 2, 4)
     assert ids_in(out) == source.names()
 
 
@@ -104,7 +103,7 @@ STEPS = (
     (compacting, "_write_group"),
     (compacting, "tidy"),
     (mending, "record"),
-    (mending, "_delete"),
+    (Folder, "delete"),
     (mending, "drop_marks"),
 )
 
@@ -141,14 +140,14 @@ def test_it_may_be_cut_off_anywhere(
         with monkeypatch.context() as patched:
             cut_off(patched, calls, before=before)
             try:
-                compact(out, MARK, merge=merge)
+                FeatureStore(out).compact(merge=merge)
                 break
             except KeyboardInterrupt:
                 cuts += 1
         assert ids_in(out) == source.names()  # whoever opens it now
-        assert inspect(out, IDENTITY, source.listing()).todo == 0
+        assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 0
         if calls % 2:
-            assert mend(out, MARK) == ()
+            assert FeatureStore(out).mend(MARK) == ()
             assert ids_in(out) == source.names()
         else:
             continue
@@ -157,23 +156,23 @@ def test_it_may_be_cut_off_anywhere(
         source.put(f"{name}.jpg", name.encode())
         source.put(f"{name}-gone.jpg", name.encode())
         commit(out, name, rows_of_photos(source, [f"{name}.jpg", f"{name}-gone.jpg"]))
-        note_committed(out, MARK)
+        FeatureStore(out).note_committed(MARK)
         (source.folder / f"{name}-gone.jpg").unlink()
-        inspect(out, IDENTITY, source.listing()).write(out)
+        inspect(FeatureStore(out), IDENTITY, source.listing()).write(FeatureStore(out))
     assert cuts > 6
-    compact(out, MARK)
-    mend(out, MARK)
+    FeatureStore(out).compact()
+    FeatureStore(out).mend(MARK)
     assert ids_in(out) == checkpointed(out) == source.names()
     rows = duckdb.sql(f"select image_id from '{out}/features/*.parquet' order by 1").fetchall()
     assert [name for (name,) in rows] == source.names()
     assert not list((Path(out) / "features").glob("*.tmp"))
-    assert verify(out).problems == ()
+    assert FeatureStore(out).verify().problems == ()
 
 
 def test_a_loss_is_not_swept_under_the_carpet(out: str) -> None:
     (Path(out) / "features" / "run_0-0.parquet").write_bytes(b"")
     with pytest.raises(QpertError, match=r"run_0-0\.parquet .*(?s:.*)the same qpert index again"):
-        compact(out, MARK)
+        FeatureStore(out).compact()
     assert (Path(out) / "features" / "run_0-0.parquet").exists()
 
 
@@ -183,13 +182,13 @@ def test_a_damaged_page_is_found_before_anything_is_replaced(tmp_path: Path, sou
     path = Path(out) / "features" / "run_1-0.parquet"
     damage_page(path)
     with pytest.raises(QpertError, match=r"run_1-0\.parquet"):
-        compact(out, MARK)
+        FeatureStore(out).compact()
     assert len(list((Path(out) / "features").iterdir())) == 3
 
 
 def test_a_lost_ledger_does_not_lose_compacted_files(out: str, source: Source) -> None:
-    compact(out, MARK)
+    FeatureStore(out).compact()
     (Path(out) / "committed.json").unlink()
     assert ids_in(out) == source.names()
-    mend(out, MARK)
-    assert inspect(out, IDENTITY, source.listing()).todo == 0
+    FeatureStore(out).mend(MARK)
+    assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 0

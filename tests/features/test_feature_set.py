@@ -13,8 +13,10 @@ import pytest
 from ray.data._internal.object_extensions.arrow import ArrowPythonObjectType
 
 from pipeline.errors import QpertError
-from pipeline.features.feature_set import FeatureSet, count_rows, feature_files, features_schema, iter_feature_ids
+from pipeline.features.feature_set import FeatureSet
 from pipeline.features.manifest import Manifest, differences
+from pipeline.features.schema import features_schema
+from pipeline.features.store import FeatureStore
 from tests.payloads import Touch
 
 V, D = 2, 3
@@ -64,7 +66,7 @@ def out(tmp_path: Path) -> Path:
     for index in range(3):
         pq.write_table(rows(index * 10, 10, failed=13), folder / "features" / f"run_{index}-0.parquet")
     manifest = Manifest(fingerprint="f00", state="complete", vectors=V, dim=D)
-    manifest.write(str(folder))
+    FeatureStore(str(folder)).write_manifest(manifest)
     return folder
 
 
@@ -93,7 +95,7 @@ def test_a_block_with_failed_photos_has_no_embeddings(out: Path) -> None:
 def test_embeddings_of_a_wrong_length_are_refused(out: Path) -> None:
     set_embedding(out, pa.list_(pa.float16()))
     features = FeatureSet.open(str(out))
-    with pytest.raises(QpertError, match="other lengths than 1 x 2 x 3"):
+    with pytest.raises(QpertError, match="another length than 1 x 2 x 3"):
         features.embeddings(next(features.iter_blocks(["embedding"])))
 
 
@@ -126,9 +128,9 @@ def test_duckdb_and_pandas_read_the_files_without_this_package(out: Path) -> Non
 
 
 def test_an_unfinished_run_shows_what_is_committed(out: Path) -> None:
-    manifest = Manifest.read(str(out)).model_copy(update={"state": "running"})
-    manifest.write(str(out))
-    assert feature_files(str(out), manifest) == []
+    manifest = FeatureStore(str(out)).manifest().model_copy(update={"state": "running"})
+    FeatureStore(str(out)).write_manifest(manifest)
+    assert FeatureStore(str(out)).files_of(manifest).names == ()
     pq.write_table(pa.table({"image_id": ["0.jpg"]}), out / "checkpoint" / "f00" / "run_0.parquet")
     pq.write_table(pa.table({"image_id": ["10.jpg"]}), out / "checkpoint" / "f00" / "run_1.pending.parquet")
     (out / "features" / "run_9-0.parquet").write_bytes(b"PAR1 half a file")
@@ -138,7 +140,12 @@ def test_an_unfinished_run_shows_what_is_committed(out: Path) -> None:
 
 
 def test_counts(out: Path) -> None:
-    assert count_rows(str(out), Manifest.read(str(out))) == {"photos": 30, "failed": 1, "objects": 30}
+    store = FeatureStore(str(out))
+    assert store.counts(store.manifest()) == {
+        "photos": 30,
+        "failed": 1,
+        "objects": 30,
+    }
 
 
 @pytest.mark.parametrize(
@@ -166,8 +173,8 @@ def test_differences_name_what_changed() -> None:
 
 
 def test_a_set_may_hold_several_embeddings_of_each_photo(out: Path) -> None:
-    manifest = Manifest.read(str(out)).model_copy(update={"vectors": 1, "variants": ["plain", "perturbed"]})
-    manifest.write(str(out))
+    manifest = FeatureStore(str(out)).manifest().model_copy(update={"vectors": 1, "variants": ["plain", "perturbed"]})
+    FeatureStore(str(out)).write_manifest(manifest)
     with pytest.raises(QpertError, match="several variants; it has: plain; perturbed"):
         FeatureSet.open(str(out))
     with pytest.raises(QpertError, match="no variant 'other'"):
@@ -203,11 +210,11 @@ def test_programs_in_features_of_others_never_run(tmp_path: Path, column: str) -
     table = table.drop_columns([column] if column in table.column_names else []).append_column(column, values)
     pq.write_table(table, folder / "x-000000.parquet")
     manifest = Manifest(state="complete", fingerprint="f00", vectors=1, dim=1)
-    manifest.write(str(folder.parent))
+    FeatureStore(str(folder.parent)).write_manifest(manifest)
     for use in (
         FeatureSet.open,
-        lambda out: list(iter_feature_ids(out, manifest)),
-        lambda out: count_rows(out, manifest),
+        lambda out: list(FeatureStore(out).files_of(manifest).ids()),
+        lambda out: FeatureStore(out).counts(manifest),
     ):
         with pytest.raises(QpertError, match=rf"column {column} is ray\.data\.arrow_pickled_object"):
             use(str(folder.parent))

@@ -8,8 +8,9 @@ import pytest
 
 from jobs.index import Config
 from jobs.indexing import identity
-from pipeline.features.fingerprint import as_begun, bundled, canonical_identity, fingerprint, weights_identity
+from pipeline.features.fingerprint import as_recorded, bundled, canonical_identity, fingerprint, weights_identity
 from pipeline.features.manifest import FORMAT_VERSION, Manifest
+from pipeline.features.store import FeatureStore
 
 ORDINARY = {
     "format": 1,
@@ -138,18 +139,20 @@ def test_sets_that_were_begun_in_other_words_are_resumed_in_these(
 ) -> None:
     old = ORDINARY | {"source": "s3://bucket/photos/"}
     new = canonical_identity(old)
-    out = write_features([[[1.0, 0.0]]]).out
-    Manifest(fingerprint=fingerprint(old), identity=old).write(out)
-    assert as_begun(out, new) == old != new
-    assert as_begun(out, new | {"dtype": "float32"}) == new | {"dtype": "float32"}
-    assert as_begun(str(tmp_path / "none"), new) == new
+    out = write_features([[[1.0, 0.0]]]).root
+    FeatureStore(out).write_manifest(Manifest(fingerprint=fingerprint(old), identity=old))
+    manifest = FeatureStore(out).manifest()
+    assert as_recorded(manifest, new) == old != new
+    assert as_recorded(manifest, new | {"dtype": "float32"}) == new | {"dtype": "float32"}
+    assert as_recorded(None, new) == new
 
 
 @pytest.mark.parametrize("strange", [{"source": 3}, {"detector": [1]}, {"detector": {"classes": [1, "a", []]}}, {}])
 def test_a_strange_manifest_is_just_another_one(strange: dict[str, Any], write_features: Callable[..., Any]) -> None:
-    out = write_features([[[1.0, 0.0]]]).out
-    Manifest(fingerprint="0" * 16, identity=strange).write(out)
-    assert as_begun(out, ORDINARY) == ORDINARY
+    out = write_features([[[1.0, 0.0]]]).root
+    FeatureStore(out).write_manifest(Manifest(fingerprint="0" * 16, identity=strange))
+    manifest = FeatureStore(out).manifest()
+    assert as_recorded(manifest, ORDINARY) == ORDINARY
 
 
 LIST = "photos.txt"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 
 from pipeline.features import id_set as census
-from pipeline.features.id_set import Census, digest_of
+from pipeline.features.id_set import IdSet, digest_of
 
 
 def test_the_same_as_sets() -> None:
     dice = random.Random(0)
     names = [f"folder {dice.randrange(50)}/é{number}.jpg" for number in range(3000)]
     one, other = names[:2000], names[1500:]
-    first, second = Census(), Census()
+    first, second = IdSet(), IdSet()
     first.add(one[:700])
     first.add(one[700:])
     second.add(other)
@@ -25,7 +25,7 @@ def test_the_same_as_sets() -> None:
 
 def test_it_counts_on_disk_as_well() -> None:
     assert census._IN_MEMORY > 8 * 3000  # what the other test has stays in memory
-    counted = Census()
+    counted = IdSet()
     for start in range(0, 3_000_000, 100_000):
         counted.add(map(str, range(start, start + 100_000)))
     assert any(part._rolled for part in counted._parts)  # type: ignore[attr-defined]
@@ -34,7 +34,7 @@ def test_it_counts_on_disk_as_well() -> None:
 
 
 def test_nothing_and_odd_names() -> None:
-    empty, odd = Census(), Census()
+    empty, odd = IdSet(), IdSet()
     odd.add(["", "\udcff", "a\nb"])
     assert (empty.count, empty.shared(odd), odd.shared(empty), empty.repeated()) == (0, 0, 0, set())
     assert odd.shared(odd) == 3

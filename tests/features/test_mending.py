@@ -17,16 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import QpertError
-from pipeline.features import mending
-from pipeline.features.compacting import compact
-from pipeline.features.feature_set import FeatureSet, count_rows
+from pipeline.features import mending, removing
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.files import FeatureFiles
 from pipeline.features.ledger import Ledger
-from pipeline.features.manifest import Manifest
-from pipeline.features.mending import drop_repeated, mend, note_committed, take_back
 from pipeline.features.store import FeatureStore
-from pipeline.features.verifying import verify
+from pipeline.io.locations import Folder
 from pipeline.runs.resume import inspect
-from pipeline.runs.retry_failed import drop_failed, forget_failures
 from tests.features.stored import (
     IDENTITY,
     MARK,
@@ -86,27 +83,27 @@ def test_a_broken_file_is_named_and_exactly_its_photos_are_to_be_made_anew(
     with pytest.raises(QpertError, match=r"run_1-0\.parquet") as raised:
         read_all(out)
     assert "the same qpert index again" in str(raised.value)
-    assert verify(out).problems
+    assert FeatureStore(out).verify().problems
     before = (Path(out) / "features" / "run_0-0.parquet").read_bytes()
 
-    assert [lost.name for lost in mend(out, MARK)] == ["run_1-0.parquet"]
+    assert [lost.name for lost in FeatureStore(out).mend(MARK)] == ["run_1-0.parquet"]
     assert not path.exists()
     assert ids_in(out) == checkpointed(out) == ["0.jpg", "1.jpg", "2.jpg", "6.jpg", "7.jpg", "8.jpg"]
-    resume = inspect(out, IDENTITY, source.listing())
+    resume = inspect(FeatureStore(out), IDENTITY, source.listing())
     assert (resume.total, resume.done, resume.todo, resume.removed) == (9, 6, 3, 0)
     assert (Path(out) / "features" / "run_0-0.parquet").read_bytes() == before
-    assert mend(out, MARK) == ()
+    assert FeatureStore(out).mend(MARK) == ()
 
     commit(out, "again", rows_of_photos(source, ["3.jpg", "4.jpg", "5.jpg"]))
-    assert note_committed(out, MARK).counts() == {"photos": 9, "failed": 0, "objects": 9}
+    assert FeatureStore(out).note_committed(MARK).counts() == {"photos": 9, "failed": 0, "objects": 9}
     assert ids_in(out) == source.names()
-    assert verify(out).problems == ()
+    assert FeatureStore(out).verify().problems == ()
 
 
 def test_a_dry_look_counts_what_is_lost_and_writes_nothing(out: str, source: Source) -> None:
     (Path(out) / "features" / "run_2-0.parquet").unlink()
     before = sorted((path, path.stat().st_mtime_ns) for path in Path(out).rglob("*") if path.is_file())
-    resume = inspect(out, IDENTITY, source.listing())
+    resume = inspect(FeatureStore(out), IDENTITY, source.listing())
     assert [(lost.name, lost.rows) for lost in resume.lost] == [("run_2-0.parquet", 3)]
     assert (resume.done, resume.todo, resume.removed) == (6, 3, 0)
     assert sorted((path, path.stat().st_mtime_ns) for path in Path(out).rglob("*") if path.is_file()) == before
@@ -117,8 +114,8 @@ def test_all_files_lost_is_not_a_set_without_photos(out: str, source: Source) ->
         path.unlink()
     with pytest.raises(QpertError, match=r"3 of its 3 files are lost or damaged, with 9 photos"):
         FeatureSet.open(out)
-    mend(out, MARK)
-    assert inspect(out, IDENTITY, source.listing()).todo == 9
+    FeatureStore(out).mend(MARK)
+    assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 9
 
 
 def test_rot_that_leaves_the_time_of_the_file_is_found_by_verify_and_then_mended(out: str) -> None:
@@ -126,11 +123,11 @@ def test_rot_that_leaves_the_time_of_the_file_is_found_by_verify_and_then_mended
     times = path.stat().st_atime_ns, path.stat().st_mtime_ns
     damage_page(path, 0.5)
     os.utime(path, ns=times)
-    assert mend(out, MARK) == ()
-    assert "run_1-0.parquet" in "".join(verify(out).problems)
+    assert FeatureStore(out).mend(MARK) == ()
+    assert "run_1-0.parquet" in "".join(FeatureStore(out).verify().problems)
     with pytest.raises(QpertError, match="found damaged, 3 photos"):
         FeatureSet.open(out)
-    assert [lost.name for lost in mend(out, MARK)] == ["run_1-0.parquet"]
+    assert [lost.name for lost in FeatureStore(out).mend(MARK)] == ["run_1-0.parquet"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 1, "files": {"../x.parquet": {}}}', b"\xff\xfe"])
@@ -138,8 +135,8 @@ def test_a_damaged_ledger_is_made_anew_from_the_files(out: str, content: bytes) 
     (Path(out) / "committed.json").write_bytes(content)
     with pytest.raises(QpertError, match=r"committed.json is damaged .*run the same qpert index again"):
         FeatureSet.open(out)
-    with pytest.warns(UserWarning, match="made anew from the files"):
-        assert mend(out, MARK) == ()
+    with pytest.warns(UserWarning, match="rebuilt from the files"):
+        assert FeatureStore(out).mend(MARK) == ()
     assert len(ids_in(out)) == 9
     assert sorted(json.loads((Path(out) / "committed.json").read_text())["files"]) == [
         f"run_{number}-0.parquet" for number in range(3)
@@ -154,14 +151,14 @@ def test_a_ledger_names_no_files_elsewhere(out: str, name: str) -> None:
     stored["retired"] = [name]
     (Path(out) / "committed.json").write_text(json.dumps(stored))
     with pytest.raises(QpertError, match="not the name of a features file"):
-        Ledger.find(out)
+        Ledger.find(Folder.open(out))
 
 
 def test_a_ledger_of_a_newer_version_is_kept(out: str) -> None:
     stored = json.loads((Path(out) / "committed.json").read_text()) | {"format": 99}
     (Path(out) / "committed.json").write_text(json.dumps(stored))
     with pytest.raises(QpertError, match="upgrade"):
-        mend(out, MARK)
+        FeatureStore(out).mend(MARK)
     assert json.loads((Path(out) / "committed.json").read_text())["format"] == 99
 
 
@@ -169,9 +166,9 @@ def test_a_ledger_of_a_newer_version_is_kept(out: str) -> None:
 def test_a_damaged_checkpoint_loses_nothing(out: str, source: Source, content: bytes | None) -> None:
     for path in (Path(out) / "checkpoint" / MARK).iterdir():
         path.unlink() if content is None else path.write_bytes(content)
-    mend(out, MARK)
+    FeatureStore(out).mend(MARK)
     assert ids_in(out) == source.names()
-    assert inspect(out, IDENTITY, source.listing()).todo == 0
+    assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 0
     if content is None:
         assert checkpointed(out) == source.names()
 
@@ -183,8 +180,8 @@ def test_neither_checkpoint_nor_ledger_is_no_reason_to_start_over(out: str, sour
         path.unlink()
     (Path(out) / "features" / "half-0.parquet").write_bytes(b"PAR1 half a file")
     manifest(out, state=state)
-    assert [lost.name for lost in mend(out, MARK)] == ["half-0.parquet"]
-    assert inspect(out, IDENTITY, source.listing()).todo == 0
+    assert [lost.name for lost in FeatureStore(out).mend(MARK)] == ["half-0.parquet"]
+    assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 0
     assert not (Path(out) / "features" / "half-0.parquet").exists()
 
 
@@ -194,11 +191,11 @@ def test_what_a_killed_driver_did_not_note_is_read_whole_and_taken_in(out: str, 
     commit(out, "late_0", rows_of_photos(source, ["9.jpg"]))
     commit(out, "late_1", rows_of_photos(source, ["10.jpg"]))
     damage_page(Path(out) / "features" / "late_1-0.parquet", 0.5)
-    assert [lost.name for lost in mend(out, MARK)] == ["late_1-0.parquet"]
-    ledger = Ledger.find(out)
+    assert [lost.name for lost in FeatureStore(out).mend(MARK)] == ["late_1-0.parquet"]
+    ledger = Ledger.find(Folder.open(out))
     assert ledger is not None
     assert list(ledger.files)[-1] == "late_0-0.parquet"
-    assert inspect(out, IDENTITY, source.listing()).todo == 1
+    assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 1
 
 
 @pytest.mark.parametrize("name", ["run_0-1", "run_0-copy", "run_0-0 (1)", "zz", "compact-a-0"])
@@ -206,9 +203,9 @@ def test_a_copy_of_a_file_counts_for_nothing(out: str, source: Source, name: str
     features = Path(out) / "features"
     shutil.copy(features / "run_0-0.parquet", features / f"{name}.parquet")
     assert ids_in(out) == source.names()
-    assert mend(out, MARK) == ()
+    assert FeatureStore(out).mend(MARK) == ()
     assert ids_in(out) == source.names()
-    assert verify(out).problems == ()
+    assert FeatureStore(out).verify().problems == ()
 
 
 def test_a_table_that_is_no_file_of_features_is_named_and_kept(out: str, source: Source) -> None:
@@ -217,11 +214,16 @@ def test_a_table_that_is_no_file_of_features_is_named_and_kept(out: str, source:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     foreign = Path(out) / "features" / "zz-0.parquet"
     pq.write_table(pa.table({"image_id": ["0.jpg"], "price": [1]}), foreign)
-    for call in (FeatureSet.open, verify, lambda out: mend(out, MARK), lambda out: compact(out, MARK)):
-        with pytest.raises(QpertError, match=r"zz-0\.parquet is no file of features: it has no column error; move"):
+    for call in (
+        FeatureSet.open,
+        lambda out: FeatureStore(out).verify(),
+        lambda out: FeatureStore(out).mend(MARK),
+        lambda out: FeatureStore(out).compact(),
+    ):
+        with pytest.raises(QpertError, match=r"zz-0\.parquet is not a features file: it has no column error; move"):
             call(out)
     foreign.unlink()
-    assert mend(out, MARK) == ()
+    assert FeatureStore(out).mend(MARK) == ()
     assert ids_in(out) == source.names()
 
 
@@ -230,7 +232,7 @@ def test_what_is_pending_is_taken_back(out: str) -> None:
     (features / "half-0.parquet").write_bytes(b"PAR1")
     (checkpoint / "half.pending.parquet").write_bytes(b"x")
     assert len(ids_in(out)) == 9
-    take_back(out, MARK)
+    FeatureStore(out).take_back(MARK)
     assert not (features / "half-0.parquet").exists()
     assert sorted(path.name for path in checkpoint.iterdir()) == [f"run_{number}.parquet" for number in range(3)]
     assert len(ids_in(out)) == 9
@@ -239,16 +241,17 @@ def test_what_is_pending_is_taken_back(out: str) -> None:
 def test_a_photo_that_is_there_twice_keeps_its_later_row(out: str, source: Source) -> None:
     source.put("4.jpg", b"new content")
     commit(out, "a_later_name_would_not_do", rows_of_photos(source, ["4.jpg", "5.jpg"]))
-    store = note_committed(out, MARK)
+    store = FeatureStore(out).note_committed(MARK)
     assert store.counts()["photos"] == 11
-    assert any("2 photos have several rows" in line for line in verify(out).problems)
-    assert drop_repeated(store) == 2
+    assert any("2 photos have several rows" in line for line in FeatureStore(out).verify().problems)
+    assert FeatureStore(out).drop_repeated(MARK) == 2
     assert ids_in(out) == source.names()
     (row,) = FeatureSet.open(out).dataset.to_table(filter=_is("4.jpg")).to_pylist()
     assert row["size"] == len(b"new content")
-    assert drop_repeated(note_committed(out, MARK)) == 0
-    assert count_rows(out, Manifest.read(out))["photos"] == 9
-    assert verify(out).problems == ()
+    FeatureStore(out).note_committed(MARK)
+    assert FeatureStore(out).drop_repeated(MARK) == 0
+    assert FeatureStore(out).counts(FeatureStore(out).manifest())["photos"] == 9
+    assert FeatureStore(out).verify().problems == ()
 
 
 def _is(name: str):  # type: ignore[no-untyped-def]
@@ -268,36 +271,36 @@ def test_failed_photos_are_tried_again_wherever_it_was_cut_off(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(mending, "record", cut_off)
+        patched.setattr(removing, "record", cut_off)
         with pytest.raises(KeyboardInterrupt):
-            drop_failed(out, MARK, [f"run_{number}-0.parquet" for number in range(3)])
-    assert inspect(out, IDENTITY, source.listing()).todo == 2
+            FeatureStore(out).forget_failures(MARK)
+    assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 2
     assert len(checkpointed(out)) == 9
 
     source.put("9.jpg", b"9")
     commit(out, "more", rows_of_photos(source, ["9.jpg"], failed=["9.jpg"]))
     with monkeypatch.context() as patched:
-        patched.setattr(mending, "add_marks", cut_off)
+        patched.setattr(removing, "add_marks", cut_off)
         with pytest.raises(KeyboardInterrupt):
-            drop_failed(out, MARK, ["more-0.parquet"])
+            FeatureStore(out).forget_failures(MARK)
     assert "9.jpg" in checkpointed(out)  # not before its row is out of use
-    assert inspect(out, IDENTITY, source.listing()).todo == 2
+    assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 2
 
-    assert forget_failures(out, Manifest.read(out)) == 1
-    assert forget_failures(out, Manifest.read(out)) == 0
-    assert inspect(out, IDENTITY, source.listing()).todo == 3
+    assert FeatureStore(out).forget_failures(MARK) == 1
+    assert FeatureStore(out).forget_failures(MARK) == 0
+    assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 3
     assert ids_in(out) == [f"{number}.jpg" for number in (0, 2, 3, 4, 5, 6, 8)]
 
 
 def test_taking_out_a_broken_file_may_be_cut_off_anywhere(
     out: str, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = ["Ledger.write", "_delete", "drop_marks", "record"]
+    steps = ["Ledger.write", "Folder.delete", "drop_marks", "record"]
     for count in range(6):
         path = Path(out) / "features" / "run_1-0.parquet"
         whole = rows_of_photos(source, ["3.jpg", "4.jpg", "5.jpg"])
         commit(out, "run_1", whole)
-        note = note_committed(out, MARK) if Ledger.find(out) else None
+        note = FeatureStore(out).note_committed(MARK) if Ledger.find(Folder.open(out)) else None
         assert note is None or ids_in(out) == source.names()
         damage_page(path, 0.5)
         left = count
@@ -318,10 +321,10 @@ def test_taking_out_a_broken_file_may_be_cut_off_anywhere(
                 target = getattr(mending, owner) if owner else mending
                 patched.setattr(target, name, counting(getattr(target, name)))
             with suppress(KeyboardInterrupt):
-                mend(out, MARK)
-        mend(out, MARK)
+                FeatureStore(out).mend(MARK)
+        FeatureStore(out).mend(MARK)
         assert ids_in(out) == ["0.jpg", "1.jpg", "2.jpg", "6.jpg", "7.jpg", "8.jpg"]
-        assert inspect(out, IDENTITY, source.listing()).todo == 3
+        assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 3
         duckdb.sql(f"select count(*) from '{out}/features/*.parquet'").fetchall()
 
 
@@ -329,11 +332,11 @@ def test_a_set_of_an_earlier_version_opens_resumes_and_gets_a_ledger(tmp_path: P
     out = str(tmp_path / "old")
     make_set(out, source, ledger=False)
     assert ids_in(out) == source.names()
-    assert inspect(out, IDENTITY, source.listing()).todo == 0
+    assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert verify(out).problems == ()
-    ledger = Ledger.find(out)
+        assert FeatureStore(out).verify().problems == ()
+    ledger = Ledger.find(Folder.open(out))
     assert ledger is not None
     assert sum(note.rows for note in ledger.files.values()) == 9
 
@@ -345,7 +348,7 @@ def test_features_with_types_that_may_hold_programs_are_refused_and_kept(out: st
     at = table.column_names.index("uri")
     pq.write_table(table.set_column(at, field, table["uri"]), path)
     (Path(out) / "committed.json").unlink()
-    for call in (lambda: read_all(out), lambda: mend(out, MARK), lambda: verify(out)):
+    for call in (lambda: read_all(out), lambda: FeatureStore(out).mend(MARK), lambda: FeatureStore(out).verify()):
         with pytest.raises(QpertError, match="extension types, which may hold programs"):
             call()
     assert path.exists()
@@ -362,8 +365,8 @@ def test_no_memory_and_no_storage_are_not_taken_for_damage(out: str, monkeypatch
         with monkeypatch.context() as patched:
             patched.setattr(pq.ParquetFile, "iter_batches", fail)
             if isinstance(error, OSError):
-                patched.setattr(FeatureStore, "_read_raw", fail)
+                patched.setattr(FeatureFiles, "_read_raw", fail)
             with pytest.raises(type(error)):
-                mend(out, MARK)
+                FeatureStore(out).mend(MARK)
         assert path.exists()
-    assert mend(out, MARK) == ()
+    assert FeatureStore(out).mend(MARK) == ()

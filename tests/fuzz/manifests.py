@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.manifest import Manifest, differences
+from pipeline.features.store import FeatureStore
 
 SEEDS = [
     json.dumps(Manifest(fingerprint="f0").model_dump(mode="json")).encode(),
@@ -35,6 +36,6 @@ def run_one(data: bytes) -> None:
     with TemporaryDirectory() as folder:
         Path(folder, "manifest.json").write_bytes(data)
         with suppress(QpertError):
-            manifest = Manifest.read(folder)
+            manifest = FeatureStore(folder).manifest()
             differences(manifest.identity, {"encoder": {"name": "coca"}})
             FeatureSet.open(folder)

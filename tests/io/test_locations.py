@@ -8,14 +8,13 @@ import pytest
 
 from pipeline.errors import QpertError
 from pipeline.io.locations import (
+    Folder,
     absolute,
     answering,
     as_uri,
-    exclusive,
     is_inside,
     is_uri,
     join,
-    list_files,
     local_path,
     locate,
     real_place,
@@ -77,9 +76,9 @@ def test_uris_as_people_write_them() -> None:
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     for text in (b"one", b"two"):
         write_atomically(str(tmp_path / "new" / "file.json"), text)
-    assert [info.base_name for info in list_files(str(tmp_path / "new"))] == ["file.json"]
+    assert [info.base_name for info in Folder.open(str(tmp_path / "new")).files()] == ["file.json"]
     assert (tmp_path / "new" / "file.json").read_bytes() == b"two"
-    assert list_files(str(tmp_path / "nowhere")) == []
+    assert Folder.open(str(tmp_path / "nowhere")).files() == []
 
 
 def test_a_second_writer_is_refused_until_the_first_is_gone_even_killed(tmp_path: Path) -> None:
@@ -87,8 +86,8 @@ def test_a_second_writer_is_refused_until_the_first_is_gone_even_killed(tmp_path
         [
             sys.executable,
             "-c",
-            "import sys, time\nfrom pipeline.io.locations import exclusive\n"
-            "with exclusive(sys.argv[1]):\n    print('held', flush=True)\n    time.sleep(60)",
+            "import sys, time\nfrom pipeline.io.locations import Folder\n"
+            "with Folder.open(sys.argv[1]).exclusive():\n    print('held', flush=True)\n    time.sleep(60)",
             str(tmp_path / "out"),
         ],
         stdout=subprocess.PIPE,
@@ -97,13 +96,16 @@ def test_a_second_writer_is_refused_until_the_first_is_gone_even_killed(tmp_path
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(QpertError, match="another run is writing to"), exclusive(str(tmp_path / "out")):
+        with (
+            pytest.raises(QpertError, match="another run is writing to"),
+            Folder.open(str(tmp_path / "out")).exclusive(),
+        ):
             pass
     finally:
         holder.kill()
         holder.wait()
     for _ in range(2):
-        with exclusive(str(tmp_path / "out")):
+        with Folder.open(str(tmp_path / "out")).exclusive():
             pass
 
 

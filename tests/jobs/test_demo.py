@@ -9,6 +9,7 @@ import pytest
 from jobs import demo
 from jobs.demo import Query, choose_queries, side_by_side
 from pipeline.datasets.scenes import KARPATHY_FILE, distinct_scenes, write_scenes
+from pipeline.features.store import FeatureStore
 from pipeline.retrieval import Hit
 
 
@@ -72,7 +73,7 @@ def test_ray_is_started_only_for_what_is_not_complete(tmp_path, monkeypatch, sta
     monkeypatch.setattr("jobs.index.run", index)
     outs = {name: str(tmp_path / name) for name in (demo.PLAIN, demo.PERTURBED)}
     for number, out in enumerate(outs.values()):
-        Manifest(fingerprint="0", state=state if number else "complete").write(out)
+        FeatureStore(out).write_manifest(Manifest(fingerprint="0", state=state if number else "complete"))
     code = demo._index_both(demo.Config(), tmp_path, outs)
     if state == "complete":
         assert (events, code) == (["none", "paper"], 0)

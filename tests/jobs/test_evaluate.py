@@ -35,7 +35,7 @@ def files(write_features, tmp_path, monkeypatch):
     # Other tests may have started Ray, whose workers know nothing of the line above.
     monkeypatch.setattr(evaluate, "_ray_is_there", lambda config: False)
     objects = [box(0.05), box(0.05), box(0.55), box(0.55), [], box(0.95)]
-    out = write_features(np.eye(8)[:6, None], NAMES, objects=objects, failed=[NAMES[5]]).out
+    out = write_features(np.eye(8)[:6, None], NAMES, objects=objects, failed=[NAMES[5]]).root
 
     def entry(i, *captions, split="test"):
         return {"filename": f"{i:06d}.jpg", "split": split, "sentences": [{"raw": c} for c in captions]}
@@ -142,7 +142,7 @@ def test_against_another_set_in_all_forms(files, write_features, tmp_path, capsy
     out, captions = files
     # The baseline knows neither photo 3 from 5 nor any object; its photos are stored in another order.
     vectors = np.eye(8)[[5, 4, 5, 2, 1, 0]]
-    other = write_features(vectors[:, None], NAMES[::-1], failed=[NAMES[5]], name="baseline").out
+    other = write_features(vectors[:, None], NAMES[::-1], failed=[NAMES[5]], name="baseline").root
     paths = {name: tmp_path / f"f.{name}" for name in ("json", "csv", "markdown", "svg")}
     words = [w for name, path in paths.items() for w in (f"--{name if name != 'svg' else 'figure'}", str(path))]
     assert main(["evaluate", out, "--against", other, "--captions", captions, "-k", "1", *words]) == 0
@@ -162,7 +162,7 @@ def test_against_another_set_in_all_forms(files, write_features, tmp_path, capsy
 
 def test_sets_of_other_queries_are_refused(files, write_features, capsys):
     out, captions = files
-    other = write_features(np.eye(8)[:3, None], NAMES[:3], name="fewer").out
+    other = write_features(np.eye(8)[:3, None], NAMES[:3], name="fewer").root
     assert main(["evaluate", out, "--against", other, "--captions", captions]) == 2
     assert "do not hold the same queries: 2 images with 3 captions only in the first" in capsys.readouterr().err
 
@@ -212,7 +212,7 @@ def coca_files(write_features, tmp_path):
 
     dim = load_encoder("coca").dim
     rng = np.random.default_rng(0)
-    out = write_features(rng.standard_normal((6, 1, dim)), NAMES, objects=[box(0.05)] * 6).out
+    out = write_features(rng.standard_normal((6, 1, dim)), NAMES, objects=[box(0.05)] * 6).root
     images = [
         {"filename": name, "split": "test", "sentences": [{"raw": f"a {colour} star"}] * 2}
         for name, colour in zip(NAMES, ("red", "blue", "green", "white", "black", "pink"), strict=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -16,12 +17,11 @@ from jobs import cli
 from jobs.index import Config, _finish, with_absolute_paths
 from jobs.indexing import machines_for
 from pipeline.cluster.machines import Machines
-from pipeline.datasets.photos.source import Listing, Shards
+from pipeline.datasets.photos.source import Shards
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
-from pipeline.features.manifest import Manifest
-from pipeline.runs import graph
+from pipeline.features.store import FeatureStore
 from pipeline.runs.resume import Resume
 from tests.features.stored import damage_page
 
@@ -141,10 +141,10 @@ def test_a_run_its_rerun_and_a_retry(photos: str, tmp_path: Path, capsys: pytest
     assert cli.main(words) == 0
     assert "nothing to do: all 2 photos are indexed" in capsys.readouterr().out
 
-    running = Manifest.read(out).model_copy(update={"state": "running"})
-    running.write(out)
+    running = FeatureStore(out).manifest().model_copy(update={"state": "running"})
+    FeatureStore(out).write_manifest(running)
     assert cli.main([*words, "--limit", "1"]) == 0
-    assert Manifest.read(out).state == "running"
+    assert FeatureStore(out).manifest().state == "running"
 
     assert cli.main([*words, "--retry-failed"]) == 0
     assert "trying 1 failed photos again" in capsys.readouterr().err
@@ -193,7 +193,7 @@ def test_what_is_lost_changed_and_gone_is_mended(
     assert "changed 1 photos" in said.out
     assert "left out 1 indexed photos that the source no longer has" in said.out
     assert sorted(FeatureSet.open(out).ids) == sorted([lost, damaged, changed])
-    assert Manifest.read(out).counts["photos"] == 3
+    assert FeatureStore(out).manifest().counts["photos"] == 3
 
     (tmp_path / "gone.jpg").rename(Path(photos) / gone)
     assert cli.main(words) == 0
@@ -217,18 +217,18 @@ def test_photos_that_get_lost_on_the_way_are_an_error_whatever_the_cause(
     photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = str(tmp_path / "out")
-    real = graph.write_listing
+    real = FeatureStore.write_listing
 
-    def shorter(listing: Listing, out: str, limit: int | None = None) -> str:
-        return real(listing, out, 3)
+    def shorter(store: FeatureStore, schema: pa.Schema, batches: Callable[[], Iterable[pa.RecordBatch]]) -> None:
+        real(store, schema, lambda: [pa.Table.from_batches(batches())[:3].combine_chunks().to_batches()[0]])
 
-    monkeypatch.setattr(graph, "write_listing", shorter)
+    monkeypatch.setattr(FeatureStore, "write_listing", shorter)
     words = ["index", photos, "--out", out, "--detector", "none", "--perturbation", "none"]
     assert cli.main(words) == 2
     assert "1 of 4 photos are missing" in capsys.readouterr().err
-    assert Manifest.read(out).state == "running"
-    monkeypatch.setattr(graph, "write_listing", real)
+    assert FeatureStore(out).manifest().state == "running"
+    monkeypatch.setattr(FeatureStore, "write_listing", real)
     assert cli.main(words) == 0
     assert "going on in" in capsys.readouterr().err
-    assert Manifest.read(out).state == "complete"
+    assert FeatureStore(out).manifest().state == "complete"
     assert len(FeatureSet.open(out).ids) == 4

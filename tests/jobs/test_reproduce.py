@@ -14,6 +14,7 @@ from pipeline.datasets.scenes import write_scenes
 from pipeline.experiments.material import Material
 from pipeline.experiments.measuring import Variant
 from pipeline.features.manifest import Manifest
+from pipeline.features.store import FeatureStore
 
 
 def test_a_dry_run_says_what_would_be_done(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -45,7 +46,7 @@ def test_outcomes_are_kept_for_the_same_question_only(tmp_path: Path) -> None:
     (tmp_path / "boxes.json").write_text("[1]")
     variants = {name: Variant(str(tmp_path / name), name) for name in ("annotated", "detected")}
     for name in variants:
-        Manifest(fingerprint=name, counts={"photos": 2}).write(str(tmp_path / name))
+        FeatureStore(str(tmp_path / name)).write_manifest(Manifest(fingerprint=name, counts={"photos": 2}))
 
     def asked(*captions: str) -> str:
         return question(
@@ -55,7 +56,9 @@ def test_outcomes_are_kept_for_the_same_question_only(tmp_path: Path) -> None:
     before = asked("a dog")
     assert asked("a dog") == before
     assert asked("a dog", "a cat") != before
-    Manifest(fingerprint="another detector", counts={"photos": 2}).write(str(tmp_path / "detected"))
+    FeatureStore(str(tmp_path / "detected")).write_manifest(
+        Manifest(fingerprint="another detector", counts={"photos": 2})
+    )
     changed = asked("a dog")
     assert changed != before
     (tmp_path / "boxes.json").write_text("[2]")

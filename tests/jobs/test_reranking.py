@@ -130,7 +130,7 @@ def test_what_there_is_to_match_on_is_the_commands_or_the_features(
 
 
 def test_an_encoder_without_matching_is_refused_at_once(write_features, capsys: pytest.CaptureFixture[str]) -> None:
-    out = write_features(np.eye(3)[:, None]).out
+    out = write_features(np.eye(3)[:, None]).root
     assert main(["evaluate", out, "--captions", "/nowhere.json", "--rerank-k", "3"]) == 2
     assert "--rerank, which is not given" in capsys.readouterr().err
     assert main(["evaluate", out, "--captions", "/nowhere.json", "--rerank"]) == 2
@@ -150,7 +150,7 @@ def test_an_encoder_without_matching_is_refused_at_once(write_features, capsys: 
 def test_what_a_manifest_says_of_its_making_is_checked_before_any_work(
     write_features, encoder: object, config: dict[str, object], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = write_features(np.eye(3)[:, None]).out
+    out = write_features(np.eye(3)[:, None]).root
     path = Path(out) / "manifest.json"
     values = json.loads(path.read_text())
     values["encoder"], values["config"] = encoder, config

@@ -36,7 +36,7 @@ def features(write_features, tmp_path, monkeypatch):
     box = {"x0": 0.1, "y0": 0.2, "x1": 0.3, "y1": 0.4, "label": "star", "score": 0.9}
     vectors = WordEncoder().embed_text([*SCENES, "dog"]).numpy()[:, None]
     objects = [[box], [], [], [], []]
-    return write_features(vectors, objects=objects, folder=tmp_path, failed=["000004.jpg"]).out
+    return write_features(vectors, objects=objects, folder=tmp_path, failed=["000004.jpg"]).root
 
 
 def test_ranks_scores_and_paths(features, tmp_path, capsys):
@@ -127,7 +127,7 @@ def test_a_folder_without_features_is_named(tmp_path, capsys):
 
 def test_weights_that_are_gone_are_named(write_features, tmp_path, capsys):
     gone = str(tmp_path / "gone")
-    out = write_features(np.ones((1, 1, 4)), weights=gone).out
+    out = write_features(np.ones((1, 1, 4)), weights=gone).root
     assert main(["search", out, "red"]) == 2
     error = capsys.readouterr().err
     assert gone in error
@@ -143,7 +143,7 @@ def test_the_code_of_a_strangers_model_runs_neither_unasked_nor_asked(write_feat
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"text_cfg": config}}))
     (folder / "tokenizer_config.json").write_text(json.dumps({"auto_map": AUTO_MAP}))
     (folder / "open_clip_model.safetensors").touch()
-    out = write_features(np.ones((1, 1, 4)), weights=str(folder)).out
+    out = write_features(np.ones((1, 1, 4)), weights=str(folder)).root
     assert main(["search", out, "red"]) == 2
     assert f"add to the command: --weights {folder}" in capsys.readouterr().err
     assert main(["search", out, "red", "--weights", str(folder)]) == 2
@@ -153,7 +153,7 @@ def test_the_code_of_a_strangers_model_runs_neither_unasked_nor_asked(write_feat
 
 def test_a_query_that_is_cut_or_unknown_is_said(write_features, capsys):
     encoder = load_encoder("coca")
-    out = write_features(encoder.embed_text(["red star"]).numpy()[:, None], encoder={"name": "coca"}).out
+    out = write_features(encoder.embed_text(["red star"]).numpy()[:, None], encoder={"name": "coca"}).root
     assert main(["search", out, "zebra xylophone", "red " * 50, "red", "--json"]) == 0
     text = capsys.readouterr()
     assert len(json.loads(text.out)) == 3

@@ -8,6 +8,8 @@ import pytest
 
 from jobs import cli
 from pipeline.features.ledger import Ledger
+from pipeline.features.store import FeatureStore
+from pipeline.io.locations import Folder
 from pipeline.runs.resume import inspect
 from tests.features.stored import IDENTITY, Source, damage_page, ids_in, make_set, some_photos
 
@@ -38,7 +40,7 @@ def test_what_is_wrong_is_said_with_what_to_do(out: str, capsys: pytest.CaptureF
     assert "wrong: features/run_1-0.parquet (gone, 2 photos)" in said.err
     assert "wrong: features/run_0-0.parquet (" in said.err
     assert "2 things are wrong; run the same qpert index again" in said.err
-    ledger = Ledger.find(out)
+    ledger = Ledger.find(Folder.open(out))
     assert ledger is not None
     assert ledger.damaged == {"run_0-0.parquet"}
     for verb in (["search", out, "a star"], ["compact", out]):
@@ -52,7 +54,7 @@ def test_rows_that_count_no_more_are_counted_and_then_compacted(
     out: str, source: Source, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (source.folder / "0.jpg").unlink()
-    inspect(out, IDENTITY, source.listing()).write(out)
+    inspect(FeatureStore(out), IDENTITY, source.listing()).write(FeatureStore(out))
     assert cli.main(["verify", out]) == 0
     assert "with 5 photos are in order, 1 more rows count no more (qpert compact" in capsys.readouterr().out
     assert cli.main(["compact", out]) == 0

@@ -175,11 +175,11 @@ def test_object_embeddings_add_their_best_similarity(write_features: Callable[..
     features = write_features(images, precision="float32")
     counts = [0, 1, 3, 0, 2, 1, 4]
     of_objects = [rng.normal(size=(count, 2, 5)).astype(np.float32) for count in counts]
-    for path in (Path(features.out) / "features").iterdir():
+    for path in (Path(features.root) / "features").iterdir():
         table = pq.read_table(path)
         column = pa.array([each.ravel().tolist() for each in of_objects], pa.list_(pa.float32()))
         pq.write_table(table.append_column("object_embeddings", column), path)
-    features = FeatureSet.open(features.out)
+    features = FeatureSet.open(features.root)
     captions = [CaptionedImage(name, [f"{2 * n}", f"{2 * n + 1}"]) for n, name in enumerate(features.ids)]
     found = evaluate(features, captions, lambda wanted: texts[[int(each) for each in wanted]], with_objects=True)
 

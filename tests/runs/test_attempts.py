@@ -19,6 +19,7 @@ from pipeline.cluster.pools import Pool, plan_pools
 from pipeline.cluster.rescaling import Pace
 from pipeline.cluster.waiting import NamedGpus
 from pipeline.errors import QpertError
+from pipeline.features.store import FeatureStore
 from pipeline.runs import attempts as module
 from pipeline.runs.attempts import Attempts, pace_of, readable
 from pipeline.runs.run_stats import Counts
@@ -71,7 +72,7 @@ def test_a_full_disk_is_said_so() -> None:
 @pytest.fixture
 def attempts(write_features: Callable[..., Any]) -> Attempts[Any]:
     features = write_features([[[1.0, 0.0]]] * 2)
-    return Attempts(features.out, features.manifest.fingerprint, None, execute)
+    return Attempts(FeatureStore(features.folder), features.manifest.fingerprint, None, execute)
 
 
 def commit(attempts: Attempts[Any], name: str) -> None:
@@ -151,7 +152,7 @@ def test_storage_that_does_not_answer_does_not_hide_what_went_wrong(
     def down(*of: object) -> None:
         raise OSError("no answer")
 
-    monkeypatch.setattr("pipeline.runs.attempts.committed_files", down)
+    monkeypatch.setattr(FeatureStore, "files", down)
     error = ray.exceptions.RayTaskError("Map", "traceback", OSError("no answer"))
     with pytest.raises(QpertError, match="storage failed again and again"):
         attempts.may_go_on(error, ours=True)
@@ -159,12 +160,12 @@ def test_storage_that_does_not_answer_does_not_hide_what_went_wrong(
 
 def test_a_further_attempt_knows_how_much_is_left(write_features: Callable[..., Any]) -> None:
     features = write_features([[[1.0, 0.0]]] * 2)
-    attempts = Attempts(features.out, features.manifest.fingerprint, 10, execute)
+    attempts = Attempts(FeatureStore(features.folder), features.manifest.fingerprint, 10, execute)
     assert attempts.left() == 10  # what there was before does not count
     commit(attempts, "part0")
     attempts.may_go_on(ray.exceptions.RayError("gone"), ours=True)
     assert attempts.left() == 8
-    assert Attempts(features.out, features.manifest.fingerprint, None, execute).left() is None
+    assert Attempts(FeatureStore(features.folder), features.manifest.fingerprint, None, execute).left() is None
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ def test_a_further_attempt_takes_the_gpu_types_that_are_left(
 
     gpus, seen = NamedGpus(["A100", "V100"]), list[int]()
     features = write_features([[[1.0, 0.0]]])
-    attempts = Attempts(features.out, "f00", None, execute, lambda counts: seen.append(counts.photos))
+    attempts = Attempts(FeatureStore(features.folder), "f00", None, execute, lambda counts: seen.append(counts.photos))
     done = attempts.run(plan, gpus.find)
     assert ran == ["2 actors, each 1 GPU of in(A100,V100)", "1 actor, each 1 GPU of V100"]
     assert (done.machines.gpus, done.counts.photos, attempts.number, seen) == ({"V100": 1}, 3, 2, [3])
@@ -228,7 +229,7 @@ def test_a_gpu_type_that_was_never_there_is_an_error_at_once(
 ) -> None:
     del cluster[0]
     gpus = NamedGpus(["A100", "V100"])
-    attempts = Attempts[Planned](write_features([[[1.0, 0.0]]]).out, "f00", None, execute)
+    attempts = Attempts[Planned](write_features([[[1.0, 0.0]]]).root, "f00", None, execute)
 
     def plan(machines: Machines) -> Planned:
         return Planned(plan_pools(machines, ["match"], accelerators=gpus.on(machines)))
@@ -245,6 +246,6 @@ def test_who_interrupts_is_told_what_to_do(write_features: Callable[..., Any], w
 
     machines = Machines(4.0)
     find = interrupt if when == "machines" else lambda: machines
-    attempts = Attempts[Planned](write_features([[[1.0, 0.0]]]).out, "f00", None, interrupt)
+    attempts = Attempts[Planned](write_features([[[1.0, 0.0]]]).root, "f00", None, interrupt)
     with pytest.raises(KeyboardInterrupt, match="run the same command again to go on where it stopped"):
         attempts.run(lambda there: Planned(), find)

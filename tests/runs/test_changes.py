@@ -17,12 +17,11 @@ import pytest
 from pipeline.datasets.photos.rules import SourceRules
 from pipeline.datasets.photos.shards import read_shard
 from pipeline.datasets.photos.source import Shards, find_photos
-from pipeline.features.compacting import compact
-from pipeline.features.feature_set import FeatureSet, count_rows, features_schema
-from pipeline.features.manifest import Manifest
+from pipeline.features.feature_set import FeatureSet
 from pipeline.features.marks import Marks, mark_files
-from pipeline.features.mending import mend, note_committed
-from pipeline.features.verifying import verify
+from pipeline.features.schema import features_schema
+from pipeline.features.store import FeatureStore
+from pipeline.io.locations import Folder
 from pipeline.retrieval.similarity import rows_of, top_k
 from pipeline.runs.changes import changed_at
 from pipeline.runs.resume import Resume, inspect
@@ -54,9 +53,9 @@ def out(tmp_path: Path, source: Source) -> str:
 
 
 def look(out: str, source: Source, *, write: bool = True, states: bool = True, **options: object) -> Resume:
-    resume = inspect(out, IDENTITY, source.listing(states=states), **options)  # type: ignore[arg-type]
+    resume = inspect(FeatureStore(out), IDENTITY, source.listing(states=states), **options)  # type: ignore[arg-type]
     if write:
-        resume.write(out)
+        resume.write(FeatureStore(out))
     return resume
 
 
@@ -80,13 +79,13 @@ def test_another_size_is_another_photo(out: str, source: Source) -> None:
     assert resume.todo == 1
 
     commit(out, "again", rows_of_photos(source, ["0.jpg"]))
-    assert note_committed(out, MARK).counts()["photos"] == 6
+    assert FeatureStore(out).note_committed(MARK).counts()["photos"] == 6
     assert found(look(out, source)) == (6, 0, 0, 0, 0)
     features = FeatureSet.open(out)
     assert len(features) == len(features.ids) == 6
     assert rows_of(features, ["0.jpg"], ["size"])["0.jpg"]["size"] == len(b"a longer photo")
     assert sorted(hit.image_id for hit in top_k(features, [[1.0] * DIM], k=10)[0]) == source.names()
-    assert verify(out).problems == ()
+    assert FeatureStore(out).verify().problems == ()
 
 
 def test_another_time_is_a_reason_to_look_at_the_content_once(
@@ -108,20 +107,20 @@ def test_a_photo_that_cannot_be_read_now_keeps_its_row(out: str, source: Source)
     source.put("1.jpg", b"photo 1", second=2_000)
     listing = source.listing()
     (source.folder / "1.jpg").unlink()
-    resume = inspect(out, IDENTITY, listing)
+    resume = inspect(FeatureStore(out), IDENTITY, listing)
     assert found(resume) == (6, 0, 0, 0, 0)
     assert not resume.edits
 
 
 def test_a_set_that_has_photos_twice_is_put_right_before_anything_is_counted(out: str, source: Source) -> None:
     commit(out, "twice", rows_of_photos(source, ["2.jpg", "3.jpg"]))
-    mend(out, MARK)
+    FeatureStore(out).mend(MARK)
     resume = look(out, source)
     assert resume.repeated
     assert found(resume) == (6, 0, 0, 0, 0)
     assert ids_in(out) == checkpointed(out) == source.names()
     assert not look(out, source).repeated
-    assert verify(out).problems == ()
+    assert FeatureStore(out).verify().problems == ()
 
 
 @pytest.mark.parametrize("changed", [False, True])
@@ -129,7 +128,7 @@ def test_the_older_rows_of_a_photo_never_stand_in_for_the_latest(out: str, sourc
     source.put("2.jpg", b"a second photo 2", second=2_000)
     look(out, source)
     commit(out, "again", rows_of_photos(source, ["2.jpg"]))
-    mend(out, MARK)
+    FeatureStore(out).mend(MARK)
     shutil.rmtree(Path(out) / "removed")  # so the row from before counts again
     if changed:
         source.put("2.jpg", b"a third one of photo 2", second=3_000)
@@ -144,16 +143,16 @@ def test_lost_tombstones_are_noticed_by_what_was_counted(
 ) -> None:
     (source.folder / "0.jpg").unlink()
     look(out, source)
-    manifest(out, counts=count_rows(out, Manifest.read(out)))
+    manifest(out, counts=FeatureStore(out).counts(FeatureStore(out).manifest()))
     assert len(FeatureSet.open(out)) == 5
-    assert verify(out).problems == ()
+    assert FeatureStore(out).verify().problems == ()
     assert not [warning for warning in recwarn if "removed" in str(warning.message)]
     shutil.rmtree(Path(out) / "removed")
     with pytest.warns(UserWarning, match="6 rows count where manifest.json says 5, so something in removed/ is lost"):
         FeatureSet.open(out)
-    assert "6 rows count where manifest.json says 5" in verify(out).problems[0]
+    assert "6 rows count where manifest.json says 5" in FeatureStore(out).verify().problems[0]
     assert look(out, source).removed == 1
-    assert verify(out).problems == ()
+    assert FeatureStore(out).verify().problems == ()
 
 
 def test_what_is_not_known_says_nothing(out: str, source: Source) -> None:
@@ -168,10 +167,10 @@ def test_sets_of_earlier_versions_say_nothing(tmp_path: Path, source: Source) ->
     make_set(out, Source(tmp_path / "none"), files=1, ledger=False)
     (Path(out) / "features" / "run_0-0.parquet").unlink()
     commit(out, "run_0", rows)
-    mend(out, MARK)
+    FeatureStore(out).mend(MARK)
     source.put("0.jpg", b"a longer photo", second=2_000)
     assert found(look(out, source)) == (6, 0, 0, 0, 0)
-    assert compact(out, MARK).before == 0
+    assert FeatureStore(out).compact().before == 0
 
 
 def test_a_failed_photo_that_has_changed_is_tried_again(tmp_path: Path, source: Source) -> None:
@@ -180,7 +179,7 @@ def test_a_failed_photo_that_has_changed_is_tried_again(tmp_path: Path, source: 
     assert look(out, source).todo == 0
     source.put("3.jpg", b"now it is whole")
     assert found(look(out, source)) == (6, 1, 1, 0, 0)
-    assert count_rows(out, Manifest.read(out)) == {"photos": 5, "failed": 0, "objects": 5}
+    assert FeatureStore(out).counts(FeatureStore(out).manifest()) == {"photos": 5, "failed": 0, "objects": 5}
 
 
 def test_photos_that_are_gone_are_left_out_and_come_back_as_they_were(out: str, source: Source) -> None:
@@ -188,7 +187,7 @@ def test_photos_that_are_gone_are_left_out_and_come_back_as_they_were(out: str, 
     (source.folder / "5.jpg").unlink()
     assert found(look(out, source)) == (4, 0, 0, 2, 0)
     assert ids_in(out) == FeatureSet.open(out).ids == checkpointed(out) == source.names()
-    assert count_rows(out, Manifest.read(out))["photos"] == 4
+    assert FeatureStore(out).counts(FeatureStore(out).manifest())["photos"] == 4
     assert found(look(out, source)) == (4, 0, 0, 0, 0)
 
     source.put("4.jpg", b"photo 4")
@@ -196,7 +195,7 @@ def test_photos_that_are_gone_are_left_out_and_come_back_as_they_were(out: str, 
     assert found(look(out, source)) == (6, 1, 0, 0, 1)  # the one as it was needs no model
     assert ids_in(out) == checkpointed(out) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg", "4.jpg"]
     commit(out, "again", rows_of_photos(source, ["5.jpg"]))
-    note_committed(out, MARK)
+    FeatureStore(out).note_committed(MARK)
     assert ids_in(out) == source.names()
     (source.folder / "5.jpg").unlink()
     assert found(look(out, source)) == (5, 0, 0, 1, 0)
@@ -235,12 +234,12 @@ def test_readers_without_this_package_leave_removed_rows_out_by_a_join(out: str,
 def test_damaged_marks_are_found_out_anew(out: str, source: Source, content: bytes) -> None:
     source.put("0.jpg", b"a longer photo")
     look(out, source)
-    (path,) = map(Path, mark_files(out, "removed"))
+    (path,) = map(Path, mark_files(Folder.open(out), "removed"))
     path.write_bytes(content)
     with pytest.raises(Exception, match=r"removed/.* is damaged .*the same qpert index again"):
         FeatureSet.open(out)
-    with pytest.warns(UserWarning, match="found out anew"):
-        mend(out, MARK)
+    with pytest.warns(UserWarning, match="worked out again"):
+        FeatureStore(out).mend(MARK)
     assert found(look(out, source)) == (6, 1, 1, 0, 0)
 
 
@@ -249,9 +248,9 @@ def test_what_is_not_chosen_this_time_is_not_gone(out: str, source: Source) -> N
         (source.folder / name).unlink()
     for rules in (SourceRules(exclude=("5.jpg",)), SourceRules(include=("[0-4].jpg",))):
         for _ in range(2):  # nor the next time
-            resume = inspect(out, IDENTITY, replace(source.listing(), rules=rules))
+            resume = inspect(FeatureStore(out), IDENTITY, replace(source.listing(), rules=rules))
             assert (resume.removed, resume.done) == (1, 4)
-    resume.write(out)
+    resume.write(FeatureStore(out))
     assert ids_in(out) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg", "5.jpg"]
 
 
@@ -307,8 +306,8 @@ def test_files_of_many_photos_are_read_again_where_their_time_is_another(tmp_pat
     prefix = f"{name}/" if name.endswith("tar") else ""
 
     def look_at() -> Resume:
-        resume = inspect(out, IDENTITY, shards_of(folder))
-        resume.write(out)
+        resume = inspect(FeatureStore(out), IDENTITY, shards_of(folder))
+        resume.write(FeatureStore(out))
         return resume
 
     assert (look_at().changed, look_at().removed, look_at().done) == (0, 0, 7)
@@ -322,10 +321,10 @@ def test_files_of_many_photos_are_read_again_where_their_time_is_another(tmp_pat
     assert [each for each in ids_in(out) if each.endswith(("0.jpg", "1.jpg", "2.jpg", "3.jpg", "4.jpg"))] == left
     resume = look_at()
     assert (resume.changed, resume.removed, resume.done) == (0, 0, 5)
-    assert Marks.read(out, "seen").by_file["run_0-0.parquet"].num_rows == 3
+    assert Marks.read(Folder.open(out), "seen").by_file["run_0-0.parquet"].num_rows == 3
 
     index_shards(out, "again", shards_of(folder), {f"{prefix}1.jpg", f"{prefix}9.jpg"})
-    note_committed(out, MARK)
+    FeatureStore(out).note_committed(MARK)
     resume = look_at()
     assert (resume.changed, resume.removed, resume.done) == (0, 0, 7)
 
@@ -335,14 +334,14 @@ def test_files_of_many_photos_are_read_again_where_their_time_is_another(tmp_pat
     write(folder / f"b{name}", {"x.jpg": b"x", "y.jpg": b"y"}, 1_000)
     resume = look_at()
     assert (resume.restored, resume.removed, resume.done) == (2, 0, 7)
-    assert verify(out).problems == ()
+    assert FeatureStore(out).verify().problems == ()
 
 
 def make_manifest_of(out: str) -> None:
     from tests.features.stored import manifest
 
     manifest(out)
-    note_committed(out, MARK)
+    FeatureStore(out).note_committed(MARK)
 
 
 def test_a_tar_that_breaks_off_takes_no_rows_with_it(tmp_path: Path) -> None:
@@ -354,7 +353,7 @@ def test_a_tar_that_breaks_off_takes_no_rows_with_it(tmp_path: Path) -> None:
     whole = (folder / "a.tar").read_bytes()
     (folder / "a.tar").write_bytes(whole[: len(whole) // 2 + 700])
     os.utime(folder / "a.tar", (2_000, 2_000))
-    resume = inspect(out, IDENTITY, shards_of(folder))
+    resume = inspect(FeatureStore(out), IDENTITY, shards_of(folder))
     assert (resume.changed, resume.removed, resume.done) == (0, 0, 5)
 
 
@@ -366,4 +365,4 @@ def test_shards_without_a_known_time_say_nothing(tmp_path: Path) -> None:
     make_manifest_of(out)
     tar(folder / "a.tar", {"0.jpg": b"1"}, 2_000)
     unknown = replace(source, shards=tuple(replace(shard, mtime=None) for shard in source.shards))
-    assert inspect(out, IDENTITY, unknown).changed == 0
+    assert inspect(FeatureStore(out), IDENTITY, unknown).changed == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.features.mending import remove_rows, removed_rows
+from pipeline.features.removing import removed_rows
 from pipeline.features.store import FeatureStore
 from pipeline.runs import committed
 from pipeline.runs.committed import live_digests, not_done
@@ -26,8 +26,9 @@ def test_rows_that_count_are_done_and_no_others(tmp_path: Path) -> None:
     for number in range(9):
         source.put(f"{number}.jpg", b"%d" % number)
     make_set(out, source)
-    remove_rows(out, MARK, removed_rows([("run_0-0.parquet", "1.jpg")], "changed"))
-    done = live_digests(FeatureStore.open(out, MARK))
+    store = FeatureStore(out)
+    store.remove_rows(MARK, removed_rows([("run_0-0.parquet", "1.jpg")], "changed"))
+    done = live_digests(store.files(MARK))
     assert len(done) == 8
     assert done.nbytes == 16 * 8
     left = not_done(block([*source.names(), "new.jpg", *ODD]), done)

@@ -20,7 +20,7 @@ from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.manifest import Manifest
-from pipeline.features.mending import mend
+from pipeline.features.store import FeatureStore
 from pipeline.io.locations import join
 from pipeline.method.settings import Perturbation
 from pipeline.runs.graph import Graph
@@ -42,7 +42,7 @@ def index(tmp_path: Path, tiny_encoder: Any, tiny_detector: Any) -> Callable[...
             "settings": (Perturbation.paper(),),
             "block_rows": 8,
             "file_rows": 16,
-            "out": str(tmp_path / "out"),
+            "store": FeatureStore(str(tmp_path / "out")),
         } | options
 
         def make_graph(machines: Machines) -> Graph:
@@ -52,7 +52,7 @@ def index(tmp_path: Path, tiny_encoder: Any, tiny_detector: Any) -> Callable[...
             chosen.update(precision="float16", pools=pools, worker=Worker(micro_batch=4))
             return Graph(photos, fingerprint="f00", **chosen)
 
-        return index_photos(make_graph, Manifest(fingerprint="f00"), chosen["out"])
+        return index_photos(make_graph, Manifest(fingerprint="f00"), chosen["store"])
 
     return run
 
@@ -177,7 +177,7 @@ def test_a_broken_model_ends_the_run_with_its_reason(
 
     with pytest.raises(QpertError, match="no such weights"):
         index(tmp_path / "photos", make_detector=build)
-    assert Manifest.read(str(tmp_path / "out")).state == "running"
+    assert FeatureStore(str(tmp_path / "out")).manifest().state == "running"
 
 
 def test_programs_in_a_checkpoint_of_others_never_run(
@@ -190,6 +190,8 @@ def test_programs_in_a_checkpoint_of_others_never_run(
     ids = pa.ExtensionArray.from_storage(ArrowPythonObjectType(), program)
     pq.write_table(pa.table({"image_id": ids}), folder / "run_0.parquet")
     make_photos(tmp_path / "photos", 3)
-    mend(str(tmp_path / "out"), "f00")  # as every command does first: the features that it commits are not there
+    FeatureStore(str(tmp_path / "out")).mend(
+        "f00"
+    )  # as every command does first: the features that it commits are not there
     assert index(tmp_path / "photos").totals["photos"] == 3
     assert not ran.exists()

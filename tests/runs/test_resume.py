@@ -14,9 +14,8 @@ from pipeline.datasets.photos.source import Listing, find_photos
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.fingerprint import fingerprint
-from pipeline.features.manifest import Manifest
+from pipeline.features.store import FeatureStore
 from pipeline.runs.resume import inspect
-from pipeline.runs.retry_failed import forget_failures
 
 IDENTITY = {"encoder": {"name": "coca"}, "precision": "float16"}
 
@@ -35,54 +34,54 @@ def out(tmp_path: Path, photos: Listing, write_features: Callable[..., Any]) -> 
     ids = sorted(pair[0] for pair in photos.pairs())
     features = write_features([[[1.0, 0.0]]] * 4, ids[:4], failed=[ids[1]], files=2)
     mark = fingerprint(IDENTITY)
-    Manifest.read(features.out).model_copy(
+    FeatureStore(features.root).manifest().model_copy(
         update={"state": "running", "fingerprint": mark, "identity": IDENTITY}
-    ).write(features.out)
-    folder = Path(features.out)
+    ).write(features.root)
+    folder = Path(features.root)
     checkpoint = folder / "checkpoint" / mark
     checkpoint.mkdir(parents=True)
     for path in (folder / "features").glob("part*.parquet"):
         done = pq.read_table(path, columns=["image_id"])
         pq.write_table(done, checkpoint / f"{path.stem.rpartition('-')[0]}.parquet")
     (folder / "features" / "late-000000.parquet").write_bytes(b"PAR1 half a file")
-    return str(features.out)
+    return str(features.root)
 
 
 def test_a_limit_hides_what_the_source_has(out: str, photos: Listing) -> None:
-    resume = inspect(out, IDENTITY, photos)
+    resume = inspect(FeatureStore(out), IDENTITY, photos)
     assert (resume.total, resume.done, resume.todo, resume.removed) == (6, 4, 2, 0)
-    limited = inspect(out, IDENTITY, photos, 2)
+    limited = inspect(FeatureStore(out), IDENTITY, photos, 2)
     assert (limited.total, limited.done, limited.todo, limited.removed) == (2, 2, 0, 0)
 
 
 def test_removed_photos_are_counted(out: str, photos: Listing, tmp_path: Path) -> None:
     name = min(pair[0] for pair in photos.pairs())
     (tmp_path / "photos" / name).unlink()
-    assert inspect(out, IDENTITY, photos).removed == 1
+    assert inspect(FeatureStore(out), IDENTITY, photos).removed == 1
 
 
 def test_other_settings_are_refused_only_where_something_is_committed(out: str, photos: Listing) -> None:
     other = IDENTITY | {"precision": "float32"}
     with pytest.raises(QpertError, match="precision: float16 -> float32"):
-        inspect(out, other, photos)
+        inspect(FeatureStore(out), other, photos)
     for path in (Path(out) / "checkpoint").rglob("*.parquet"):
         path.unlink()
-    resume = inspect(out, other, photos)
+    resume = inspect(FeatureStore(out), other, photos)
     assert (resume.manifest, resume.todo) == (None, 6)
 
 
 def test_a_half_written_file_never_counts_whatever_the_manifest_says(out: str) -> None:
-    manifest = Manifest.read(out).model_copy(update={"state": "complete"})
-    manifest.write(out)
+    manifest = FeatureStore(out).manifest().model_copy(update={"state": "complete"})
+    FeatureStore(out).write_manifest(manifest)
     assert len(FeatureSet.open(out).ids) == 3
 
 
 def test_failed_photos_are_forgotten_and_the_others_stay(out: str, photos: Listing) -> None:
-    manifest = Manifest.read(out)
+    manifest = FeatureStore(out).manifest()
     before = FeatureSet.open(out).dataset.to_table().filter(pa.compute.field("error").is_null())
-    assert forget_failures(out, manifest) == 1
-    assert forget_failures(out, manifest) == 0
-    resume = inspect(out, IDENTITY, photos)
+    assert FeatureStore(out).forget_failures(manifest.fingerprint) == 1
+    assert FeatureStore(out).forget_failures(manifest.fingerprint) == 0
+    resume = inspect(FeatureStore(out), IDENTITY, photos)
     assert (resume.done, resume.todo) == (3, 3)
     assert FeatureSet.open(out).dataset.to_table().equals(before)
     ids = {
@@ -95,7 +94,7 @@ def test_failed_photos_are_forgotten_and_the_others_stay(out: str, photos: Listi
 
 def test_the_source_is_listed_once_and_then_read_from_the_note(out: str, photos: Listing, tmp_path: Path) -> None:
     told: list[int] = []
-    resume = inspect(out, IDENTITY, photos, counted=told.append, note=str(tmp_path / "note.parquet"))
+    resume = inspect(FeatureStore(out), IDENTITY, photos, counted=told.append, note=str(tmp_path / "note.parquet"))
     assert told
     assert isinstance(resume.photos, Listing)
     for path in (tmp_path / "photos").rglob("*.jpg"):
@@ -111,4 +110,4 @@ def test_the_source_is_listed_once_and_then_read_from_the_note(out: str, photos:
 def test_an_id_that_comes_twice_is_named(out: str, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.jpg\nb.jpg\nc.jpg\nb.jpg\n")
     with pytest.raises(QpertError, match=r"two photos of .*list\.txt have the id 'b\.jpg'"):
-        inspect(str(tmp_path / "new"), IDENTITY, find_photos(str(tmp_path / "list.txt")))
+        inspect(FeatureStore(str(tmp_path / "new")), IDENTITY, find_photos(str(tmp_path / "list.txt")))

@@ -15,8 +15,9 @@ from PIL import Image
 
 from pipeline.datasets.photos.shards import PHOTO_SCHEMA
 from pipeline.errors import QpertError
-from pipeline.features.feature_set import features_schema
-from pipeline.features.tokens import TOKENS, read_shard
+from pipeline.features.schema import features_schema
+from pipeline.features.store import FeatureStore
+from pipeline.features.tokens import TOKENS
 from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
 from pipeline.runs.progress import progress_line
@@ -223,7 +224,8 @@ def test_tokens_are_kept_as_they_passed_the_model(
 ) -> None:
     """Each call of the model by itself; failed photos are in none of them."""
     found = detect(tiny_detector)(photos)
-    stage = EncodeStage(tiny_encoder, [None], False, "float16", Worker(micro_batch=2), Reporter(), str(tmp_path))
+    files = FeatureStore(str(tmp_path)).tokens
+    stage = EncodeStage(tiny_encoder, [None], False, "float16", Worker(micro_batch=2), Reporter(), files)
     seen: list[torch.Tensor] = []
     backbone = stage.encoder.backbone
 
@@ -237,7 +239,7 @@ def test_tokens_are_kept_as_they_passed_the_model(
     places = table["tokens"].to_pylist()
     assert [each is None for each in places] == [False, True, False, True, False, True]
     (name,) = {each["file"] for each in places if each}
-    kept = read_shard(str(tmp_path), name)
+    kept = files.read(name)
     assert [kept[call].shape[0] for call in kept] == [2, 1]  # two by two, of the three that are left
     assert all(torch.equal(kept[call], tokens) for call, tokens in enumerate(seen))
     assert [(each["call"], each["row"]) for each in places if each] == [(0, 0), (0, 1), (1, 0)]

@@ -19,6 +19,7 @@ import ray
 from pipeline.cluster.machines import Machines
 from pipeline.cluster.waiting import NamedGpus
 from pipeline.errors import QpertError
+from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation
 from pipeline.runs import attempts
 from pipeline.runs import match_run as match_graph
@@ -86,7 +87,7 @@ def test_the_graph_gives_all_scores_in_order_and_goes_on_where_it_stopped(
 ) -> None:
     ids = make_photos(tmp_path / "photos", 40)[::-1]
     table = pairs(tmp_path / "photos", ids)
-    matching = Matching(str(tmp_path / "out"), table, TEXTS, matcher, {"name": "tiny"}, None)
+    matching = Matching(FeatureStore(str(tmp_path)), table, TEXTS, matcher, {"name": "tiny"}, None)
     scores = match_pairs(matching)
     stage = MatchStage(matcher, TEXTS, None, Worker(), Reporter())
     want = [score for row in stage(read_beside(table, Reporter())).to_pylist() for score in row["scores"]]
@@ -99,7 +100,7 @@ def test_the_graph_gives_all_scores_in_order_and_goes_on_where_it_stopped(
 def test_photos_that_are_gone_are_named(tmp_path: Path, make_photos: Callable[..., list[str]], matcher: Any) -> None:
     ids = make_photos(tmp_path / "photos", 4)
     (tmp_path / "photos" / ids[3]).unlink()
-    matching = Matching(str(tmp_path / "out"), pairs(tmp_path / "photos", ids), TEXTS, matcher, {}, None)
+    matching = Matching(FeatureStore(str(tmp_path)), pairs(tmp_path / "photos", ids), TEXTS, matcher, {}, None)
     with pytest.raises(QpertError, match=rf"of 4 photos 1 could not be matched[^$]*{ids[3]}: file not found"):
         match_pairs(matching)
     make_photos(tmp_path / "photos", 4)
@@ -107,7 +108,7 @@ def test_photos_that_are_gone_are_named(tmp_path: Path, make_photos: Callable[..
         (tmp_path / "photos" / name).unlink()
     scores = match_pairs(matching)
     make_photos(tmp_path / "photos", 4)
-    again = replace(matching, out=str(tmp_path / "again"))
+    again = replace(matching, store=FeatureStore(str(tmp_path / "again")))
     assert np.array_equal(match_pairs(again), scores)
 
 
@@ -126,14 +127,14 @@ def test_matching_goes_on_with_the_gpu_types_that_are_left(
         sessions.append({"address": address, **how})
         yield True
 
-    def execute(matching: Matching, folder: str, key: str, verbose: bool, plan: Any, tally: Any) -> None:
+    def execute(matching: Matching, store: FeatureStore, key: str, verbose: bool, plan: Any, tally: Any) -> None:
         pools.append(str(plan.pools["match"]))
-        part = left.pop(0)
+        part, folder = left.pop(0), Path(store.root)
         for place in ("features", f"checkpoint/{key}"):
-            (Path(folder) / place).mkdir(parents=True, exist_ok=True)
+            (folder / place).mkdir(parents=True, exist_ok=True)
         rows = stage(read_beside(part, Reporter()))
-        pq.write_table(rows, Path(folder) / "features" / f"part{len(pools)}-000000.parquet")
-        pq.write_table(rows.select(["image_id"]), Path(folder) / "checkpoint" / key / f"part{len(pools)}.parquet")
+        pq.write_table(rows, folder / "features" / f"part{len(pools)}-000000.parquet")
+        pq.write_table(rows.select(["image_id"]), folder / "checkpoint" / key / f"part{len(pools)}.parquet")
         if left:
             raise ray.exceptions.RayError("the node is gone")
 
@@ -146,7 +147,7 @@ def test_matching_goes_on_with_the_gpu_types_that_are_left(
     monkeypatch.setattr(Machines, "cluster", lambda ask=True: there[len(sessions) - 1])
     monkeypatch.setattr(match_graph, "_execute", execute)
     gpus = NamedGpus(["A100", "V100"])
-    matching = Matching(str(tmp_path / "out"), table, TEXTS, matcher, {"name": "tiny"}, None, gpus=gpus)
+    matching = Matching(FeatureStore(str(tmp_path)), table, TEXTS, matcher, {"name": "tiny"}, None, gpus=gpus)
     scores = match_pairs(matching, address="cluster:1", cpus=3)
     want = [score for row in stage(read_beside(table, Reporter())).to_pylist() for score in row["scores"]]
     assert scores.tolist() == pytest.approx(want)
@@ -161,18 +162,18 @@ def test_matching_counts_as_stuck_as_indexing_does(
 ) -> None:
     asked: list[Any] = []
 
-    def resumable(folder: str, key: str, verbose: bool, patience: float) -> Any:
+    def resumable(store: FeatureStore, key: str, verbose: bool, patience: float) -> Any:
         asked.append(patience)
         raise InterruptedError
 
     monkeypatch.setattr(match_graph, "resumable", resumable)
     table = pairs(tmp_path, [])
-    plan = match_graph._plan(Matching("out", table, TEXTS, matcher, {}, None), 5000, Machines(4.0))
+    plan = match_graph._plan(Matching(FeatureStore("out"), table, TEXTS, matcher, {}, None), 5000, Machines(4.0))
     assert plan.file_rows == 156  # some 32 files: little is lost with an attempt
     for matching in (
-        Matching("out", table, TEXTS, matcher, {}, None),
-        Matching("out", table, TEXTS, matcher, {}, None, patience=120.0),
+        Matching(FeatureStore("out"), table, TEXTS, matcher, {}, None),
+        Matching(FeatureStore("out"), table, TEXTS, matcher, {}, None, patience=120.0),
     ):
         with pytest.raises(InterruptedError):
-            match_graph._execute(matching, "out", "f00", False, plan, None)
+            match_graph._execute(matching, FeatureStore("out"), "f00", False, plan, None)
     assert asked == [1800.0, 120.0]

@@ -16,7 +16,7 @@ import torch
 
 from pipeline.errors import QpertError
 from pipeline.experiments.outcomes import Outcomes
-from pipeline.features.tokens import write_shard
+from pipeline.features.store import FeatureStore
 from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
 from pipeline.retrieval.ranks import Ranks, size_bins
@@ -158,9 +158,10 @@ def test_keys() -> None:
 def test_settings_that_do_not_fit_together_are_embedded_one_by_one(
     tmp_path: Path, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = write_shard(str(tmp_path), ["x"], [torch.rand(4, 5, 3)])
+    tokens = FeatureStore(str(tmp_path)).tokens
+    name = tokens.write(["x"], [torch.rand(4, 5, 3)])
     kept = [Kept(name, 0, (0, 1, 2, 3), (EMPTY,) * 4)]
-    sweeper = Sweeper(tiny_encoder, str(tmp_path), "float16", Worker(threads=1))
+    sweeper = Sweeper(tiny_encoder, tokens, "float16", Worker(threads=1))
     together = sweeper.embed(kept, [None, *settings(2)])
     freed: list[int] = []
 
@@ -178,7 +179,8 @@ def test_settings_that_do_not_fit_together_are_embedded_one_by_one(
 @pytest.mark.usefixtures("ray_cpu")
 @pytest.mark.timeout(300)
 def test_a_sweeper_answers_while_it_embeds_one_part_after_the_other(tmp_path: Path, tiny_encoder: Any) -> None:
-    name = write_shard(str(tmp_path), ["x"], [torch.rand(4, 5, 3)])
+    tokens = FeatureStore(str(tmp_path)).tokens
+    name = tokens.write(["x"], [torch.rand(4, 5, 3)])
     kept = [Kept(name, 0, (0, 1, 2, 3), (EMPTY,) * 4)]
     log, go = tmp_path / "log", tmp_path / "go"
 

@@ -1,0 +1,56 @@
+"""Ray's checkpoint of a feature set: which files a run has committed.
+
+``checkpoint/FINGERPRINT/STEM.parquet`` commits ``features/STEM-*.parquet``, and ``STEM.pending.parquet`` announces
+files that may be half-written. Only these names count here: the ids that are done are read from the features
+themselves. Earlier versions read them from the checkpoint, so it holds them too.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from pipeline.io.locations import Folder
+
+CHECKPOINT = "checkpoint"
+_SUFFIX, _PENDING = ".parquet", ".pending"
+
+
+def stem(name: str) -> str:
+    """What a features file is called in the checkpoint that commits it."""
+    return name.rpartition("-")[0]
+
+
+def has_checkpoint(folder: Folder) -> bool:
+    """Whether the feature set has a checkpoint, of whatever fingerprint."""
+    selector = fs.FileSelector(folder.at(CHECKPOINT), recursive=True, allow_not_found=True)
+    return any(info.type == fs.FileType.File for info in folder.filesystem.get_file_info(selector))
+
+
+def committed_stems(folder: Folder, fingerprint: str) -> set[str]:
+    """The stems of the files that the checkpoint commits."""
+    return {name for name in _names(folder, fingerprint) if not name.endswith(_PENDING)}
+
+
+def pending_stems(folder: Folder, fingerprint: str) -> set[str]:
+    """The stems of files that a run had begun to write when it was interrupted."""
+    return {name.removesuffix(_PENDING) for name in _names(folder, fingerprint) if name.endswith(_PENDING)}
+
+
+def commit(folder: Folder, fingerprint: str, name: str, ids: pa.Table) -> None:
+    """Commit the files with the stem `name`, which hold the photos `ids` (a column `image_id`)."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(ids, sink)
+    checkpoint = folder.subfolder(CHECKPOINT, fingerprint)
+    checkpoint.write_atomically(f"{name}{_SUFFIX}", sink.getvalue().to_pybytes())
+
+
+def forget(folder: Folder, fingerprint: str, name: str, *, pending: bool = False) -> None:
+    """Delete the entry of the stem `name`, or what announces it."""
+    folder.subfolder(CHECKPOINT, fingerprint).delete(f"{name}{_PENDING if pending else ''}{_SUFFIX}")
+
+
+def _names(folder: Folder, fingerprint: str) -> set[str]:
+    files = folder.subfolder(CHECKPOINT, fingerprint).files(_SUFFIX)
+    return {str(info.base_name).removesuffix(_SUFFIX) for info in files}
