@@ -16,8 +16,8 @@ import ray
 from pipeline.cluster.machines import Machines
 from pipeline.cluster.pools import Pool
 from pipeline.errors import QpertError
-from pipeline.runs.progress import duration
-from pipeline.runs.run_stats import Counts
+from pipeline.printing import duration
+from pipeline.runs.run_stats import RunStats
 
 LOOK = 30.0
 """Seconds between two looks at the cluster. What has joined counts when it is there at two in a row, and all of it."""
@@ -55,7 +55,7 @@ class Newcomers:
         self.machines, self.pools, self.plan, self.waiting, self.todo = machines, pools, plan, waiting, todo
         self.started, self.looked, self.last = time.time(), time.monotonic(), machines
 
-    def worth(self, counts: Counts) -> str | None:
+    def worth(self, counts: RunStats) -> str | None:
         """Why to begin anew, for people, or None. Called as often as one likes; it looks every `LOOK` seconds."""
         if self.todo is None or counts.warm is None or time.monotonic() - self.looked < LOOK:
             return None
@@ -74,7 +74,7 @@ class Newcomers:
             return None
         return f"now there are {now}, not {self.machines}: beginning anew from what is done, {duration(saved)} sooner"
 
-    def _saved(self, counts: Counts, now: Machines) -> float | None:
+    def _saved(self, counts: RunStats, now: Machines) -> float | None:
         """Seconds that a new attempt on the machines of `now` would save; None where that is not `WORTH` it."""
         rate = steady_rate(counts)
         if self.todo is None or counts.warm is None or not rate:
@@ -103,7 +103,7 @@ def ours(before: Machines, now: Machines) -> Machines:
     return replace(now, free_gpus=free + joined, free_cpus=None, kinds={**now.kinds, **before.kinds})
 
 
-def steady_rate(counts: Counts) -> float | None:
+def steady_rate(counts: RunStats) -> float | None:
     """Photos per second since all actors are at work; None before that can be told."""
     if counts.warm is None or not counts.history:
         return None
@@ -112,7 +112,7 @@ def steady_rate(counts: Counts) -> float | None:
 
 
 def speed_up(
-    counts: Counts,
+    counts: RunStats,
     rate: float,
     old: tuple[Machines, Mapping[str, Pool]],
     new: tuple[Machines, Mapping[str, Pool]],

@@ -17,7 +17,7 @@ from pipeline.features.mending import drop_repeated, mend, note_committed, take_
 from pipeline.io.locations import exclusive
 from pipeline.runs.attempts import Attempts
 from pipeline.runs.graph import Graph, run_graph
-from pipeline.runs.run_stats import Counts
+from pipeline.runs.run_stats import RunStats
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Outcome:
         attempts: how many it took.
     """
 
-    counts: Counts
+    counts: RunStats
     totals: dict[str, int]
     seconds: float
     machines: Machines
@@ -128,7 +128,7 @@ class _Noted:
         self.out, self.manifest = out, manifest
         self.devices: dict[str, float] = {}
 
-    def __call__(self, counts: Counts) -> None:
+    def __call__(self, counts: RunStats) -> None:
         """Note what is new in `counts`: how far devices differ, and the shape of the embeddings."""
         kinds = {f"{device} in {dtype}": far for (device, dtype), far in sorted(counts.differences.items())}
         self.devices |= {kind: max(far, self.devices.get(kind, 0.0)) for kind, far in kinds.items()}

@@ -14,7 +14,7 @@ from pipeline.cluster.machines import Gpu, Machines
 from pipeline.cluster.pools import Pool, plan_pools
 from pipeline.cluster.rescaling import Newcomers, grown, ours, speed_up
 from pipeline.errors import QpertError
-from pipeline.runs.run_stats import Counts
+from pipeline.runs.run_stats import RunStats
 
 BOTH = ["detect", "encode"]
 NOW = 1e9
@@ -25,11 +25,11 @@ def cluster(cpus: float = 8.0, free: int | None = None, **gpus: int) -> Machines
     return Machines(cpus, there, free_gpus=there if free is None else Counter({next(iter(gpus)): free}))
 
 
-def counts(photos: int, rate: float, *, warm: float = 30.0, ago: float = 100.0, busy: float = 1.0) -> Counts:
+def counts(photos: int, rate: float, *, warm: float = 30.0, ago: float = 100.0, busy: float = 1.0) -> RunStats:
     """After so many photos, `ago` seconds after an attempt on one A100 began whose actors were all up after `warm`."""
     begun = NOW - ago
     seconds = {"detect": 0.2 * busy * photos / rate, "encode": busy * photos / rate}
-    found = Counts(photos=photos, seconds=seconds, warm=(begun + warm, Counter()))
+    found = RunStats(photos=photos, seconds=seconds, warm=(begun + warm, Counter()))
     found.work = {(stage, "cuda:A100"): (photos, spent) for stage, spent in seconds.items()}
     found.history = [(begun + warm - 5, 10)]  # one actor was quicker up than the others
     found.history += [(begun + second, round(photos - rate * (ago - second))) for second in range(int(warm), 101, 5)]
@@ -165,7 +165,7 @@ def test_what_is_ours_is_what_was_free_and_what_joined_and_is_free() -> None:
     assert (found.gpus, found.free_cpus, found.kinds) == (now.gpus, None, before.kinds)
 
 
-def factor(seen: Counts, before: Machines, now: Machines, rate: float = 10.0) -> float:
+def factor(seen: RunStats, before: Machines, now: Machines, rate: float = 10.0) -> float:
     return speed_up(seen, rate, (before, plan(before)), (now, plan(now)))
 
 
@@ -179,14 +179,14 @@ def test_a_run_goes_as_fast_as_the_stage_that_is_slowest_then() -> None:
     known = {"detect": Pool(4, None, 0.5, 2, 0)}
     old, new = {**known, "encode": Pool(2, 1.0, 0, None, 1)}, {**known, "encode": Pool(40, 1.0, 0, None, 1)}
     assert speed_up(seen, 10.0, (two, old), (cluster(A100=40), new)) == pytest.approx(10.0)
-    assert speed_up(Counts(), 10.0, (two, old), (cluster(A100=40), new)) == 1.0
+    assert speed_up(RunStats(), 10.0, (two, old), (cluster(A100=40), new)) == 1.0
     seen.work["detect", "cuda:A100"] = (0, 0.0)  # all photos failed before
     assert speed_up(seen, 10.0, (two, old), (cluster(A100=40), new)) == 1.0
 
 
 def test_gpus_that_join_count_by_the_slowest_that_is_known() -> None:
     before = cluster(A100=1, V100=1)
-    seen = Counts(seconds={"detect": 1.0, "encode": 200.0})
+    seen = RunStats(seconds={"detect": 1.0, "encode": 200.0})
     seen.work = {
         ("detect", "cuda:0"): (1000, 1.0),
         ("encode", "cuda:A100"): (800, 100.0),

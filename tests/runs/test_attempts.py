@@ -20,7 +20,7 @@ from pipeline.cluster.waiting import NamedGpus
 from pipeline.errors import QpertError
 from pipeline.runs import attempts as module
 from pipeline.runs.attempts import Attempts, readable
-from pipeline.runs.run_stats import Counts
+from pipeline.runs.run_stats import RunStats
 
 
 def execute(plan: object, tally: object) -> None:
@@ -180,8 +180,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[Machines]:
     monkeypatch.setattr(module, "ray_session", session)
     monkeypatch.setattr(module, "progress", watched)
     monkeypatch.setattr(module, "settle", lambda gpus: None)
-    tally = SimpleNamespace(read=SimpleNamespace(remote=lambda: Counts(photos=3)))
-    monkeypatch.setattr(module, "start_tally", lambda actors: tally)
+    tally = SimpleNamespace(read=SimpleNamespace(remote=lambda: RunStats(photos=3)))
+    monkeypatch.setattr(module, "start_run_actor", lambda actors: tally)
     monkeypatch.setattr(module.ray, "get", lambda found: found)
     monkeypatch.setattr(Machines, "cluster", lambda ask=True: now[0])
     return left
