@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from pipeline.detectors import Detector
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.emphasis import Captions, emphases, write_captions
 from pipeline.encoders.sites import choose_sites
@@ -15,8 +16,8 @@ from pipeline.errors import QpertError
 from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
 from pipeline.printing import printable
-from pipeline.stages.probe_photos import probe_photos
-from pipeline.workers.micro_batching import Guard
+from pipeline.stages.probe_photos import PROBE_ID, probe_photos
+from pipeline.workers.micro_batching import MicroBatcher
 
 Named = tuple[str, Image.Image]
 Captioned = tuple[Objects, Captions]
@@ -24,12 +25,12 @@ Captioned = tuple[Objects, Captions]
 
 def captioner(
     encoder: Encoder,
-    detector: Any,
+    detector: Detector,
     emphasise: str | None,
     perturbation: Perturbation,
     decoding: Mapping[str, Any],
     batch_size: int,
-) -> Guard[Named, Captioned]:
+) -> MicroBatcher[Named, Captioned]:
     """From ids and photos to their objects and captions; a `Failure` for a photo that the models fail on alone.
 
     Args:
@@ -55,24 +56,19 @@ def captioner(
     def probe() -> None:
         # Without objects: whether those can be strengthened is a matter of each photo.
         image, _ = probe_photos(1)[0]
-        if not hasattr(detector, "objects_for"):
-            detector.detect([image])
+        detector.detect([PROBE_ID], [image])
         write_captions(encoder, [image], [Objects.empty(image.size)], [[]], perturbation, decoding)
 
-    return Guard(caption, probe, batch_size, "captioning")
+    return MicroBatcher(caption, probe, batch_size, "captioning")
 
 
-def _detect(detector: Any, photos: Sequence[Named]) -> list[Objects]:
-    if hasattr(detector, "objects_for"):
-        return [_annotated(detector, name, image.size) for name, image in photos]
-    return list(detector.detect([image for _, image in photos]))
-
-
-def _annotated(boxes: Any, name: str, size: tuple[int, int]) -> Objects:
-    """The annotated objects of one photo; damaged ones are said, and none."""
+def _detect(detector: Detector, photos: Sequence[Named]) -> list[Objects]:
+    """The objects of each photo; a photo whose annotation is damaged has none, with a message."""
     try:
-        found: Objects = boxes.objects_for(name, size)
+        return detector.detect([name for name, _ in photos], [image for _, image in photos])
     except QpertError as error:
+        if len(photos) > 1:
+            return [objects for photo in photos for objects in _detect(detector, [photo])]
+        ((name, image),) = photos
         print(f"{printable(name)}: captioned without objects: {printable(str(error))}", file=sys.stderr, flush=True)
-        return Objects.empty(size)
-    return found
+        return [Objects.empty(image.size)]

@@ -1,4 +1,4 @@
-"""The one exception that is written for the person at the keyboard, and what it quotes of others."""
+"""The one exception that is written for the person at the keyboard, and the parts of others that messages quote."""
 
 from __future__ import annotations
 
@@ -11,5 +11,11 @@ class QpertError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's exception says first, or its class where it says nothing: enough for a message of ours."""
+    """The first line of a library's exception, or its class where it has no text: enough for a message of ours."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an exception, with its type unless it was written for the user: a photo's `error`."""
+    text = next(iter(str(error).strip().splitlines()), "")[:300]
+    return text if isinstance(error, QpertError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

@@ -47,6 +47,13 @@ def csv_cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and _RISKY_CELL.match(value) else value
 
 
+def duration(seconds: float) -> str:
+    """``0:07``, ``12:34`` or ``3:04:05``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def _escaped(letter: str) -> str:
     return letter if is_printable(letter) else letter.encode("unicode_escape").decode("ascii")
 

@@ -106,7 +106,7 @@ def tiny_detector() -> Callable[[str], Any]:
         from pipeline.method.objects import Objects
 
         class TinyDetector:
-            def detect(self, images: Any) -> list[Any]:
+            def detect(self, ids: Any, images: Any) -> list[Any]:
                 found = []
                 for image in images:
                     red = image.getpixel((0, 0))[0] / 255

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.printing import csv_cell, printable, printable_json, printable_lines
+from pipeline.printing import csv_cell, duration, printable, printable_json, printable_lines
 
 HOSTILE = {
     "an ANSI sequence": "a\x1b[2Jb",
@@ -64,3 +64,7 @@ def test_formulas_are_text_in_a_spreadsheet(cell: str) -> None:
 @pytest.mark.parametrize("cell", ["-", "+1.25", "-0.5 [-1.0, +2.0]", "1e-5", "-1e-5", "a=b", "", "R@1", -0.5, None, 3])
 def test_figures_stay_figures(cell: object) -> None:
     assert csv_cell(cell) == cell
+
+
+def test_duration() -> None:
+    assert [duration(seconds) for seconds in (0.4, 65, 3661)] == ["0:00", "1:05", "1:01:01"]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
+from pipeline.detectors import Detector
 from pipeline.encoders.base import Encoder
 from pipeline.io.images import decode
 from pipeline.method.settings import Perturbation
@@ -21,7 +21,7 @@ from pipeline.method.settings import Perturbation
 def bare_loop(
     paths: Sequence[str],
     encoder: Encoder,
-    detector: Any | None,
+    detector: Detector | None,
     perturbation: Perturbation | None,
     *,
     batch: int,
@@ -32,7 +32,7 @@ def bare_loop(
     Args:
         paths: local photos that can be decoded.
         encoder: the encoder.
-        detector: has `detect(images)`; None encodes without objects.
+        detector: the detector; None encodes without objects.
         perturbation: how objects act on the embedding; None does not use them.
         batch: photos per batch.
         threads: torch's CPU threads; what they were is restored.
@@ -49,7 +49,7 @@ def bare_loop(
             for path in paths[first : first + batch]:
                 with open(path, "rb") as file:
                     images.append(decode(file.read()))
-            objects = detector.detect(images) if detector is not None else None
+            objects = detector.detect(paths[first : first + batch], images) if detector is not None else None
             pixels = torch.stack([encoder.preprocess(image) for image in images])
             tokens = encoder.backbone(pixels)
             embedding = encoder.embed(tokens, objects, perturbation) if objects else encoder.embed(tokens)

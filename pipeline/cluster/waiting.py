@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.cluster.machines import ACCELERATOR, Machines
-from pipeline.runs.progress import LONG, waiting_line
+from pipeline.printing import duration
 
 EVERY = 5.0
 """Seconds between two looks at the cluster."""
+LONG = 60.0
+"""Seconds after which somebody who waits is told what the cluster has free."""
 
 
 class NamedGpus:
@@ -127,6 +129,19 @@ def _wait_for_others(named: list[str], every: float) -> None:
             said = time.monotonic()
             print(f"waiting for GPUs: other jobs hold all {there}", file=sys.stderr, flush=True)
         time.sleep(every)
+
+
+def waiting_line(seconds: float, what: str = "no worker is up") -> str:
+    """What the cluster has free, after `what` has been true for so many seconds."""
+    import ray
+
+    try:
+        there, free = ray.cluster_resources(), ray.available_resources()
+    except ray.exceptions.RayError:
+        return "starting workers ..."
+    kinds = [(name, plural) for name, plural in (("GPU", "GPUs"), ("CPU", "CPUs")) if there.get(name)]
+    parts = [f"{free.get(name, 0.0):g} of {there[name]:g} {plural}" for name, plural in kinds]
+    return f"{what} after {duration(seconds)}; free are {', '.join(parts)}: other jobs may hold the rest"
 
 
 def result_of(reference: Any, what: str) -> Any:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from pipeline.datasets.boxes.boxes import read_boxes
+from pipeline.detectors.config import DetectorConfig
+from pipeline.errors import QpertError
 from pipeline.method.objects import Objects
 from pipeline.printing import printable
 
@@ -13,46 +18,64 @@ _log = logging.getLogger(__name__)
 
 
 class AnnotatedBoxes:
-    """Boxes by the photo's id."""
+    """Looks the boxes of a photo up by its id."""
 
     def __init__(self, path: str | Path) -> None:
-        """Open the annotations.
+        """Opens the annotations.
 
         Args:
-            path: any that `read_boxes` takes: a Flickr30K Entities folder or a COCO JSON file.
+            path: anything that `read_boxes` takes: a Flickr30K Entities folder or a COCO JSON file.
 
         Raises:
-            QpertError: there are no annotations in it.
+            QpertError: it holds no annotations.
         """
         self._boxes = read_boxes(path)
+
+    @classmethod
+    def load(cls, config: DetectorConfig, device: str = "cpu") -> AnnotatedBoxes:
+        """See `pipeline.detectors.registry.DetectorClass`."""
+        if config.annotations is None:
+            raise QpertError(
+                "annotated boxes need a folder or file: detector.annotations=PATH (Flickr30K Entities or COCO)"
+            )
+        return cls(config.annotations)
+
+    @classmethod
+    def check(cls, config: DetectorConfig, *, fetch: bool = True) -> None:
+        """See `pipeline.detectors.registry.DetectorClass`."""
+        cls.load(config)
+
+    def detect(self, ids: Sequence[str], images: Sequence[Image.Image]) -> list[Objects]:
+        """The annotated objects of each photo; see `objects_for`."""
+        return [self.objects_for(image_id, image.size) for image_id, image in zip(ids, images, strict=True)]
 
     def objects_for(self, image_id: str, size: tuple[int, int]) -> Objects:
         """All annotated objects of a photo, labelled by the phrase or category that names them, with score 1.
 
         Args:
-            image_id: the photo's id; the annotation is the one with the same file name without folder and suffix.
-            size: (width, height) of the photo in pixels. The annotation may stem from a smaller or larger copy, if
-                it says how large that was.
+            image_id: the photo's id; its annotation has the same file name without folder and suffix.
+            size: (width, height) of the photo in pixels. The annotation may have been made on a smaller or larger copy
+                if it states that copy's size.
 
         Returns:
-            Empty where there is no annotation or it has no boxes.
+            Empty if there is no annotation, or if it has no boxes.
 
         Raises:
-            QpertError: the annotation is not readable.
+            QpertError: the annotation cannot be read.
         """
-        photo = self._boxes.of(image_id)
-        if photo is None:
+        annotation = self._boxes.of(image_id)
+        if annotation is None:
             return Objects.empty(size)
-        photo = photo.within(size)
-        if photo.skipped:
+        annotation = annotation.within(size)
+        if annotation.skipped:
             _log.warning(
-                "%s: %d boxes are inverted, not numbers or outside the photo", printable(image_id), photo.skipped
+                "%s: %d boxes are inverted, not numbers or outside the photo", printable(image_id), annotation.skipped
             )
-        if not photo.boxes:
+        if not annotation.boxes:
             return Objects.empty(size)
-        annotated = photo.size or size
+        annotated = annotation.size or size
         if (annotated[0] > annotated[1]) != (size[0] > size[1]) and annotated[0] * size[1] != annotated[1] * size[0]:
             _log.warning("%s is %dx%d, but its annotation was made on %dx%d", printable(image_id), *size, *annotated)
-        boxes = [box for _, box in photo.boxes]
-        placed = Objects.from_pixels(boxes, [label for label, _ in photo.boxes], [1.0] * len(boxes), annotated)
+        boxes = [box for _, box in annotation.boxes]
+        placed = Objects.from_pixels(boxes, [label for label, _ in annotation.boxes], [1.0] * len(boxes), annotated)
         return Objects(placed.boxes, placed.labels, placed.scores, size)

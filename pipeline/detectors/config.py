@@ -1,4 +1,4 @@
-"""What to detect, and with which model."""
+"""Options of detection: the model, and which of its objects to keep."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pipeline.io.paths import LocalPath, WeightsText
 
 
 class DetectorConfig(BaseModel):
-    """Where the objects of a photo come from. Checked when it is built; `load_detector` checks it against the model."""
+    """Where the objects of a photo come from. `load_detector` checks the values against the model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

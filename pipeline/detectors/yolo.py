@@ -29,7 +29,7 @@ from pipeline.method.objects import Objects
 
 MINIATURE = Path(__file__).parent.parent / "miniature" / "yolo.pt"
 DOWNLOADS = Path("~/.cache/qpert")
-"""Where official models are kept once downloaded."""
+"""Folder for downloaded official models."""
 
 _ENFORCED = {"YOLO_AUTOINSTALL": "false", "ULTRALYTICS_SAFE_LOAD": "true"}
 _DEFAULTS = {"YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
@@ -39,7 +39,7 @@ class YoloDetector:
     """One ultralytics model on one device."""
 
     def __init__(self, config: DetectorConfig, device: str = "cpu") -> None:
-        """Open the model and detect once in an empty picture, so that whatever is wrong shows here.
+        """Opens the model and detects once in an empty picture, so that any problem shows here.
 
         Args:
             config: `model` is `miniature`, a `.pt` or `.onnx` file, or the name of an official ultralytics model.
@@ -61,19 +61,20 @@ class YoloDetector:
                 "conf": config.confidence,
                 "max_det": config.max_objects,
                 "device": str(device),
-                "rect": False,  # square for every photo: else its boxes would depend on its neighbours in the batch
+                "rect": False,  # square for every photo, or its boxes would depend on the other photos of the batch
                 "verbose": False,
                 "save": False,
                 **({} if size is None else {"imgsz": size}),
             }
-            self.detect([Image.new("RGB", (64, 64), "grey")])
+            self._detect_batch([Image.new("RGB", (64, 64), "grey")])
         except QpertError:
             raise
         except Exception as error:  # ultralytics, torch and onnxruntime each raise their own
             why = _brief(error)
             if isinstance(error.__cause__, pickle.UnpicklingError):
                 why = (
-                    "it was refused, as opening its pickle could run code, or is none of ultralytics; export it to ONNX"
+                    "it was refused, as opening its pickle could run code, or it is not a model of ultralytics; export"
+                    " it to ONNX"
                 )
             raise QpertError(f"cannot use detector {config.model!r} on {device}: {why}") from error
         finally:
@@ -82,16 +83,26 @@ class YoloDetector:
         if config.classes is not None:
             self._options["classes"] = _class_ids(config.classes, self.names)
 
-    def detect(self, images: Sequence[Image.Image]) -> list[Objects]:
-        """Objects of each RGB photo, at most `max_objects`, the most confident first.
+    @classmethod
+    def load(cls, config: DetectorConfig, device: str = "cpu") -> YoloDetector:
+        """See `pipeline.detectors.registry.DetectorClass`."""
+        return cls(config, device)
 
-        A photo's objects do not depend on the others in the list. Photos may differ in size.
-        """
-        images = list(images)
-        step = self._batch or max(1, len(images))
-        return [found for i in range(0, len(images), step) for found in self._detect(images[i : i + step])]
+    @classmethod
+    def check(cls, config: DetectorConfig, *, fetch: bool = True) -> None:
+        """See `pipeline.detectors.registry.DetectorClass`."""
+        find_weights(config.model, fetch=fetch)
+        if config.classes is not None and fetch:
+            cls(config)  # only the weights know the names of their classes
 
-    def _detect(self, images: list[Image.Image]) -> list[Objects]:
+    def detect(self, ids: Sequence[str], images: Sequence[Image.Image]) -> list[Objects]:
+        """The objects of each RGB photo, at most `max_objects`, the most confident first."""
+        photos = list(images)
+        step = self._batch or max(1, len(photos))
+        batches = (photos[start : start + step] for start in range(0, len(photos), step))
+        return [objects for batch in batches for objects in self._detect_batch(batch)]
+
+    def _detect_batch(self, images: list[Image.Image]) -> list[Objects]:
         padding = (self._batch or len(images)) - len(images)  # a fixed batch takes no fewer
         results = self._model.predict(images + images[-1:] * padding, **self._options)
         return [_objects(result, image.size) for result, image in zip(results, images, strict=False)]
@@ -109,7 +120,7 @@ def _objects(result: Any, size: tuple[int, int]) -> Objects:
 
 @cache
 def import_ultralytics() -> ModuleType:
-    """Import ultralytics with the switches of this module's docstring, leaving the rest of the environment alone.
+    """Imports ultralytics with the switches of this module's docstring; changes nothing else in the environment.
 
     Raises:
         QpertError: ultralytics is missing, too old, or was imported before with other switches.
@@ -124,9 +135,9 @@ def import_ultralytics() -> ModuleType:
         from ultralytics.nn import tasks
     except ImportError as error:
         raise QpertError("detection needs ultralytics: pip install ultralytics") from error
-    if threads is None:  # set to 1 by the import, which would hold for every process started from here
+    if threads is None:  # the import sets it to 1, which every process started from here would inherit
         os.environ.pop("OMP_NUM_THREADS", None)
-    # Where torch lacks what it needs, ultralytics falls back to unpickling without a word.
+    # Without the torch functions that it needs, ultralytics silently falls back to unpickling.
     supported = getattr(getattr(tasks, "_SafeLoad", None), "SUPPORTED", False)
     safe = supported and all(getattr(module, "SAFE_LOAD", False) for module in (utils, tasks))
     if not safe or getattr(utils, "AUTOINSTALL", True):
@@ -139,14 +150,14 @@ def import_ultralytics() -> ModuleType:
 
 
 def find_weights(model: str, *, fetch: bool = True) -> Path:
-    """The file of a model: the bundled miniature, an existing file, or an official model, downloaded if need be.
+    """The file of a model: the bundled miniature, an existing file, or an official model, downloaded if necessary.
 
     Args:
         model: see `DetectorConfig.model`.
-        fetch: whether to download; if not, the file of an official model may be missing.
+        fetch: whether to download; otherwise the file of an official model may be missing.
 
     Raises:
-        QpertError: no such file or name, another file type, or no way to download.
+        QpertError: unknown file or name, another file type, or a failed download.
     """
     if model == "miniature":
         if not MINIATURE.is_file():
@@ -193,7 +204,7 @@ def _official(name: str, fetch: bool) -> Path:
 
 
 def _onnx_input(weights: Path, wanted: int | None) -> tuple[int | None, int | list[int] | None]:
-    """Batch and image size that an ONNX file is fixed to; None and `wanted` where they are free."""
+    """The fixed batch and image size of an ONNX file; None and `wanted` where the file leaves them open."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -215,7 +226,7 @@ def _onnx_input(weights: Path, wanted: int | None) -> tuple[int | None, int | li
 
 
 def _check_metadata(weights: Path, metadata: Mapping[str, str]) -> None:
-    """Refuse values that are not literals: there have been versions of ultralytics that evaluate them."""
+    """Refuses values that are not literals: some versions of ultralytics evaluate them."""
     for key in ("imgsz", "names", "kpt_shape", "kpt_names", "args", "end2end"):
         try:
             ast.literal_eval(metadata.get(key, "None"))
@@ -235,6 +246,6 @@ def _class_ids(wanted: Sequence[str], names: dict[int, str]) -> list[int]:
 
 
 def _brief(error: Exception) -> str:
-    """The first line of a message that may have many."""
+    """The first line of a message that may have several."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:300]

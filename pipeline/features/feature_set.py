@@ -80,10 +80,10 @@ class FeatureSet:
         check_tables(folder.subfolder(FEATURES))
         files.check_unnoted()
         with files.opened(files.names[0]) as file:
-            stored = file.schema_arrow
-        if problem := mismatch(stored, manifest):
+            schema = file.schema_arrow
+        if problem := mismatch(schema, manifest):
             raise QpertError(f"{files.path(files.names[0])} does not match {folder.root}/manifest.json: {problem}")
-        rows = LiveRows(files, known_columns(stored))
+        rows = LiveRows(files, known_columns(schema))
         index = 0 if variant is None else manifest.variants.index(variant)
         return cls(folder, manifest, manifest.vectors, manifest.dim, rows, index)
 

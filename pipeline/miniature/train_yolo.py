@@ -185,7 +185,7 @@ def measure(weights: Path, scenes: Iterable[Scene], confidence: float = 0.25) ->
     found: dict[tuple[float, float], list[bool]] = {pair: [] for pair in pairwise(SIZES)}
     right = detected = 0
     for scene in scenes:
-        (objects,) = detector.detect([draw_scene(scene)])
+        (objects,) = detector.detect(["scene"], [draw_scene(scene)])
         detected += len(objects)
         truth = torch.tensor([o.box for o in scene.objects], dtype=torch.float32) / SCENE_SIZE
         overlaps = box_iou(truth, objects.boxes) >= 0.5

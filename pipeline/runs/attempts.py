@@ -17,13 +17,13 @@ from pipeline.cluster.pools import Pool
 from pipeline.cluster.rescaling import Pace, Rescaling
 from pipeline.cluster.session import ray_session
 from pipeline.cluster.waiting import settle
-from pipeline.errors import QpertError
+from pipeline.errors import QpertError, one_line
 from pipeline.features.store import FeatureStore
 from pipeline.io.retrying import full, out_of_space
-from pipeline.printing import printable
-from pipeline.runs.progress import duration, progress
-from pipeline.runs.run_stats import Counts, start_tally
-from pipeline.workers.micro_batching import short
+from pipeline.printing import duration, printable
+from pipeline.runs.progress import progress
+from pipeline.runs.run_actor import start_run_actor
+from pipeline.runs.run_stats import RunStats
 
 _BROKEN = (ray.exceptions.RayError, ExecutionTimeoutError)
 
@@ -51,7 +51,7 @@ class Done(Generic[AnyPlan]):
         plan: as it ran on them.
     """
 
-    counts: Counts
+    counts: RunStats
     machines: Machines
     plan: AnyPlan
 
@@ -68,7 +68,7 @@ class Attempts(Generic[AnyPlan]):
         store: what is written to, with Ray's checkpoint.
         fingerprint: of what is written there.
         todo: photos to do; None when unknown.
-        execute: runs a plan in the current Ray session; its actors report to the tally.
+        execute: runs a plan in the current Ray session; its actors report to the `RunActor`.
         on_counts: called with what was done so far, now and then and at the end of each attempt.
     """
 
@@ -78,7 +78,7 @@ class Attempts(Generic[AnyPlan]):
         fingerprint: str,
         todo: int | None,
         execute: Callable[[AnyPlan, Any], None],
-        on_counts: Callable[[Counts], None] = lambda counts: None,
+        on_counts: Callable[[RunStats], None] = lambda counts: None,
     ) -> None:
         self.store, self.fingerprint, self.todo = store, fingerprint, todo
         self.execute, self.on_counts = execute, on_counts
@@ -124,18 +124,20 @@ class Attempts(Generic[AnyPlan]):
         except KeyboardInterrupt:
             raise KeyboardInterrupt("run the same command again to go on where it stopped") from None
 
-    def _once(self, plan: AnyPlan, machines: Machines, make_plan: Callable[[Machines], AnyPlan], ours: bool) -> Counts:
+    def _once(
+        self, plan: AnyPlan, machines: Machines, make_plan: Callable[[Machines], AnyPlan], ours: bool
+    ) -> RunStats:
         """One attempt. In a session of ours it is ended where a new one would be done sooner, as machines joined."""
         self.number += 1
         self.files = self._committed()
         self.gpus = held = sum(pool.size * (pool.num_gpus or 0.0) for pool in plan.pools.values())
-        tally, todo = start_tally(sum(pool.size for pool in plan.pools.values())), self.left()
+        run_actor, todo = start_run_actor(sum(pool.size for pool in plan.pools.values())), self.left()
         rescaling = Rescaling(
             machines, plan.pools, lambda now: make_plan(now).pools, plan.file_rows, todo if ours else None
         )
         started = time.time()
 
-        def look(counts: Counts) -> None:
+        def look(counts: RunStats) -> None:
             self.on_counts(counts)
             pace = pace_of(counts, started) if self.stopped is None else None
             if pace is not None and (restart := rescaling.poll(pace)):
@@ -144,11 +146,11 @@ class Attempts(Generic[AnyPlan]):
                     f"now there are {restart.machines}, not {machines}: restarting from what is done,"
                     f" {duration(restart.saves)} sooner"
                 )
-                tally.stop.remote(self.stopped)
+                run_actor.request_stop.remote(self.stopped)
 
-        with progress(tally, todo, look):
-            self.execute(plan, tally)
-        counts: Counts = ray.get(tally.read.remote())
+        with progress(run_actor, todo, look):
+            self.execute(plan, run_actor)
+        counts: RunStats = ray.get(run_actor.read.remote())
         self.on_counts(counts)
         return counts
 
@@ -165,7 +167,8 @@ class Attempts(Generic[AnyPlan]):
         failed = cause.cause if isinstance(cause, ray.exceptions.RayTaskError) else None
         if isinstance(failed, OSError):
             cause = QpertError(
-                f"storage failed again and again ({short(failed)}); run the same command again to go on when it works"
+                f"storage failed again and again ({one_line(failed)}); run the same command again to go on when it"
+                " works"
             )
         if isinstance(cause, QpertError) or not ours or not isinstance(failed, ray.exceptions.RayError | None):
             raise cause from error
@@ -173,10 +176,10 @@ class Attempts(Generic[AnyPlan]):
         self.in_vain = self.in_vain + 1 if self.files == before else 0
         if self.in_vain > 2:
             raise QpertError(
-                f"Ray could not go on, three times without anything done: {short(cause)}. Is the cluster whole? Run the"
-                " same command again to go on; --verbose shows more"
+                f"Ray could not go on, three times without anything done: {one_line(cause)}. Is the cluster whole? Run"
+                " the same command again to go on; --verbose shows more"
             ) from error
-        reason = printable(short(cause))
+        reason = printable(one_line(cause))
         print(f"warning: Ray could not go on ({reason}); starting anew from what is done", file=sys.stderr)
 
     def left(self) -> int | None:
@@ -190,7 +193,7 @@ class Attempts(Generic[AnyPlan]):
         return frozenset(self.store.files(self.fingerprint).names)
 
 
-def pace_of(counts: Counts, started: float) -> Pace | None:
+def pace_of(counts: RunStats, started: float) -> Pace | None:
     """How an attempt that began at `started` (time.time()) is doing; None until all its actors are at work."""
     if counts.warm is None or not counts.history:
         return None

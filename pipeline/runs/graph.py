@@ -24,10 +24,10 @@ from pipeline.features.schema import DICTIONARY
 from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation
 from pipeline.runs.committed import Committed
-from pipeline.runs.run_stats import Reporter
 from pipeline.stages.detect import DetectorBuilder, DetectStage
 from pipeline.stages.encode import EncoderBuilder, EncodeStage
 from pipeline.stages.read import ShardSource, read_photos
+from pipeline.workers.reporting import Reporter
 from pipeline.workers.worker import Worker
 
 IO_CPUS = SMALL
@@ -77,10 +77,10 @@ class Graph:
     environment: dict[str, Any] | None = None
 
 
-def run_graph(graph: Graph, tally: Any | None = None, *, verbose: bool = False) -> None:
+def run_graph(graph: Graph, run_actor: Any | None = None, *, verbose: bool = False) -> None:
     """Run it to the end in the current Ray session; what is committed already is skipped."""
     with resumable(graph.store, graph.fingerprint, verbose, graph.patience) as write:
-        reporter = Reporter(tally)
+        reporter = Reporter(run_actor)
         write(stages(graph, source(graph, reporter), reporter), graph.file_rows)
 
 

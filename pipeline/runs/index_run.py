@@ -15,7 +15,7 @@ from pipeline.features.manifest import Manifest
 from pipeline.features.store import FeatureStore
 from pipeline.runs.attempts import Attempts
 from pipeline.runs.graph import Graph, run_graph
-from pipeline.runs.run_stats import Counts
+from pipeline.runs.run_stats import RunStats
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Outcome:
         attempts: how many it took.
     """
 
-    counts: Counts
+    counts: RunStats
     totals: dict[str, int]
     seconds: float
     machines: Machines
@@ -126,7 +126,7 @@ class _Noted:
         self.store, self.manifest = store, manifest
         self.devices: dict[str, float] = {}
 
-    def __call__(self, counts: Counts) -> None:
+    def __call__(self, counts: RunStats) -> None:
         """Note what is new in `counts`: how far devices differ, and the shape of the embeddings."""
         kinds = {f"{device} in {dtype}": far for (device, dtype), far in sorted(counts.differences.items())}
         self.devices |= {kind: max(far, self.devices.get(kind, 0.0)) for kind, far in kinds.items()}

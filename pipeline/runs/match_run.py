@@ -29,10 +29,10 @@ from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation
 from pipeline.runs.attempts import Attempts
 from pipeline.runs.graph import IO_CPUS, Graph, actors, resumable
-from pipeline.runs.run_stats import Reporter
 from pipeline.stages.encode import EncoderBuilder
 from pipeline.stages.match import MatchStage
 from pipeline.stages.read import read_photos
+from pipeline.workers.reporting import Reporter
 from pipeline.workers.worker import Worker
 
 PAIRS_SCHEMA = pa.schema(
@@ -145,9 +145,9 @@ def _plan(matching: Matching, todo: int, machines: Machines) -> MatchPlan:
     return MatchPlan(pools, min(_FILE, file_rows(todo, _BLOCK)))
 
 
-def _execute(matching: Matching, store: FeatureStore, key: str, verbose: bool, plan: MatchPlan, tally: Any) -> None:
+def _execute(matching: Matching, store: FeatureStore, key: str, verbose: bool, plan: MatchPlan, run_actor: Any) -> None:
     """One attempt, in the current Ray session; what is committed already is skipped."""
-    reporter, worker = Reporter(tally), matching.worker
+    reporter, worker = Reporter(run_actor), matching.worker
     arguments = (matching.make_encoder, tuple(matching.texts), matching.perturbation)
     match = actors(MatchStage, plan.pools["match"], worker, _BLOCK, arguments, reporter, matching.environment)
     options: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "num_cpus": IO_CPUS}

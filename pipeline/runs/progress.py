@@ -13,15 +13,14 @@ from typing import Any
 
 import ray
 
-from pipeline.printing import printable
-from pipeline.runs.run_stats import Counts
-from pipeline.workers.micro_batching import short
+from pipeline.cluster.waiting import LONG, waiting_line
+from pipeline.errors import one_line
+from pipeline.printing import duration, printable
+from pipeline.runs.run_stats import RunStats
 
 _LOG = logging.getLogger(__name__)
 EVERY_TTY, EVERY_LOG = 0.5, 10.0
 """Seconds between updates of the line in a terminal, and between the lines of a log."""
-LONG = 60.0
-"""Seconds after which somebody who waits for workers is told what there is."""
 
 
 @contextmanager
@@ -31,21 +30,21 @@ def progress(tally: Any, total: int | None, on_counts: Any = None) -> Iterator[N
     Args:
         tally: the actor.
         total: photos to do; None when unknown.
-        on_counts: called with the `Counts` of every look. What it raises is logged, once, and it is called again:
+        on_counts: called with the `RunStats` of every look. What it raises is logged, once, and it is called again:
             nothing but the end of the block ends the looks.
     """
     stop = threading.Event()
     live = sys.stderr.isatty()
     started = time.monotonic()
 
-    def line(counts: Counts) -> str:
+    def line(counts: RunStats) -> str:
         waited = time.monotonic() - started
         up = counts.devices or counts.loading
         return progress_line(counts, total) if up or waited < LONG else waiting_line(waited)
 
     shown = started
 
-    def show(counts: Counts) -> None:
+    def show(counts: RunStats) -> None:
         nonlocal shown
         if live:
             print(f"\r\x1b[K{line(counts)}", end="", file=sys.stderr, flush=True)
@@ -96,7 +95,7 @@ class _Complaints:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: object) -> bool:
         if error is not None and type(error) not in self.known:
             self.known.add(type(error))
-            _LOG.warning("while watching the run, which goes on: %s", printable(short(error)))
+            _LOG.warning("while watching the run, which goes on: %s", printable(one_line(error)))
             _LOG.debug("where", exc_info=error)
         return True
 
@@ -127,7 +126,7 @@ class Counting:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def progress_line(counts: Counts, total: int | None) -> str:
+def progress_line(counts: RunStats, total: int | None) -> str:
     """One line: ``1,280 of 2,000 photos (64 %), 212 images/s, 0:03 left, 2 failed``."""
     if not counts.photos and counts.loading:
         return "loading models ..."
@@ -146,18 +145,7 @@ def progress_line(counts: Counts, total: int | None) -> str:
     return ", ".join(parts)
 
 
-def waiting_line(seconds: float, what: str = "no worker is up") -> str:
-    """What the cluster has free, while `what` has been so for so long."""
-    try:
-        there, free = ray.cluster_resources(), ray.available_resources()
-    except ray.exceptions.RayError:
-        return "starting workers ..."
-    kinds = [(name, plural) for name, plural in (("GPU", "GPUs"), ("CPU", "CPUs")) if there.get(name)]
-    parts = [f"{free.get(name, 0.0):g} of {there[name]:g} {plural}" for name, plural in kinds]
-    return f"{what} after {duration(seconds)}; free are {', '.join(parts)}: other jobs may hold the rest"
-
-
-def summary(counts: Counts, seconds: float) -> str:
+def summary(counts: RunStats, seconds: float) -> str:
     """What the run did: photos, objects, failures by reason, images/s, seconds by stage, devices."""
     failed = sum(counts.failures.values())
     rate = counts.rate()
@@ -172,7 +160,7 @@ def summary(counts: Counts, seconds: float) -> str:
     return "\n".join(lines)
 
 
-def device_report(counts: Counts, tolerance: float) -> tuple[str | None, str | None]:
+def device_report(counts: RunStats, tolerance: float) -> tuple[str | None, str | None]:
     """How far embeddings of different devices differ: a line to tell, and a warning where that is too much.
 
     None where one kind of device made them all, and its devices agree.
@@ -189,7 +177,7 @@ def device_report(counts: Counts, tolerance: float) -> tuple[str | None, str | N
     )
 
 
-def gpu_warning(counts: Counts, gpus: Counter[str], asked: list[str] | None) -> str | None:
+def gpu_warning(counts: RunStats, gpus: Counter[str], asked: list[str] | None) -> str | None:
     """A line to be loud about: a GPU was there, or was asked for, and no actor computed on one."""
     used = any(name.startswith("cuda") for names in counts.devices.values() for name in names)
     if used or asked == ["none"]:
@@ -200,10 +188,3 @@ def gpu_warning(counts: Counts, gpus: Counter[str], asked: list[str] | None) -> 
     if asked:
         return f"WARNING: GPUs of type {', '.join(asked)} were asked for and NOT USED; everything ran on the CPU"
     return None
-
-
-def duration(seconds: float) -> str:
-    """``0:07``, ``12:34`` or ``3:04:05``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,16 +1,19 @@
-"""Objects and photos between Arrow columns and Python, with failed photos as gaps."""
+"""Between Arrow columns and Python: objects and vectors of photos, with null for photos that failed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.features.schema import OBJECT_TYPE
+from pipeline.method.objects import Objects
 
-if TYPE_CHECKING:
-    from pipeline.method.objects import Objects
+ObjectRow = Mapping[str, Any]
+"""One object in a value of the `objects` column."""
 
 
 def set_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
@@ -19,25 +22,42 @@ def set_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     return table.append_column(name, values) if index < 0 else table.set_column(index, name, values)
 
 
-def objects_to_arrow(objects: Sequence[Objects | None]) -> pa.Array:
-    """The `objects` column; None (failed, or nobody looked) becomes null, no objects an empty list."""
-    rows = [
-        None
-        if each is None
-        else [
-            {"x0": box[0], "y0": box[1], "x1": box[2], "y1": box[3], "label": label, "score": score}
-            for box, label, score in zip(each.boxes.tolist(), each.labels, each.scores.tolist(), strict=True)
-        ]
-        for each in objects
+def column_values(table: pa.Table, name: str) -> list[Any]:
+    """The values of a column, all None if `table` does not have it."""
+    return table[name].to_pylist() if name in table.column_names else [None] * table.num_rows
+
+
+def objects_to_row(objects: Objects) -> list[dict[str, float | str]]:
+    """One value of the `objects` column."""
+    return [
+        {"x0": box[0], "y0": box[1], "x1": box[2], "y1": box[3], "label": label, "score": score}
+        for box, label, score in zip(objects.boxes.tolist(), objects.labels, objects.scores.tolist(), strict=True)
     ]
+
+
+def objects_to_arrow(photos: Sequence[Objects | None]) -> pa.Array:
+    """The `objects` column; None (failed, or not looked at) becomes null, a photo without objects an empty list."""
+    rows = [None if objects is None else objects_to_row(objects) for objects in photos]
     return pa.array(rows, pa.list_(OBJECT_TYPE))
 
 
-def objects_from_row(row: list[dict[str, float | str]] | None, size: tuple[int, int]) -> Objects:
+def objects_from_row(row: Sequence[ObjectRow] | None, size: tuple[int, int]) -> Objects:
     """One value of the `objects` column, for a photo of `size` (width, height); null means none."""
-    from pipeline.method.objects import Objects
-
     if not row:
         return Objects.empty(size)
-    boxes = [[float(each[name]) for name in ("x0", "y0", "x1", "y1")] for each in row]
-    return Objects(boxes, [str(each["label"]) for each in row], [float(each["score"]) for each in row], size)
+    boxes = [[float(thing[name]) for name in ("x0", "y0", "x1", "y1")] for thing in row]
+    return Objects(boxes, [str(thing["label"]) for thing in row], [float(thing["score"]) for thing in row], size)
+
+
+def largest_area(row: Sequence[ObjectRow] | None) -> float | None:
+    """Area of the largest box of one value of the `objects` column, as a fraction of the photo; None without any."""
+    return max(((thing["x1"] - thing["x0"]) * (thing["y1"] - thing["y0"]) for thing in row or ()), default=None)
+
+
+def vectors_to_arrow(vectors: Sequence[npt.NDArray[Any] | None], number: pa.DataType) -> pa.Array:
+    """A column of lists of `number` (float16 or float32), from one flat array per photo or None."""
+    present = [vector for vector in vectors if vector is not None]
+    values = np.concatenate(present or [np.zeros(0)]).astype(number.to_pandas_dtype())
+    ends = np.cumsum([0, *(0 if vector is None else len(vector) for vector in vectors)])
+    missing = pa.array([vector is None for vector in vectors], pa.bool_())
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values), mask=missing)

@@ -2,78 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 from PIL import Image
 
+from pipeline.detectors import Detector
 from pipeline.features.schema import OBJECT_TYPE
 from pipeline.method.objects import Objects
-from pipeline.runs.run_stats import Reporter
 from pipeline.stages.columns import objects_to_arrow
-from pipeline.stages.probe_photos import probe_photos
-from pipeline.workers.micro_batching import Failure, load
-from pipeline.workers.worker import PhotoMapper, Worker, set_threads
+from pipeline.stages.photo_stage import READ_PHOTOS, Outcomes, PhotoColumns, PhotoStage
+from pipeline.workers.photo_mapper import Row
+from pipeline.workers.reporting import Reporter
+from pipeline.workers.worker import Worker, load_model
 
 DETECTED = {"width": pa.int32(), "height": pa.int32(), "objects": pa.list_(OBJECT_TYPE), "seconds": pa.float32()}
 """The columns that detection adds."""
 
-DetectorBuilder = Callable[[str], Any]
-"""From a torch device to a Detector, called in the actor: models are never sent over the network."""
+DetectorBuilder = Callable[[str], Detector]
+"""From a torch device to a detector; called in the actor, because models are never sent over the network."""
 
 
-class DetectStage:
-    """`map_batches` calls it with tables of `PHOTO_SCHEMA`; rows that failed already pass through.
+class DetectStage(PhotoStage[tuple[str, Image.Image], Objects]):
+    """Adds the columns of `DETECTED` to tables of photos.
 
-    A detector that knows the objects of each photo by its id has `objects_for(image_id, size)`; the others
-    `detect(images)`.
+    Args:
+        build: makes the detector.
+        worker: how the actor works.
+        reporter: where it reports.
+        photos: where tables have their photos.
     """
 
-    def __init__(self, build: DetectorBuilder, worker: Worker, reporter: Reporter) -> None:
-        reporter.loading()
-        set_threads(worker.threads)
-        self.worker, self.reporter = worker, reporter
-        self.device = worker.find_device(worker.gpu)
-        self.detector = load("detector", lambda: build(self.device.torch))
-        guard = worker.guard("detect", self.device, self._detect, self._probe, "detector", reporter)
-        self.map = PhotoMapper("detect", self._prepare, guard, worker, reporter)
-        reporter.device("detect", self.device.name)
+    stage, model = "detect", "detector"
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """The table with the columns of `DETECTED`."""
-        errors = table["error"].to_pylist()
-        todo = [at for at, error in enumerate(errors) if error is None]
-        ids, data = table["image_id"].to_pylist(), table["data"].to_pylist()
-        objects: list[Objects | None] = [None] * len(errors)
-        seconds: list[float | None] = [None] * len(errors)
-        for at, (found, spent) in zip(todo, self.map([(ids[at], data[at]) for at in todo]), strict=True):
-            seconds[at] = spent
-            if isinstance(found, Failure):
-                errors[at] = found.reason
-            else:
-                objects[at] = found
-        table = table.set_column(table.schema.get_field_index("error"), "error", pa.array(errors, pa.string()))
-        columns = [
-            [None if each is None else each.size[0] for each in objects],
-            [None if each is None else each.size[1] for each in objects],
-            objects_to_arrow(objects),
-            seconds,
-        ]
-        for (name, kind), values in zip(DETECTED.items(), columns, strict=True):
-            table = table.append_column(name, values if isinstance(values, pa.Array) else pa.array(values, kind))
-        self.reporter.batch("detect", self.device.name, photos=len(todo), seconds=sum(each or 0 for each in seconds))
-        return table
+    def __init__(
+        self, build: DetectorBuilder, worker: Worker, reporter: Reporter, photos: PhotoColumns = READ_PHOTOS
+    ) -> None:
+        self.build = build
+        super().__init__(worker, reporter, photos)
 
-    def _prepare(self, row: tuple[str, bytes]) -> tuple[str, Image.Image]:
-        return row[0], self.worker.decode(row[1])
+    def load(self) -> None:
+        """See `PhotoStage`."""
+        self.detector = load_model("detector", lambda: self.build(self.device.torch))
 
-    def _detect(self, items: Sequence[tuple[str, Image.Image]]) -> list[Objects]:
-        if hasattr(self.detector, "objects_for"):
-            return [self.detector.objects_for(name, image.size) for name, image in items]
-        return list(self.detector.detect([image for _, image in items]))
+    def prepare(self, image: Image.Image, row: Row) -> tuple[str, Image.Image]:
+        """See `PhotoStage`."""
+        return row["image_id"], image
 
-    def _probe(self, count: int) -> None:
-        if not hasattr(self.detector, "objects_for"):
-            image, _ = probe_photos(1)[0]
-            self.detector.detect([image] * count)
+    def run(self, items: Sequence[tuple[str, Image.Image]]) -> list[Objects]:
+        """See `PhotoStage`."""
+        return self.detector.detect([image_id for image_id, _ in items], [image for _, image in items])
+
+    def columns(self, table: pa.Table, outcomes: Outcomes[Objects]) -> Mapping[str, pa.Array]:
+        """See `PhotoStage`."""
+        sizes = [(None, None) if objects is None else objects.size for objects in outcomes.results]
+        return {
+            "width": pa.array([width for width, _ in sizes], pa.int32()),
+            "height": pa.array([height for _, height in sizes], pa.int32()),
+            "objects": objects_to_arrow(outcomes.results),
+            "seconds": pa.array(outcomes.seconds, pa.float32()),
+        }

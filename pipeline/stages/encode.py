@@ -1,30 +1,30 @@
-"""The encode stage: an actor around an encoder that turns photos and their objects into the rows of a feature set."""
+"""The encode stage: an actor around an encoder that adds the embeddings of photos, their objects in mind."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
+from PIL import Image
 
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.object_embeddings import object_embeddings
 from pipeline.encoders.sites import choose_sites
-from pipeline.features.schema import OBJECT_TYPE, features_schema
+from pipeline.features.schema import features_schema
 from pipeline.features.tokens import TOKENS, TokenFiles
 from pipeline.io.images import is_truncated
-from pipeline.io.photo_state import PHOTO_STATE
 from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
-from pipeline.runs.run_stats import Reporter
-from pipeline.stages.columns import objects_from_row
-from pipeline.stages.probe_photos import probe_photos
-from pipeline.workers.micro_batching import Failure, load
-from pipeline.workers.worker import PhotoMapper, Worker, set_threads
+from pipeline.stages.columns import column_values, largest_area, objects_from_row, vectors_to_arrow
+from pipeline.stages.photo_stage import READ_PHOTOS, Outcomes, PhotoColumns, PhotoStage
+from pipeline.workers.photo_mapper import Row
+from pipeline.workers.reporting import DeviceProbe, EmbeddingShape, Reporter
+from pipeline.workers.worker import Worker, load_model
 
 
 class EncoderBuilder(Protocol):
@@ -33,29 +33,53 @@ class EncoderBuilder(Protocol):
     def __call__(self, *, device: str, dtype: str) -> Encoder: ...  # noqa: D102
 
 
-Row = tuple[str, bytes, list[dict[str, Any]] | None]
-Item = tuple[torch.Tensor, Objects, bool]
-"""Pixels, objects, and whether a part of the photo is lacking."""
-Encoded = tuple[npt.NDArray[Any], npt.NDArray[Any] | None, tuple[int, int], tuple[int, int], bool]
-"""Embedding, object embeddings, size of the photo, its call and row among the kept tokens, whether it is cut short."""
+@dataclass(frozen=True)
+class Prepared:
+    """One photo as the encoder takes it: pixels float32 [3, S, S], objects, and whether its file ends early."""
+
+    pixels: torch.Tensor
+    objects: Objects
+    truncated: bool
 
 
-class EncodeStage:
-    """`map_batches` calls it with tables of `PHOTO_SCHEMA`, with or without `DETECTED`; it returns `features_schema`.
+@dataclass(frozen=True)
+class Encoded:
+    """What the encoder made of one photo.
 
-    The photos' bytes end here. Rows that failed already pass through with a null embedding.
+    Attributes:
+        embedding: float32 [S * V * D], the vectors under each of S settings.
+        object_embeddings: float32 [n * V * D]; None if they are not wanted.
+        photo: what was encoded.
+        call: number of the model's call, within the table.
+        row: of the photo within that call.
+    """
+
+    embedding: npt.NDArray[np.float32]
+    object_embeddings: npt.NDArray[np.float32] | None
+    photo: Prepared
+    call: int
+    row: int
+
+
+class EncodeStage(PhotoStage[Prepared, Encoded]):
+    """Turns tables of photos, with or without the columns of detection, into rows of a feature set.
 
     Args:
         build: makes the encoder.
-        settings: the perturbations (None: plain) to embed with, one after the other. The backbone runs once for all,
-            and the embeddings of a photo lie behind each other in its row.
+        settings: the S perturbations (None: plain) to embed with, one after the other. The backbone runs once for all,
+            and the embeddings of a photo follow each other in its row.
         with_objects: store object embeddings as well (see `pipeline.encoders.object_embeddings`).
-        precision: of what is stored.
+        precision: of the stored embeddings, float16 or float32.
         worker: how the actor works.
         reporter: where it reports.
-        tokens_in: keep the image tokens here; None: they are dropped.
-        to_come: what these will be perturbed with; the encoder must have the sites.
+        tokens_in: where to keep the image tokens; None drops them.
+        to_come: perturbations that the tokens will be embedded with later; the encoder must have their sites.
+        photos: where tables have their photos.
+        keep_columns: return all columns of the table, photos included, with those of a feature set added, for a
+            pipeline of one's own. Otherwise exactly the columns of a feature set are returned.
     """
+
+    stage, model, reads, last = "encode", "encoder", ("objects",), True
 
     def __init__(
         self,
@@ -67,128 +91,86 @@ class EncodeStage:
         reporter: Reporter,
         tokens_in: TokenFiles | None = None,
         to_come: Sequence[Perturbation] = (),
+        photos: PhotoColumns = READ_PHOTOS,
+        keep_columns: bool = False,
     ) -> None:
-        reporter.loading()
-        set_threads(worker.threads)
-        self.settings, self.with_objects = tuple(settings), with_objects
-        self.tokens_in, self.calls = tokens_in, list[torch.Tensor]()
-        self.worker, self.reporter = worker, reporter
-        self.device = worker.find_device(worker.gpu)
-        self.dtype = self.device.dtype(worker.dtype)
-        self.encoder = load("encoder", lambda: build(device=self.device.torch, dtype=self.dtype))
-        for setting in to_come:
-            choose_sites(self.encoder.sites(), setting.sites)
-        self.schema = features_schema(precision, with_objects=with_objects)
+        self.build, self.settings, self.with_objects = build, tuple(settings), with_objects
+        self.tokens_in, self.to_come, self.calls = tokens_in, to_come, list[torch.Tensor]()
+        self.types = features_schema(precision, with_objects=with_objects)
         if tokens_in is not None:
-            self.schema = self.schema.append(TOKENS)
-        self.probes = [(self.encoder.preprocess(image), objects, False) for image, objects in probe_photos(2)]
-        guard = worker.guard("encode", self.device, self._encode, self._probe, "encoder", reporter)
-        self.map = PhotoMapper("encode", self._prepare, guard, worker, reporter)
-        reporter.device("encode", self.device.name)
-        reporter.probe(self.device.name, self.dtype, self._probed())
-        reporter.embedding(self.encoder.vectors, self.encoder.dim)
+            self.types = self.types.append(TOKENS)
+        self.schema = None if keep_columns else self.types
+        super().__init__(worker, reporter, photos)
+        reporter.send(DeviceProbe(self.device.name, self.dtype, self._probe_vectors()))
+        reporter.send(EmbeddingShape(self.encoder.vectors, self.encoder.dim))
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """Rows of a feature set."""
-        count = table.num_rows
-        errors = table["error"].to_pylist()
-        todo = [at for at, error in enumerate(errors) if error is None]
-        ids, data = table["image_id"].to_pylist(), table["data"].to_pylist()
-        found = table["objects"].to_pylist() if "objects" in table.column_names else [None] * count
-        before = table["seconds"].to_pylist() if "seconds" in table.column_names else [None] * count
-        seconds = np.array([each or 0.0 for each in before])
-        detection = seconds.sum()
-        sizes: list[tuple[int | None, int | None]] = [(None, None)] * count
-        vectors: list[npt.NDArray[Any] | None] = [None] * count
-        of_objects: list[npt.NDArray[Any] | None] = [None] * count
-        places: list[tuple[int, int] | None] = [None] * count
-        truncated: list[bool | None] = [None] * count
-        self.calls = []
-        for at, (result, spent) in zip(todo, self.map([(ids[at], data[at], found[at]) for at in todo]), strict=True):
-            seconds[at] += spent
-            if isinstance(result, Failure):
-                errors[at] = result.reason
-            else:
-                vectors[at], of_objects[at], sizes[at], places[at], truncated[at] = result
-        columns = {
-            "image_id": table["image_id"],
-            "uri": table["uri"],
-            "width": [size[0] for size in sizes],
-            "height": [size[1] for size in sizes],
-            "objects": pa.array(found, pa.list_(OBJECT_TYPE)),
-            "largest_area": [_largest(row) for row in found],
-            "embedding": self._vectors(vectors),
-            "error": errors,
-            "device": [self.device.name if error is None else None for error in errors],
-            "dtype": [self.dtype if error is None else None for error in errors],
-            "seconds": seconds,
-            **{field.name: table[field.name] for field in PHOTO_STATE},
-            "truncated": truncated,
-        }
-        if self.with_objects:
-            columns["object_embeddings"] = self._vectors(of_objects)
-        if self.tokens_in is not None:
-            columns["tokens"] = self._keep(self.tokens_in, ids, places)
-        self.reporter.batch(
-            "encode",
-            self.device.name,
-            photos=count,
-            seconds=float(seconds.sum() - detection),
-            objects=sum(len(row or ()) for row in found),
-            failures=Counter(error for error in errors if error is not None),
-        )
-        arrays = [
-            column.cast(field.type) if isinstance(column, pa.ChunkedArray | pa.Array) else pa.array(column, field.type)
-            for field, column in zip(self.schema, columns.values(), strict=True)
-        ]
-        return pa.Table.from_arrays(arrays, schema=self.schema)
+    def load(self) -> None:
+        """See `PhotoStage`."""
+        self.encoder = load_model("encoder", lambda: self.build(device=self.device.torch, dtype=self.dtype))
+        for setting in self.to_come:
+            choose_sites(self.encoder.sites(), setting.sites)
 
-    def _prepare(self, row: Row) -> Item:
-        image = self.worker.decode(row[1])
-        return self.encoder.preprocess(image), objects_from_row(row[2], image.size), is_truncated(image)
+    def prepare(self, image: Image.Image, row: Row) -> Prepared:
+        """See `PhotoStage`."""
+        objects = objects_from_row(row["objects"], image.size)
+        return Prepared(self.encoder.preprocess(image), objects, is_truncated(image))
 
     @torch.inference_mode()
-    def _encode(self, items: Sequence[Item]) -> list[Encoded]:
-        pixels = torch.stack([item[0] for item in items])
-        objects = [item[1] for item in items]
-        tokens = self.encoder.backbone(pixels)
+    def run(self, items: Sequence[Prepared]) -> list[Encoded]:
+        """See `PhotoStage`."""
+        objects = [photo.objects for photo in items]
+        tokens = self.encoder.backbone(torch.stack([photo.pixels for photo in items]))
         vectors = self.encoder.embed_each(tokens, objects, self.settings)
-        flat = torch.cat([each.flatten(1) for each in vectors], 1).cpu().numpy()
-        of_objects: list[npt.NDArray[Any] | None] = [None] * len(items)
+        embeddings = torch.cat([of_setting.flatten(1) for of_setting in vectors], 1).cpu().numpy()
+        of_objects: list[npt.NDArray[np.float32] | None] = [None] * len(items)
         if self.with_objects:
-            of_objects = [each.flatten().cpu().numpy() for each in object_embeddings(self.encoder, tokens, objects)]
-        if not all(np.isfinite(each).all() for each in (flat, *of_objects) if each is not None):
+            of_objects = [rows.flatten().cpu().numpy() for rows in object_embeddings(self.encoder, tokens, objects)]
+        if not all(np.isfinite(numbers).all() for numbers in (embeddings, *of_objects) if numbers is not None):
             raise ValueError(f"the embedding is not finite in {self.encoder.dtype}")
         if self.tokens_in is not None:
             self.calls.append(tokens)
-        places = [(len(self.calls) - 1, row) for row in range(len(items))]
-        sizes = [each.size for each in objects]
-        return list(zip(flat, of_objects, sizes, places, [item[2] for item in items], strict=True))
+        call = len(self.calls) - 1
+        return [
+            Encoded(embedding, rows, photo, call, row)
+            for row, (embedding, rows, photo) in enumerate(zip(embeddings, of_objects, items, strict=True))
+        ]
 
-    def _probe(self, count: int) -> None:
-        self._encode([self.probes[0]] * count)
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """See `PhotoStage`."""
+        self.calls = []  # those of the probe, or of a batch that failed
+        return super().__call__(table)
 
-    def _probed(self) -> npt.NDArray[np.float32]:
-        """Unit vectors [P, V, D] of the probe photos, one by one: what a batch holds besides must not matter."""
+    def columns(self, table: pa.Table, outcomes: Outcomes[Encoded]) -> Mapping[str, pa.Array]:
+        """See `PhotoStage`."""
+        objects, photos = column_values(table, "objects"), outcomes.results
+        detection = column_values(table, "seconds")
+        sizes = [(None, None) if photo is None else photo.photo.objects.size for photo in photos]
+        values: dict[str, Sequence[Any]] = {
+            "width": [width for width, _ in sizes],
+            "height": [height for _, height in sizes],
+            "objects": objects,
+            "largest_area": [largest_area(row) for row in objects],
+            "device": [self.device.name if error is None else None for error in outcomes.errors],
+            "dtype": [self.dtype if error is None else None for error in outcomes.errors],
+            "seconds": [
+                (before or 0.0) + (spent or 0.0) for before, spent in zip(detection, outcomes.seconds, strict=True)
+            ],
+            "truncated": [None if photo is None else photo.photo.truncated for photo in photos],
+        }
+        if self.tokens_in is not None:
+            name = self.tokens_in.write(table["image_id"].to_pylist(), self.calls) if self.calls else None
+            values["tokens"] = [photo and {"file": name, "call": photo.call, "row": photo.row} for photo in photos]
+        columns = {name: pa.array(column, self.types.field(name).type) for name, column in values.items()}
+        number = self.types.field("embedding").type.value_type
+        vectors = [None if photo is None else photo.embedding for photo in photos]
+        columns["embedding"] = vectors_to_arrow(vectors, number)
+        if self.with_objects:
+            vectors = [None if photo is None else photo.object_embeddings for photo in photos]
+            columns["object_embeddings"] = vectors_to_arrow(vectors, number)
+        return columns
+
+    def _probe_vectors(self) -> npt.NDArray[np.float32]:
+        """Unit vectors [P, V, D] of the probe photos, one by one, so that they do not depend on the batch."""
         vectors, dim = self.encoder.vectors, self.encoder.dim
-        each = [self._encode([probe])[0][0][: vectors * dim] for probe in self.probes]
-        return np.stack(each).reshape(len(each), vectors, dim)
-
-    def _keep(self, files: TokenFiles, ids: list[str], places: Sequence[tuple[int, int] | None]) -> pa.Array:
-        """The column `tokens`, its file written."""
-        name = files.write(ids, self.calls) if self.calls else None
-        self.calls = []
-        return pa.array([at and {"file": name, "call": at[0], "row": at[1]} for at in places], TOKENS.type)
-
-    def _vectors(self, vectors: Sequence[npt.NDArray[Any] | None]) -> pa.Array:
-        """A column of lists, null where there is no vector."""
-        kind = self.schema.field("embedding").type.value_type
-        there = [each for each in vectors if each is not None]
-        values = np.concatenate(there or [np.zeros(0)]).astype(kind.to_pandas_dtype())
-        ends = np.cumsum([0, *(0 if each is None else len(each) for each in vectors)])
-        missing = pa.array([each is None for each in vectors], pa.bool_())
-        return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values), mask=missing)
-
-
-def _largest(row: list[dict[str, Any]] | None) -> float | None:
-    return max(((each["x1"] - each["x0"]) * (each["y1"] - each["y0"]) for each in row or ()), default=None)
+        embeddings = [self.run([probe])[0].embedding[: vectors * dim] for probe in self.probes]
+        return np.stack(embeddings).reshape(len(embeddings), vectors, dim)

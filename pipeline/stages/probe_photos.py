@@ -1,4 +1,4 @@
-"""The photos that every encoder embeds when it is up; see `pipeline.workers.device_check`."""
+"""Photos of our own, which show whether a model works and how far devices differ (`pipeline.workers.device_check`)."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from PIL import Image, ImageDraw
 
 from pipeline.method.objects import Objects
 
+PROBE_ID = ":probe:"
+"""Their id, under which no annotation is found."""
 _SIZE = (320, 240)
 _COLOURS = ("crimson", "royalblue", "gold", "seagreen", "white", "black")
 
 
 def probe_photos(count: int = 4) -> list[tuple[Image.Image, Objects]]:
-    """Photos of shapes on noise, always the same, with the boxes of the shapes."""
+    """Always the same photos, of shapes on noise, with the boxes of the shapes."""
     photos = []
     for number in range(count):
-        dice = np.random.default_rng(number)
-        noise = dice.integers(0, 256, (_SIZE[1] // 16, _SIZE[0] // 16, 3), np.uint8)
+        random = np.random.default_rng(number)
+        noise = random.integers(0, 256, (_SIZE[1] // 16, _SIZE[0] // 16, 3), np.uint8)
         image = Image.fromarray(noise).resize(_SIZE, Image.Resampling.BILINEAR)
         draw, boxes = ImageDraw.Draw(image), []
         for shape in range(1 + number):
-            width, height = dice.integers(24, 120, 2)
-            left, top = dice.integers(0, _SIZE[0] - width), dice.integers(0, _SIZE[1] - height)
+            width, height = random.integers(24, 120, 2)
+            left, top = random.integers(0, _SIZE[0] - width), random.integers(0, _SIZE[1] - height)
             corners = [int(left), int(top), int(left + width), int(top + height)]
             colour = _COLOURS[(number + shape) % len(_COLOURS)]
             (draw.ellipse if shape % 2 else draw.rectangle)(corners, fill=colour)
-            boxes.append([each / _SIZE[at % 2] for at, each in enumerate(corners)])
+            boxes.append([corner / _SIZE[axis % 2] for axis, corner in enumerate(corners)])
         photos.append((image, Objects(boxes, ["probe"] * len(boxes), [1.0] * len(boxes), image.size)))
     return photos

@@ -19,7 +19,7 @@ from pipeline.datasets.photos.source import read_named, read_photo
 from pipeline.errors import QpertError
 from pipeline.io.locations import is_uri
 from pipeline.io.photo_state import FILE_STATE, digest_of
-from pipeline.runs.run_stats import Reporter
+from pipeline.workers.reporting import Fetched, FilesSkipped, Reporter
 
 
 def read_photos(listing: pa.Table, reporter: Reporter, rules: SourceRules = DEFAULT_RULES) -> pa.Table:
@@ -28,20 +28,20 @@ def read_photos(listing: pa.Table, reporter: Reporter, rules: SourceRules = DEFA
     uris = listing["uri"].to_pylist()
     read_one = partial(_read, rules=rules)
     if any(uri is not None and is_uri(uri) for uri in uris):
-        # A bucket answers slowly and serves many at once.
+        # A bucket answers slowly, but serves many requests at once.
         with ThreadPoolExecutor(min(16, len(uris))) as pool:
             read = list(pool.map(read_one, uris))
     else:
         read = list(map(read_one, uris))
-    data = pa.array([each if isinstance(each, bytes) else None for each in read], pa.large_binary())
-    errors = pa.array([each if isinstance(each, str) else None for each in read], pa.string())
+    data = pa.array([photo if isinstance(photo, bytes) else None for photo in read], pa.large_binary())
+    errors = pa.array([reason if isinstance(reason, str) else None for reason in read], pa.string())
     state = [
         listing[field.name].cast(field.type) if field.name in listing.column_names else pa.nulls(len(read), field.type)
-        for field in FILE_STATE  # re-ranking lists photos without it
+        for field in FILE_STATE  # which the listing of re-ranking does not have
     ]
-    digests = pa.array([digest_of(each) if isinstance(each, bytes) else None for each in read], pa.string())
+    digests = pa.array([digest_of(photo) if isinstance(photo, bytes) else None for photo in read], pa.string())
     columns = [listing["image_id"].cast(pa.string()), listing["uri"].cast(pa.string()), data, errors, *state, digests]
-    reporter.fetched(len(uris), perf_counter() - started, data.nbytes)
+    reporter.send(Fetched(len(uris), perf_counter() - started, data.nbytes))
     return pa.Table.from_arrays(columns, schema=PHOTO_SCHEMA)
 
 
@@ -57,16 +57,17 @@ def _read_shard(
 ) -> Iterator[pa.Table]:
     started, skipped = perf_counter(), Skipped()
     for table in read_shard(shard, rows, limit, rules, partial(read_named, rules=rules), skipped):
-        reporter.fetched(table.num_rows, perf_counter() - started, table["data"].nbytes)
+        reporter.send(Fetched(table.num_rows, perf_counter() - started, table["data"].nbytes))
         yield table
         started = perf_counter()
-    reporter.left_out(skipped)
+    if skipped:
+        reporter.send(FilesSkipped(skipped))
 
 
 class ShardSource(Datasource):  # type: ignore[misc]
     """Tars and Parquet files with bytes as a source for `ray.data.read_datasource`: one read task per shard.
 
-    The rows carry `image_id` from the start, which Ray's checkpoint filter asks of a source.
+    The rows carry `image_id` from the start, as Ray's checkpoint filter requires.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class ShardSource(Datasource):  # type: ignore[misc]
         self.rules = rules
 
     def get_name(self) -> str:
-        """The operator's name in Ray's own logs."""
+        """The name of the operator in Ray's own logs."""
         return "Photos"
 
     def estimate_inmemory_data_size(self) -> int | None:

@@ -18,8 +18,8 @@ from pipeline.method.settings import Perturbation
 from pipeline.stages.columns import objects_from_row
 from pipeline.stages.encode import EncoderBuilder
 from pipeline.workers.device import this_device
-from pipeline.workers.micro_batching import free_memory, load, out_of_memory
-from pipeline.workers.worker import Worker, set_threads
+from pipeline.workers.memory import free_memory, out_of_memory
+from pipeline.workers.worker import Worker, load_model, set_threads
 
 PING = "ping"
 """The actors' group of calls that are answered at any time."""
@@ -77,7 +77,9 @@ class Sweeper:
     def __init__(self, build: EncoderBuilder, kept: TokenFiles, precision: str, worker: Worker) -> None:
         set_threads(worker.threads)
         device = this_device(worker.gpu)
-        self.encoder: Encoder = load("encoder", lambda: build(device=device.torch, dtype=device.dtype(worker.dtype)))
+        self.encoder: Encoder = load_model(
+            "encoder", lambda: build(device=device.torch, dtype=device.dtype(worker.dtype))
+        )
         self.kept, self.kind = kept, np.dtype(precision)
 
     @ray.method(concurrency_group=PING)  # type: ignore[untyped-decorator]

@@ -1,1 +1,1 @@
-"""What an actor does to survive: micro-batching, memory, device check, poison photos, watchdog."""
+"""What an actor needs to survive: micro-batches, memory, device check, time limits, photos that kill processes."""

@@ -1,4 +1,4 @@
-"""Which device an actor is on, what it is called, and the dtype that it is good at."""
+"""Finds out which device an actor is on, what it is called, and which dtype suits it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Device:
     """The device of one actor.
 
     Attributes:
-        torch: what torch calls it, "cpu" or "cuda:0" (Ray shows an actor its own GPUs only, so it is always the first).
-        name: for people and for the `device` column: "cpu" or "cuda:NVIDIA A100-SXM4-80GB".
+        torch: torch's name for it, "cpu" or "cuda:0" (Ray shows an actor only its own GPUs, so it is always the first).
+        name: for messages and the `device` column, "cpu" or "cuda:NVIDIA A100-SXM4-80GB".
         capability: CUDA compute capability, (0, 0) for a CPU.
     """
 
@@ -30,14 +30,14 @@ class Device:
 
 
 def dtype_for(capability: tuple[int, int] | None, wanted: Dtype = "auto") -> str:
-    """The dtype to compute in. A dtype that the device lacks becomes float32.
+    """The dtype to compute in; float32 where the device lacks the requested one.
 
-    bfloat16 needs compute capability 8 (Ampere). float16 is slow on Pascal (6.x), so that takes float32; a CPU takes
-    float32 unless told otherwise.
+    bfloat16 needs compute capability 8 (Ampere). float16 is slow on Pascal (6.x), so Pascal uses float32; a CPU uses
+    float32 unless bfloat16 is requested.
 
     Args:
         capability: of a CUDA device; None for a CPU.
-        wanted: what was asked for.
+        wanted: the requested dtype.
     """
     if capability is None:
         return "float32" if wanted in ("auto", "float16") else wanted
@@ -48,17 +48,17 @@ def dtype_for(capability: tuple[int, int] | None, wanted: Dtype = "auto") -> str
 
 
 def this_device(gpu: bool) -> Device:
-    """The device of the process that asks.
+    """The device of the calling process.
 
     Args:
-        gpu: whether Ray gave this actor a GPU (or a part of one).
+        gpu: whether Ray gave this actor a GPU, or a share of one.
 
     Raises:
-        QpertError: it did, but torch cannot use it. Computing on the CPU instead, silently, would be worse.
+        QpertError: it did, but torch cannot use it. Silently computing on the CPU instead would be worse.
     """
     if not gpu:
         return Device("cpu", "cpu")
-    import torch
+    import torch  # only here: planning reads this module's dtypes without loading torch
 
     if not torch.cuda.is_available():
         raise QpertError(

@@ -1,43 +1,46 @@
-"""How far the devices of a run differ, by what they make of a few photos (`probe_photos`). Knows no torch."""
+"""Measures how far the devices of a run differ, by their embeddings of a few fixed photos. Needs no torch."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
+Kind = tuple[str, str]
+"""Name of a device, and the dtype that its encoder computes in."""
 _EXACT = ("float32", "float16", "bfloat16")
-"""From the most exact on."""
+"""The most exact first."""
 
 
-class Probes:
-    """What the encoders of a run made of the probe photos."""
+class DeviceCheck:
+    """The embeddings that the encoders of a run made of `pipeline.stages.probe_photos`."""
 
     def __init__(self) -> None:
-        self.first: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
-        self.within: dict[tuple[str, str], float] = {}
+        self._first: dict[Kind, npt.NDArray[np.float32]] = {}
+        self._within: dict[Kind, float] = {}
 
-    def add(self, kind: tuple[str, str], vectors: npt.NDArray[np.float32]) -> None:
-        """Those of one encoder.
+    def add(self, kind: Kind, vectors: npt.NDArray[np.float32]) -> None:
+        """Adds the embeddings of one encoder.
 
         Args:
             kind: name of its device, and its dtype.
             vectors: float32 [P, V, D], unit vectors.
         """
-        known = self.first.setdefault(kind, vectors)
-        self.within[kind] = max(self.within.get(kind, 0.0), distance(known, vectors))
+        known = self._first.setdefault(kind, vectors)
+        self._within[kind] = max(self._within.get(kind, 0.0), distance(known, vectors))
 
-    def differences(self) -> dict[tuple[str, str], float]:
-        """By kind, how far it is from the most exact kind there is, itself included where its devices differ."""
-        if not self.first:
+    def differences(self) -> dict[Kind, float]:
+        """Largest 1 - cosine of each kind to the most exact kind, and among the devices of the kind itself."""
+        if not self._first:
             return {}
-        exact = min(self.first, key=lambda kind: (_EXACT.index(kind[1]), kind))
+        exact = min(self._first, key=lambda kind: (_EXACT.index(kind[1]), kind))
         return {
-            kind: max(distance(self.first[exact], vectors), self.within[kind]) for kind, vectors in self.first.items()
+            kind: max(distance(self._first[exact], vectors), self._within[kind])
+            for kind, vectors in self._first.items()
         }
 
 
 def distance(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
-    """The largest 1 - cosine of vectors at the same place."""
+    """The largest 1 - cosine of corresponding unit vectors [P, V, D]; 2 where the shapes differ."""
     if one.shape != other.shape:
         return 2.0
     return max(0.0, float((1 - (one * other).sum(-1)).max(initial=0.0)))

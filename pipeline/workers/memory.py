@@ -1,4 +1,4 @@
-"""How many photos fit on a device at once: measured with one and with two, before the first photo comes."""
+"""Works out how many photos fit on a device at once, by running the model on one and on two before the first photo."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+# torch is imported inside functions: processes that only read or count photos use this module as well.
+
 CPU_PHOTOS, GPU_PHOTOS = 32, 64
-"""Photos per call of a model where memory is not what limits it; more than a block holds there never are."""
-_SPARE = 0.8
-"""Share of what is free that is planned with: photos differ, and memory is never quite whole."""
+"""Photos per call of a model where memory is not the limit; blocks hold no more than that anyway."""
+_USABLE = 0.8
+"""Share of the free memory that is planned with: photos differ, and memory is fragmented."""
 
 
 class Memory(Protocol):
     """The memory of a device."""
 
     def peak(self, run: Callable[[], object]) -> int:
-        """Bytes that `run` takes at its height, beyond what is taken before."""
+        """Peak memory of `run` above the current allocation, in bytes."""
 
     def room(self) -> int:
-        """Bytes that this process may still take."""
+        """Bytes that this process may still allocate."""
 
 
 @dataclass(frozen=True)
 class CudaMemory:
-    """That of the first GPU of this process.
+    """The memory of the first GPU of this process.
 
     Attributes:
-        share: of the GPU that is this process's own.
+        share: the share of the GPU that belongs to this process.
     """
 
     share: float = 1.0
@@ -44,9 +46,9 @@ class CudaMemory:
         return int(torch.cuda.max_memory_allocated() - before)
 
     def room(self) -> int:
-        """See `Memory`. The other processes on a shared GPU may not have taken their part yet.
+        """See `Memory`. Other processes on a shared GPU may not have allocated their part yet.
 
-        Of a model that is larger than its share, the share counts of what is beside it.
+        If the model alone exceeds its share, the share is taken of the memory that the model leaves.
         """
         import torch
 
@@ -57,26 +59,39 @@ class CudaMemory:
 
 
 def photos_that_fit(run: Callable[[int], object], memory: Memory | None, most: int | None = None) -> int:
-    """Photos per call of a model: as many as the memory holds, as a power of two; one at least.
+    """Photos per call of a model: the largest power of two that the memory holds, at least 1.
 
     Args:
         run: runs the model on so many photos of our own.
-        memory: of the device; None where it does not limit (a CPU).
-        most: never more than these; None for the usual number.
+        memory: of the device; None where memory is not the limit (a CPU).
+        most: upper limit; None for `CPU_PHOTOS` or `GPU_PHOTOS`.
     """
     if memory is None:
         return most or CPU_PHOTOS
-    run(1)  # what libraries take once and keep is no photo's
+    run(1)  # libraries allocate some memory once and keep it: that belongs to no photo
     one = memory.peak(lambda: run(1))
     try:
         two = memory.peak(lambda: run(2))
     except Exception as error:
-        from pipeline.workers.micro_batching import free_memory, out_of_memory
-
         if not out_of_memory(error):
             raise
         free_memory()
         return 1
-    each = max(1, two - one)
-    fit = max(1, int((memory.room() * _SPARE - max(0, one - each)) // each))
+    per_photo = max(1, two - one)
+    fit = max(1, int((memory.room() * _USABLE - max(0, one - per_photo)) // per_photo))
     return min(most or GPU_PHOTOS, 1 << (fit.bit_length() - 1))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on a GPU or in RAM; torch.OutOfMemoryError by name, so that torch is not imported."""
+    if type(error).__name__ in ("OutOfMemoryError", "CudaOutOfMemoryError"):
+        return True
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)  # torch's words on a CPU
+
+
+def free_memory() -> None:
+    """Returns the GPU memory that torch has cached."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Running a model over photos so that one bad photo fails alone and a full GPU memory fails nobody."""
+"""Runs a model over photos so that one bad photo fails alone and a full memory fails none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from pipeline.errors import QpertError
+from pipeline.errors import QpertError, one_line
+from pipeline.workers.memory import free_memory, out_of_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -16,7 +17,7 @@ PAUSES = (0.5, 5.0)
 """Seconds to wait for memory before a single photo is tried again."""
 
 LONG = 60.0
-"""Seconds that a micro-batch shall take at most."""
+"""Longest time that a micro-batch should take, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -26,24 +27,25 @@ class Failure:
     reason: str
 
 
-class Guard(Generic[Item, Result]):
+class MicroBatcher(Generic[Item, Result]):
     """Runs `run` over micro-batches.
 
-    - Out of memory: the micro-batch is halved, and stays so for the batches to come. A single photo is tried again,
-      a little later: others on the device may have had the memory.
-    - Any other exception: the photos of that micro-batch are run one by one, and those that fail become a `Failure`.
-    - When a photo fails alone, `probe` runs the model on a photo of our own. If that fails as well, it is the model or
-      the device that is broken, not the photo: a QpertError ends the job instead of a million error rows.
+    - Out of memory: the micro-batch is halved, for later batches too. A single photo is retried after a pause, because
+      other processes on the device may have held the memory.
+    - Any other exception: the photos of that micro-batch run one by one, and those that fail become a `Failure`.
+    - When a photo fails alone, `probe` runs the model on a photo of our own. If that fails too, the model or the device
+      is broken, not the photo: a QpertError ends the job instead of a million error rows.
 
     Args:
         run: from n items to n results, in order.
-        probe: raises when the model does not work; called at the start, twice if that takes long.
-        size: largest micro-batch; of a model so slow that it would take longer than `LONG`, less.
+        probe: raises when the model does not work; called at the start, and again if the first call was slow.
+        size: largest micro-batch; smaller for a model that would take longer than `LONG`.
         name: of the model, for messages.
-        remember: is told every smaller size.
+        remember: called with every reduced size.
 
     Attributes:
-        seconds: that the probe took at the start.
+        seconds: duration of the last probe at the start.
+        size: current size of a micro-batch.
     """
 
     def __init__(
@@ -55,42 +57,48 @@ class Guard(Generic[Item, Result]):
         remember: Callable[[int], object] = lambda size: None,
     ) -> None:
         self.run, self.probe, self.name, self.remember = run, probe, name, remember
-        self.seconds = self._timed()
+        self.seconds = self._timed_check()
         if self.seconds > 1:  # the first run of a model loads libraries, and weights that were only mapped
-            self.seconds = self._timed()
+            self.seconds = self._timed_check()
         self.size = max(1, min(size, int(LONG / max(self.seconds, 1e-3))))
 
     def __call__(self, items: Sequence[Item]) -> list[Result | Failure]:
-        """One result or Failure for each item, in order."""
+        """One result or `Failure` per item, in order.
+
+        Raises:
+            QpertError: the model does not work at all, or returns another number of results.
+        """
         results: list[Result | Failure] = []
         while len(results) < len(items):
             batch = list(items[len(results) : len(results) + self.size])
             try:
-                done = self.run(batch)
+                batch_results = self.run(batch)
             except Exception as error:
                 if out_of_memory(error) and len(batch) > 1:
                     self.size = max(1, min(self.size, len(batch)) // 2)
                     self.remember(self.size)
                     free_memory()
                     continue
-                results += self._one_by_one(batch)
+                results += self._run_one_by_one(batch)
                 continue
-            if len(done) != len(batch):
-                raise QpertError(f"{self.name} gave {len(done)} results for {len(batch)} photos: this is a bug in it")
-            results += done
+            if len(batch_results) != len(batch):
+                raise QpertError(
+                    f"{self.name} gave {len(batch_results)} results for {len(batch)} photos: this is a bug in it"
+                )
+            results += batch_results
         return results
 
-    def _one_by_one(self, batch: list[Item]) -> list[Result | Failure]:
+    def _run_one_by_one(self, batch: list[Item]) -> list[Result | Failure]:
         results: list[Result | Failure] = []
         for item in batch:
             try:
-                results += self._alone(item)
+                results += self._run_alone(item)
             except Exception as error:
                 self._check(error)
-                results.append(Failure(f"{self.name}: {short(error)}"))
+                results.append(Failure(f"{self.name}: {one_line(error)}"))
         return results
 
-    def _alone(self, item: Item) -> list[Result]:
+    def _run_alone(self, item: Item) -> list[Result]:
         for pause in PAUSES:
             try:
                 return self.run([item])
@@ -101,7 +109,7 @@ class Guard(Generic[Item, Result]):
                 time.sleep(pause)
         return self.run([item])
 
-    def _timed(self) -> float:
+    def _timed_check(self) -> float:
         started = time.perf_counter()
         self._check(None)
         return time.perf_counter() - started
@@ -110,39 +118,4 @@ class Guard(Generic[Item, Result]):
         try:
             self.probe()
         except Exception as error:
-            raise QpertError(f"{self.name} does not work here: {short(error)}") from (cause or error)
-
-
-def load(name: str, build: Callable[[], Result]) -> Result:
-    """Build a model.
-
-    Raises:
-        QpertError: it cannot be built. Ray would wrap anything else in pages of its own.
-    """
-    try:
-        return build()
-    except QpertError:
-        raise
-    except Exception as error:
-        raise QpertError(f"the {name} cannot be loaded: {short(error)}") from error
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, a GPU's or ours; torch.OutOfMemoryError by name, so that torch need not be imported."""
-    if type(error).__name__ in ("OutOfMemoryError", "CudaOutOfMemoryError"):
-        return True
-    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)  # as torch says it of a CPU's
-
-
-def short(error: BaseException) -> str:
-    """The first line of an exception, with its type unless it was meant for the user."""
-    text = next(iter(str(error).strip().splitlines()), "")[:300]
-    return text if isinstance(error, QpertError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
-
-
-def free_memory() -> None:
-    """Give back what torch keeps of a GPU's memory for later."""
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+            raise QpertError(f"{self.name} does not work here: {one_line(error)}") from (cause or error)

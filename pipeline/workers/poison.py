@@ -1,4 +1,4 @@
-"""What was being worked on when a process died: how a photo that kills processes is found."""
+"""Finds photos that kill the processes that work on them, from a record of what each process had begun."""
 
 from __future__ import annotations
 
@@ -7,30 +7,37 @@ from collections import Counter
 from collections.abc import Sequence
 
 TRIES = 3
-"""Processes that a photo may kill when it is alone, before it is left out."""
+"""Processes that a photo may kill while it is alone; after that it is left out."""
 
 
-class Casualties:
-    """Who has begun a piece of work and not ended it. Ray starts work of a dead process anew, with the same photos."""
+class PoisonRecord:
+    """Work that has begun and not ended.
+
+    Ray repeats the work of a dead process with the same photos, so work that begins a second time has killed somebody.
+
+    Attributes:
+        begun: names of the work in progress.
+        deaths: name of work -> processes that died of it.
+    """
 
     def __init__(self) -> None:
         self.begun: set[str] = set()
         self.deaths: Counter[str] = Counter()
 
     def enter(self, work: str) -> int:
-        """Begin; says how many processes have died at it so far."""
+        """Records that `work` begins and returns how many processes have died of it so far."""
         if work in self.begun:
             self.deaths[work] += 1
         self.begun.add(work)
         return self.deaths[work]
 
     def leave(self, work: str) -> None:
-        """It is done, and forgotten."""
+        """Forgets `work`, which is done."""
         self.begun.discard(work)
         self.deaths.pop(work, None)
 
 
-def name_of(stage: str, ids: Sequence[str]) -> str:
-    """A short name of a stage's work on these photos."""
+def work_name(stage: str, ids: Sequence[str]) -> str:
+    """A short name for a stage's work on the photos `ids`."""
     digest = hashlib.sha256("\n".join(ids).encode("utf-8", "surrogatepass")).hexdigest()[:24]
     return f"{stage}/{digest}"

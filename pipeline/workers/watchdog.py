@@ -1,4 +1,4 @@
-"""A process that hangs ends itself, so that its work is begun anew elsewhere."""
+"""Ends a process that hangs, so that its work is repeated elsewhere."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import contextmanager
 
 @contextmanager
 def watchdog(seconds: float | None) -> Iterator[Callable[[], None]]:
-    """A block that has to call what it gets at least every so many seconds; else this process exits, with status 1.
+    """Ends this process with status 1 unless the block calls the yielded function at least every `seconds`.
 
-    It does so even while code in C hangs and lets no Python run. Where each thread was goes to standard error. There is
-    one such watch in a process.
+    This works even while C code hangs and keeps Python from running. The stack of each thread goes to standard error.
+    A process can have one watchdog at a time.
 
     Args:
-        seconds: None for any time.
+        seconds: None for no limit.
     """
     if seconds is None:
         yield lambda: None

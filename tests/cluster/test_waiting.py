@@ -127,3 +127,10 @@ def test_a_result_that_takes_long_is_said_to_be_waited_for(
     monkeypatch.setattr(waiting, "LONG", 0.2)
     assert waiting.result_of(ray.remote(slow).remote(), "measuring") == 7
     assert "measuring: no result after 0:0" in capsys.readouterr().err
+
+
+def test_who_waits_for_workers_is_told_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 8.0, "GPU": 4.0, "memory": 1e9})
+    monkeypatch.setattr("ray.available_resources", lambda: {"CPU": 7.5})
+    text = "no worker is up after 1:30; free are 0 of 4 GPUs, 7.5 of 8 CPUs: other jobs may hold the rest"
+    assert waiting.waiting_line(90) == text

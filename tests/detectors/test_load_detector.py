@@ -8,15 +8,16 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from pipeline.detectors import DetectorConfig, NoDetector, list_detectors, load_detector
+from pipeline.detectors import DetectorConfig, list_detectors, load_detector
 from pipeline.detectors.annotated import AnnotatedBoxes
+from pipeline.detectors.no_detector import NoDetector
 from pipeline.errors import QpertError
 
 
 def test_none_finds_nothing_but_knows_the_sizes() -> None:
     detector = load_detector(DetectorConfig(model="none"))
     assert isinstance(detector, NoDetector)
-    found = detector.detect([Image.new("RGB", (30, 20)), Image.new("RGB", (5, 7))])
+    found = detector.detect(["a", "b"], [Image.new("RGB", (30, 20)), Image.new("RGB", (5, 7))])
     assert [len(objects) for objects in found] == [0, 0]
     assert [objects.size for objects in found] == [(30, 20), (5, 7)]
 

@@ -94,7 +94,7 @@ def test_onnx_of_a_fixed_batch_and_size(colours: Path) -> None:
         Image.new("RGB", (32, 64), (0, 0, 255)),
         Image.new("RGB", (64, 64), (20, 20, 20)),
     ]
-    found = YoloDetector(DetectorConfig(model=str(colours), confidence=0.5)).detect(images)
+    found = YoloDetector(DetectorConfig(model=str(colours), confidence=0.5)).detect([""] * len(images), images)
     assert [objects.labels for objects in found] == [("red",), ("green",), ("blue",), ()]
     assert [objects.size for objects in found] == [image.size for image in images]
     expected = [(0.25, 0.375, 0.75, 0.625), (0.25, 0.25, 0.75, 0.75), (0.0, 0.375, 1.0, 0.625)]
@@ -106,7 +106,7 @@ def test_onnx_of_a_fixed_batch_and_size(colours: Path) -> None:
 def test_classes_and_confidence_select(colours: Path) -> None:
     images = [Image.new("RGB", (64, 64), colour) for colour in ((230, 0, 0), (0, 230, 0), (0, 80, 0))]
     kept = YoloDetector(DetectorConfig(model=str(colours), confidence=0.4, classes=("green", "blue")))
-    assert [objects.labels for objects in kept.detect(images)] == [(), ("green",), ()]
+    assert [objects.labels for objects in kept.detect([""] * len(images), images)] == [(), ("green",), ()]
     with pytest.raises(QpertError, match=r"no class 'gren'; near: green"):
         YoloDetector(DetectorConfig(model=str(colours), classes=("gren",)))
 
@@ -114,7 +114,7 @@ def test_classes_and_confidence_select(colours: Path) -> None:
 def test_an_image_size_that_a_fixed_input_does_not_take(colours: Path) -> None:
     with pytest.raises(QpertError, match="64x64 pixels only"):
         YoloDetector(DetectorConfig(model=str(colours), image_size=128))
-    assert YoloDetector(DetectorConfig(model=str(colours), image_size=64)).detect([]) == []
+    assert YoloDetector(DetectorConfig(model=str(colours), image_size=64)).detect([], []) == []
 
 
 def test_pt_gets_rgb_scaled_to_one_and_leaves_the_threads(untrained: Path) -> None:
@@ -129,7 +129,7 @@ def test_pt_gets_rgb_scaled_to_one_and_leaves_the_threads(untrained: Path) -> No
     seen: list[torch.Tensor] = []
     network = detector._model.predictor.model.model
     network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
-    detector.detect([Image.new("RGB", (64, 64), (255, 102, 0))])
+    detector.detect([""], [Image.new("RGB", (64, 64), (255, 102, 0))])
     torch.testing.assert_close(seen[0].mean((0, 2, 3)), torch.tensor([1.0, 0.4, 0.0]))
 
 
@@ -140,10 +140,10 @@ def test_objects_do_not_depend_on_the_batch_and_are_sorted(untrained: Path) -> N
         for h, w in ((90, 160), (64, 64), (200, 40), (90, 160))
     ]
     detector = YoloDetector(DetectorConfig(model=str(untrained), confidence=0.001, max_objects=7, image_size=96))
-    together = detector.detect(images)
+    together = detector.detect([""] * len(images), images)
     assert all(0 < len(objects) <= 7 for objects in together)
     for image, objects in zip(images, together, strict=True):
-        (alone,) = detector.detect([image])
+        (alone,) = detector.detect([""], [image])
         torch.testing.assert_close(objects.boxes, alone.boxes, atol=1e-4, rtol=0)
         assert objects.labels == alone.labels
         assert objects.scores.tolist() == sorted(objects.scores.tolist(), reverse=True)
@@ -275,6 +275,6 @@ def test_a_real_detector_on_real_photos() -> None:
     detector = YoloDetector(DetectorConfig(model=str(NANODET), confidence=0.3, classes=("person", "cat", "dog", "bus")))
     assert len(detector.names) == 80
     images = [Image.open(path).convert("RGB") for path in sorted(PHOTOS.glob("*.jpg"))]
-    found = detector.detect(images)
+    found = detector.detect([""] * len(images), images)
     assert [objects.size for objects in found] == [image.size for image in images]
     assert sum(len(objects) for objects in found) > 10

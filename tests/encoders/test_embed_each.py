@@ -101,7 +101,7 @@ def test_keys_and_subspaces_are_worked_out_once(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("broken", [1e30, torch.nan])
 def test_a_photo_whose_keys_have_no_gram_matrix_fails_alone(name: str, broken: float) -> None:
     """As an index would run it: the others of its micro-batch get the vectors they have without it."""
-    from pipeline.workers.micro_batching import Failure, Guard
+    from pipeline.workers.micro_batching import Failure, MicroBatcher
 
     encoder = load_encoder(name)
     tokens, objects = photos(encoder)
@@ -124,7 +124,7 @@ def test_a_photo_whose_keys_have_no_gram_matrix_fails_alone(name: str, broken: f
         finally:
             del site.enhance
 
-    first, second, third = Guard(run, lambda: run([1]), 3, "encoder")([0, 1, 2])
+    first, second, third = MicroBatcher(run, lambda: run([1]), 3, "encoder")([0, 1, 2])
     assert isinstance(first, Failure)
     assert "the keys of an object at" in first.reason
     assert torch.equal(tokens[0, 0], marked)

@@ -33,7 +33,8 @@ from pipeline.features.store import FeatureStore
 from pipeline.runs.graph import Graph, run_graph
 from pipeline.runs.index_run import index_photos
 from pipeline.runs.progress import device_report
-from pipeline.runs.run_stats import Counts, start_tally
+from pipeline.runs.run_actor import start_run_actor
+from pipeline.runs.run_stats import RunStats
 from pipeline.workers.device import Device, Dtype, dtype_for
 from pipeline.workers.worker import Worker
 
@@ -123,9 +124,9 @@ def measure(folder: Path, photos: int) -> dict[str, Any]:
     """Index so many tiny photos; by device how many, and the steady part against the ideal."""
     write_tiny(folder / "tiny", photos)
     graph = graph_for(folder, photos, Machines.cluster())
-    tally = start_tally(graph.pools["encode"].size)
-    run_graph(graph, tally)
-    counts: Counts = ray.get(tally.read.remote())
+    run_actor = start_run_actor(graph.pools["encode"].size)
+    run_graph(graph, run_actor)
+    counts: RunStats = ray.get(run_actor.read.remote())
     rows = rows_of(folder)
     assert counts.warm is not None, "done before all actors were up"
     since, before = counts.warm

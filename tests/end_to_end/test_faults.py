@@ -42,7 +42,7 @@ JpegImageFile.load = broken
 """
 HANGING_DECODER = f"""
 {BROKEN_DECODER.replace("os.kill(os.getpid(), signal.SIGSEGV)", "__import__('time').sleep(10**6)")}
-import pipeline.stages.decode_apart
+import pipeline.workers.decode_in_subprocess
 pipeline.workers.decode_in_subprocess.PATIENCE = 15.0
 """
 FLAKY = "from tests.flaky import register; register()"

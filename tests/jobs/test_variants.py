@@ -18,7 +18,7 @@ from pipeline.errors import QpertError
 from pipeline.features.file_sizes import FILE_BYTES
 from pipeline.method.settings import Perturbation
 from pipeline.runs.index_run import Outcome
-from pipeline.runs.run_stats import Counts
+from pipeline.runs.run_stats import RunStats
 
 BOTH, ONE, NONE = Machines(8.0, Counter(A100=1, V100=1)), Machines(8.0, Counter(V100=1)), Machines(8.0)
 
@@ -48,7 +48,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def ask(make_graph: Any, manifest: Any, out: str, **how: Any) -> Outcome:
         found.update(how, make_graph=make_graph)
         graph = make_graph(BOTH)
-        return Outcome(Counts(photos=3), {"photos": 3, "failed": 1, "objects": 0}, 1.0, NONE, graph)
+        return Outcome(RunStats(photos=3), {"photos": 3, "failed": 1, "objects": 0}, 1.0, NONE, graph)
 
     monkeypatch.setattr(variants, "index_photos", ask)
     return found

@@ -31,7 +31,7 @@ def test_a_few_steps(tmp_path: Path) -> None:
     assert log["held_out"]["map50"] == result["map50"]
     detector = YoloDetector(DetectorConfig(model=str(tmp_path / "models" / "yolo.pt"), confidence=0.0001))
     assert tuple(detector.names.values()) == SHAPES
-    assert len(detector.detect([draw_scene(next(distinct_scenes(1, 5)))])[0]) == 10
+    assert len(detector.detect(["scene"], [draw_scene(next(distinct_scenes(1, 5)))])[0]) == 10
     assert not list(Path(tempfile.gettempdir()).glob("qpert-yolo-*/run"))
 
 

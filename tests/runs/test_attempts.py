@@ -22,7 +22,7 @@ from pipeline.errors import QpertError
 from pipeline.features.store import FeatureStore
 from pipeline.runs import attempts as module
 from pipeline.runs.attempts import Attempts, pace_of, readable
-from pipeline.runs.run_stats import Counts
+from pipeline.runs.run_stats import RunStats
 
 
 def execute(plan: object, tally: object) -> None:
@@ -137,7 +137,7 @@ def test_an_attempt_that_was_ended_for_a_better_one_is_no_failure(
 
 
 def test_the_pace_is_measured_once_all_actors_are_at_work() -> None:
-    counts = Counts(photos=700, history=[(1025.0, 10)])  # one actor started sooner than the others
+    counts = RunStats(photos=700, history=[(1025.0, 10)])  # one actor started sooner than the others
     assert pace_of(counts, 1000.0) is None
     counts.warm = 1030.0, Counter()
     assert pace_of(counts, 1000.0) is None  # no batch since
@@ -192,8 +192,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[Machines]:
     monkeypatch.setattr(module, "ray_session", session)
     monkeypatch.setattr(module, "progress", watched)
     monkeypatch.setattr(module, "settle", lambda gpus: None)
-    tally = SimpleNamespace(read=SimpleNamespace(remote=lambda: Counts(photos=3)))
-    monkeypatch.setattr(module, "start_tally", lambda actors: tally)
+    tally = SimpleNamespace(read=SimpleNamespace(remote=lambda: RunStats(photos=3)))
+    monkeypatch.setattr(module, "start_run_actor", lambda actors: tally)
     monkeypatch.setattr(module.ray, "get", lambda found: found)
     monkeypatch.setattr(Machines, "cluster", lambda ask=True: now[0])
     return left

@@ -1,10 +1,9 @@
-"""The detect and the encode stage, called as Ray Data calls them but without Ray."""
+"""The encode stage, after detection, called as Ray Data calls it but without Ray."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,34 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.datasets.photos.shards import PHOTO_SCHEMA
 from pipeline.errors import QpertError
 from pipeline.features.schema import features_schema
 from pipeline.features.store import FeatureStore
 from pipeline.features.tokens import TOKENS
-from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
-from pipeline.runs.progress import progress_line
-from pipeline.runs.run_stats import Reporter, Tally
 from pipeline.stages.detect import DetectStage
 from pipeline.stages.encode import EncodeStage
-from pipeline.stages.match import MatchStage
+from pipeline.workers.reporting import Reporter
 from pipeline.workers.worker import Worker
-
-
-def jpeg(red: int, size: tuple[int, int] = (64, 48)) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", size, (red, 100, 50)).save(stream, "JPEG", quality=95)
-    return stream.getvalue()
-
-
-@pytest.fixture
-def photos() -> pa.Table:
-    data = [jpeg(255), b"", jpeg(0), None, jpeg(128, (30, 60)), b"text"]
-    errors = [None, None, None, "file not found", None, None]
-    ids = [f"{at}.jpg" for at in range(6)]
-    state = [[1] * 6, [0] * 6, ["d"] * 6]
-    return pa.table([ids, [f"/p/{name}" for name in ids], data, errors, *state], schema=PHOTO_SCHEMA)
 
 
 def detect(tiny_detector: Any, **options: Any) -> DetectStage:
@@ -50,16 +30,6 @@ def detect(tiny_detector: Any, **options: Any) -> DetectStage:
 def encode(tiny_encoder: Any, perturbation: Perturbation | None = None, **options: Any) -> EncodeStage:
     precision = options.pop("precision", "float16")
     return EncodeStage(tiny_encoder, [perturbation], False, precision, Worker(micro_batch=2, **options), Reporter())
-
-
-def test_detection_adds_sizes_and_objects(photos: pa.Table, tiny_detector: Any) -> None:
-    rows = detect(tiny_detector)(photos).to_pylist()
-    assert [row["error"] for row in rows] == [None, "empty file", None, "file not found", None, "not an image"]
-    assert [row["width"] for row in rows] == [64, None, 64, None, 30, None]
-    assert [row["objects"] and len(row["objects"]) for row in rows] == [1, None, [], None, 1, None]
-    assert rows[0]["objects"][0]["label"] == "left"
-    assert rows[4]["objects"][0]["x1"] == pytest.approx(0.5, abs=0.02)
-    assert all((row["seconds"] or 0) > 0 for row in rows if row["error"] is None)
 
 
 @pytest.mark.parametrize("decoders", [0, 2])
@@ -118,18 +88,6 @@ def test_features_do_not_depend_on_the_batch(photos: pa.Table, tiny_encoder: Any
     assert whole == alone
 
 
-def test_annotated_boxes_are_looked_up_by_id(photos: pa.Table) -> None:
-    class Annotated:
-        def objects_for(self, image_id: str, size: tuple[int, int]) -> Objects:
-            if image_id == "2.jpg":
-                raise QpertError("the annotation is damaged")
-            return Objects.from_pixels([[0, 0, size[0] / 2, size[1]]], [image_id], [1.0], size)
-
-    rows = DetectStage(lambda device: Annotated(), Worker(), Reporter())(photos).to_pylist()
-    assert rows[4]["objects"] == [{"x0": 0, "y0": 0, "x1": 0.5, "y1": 1, "label": "4.jpg", "score": 1}]
-    assert rows[2]["error"] == "detector: the annotation is damaged"
-
-
 def test_numbers_that_are_not_finite_are_a_failure(photos: pa.Table, tiny_encoder: Any) -> None:
     def build(device: str, dtype: str) -> Any:
         encoder = tiny_encoder(device, dtype)
@@ -151,41 +109,6 @@ def test_a_model_that_does_not_work_is_found_at_the_start(tiny_encoder: Any) -> 
 
     with pytest.raises(QpertError, match="encoder does not work here: AttributeError"):
         EncodeStage(build, [None], False, "float16", Worker(), Reporter())
-
-
-class Remote:
-    """A tally as its handle looks, called at once."""
-
-    def __init__(self, tally: Tally) -> None:
-        self.tally = tally
-
-    def __getattr__(self, name: str) -> Any:
-        return SimpleNamespace(remote=getattr(self.tally, name))
-
-
-@pytest.mark.parametrize("stage", ["detect", "encode", "match"])
-def test_while_a_stage_builds_its_model_it_is_said_to_load(
-    stage: str, tiny_detector: Any, tiny_encoder: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.runs.run_stats.ray.get", lambda found: found)
-    tally, worker = Tally(actors=1), Worker(micro_batch=2)
-    reporter, said = Reporter(Remote(tally)), [progress_line(tally.read(), 10)]
-
-    def build(*device: str, **options: str) -> Any:
-        said.append(progress_line(tally.read(), 10))
-        made = tiny_detector(*device) if stage == "detect" else tiny_encoder(**options)
-        if stage == "match":
-            made.match = lambda tokens, texts, objects, perturbation: torch.zeros(len(texts))
-        return made
-
-    if stage == "detect":
-        DetectStage(build, worker, reporter)
-    elif stage == "encode":
-        EncodeStage(build, [None], False, "float16", worker, reporter)
-    else:
-        MatchStage(build, ["a text"], None, worker, reporter)
-    said.append(progress_line(tally.read(), 10))
-    assert said == ["starting workers ...", "loading models ...", "first photos ..."]
 
 
 def test_several_settings_and_object_embeddings_in_one_pass(

@@ -24,8 +24,9 @@ from pipeline.method.settings import Perturbation
 from pipeline.runs import attempts
 from pipeline.runs import match_run as match_graph
 from pipeline.runs.match_run import PAIRS_SCHEMA, Matching, match_pairs, read_beside
-from pipeline.runs.run_stats import Counts, Reporter
+from pipeline.runs.run_stats import RunStats
 from pipeline.stages.match import MATCH_SCHEMA, MatchStage
+from pipeline.workers.reporting import Reporter
 from pipeline.workers.worker import Worker
 
 TEXTS = ("1", "20", "300")
@@ -138,11 +139,11 @@ def test_matching_goes_on_with_the_gpu_types_that_are_left(
         if left:
             raise ray.exceptions.RayError("the node is gone")
 
-    tally = SimpleNamespace(read=SimpleNamespace(remote=Counts))
+    run_actor = SimpleNamespace(read=SimpleNamespace(remote=RunStats))
     monkeypatch.setattr(attempts, "ray_session", session)
     monkeypatch.setattr(attempts, "progress", lambda *of: nullcontext())
     monkeypatch.setattr(attempts, "settle", lambda gpus: None)
-    monkeypatch.setattr(attempts, "start_tally", lambda actors: tally)
+    monkeypatch.setattr(attempts, "start_run_actor", lambda actors: run_actor)
     monkeypatch.setattr(attempts.ray, "get", lambda found: found)
     monkeypatch.setattr(Machines, "cluster", lambda ask=True: there[len(sessions) - 1])
     monkeypatch.setattr(match_graph, "_execute", execute)

@@ -16,8 +16,8 @@ from pipeline.datasets.photos.shards import PHOTO_SCHEMA
 from pipeline.datasets.photos.skipped import Skipped
 from pipeline.datasets.photos.source import Shards, find_photos
 from pipeline.io.photo_state import digest_of
-from pipeline.runs.run_stats import Reporter
 from pipeline.stages.read import ShardSource, read_photos
+from pipeline.workers.reporting import Event, FilesSkipped, Reporter
 
 
 def listing(*uris: str | None) -> pa.Table:
@@ -50,15 +50,16 @@ def test_one_bad_photo_never_loses_the_others(tmp_path: Path) -> None:
     assert confined["error"].to_pylist() == ["outside of --root"]
 
 
-class Told(Reporter):
-    """Keeps what it is told."""
+class LocalReporter(Reporter):
+    """Keeps what tars hold besides photos."""
 
     def __init__(self) -> None:
         super().__init__()
         self.skipped = Skipped()
 
-    def left_out(self, skipped: Skipped) -> None:
-        self.skipped.update(skipped)
+    def send(self, event: Event) -> None:
+        if isinstance(event, FilesSkipped):
+            self.skipped.update(event.skipped)
 
 
 def test_rules_reach_the_photos_in_tars(tmp_path: Path) -> None:
@@ -69,12 +70,12 @@ def test_rules_reach_the_photos_in_tars(tmp_path: Path) -> None:
             tar.addfile(info, io.BytesIO(b"x" * info.size))
     found = find_photos(str(tmp_path), rules=SourceRules(exclude=("raw",), max_bytes=100))
     assert isinstance(found, Shards)
-    told = Told()
-    (task,) = ShardSource(found.shards, 8, told, rules=found.rules).get_read_tasks(1)
+    reporter = LocalReporter()
+    (task,) = ShardSource(found.shards, 8, reporter, rules=found.rules).get_read_tasks(1)
     rows: list[dict[str, Any]] = [row for table in task() for row in table.to_pylist()]
     assert [(row["image_id"], row["data"]) for row in rows] == [("0.tar/a.jpg", b"xxxxx"), ("0.tar/large.jpg", None)]
     assert rows[1]["error"].startswith("file too large: 200 bytes")
-    assert told.skipped.counts() == {
+    assert reporter.skipped.counts() == {
         "not photos (.json)": 1,
         "not chosen by --include and --exclude": 1,
         "files of macOS": 1,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.workers.decode_in_subprocess import deadly
+from pipeline.workers.decode_in_subprocess import deadly_photos
 
 
 def jpeg(size: tuple[int, int] = (32, 24), kind: str = "JPEG") -> bytes:
@@ -19,15 +19,15 @@ def jpeg(size: tuple[int, int] = (32, 24), kind: str = "JPEG") -> bytes:
 
 
 def test_photos_that_can_be_decoded_or_merely_cannot_are_not_deadly() -> None:
-    assert deadly([jpeg(), b"no photo", b"", jpeg()[:200], jpeg()], 10**6) == [None] * 5
+    assert deadly_photos([jpeg(), b"no photo", b"", jpeg()[:200], jpeg()], 10**6) == [None] * 5
 
 
 def test_a_photo_that_takes_too_much_memory_is_deadly_and_the_next_is_looked_at_all_the_same() -> None:
     large = jpeg((12_000, 8_000), "PNG")
     # Python, NumPy and Pillow take some 600 MB of address space; the photo takes 288 MB more.
-    found = deadly([jpeg(), large, jpeg()], 10**9, memory=700 * 2**20)
+    found = deadly_photos([jpeg(), large, jpeg()], 10**9, memory=700 * 2**20)
     assert found == [None, "crashes the decoder: it takes too much memory", None]
-    assert deadly([large], 10**9) == [None]
+    assert deadly_photos([large], 10**9) == [None]
 
 
 def test_signals_exit_codes_and_endless_work_are_told(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_signals_exit_codes_and_endless_work_are_told(tmp_path: Path) -> None:
         "    sys.stdout.buffer.write(b'.'); sys.stdout.buffer.flush()\n"
     )
     photos = [b"fine", b"segfault", b"exit", b"fine", b"sleep", b"fine", b"segfault"]
-    found = deadly(photos, 1, patience=5.0, program=(sys.executable, str(program)))
+    found = deadly_photos(photos, 1, patience=5.0, program=(sys.executable, str(program)))
     assert found == [
         *(None, "crashes the decoder: SIGSEGV", "crashes the decoder: exit code 3", None),
         *("crashes the decoder: it takes more than 5 s", None, "crashes the decoder: SIGSEGV"),
@@ -51,16 +51,16 @@ def test_signals_exit_codes_and_endless_work_are_told(tmp_path: Path) -> None:
 
 
 def test_nothing_to_look_at() -> None:
-    assert deadly([], 1) == []
+    assert deadly_photos([], 1) == []
 
 
 @pytest.mark.parametrize("photo", [b"x" * 5_000_000])
 def test_a_decoder_that_dies_before_it_has_read_everything(tmp_path: Path, photo: bytes) -> None:
     program = tmp_path / "decoder.py"
     program.write_text("import os\nos.write(1, b'r')\nraise SystemExit(7)\n")
-    found = deadly([photo, photo], 1, program=(sys.executable, str(program)))
+    found = deadly_photos([photo, photo], 1, program=(sys.executable, str(program)))
     assert found == ["crashes the decoder: exit code 7"] * 2
 
 
 def test_where_that_process_does_not_start_no_photo_is_blamed() -> None:
-    assert deadly([jpeg(), b"x"], 1, program=(sys.executable, "-c", "raise SystemExit(3)")) == [None, None]
+    assert deadly_photos([jpeg(), b"x"], 1, program=(sys.executable, "-c", "raise SystemExit(3)")) == [None, None]

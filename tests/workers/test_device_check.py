@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.stages.probe_photos import probe_photos
-from pipeline.workers.device_check import Probes
+from pipeline.workers.device_check import DeviceCheck
 
 
 def unit(*rows: tuple[float, float]) -> np.ndarray:
@@ -30,7 +30,7 @@ def test_the_photos_are_always_the_same_and_have_objects() -> None:
 def test_differences_are_to_the_most_exact_kind_whatever_the_order() -> None:
     exact, half = unit((1, 0), (0, 1)), unit((1, 0.1), (0, 1))
     for order in ([("A100", "bfloat16"), ("1080", "float32")], [("1080", "float32"), ("A100", "bfloat16")]):
-        probes = Probes()
+        probes = DeviceCheck()
         for kind in order:
             probes.add(kind, exact if kind[1] == "float32" else half)
         found = probes.differences()
@@ -39,7 +39,7 @@ def test_differences_are_to_the_most_exact_kind_whatever_the_order() -> None:
 
 
 def test_devices_of_one_kind_are_compared_as_well() -> None:
-    probes = Probes()
+    probes = DeviceCheck()
     assert probes.differences() == {}
     probes.add(("A100", "bfloat16"), unit((1, 0)))
     probes.add(("A100", "bfloat16"), unit((1, 0)))
@@ -48,7 +48,7 @@ def test_devices_of_one_kind_are_compared_as_well() -> None:
     assert probes.differences()["A100", "bfloat16"] == pytest.approx(1)
 
 
-def test_whoever_keeps_the_books_or_reads_photos_does_not_load_torch() -> None:
-    for module in ("pipeline.runs.run_stats", "pipeline.stages.read", "pipeline.workers.decode_in_subprocess"):
+def test_processes_that_only_count_read_or_decode_do_not_load_torch() -> None:
+    for module in ("pipeline.runs.run_actor", "pipeline.stages.read", "pipeline.workers.decode_in_subprocess"):
         code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0, module

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import QpertError
-from pipeline.workers.micro_batching import Failure, Guard, short
+from pipeline.workers.micro_batching import Failure, MicroBatcher
 
 
 class OutOfMemoryError(RuntimeError):
@@ -27,15 +27,15 @@ class Model:
         return [2 * item for item in items]
 
 
-def guard(model: Model, size: int = 8) -> Guard[int, int]:
-    return Guard(model, lambda: model([1]), size, "model")
+def batcher(model: Model, size: int = 8) -> MicroBatcher[int, int]:
+    return MicroBatcher(model, lambda: model([1]), size, "model")
 
 
 def test_results_come_in_order_and_in_micro_batches() -> None:
     model = Model()
-    assert guard(model)(range(20, 40)) == [2 * item for item in range(20, 40)]
+    assert batcher(model)(range(20, 40)) == [2 * item for item in range(20, 40)]
     assert model.calls == [1, 8, 8, 4]
-    assert guard(model)([]) == []
+    assert batcher(model)([]) == []
 
 
 def test_a_slow_model_gets_micro_batches_of_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,22 +47,22 @@ def test_a_slow_model_gets_micro_batches_of_a_minute(monkeypatch: pytest.MonkeyP
         now += took.pop(0)
 
     monkeypatch.setattr("pipeline.workers.micro_batching.time.perf_counter", lambda: now)
-    run = Guard(Model(), probe, 32, "model")
+    run = MicroBatcher(Model(), probe, 32, "model")
     assert (run.seconds, run.size, took) == (15.0, 4, [])
     took[:] = [0.9]
-    run = Guard(Model(), probe, 32, "model")
+    run = MicroBatcher(Model(), probe, 32, "model")
     assert (run.seconds, run.size) == (pytest.approx(0.9), 32)
     took[:] = [500.0, 90.0]
-    assert Guard(Model(), probe, 32, "model").size == 1
+    assert MicroBatcher(Model(), probe, 32, "model").size == 1
 
 
 def test_one_bad_item_fails_alone() -> None:
-    assert guard(Model())([11, 12, 13, 14]) == [22, 24, Failure("model: ValueError: unlucky"), 28]
+    assert batcher(Model())([11, 12, 13, 14]) == [22, 24, Failure("model: ValueError: unlucky"), 28]
 
 
 def test_out_of_memory_halves_for_good() -> None:
     model = Model(room=3)
-    run = guard(model)
+    run = batcher(model)
     assert run(range(20, 30)) == [2 * item for item in range(20, 30)]
     assert run.size == 2
     model.calls.clear()
@@ -72,7 +72,7 @@ def test_out_of_memory_halves_for_good() -> None:
 
 def test_an_item_too_large_alone_is_a_failure() -> None:
     model = Model()
-    run = guard(model)
+    run = batcher(model)
     model.room = 0
     with pytest.raises(QpertError, match=r"does not work here"):
         run([20])
@@ -82,9 +82,9 @@ def test_a_broken_model_stops_the_job() -> None:
     model = Model()
     model.broken = True
     with pytest.raises(QpertError, match=r"model does not work here: RuntimeError: CUDA error: illegal memory access$"):
-        guard(model)
+        batcher(model)
     model.broken = False
-    run = guard(model)
+    run = batcher(model)
     model.broken = True
     with pytest.raises(QpertError, match=r"does not work here"):
         run([20, 21])
@@ -92,10 +92,4 @@ def test_a_broken_model_stops_the_job() -> None:
 
 def test_a_model_that_loses_results_is_a_bug() -> None:
     with pytest.raises(QpertError, match=r"1 results for 3 photos"):
-        Guard(lambda items: items[:1], lambda: None, 8, "model")([1, 2, 3])
-
-
-def test_short_is_one_line() -> None:
-    assert short(QpertError("truncated image")) == "truncated image"
-    assert short(ValueError()) == "ValueError"
-    assert short(KeyError("x\ny")) == "KeyError: 'x\\ny'"
+        MicroBatcher(lambda items: items[:1], lambda: None, 8, "model")([1, 2, 3])

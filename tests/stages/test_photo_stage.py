@@ -1,0 +1,112 @@
+"""What all stages share: how they load and report, and that they serve tables of anybody's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+
+from pipeline.errors import QpertError
+from pipeline.features.feature_set import features_schema
+from pipeline.runs.progress import progress_line
+from pipeline.runs.run_stats import RunStats
+from pipeline.stages.detect import DETECTED, DetectStage
+from pipeline.stages.encode import EncodeStage
+from pipeline.stages.match import MatchStage
+from pipeline.stages.photo_stage import PhotoColumns
+from pipeline.workers.reporting import BatchDone, Event, Reporter
+from pipeline.workers.worker import Worker
+
+ADDED = ("width", "height", "objects", "largest_area", "embedding", "error", "device", "dtype", "seconds", "truncated")
+"""The columns of a feature set that encoding makes."""
+
+
+class LocalReporter(Reporter):
+    """Keeps events, and what they add up to, in this process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events, self.stats = list[Event](), RunStats(actors=1)
+
+    def send(self, event: Event) -> None:
+        self.events.append(event)
+        self.stats.record(event)
+
+
+def encode(tiny_encoder: Any, photos: PhotoColumns, **options: Any) -> EncodeStage:
+    return EncodeStage(tiny_encoder, [None], False, "float16", Worker(), Reporter(), photos=photos, **options)
+
+
+@pytest.mark.parametrize("stage", ["detect", "encode", "match"])
+def test_a_stage_reports_that_it_loads_and_that_it_is_up(stage: str, tiny_detector: Any, tiny_encoder: Any) -> None:
+    reporter, worker = LocalReporter(), Worker(micro_batch=2)
+    lines = [progress_line(reporter.stats, 10)]
+
+    def build(*device: str, **options: str) -> Any:
+        lines.append(progress_line(reporter.stats, 10))
+        model = tiny_detector(*device) if stage == "detect" else tiny_encoder(**options)
+        if stage == "match":
+            model.match = lambda tokens, texts, objects, perturbation: torch.zeros(len(texts))
+        return model
+
+    if stage == "detect":
+        DetectStage(build, worker, reporter)
+    elif stage == "encode":
+        EncodeStage(build, [None], False, "float16", worker, reporter)
+    else:
+        MatchStage(build, ["a text"], None, worker, reporter)
+    lines.append(progress_line(reporter.stats, 10))
+    assert lines == ["starting workers ...", "loading models ...", "first photos ..."]
+
+
+def test_the_last_stage_reports_all_photos_with_failures_and_objects(
+    photos: pa.Table, tiny_detector: Any, tiny_encoder: Any
+) -> None:
+    reporter, worker = LocalReporter(), Worker()
+    detected = DetectStage(tiny_detector, worker, reporter)(photos)
+    EncodeStage(tiny_encoder, [None], False, "float16", worker, reporter)(detected)
+    first, last = (event for event in reporter.events if isinstance(event, BatchDone))
+    assert (first.stage, first.photos, first.objects, first.failures, first.last) == ("detect", 5, 0, {}, False)
+    assert (last.stage, last.photos, last.objects, last.last) == ("encode", 6, 2, True)
+    assert last.failures == {"empty file": 1, "file not found": 1, "not an image": 1}
+
+
+def test_columns_may_have_other_names_and_ids_may_be_missing(
+    photos: pa.Table, tiny_detector: Any, tiny_encoder: Any
+) -> None:
+    names = PhotoColumns(data="bytes", image_id="key")
+    table = pa.table({"bytes": photos["data"], "caption": ["a"] * 6})
+    detected = DetectStage(tiny_detector, Worker(), Reporter(), names)(table)
+    assert detected.column_names == ["bytes", "caption", "error", *DETECTED]
+    encoded = encode(tiny_encoder, names, keep_columns=True)(detected)
+    assert set(encoded.column_names) == {"bytes", "caption", *ADDED}
+    assert encoded["error"].to_pylist() == [
+        *(None, "empty file", None, "no bytes in this row", None, "not an image"),
+    ]
+    want = encode(tiny_encoder, PhotoColumns())(DetectStage(tiny_detector, Worker(), Reporter())(photos))
+    assert encoded["embedding"].equals(want["embedding"])
+    assert encoded["objects"].equals(want["objects"])
+    schema = features_schema()
+    assert all(encoded.schema.field(name).type == schema.field(name).type for name in ADDED)
+
+
+def test_photos_are_read_where_a_table_only_names_them(photos: pa.Table, tiny_encoder: Any, tmp_path: Path) -> None:
+    data = photos["data"].to_pylist()
+    for number in (0, 2, 5):
+        (tmp_path / f"{number}.jpg").write_bytes(data[number])
+    uris = [str(tmp_path / f"{number}.jpg") for number in (0, 2, 3, 5)]
+    stage = encode(tiny_encoder, PhotoColumns(uri="path"), keep_columns=True)
+    table = stage(pa.table({"path": [*uris, "http://127.0.0.1/x"], "error": [None, "not wanted", None, None, None]}))
+    errors = table["error"].to_pylist()
+    assert errors[:2] == [None, "not wanted"]
+    assert errors[2].startswith("file not found")
+    assert errors[3:] == ["not an image", "scheme not allowed: http (--allow-scheme http)"]
+    assert [vector is None for vector in table["embedding"].to_pylist()] == [False, True, True, True, True]
+
+
+def test_a_table_without_photos_is_an_error(tiny_encoder: Any) -> None:
+    with pytest.raises(QpertError, match=r"needs a column 'bytes' .* or 'uri'; this one has: text"):
+        encode(tiny_encoder, PhotoColumns(data="bytes"))(pa.table({"text": ["a"]}))
