@@ -31,7 +31,7 @@ class Config(BaseModel):
 def run(config: Config) -> int:
     """Compact `config.features`."""
     from pipeline.features.store import FeatureStore
-    from pipeline.runs.progress import Counting
+    from pipeline.runs.status_line import Counting
 
     counting = Counting("files replaced")
     done = FeatureStore(config.features).compact(counted=counting)

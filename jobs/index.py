@@ -133,8 +133,8 @@ def run(config: Config) -> int:
     """Index `config.source` into `config.out`."""
     from pipeline.features.fingerprint import as_recorded
     from pipeline.features.store import FeatureStore
-    from pipeline.runs.progress import Counting
     from pipeline.runs.resume import inspect, mend_earlier
+    from pipeline.runs.status_line import Counting
 
     if config.prune and config.keep_removed:
         raise QpertError("choose one of --prune and --keep-removed: photos that are gone are deleted or kept")

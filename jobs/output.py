@@ -10,18 +10,19 @@ from typing import Any, TextIO
 
 from pipeline.printing import is_printable
 
-LIVE = "\r\x1b[K"
-"""Back to the start of the line, which is cleared: how a line of progress begins."""
+_LIVE = re.compile(r"\r(?:\x1b\[1A)?\x1b\[2K|\x1b\[\?25[hl]")
+"""Back to the start of the line (or the line above), which is cleared, and hide or show the cursor: all that a
+`pipeline.runs.status_line.StatusLine` needs."""
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_MOVES = re.compile(r"\r|\x1b\[[0-9]*[AK]")
+_MOVES = re.compile(r"\r|\x1b\[[0-9]*[AK]|\x1b\[\?25[hl]")
 """Back to the start of the line, lines up, and clear the line: what progress bars of libraries are made of."""
 
 
 class PrintableStream:
     """A text stream that escapes what a terminal would not just show, and what its encoding does not have.
 
-    Our own messages escape what they quote; this is the net below them, and also holds what libraries print. A line of
-    progress may begin with `LIVE`. Colours are dropped. Where the stream is closed (None), nothing is written.
+    Our own messages escape what they quote; this is the net below them, and also holds what libraries print. Text that
+    begins as a status line does may move as one does. Colours are dropped. Nothing is written to a closed stream, None.
 
     Attributes:
         moves: let through what the progress bars of libraries need, for --verbose.
@@ -34,9 +35,8 @@ class PrintableStream:
 
     def write(self, text: str) -> int:
         """Write `text`, escaped; returns its length."""
-        start = LIVE if text.startswith(LIVE) else ""
         if self._stream is not None:
-            self._stream.write(start + self._shown(text.removeprefix(start)))
+            self._stream.write(self._shown(text))
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -48,10 +48,11 @@ class PrintableStream:
         if text.isascii() and text.isprintable():
             return text
         text = _COLOUR.sub("", text).replace("\r\n", "\n")
-        if not self.moves:
+        pattern = _MOVES if self.moves else _LIVE
+        if not self.moves and not _LIVE.match(text):
             return self._escaped(text)
-        moves = _MOVES.findall(text)
-        parts = map(self._escaped, _MOVES.split(text))
+        moves = pattern.findall(text)
+        parts = map(self._escaped, pattern.split(text))
         return next(parts) + "".join(move + part for move, part in zip(moves, parts, strict=True))
 
     def _escaped(self, text: str) -> str:

@@ -83,8 +83,8 @@ def _plan(config: Config, scratch: str) -> int:
     from pipeline.features.store import FeatureStore
     from pipeline.reports.plan_text import plan_text
     from pipeline.runs.estimate import estimate, price_of
-    from pipeline.runs.progress import Counting
     from pipeline.runs.resume import inspect
+    from pipeline.runs.status_line import Counting
 
     options, source = index.checked(index.Config(**_options(config)))
     what = indexing.identity(options) | {"sample": config.sample}

@@ -16,8 +16,8 @@ from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation
 from pipeline.printing import printable
 from pipeline.runs.index_run import index_photos
-from pipeline.runs.progress import Counting
 from pipeline.runs.resume import inspect, mend_earlier
+from pipeline.runs.status_line import Counting
 
 if TYPE_CHECKING:
     from pipeline.cluster.machines import Machines

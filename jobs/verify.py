@@ -34,7 +34,7 @@ class Config(BaseModel):
 def run(config: Config) -> int:
     """Read all of `config.features`."""
     from pipeline.features.store import FeatureStore
-    from pipeline.runs.progress import Counting
+    from pipeline.runs.status_line import Counting
 
     counting = Counting("files read")
     found = FeatureStore(config.features).verify(counting)

@@ -1,14 +1,13 @@
-"""What a run says while it works and when it is done."""
+"""Shows how a run goes: a status line from its statistics while it works, and a summary when it is done."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -17,56 +16,47 @@ from pipeline.cluster.waiting import LONG, waiting_line
 from pipeline.errors import one_line
 from pipeline.printing import duration, printable
 from pipeline.runs.run_stats import RunStats
+from pipeline.runs.status_line import StatusLine
 
 _LOG = logging.getLogger(__name__)
-EVERY_TTY, EVERY_LOG = 0.5, 10.0
-"""Seconds between updates of the line in a terminal, and between the lines of a log."""
+POLL = 0.5
+"""Seconds between two looks at the statistics."""
 
 
 @contextmanager
-def progress(tally: Any, total: int | None, on_counts: Any = None) -> Iterator[None]:
-    """Print progress from `tally` while the block runs: one line that changes in a terminal, a line now and then else.
+def progress(
+    run_actor: Any,
+    total: int | None,
+    on_stats: Callable[[RunStats], object] = lambda stats: None,
+    status: StatusLine | None = None,
+) -> Iterator[None]:
+    """Shows progress while the block runs.
 
     Args:
-        tally: the actor.
+        run_actor: handle of the `RunActor`.
         total: photos to do; None when unknown.
-        on_counts: called with the `RunStats` of every look. What it raises is logged, once, and it is called again:
-            nothing but the end of the block ends the looks.
+        on_stats: called with the statistics at every look. An exception in it is logged once, and looks go on: only
+            the end of the block ends them.
+        status: a line that is open already, and stays so; None for a line of its own.
     """
-    stop = threading.Event()
-    live = sys.stderr.isatty()
-    started = time.monotonic()
-
-    def line(counts: RunStats) -> str:
-        waited = time.monotonic() - started
-        up = counts.devices or counts.loading
-        return progress_line(counts, total) if up or waited < LONG else waiting_line(waited)
-
-    shown = started
-
-    def show(counts: RunStats) -> None:
-        nonlocal shown
-        if live:
-            print(f"\r\x1b[K{line(counts)}", end="", file=sys.stderr, flush=True)
-        elif time.monotonic() - shown >= EVERY_LOG:
-            shown = time.monotonic()
-            print(line(counts), file=sys.stderr, flush=True)
-
-    complaints = _Complaints()
+    stop, started, problems = threading.Event(), time.monotonic(), _Problems()
+    line = status or StatusLine()
 
     def look() -> None:
         try:
-            counts = ray.get(tally.read.remote(), timeout=10)
+            stats: RunStats = ray.get(run_actor.read.remote(), timeout=10)
         except ray.exceptions.GetTimeoutError:  # a busy machine
             return
-        if on_counts is not None:
-            with complaints:
-                on_counts(counts)
-        show(counts)
+        with problems:
+            on_stats(stats)
+        waited = time.monotonic() - started
+        begun = stats.devices or stats.loading or waited < LONG
+        if not stop.is_set():
+            line.show(progress_line(stats, total) if begun else waiting_line(waited))
 
     def watch() -> None:
-        while not stop.wait(EVERY_TTY):
-            with complaints:
+        while not stop.wait(POLL):
+            with problems:
                 look()
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -74,17 +64,16 @@ def progress(tally: Any, total: int | None, on_counts: Any = None) -> Iterator[N
     try:
         yield
         stop.set()
-        thread.join()  # however long: what it has begun to write must not come after what is written next
+        thread.join()  # however long: what the callback is writing must not come after what is written next
     finally:
         stop.set()
         thread.join(timeout=15)
-        if live:
-            with suppress(OSError, ValueError):  # a terminal that is gone must not hide what ended the block
-                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        if status is None:
+            line.close()
 
 
-class _Complaints:
-    """A context that nothing gets out of: each type of error is logged the first time that it comes up."""
+class _Problems:
+    """A context that swallows every exception and logs the first one of each type."""
 
     def __init__(self) -> None:
         self.known: set[type[BaseException]] = set()
@@ -100,76 +89,50 @@ class _Complaints:
         return True
 
 
-class Counting:
-    """Says how far something is that is merely counted, such as a listing: nothing at all while it is quick.
-
-    Args:
-        what: is counted, "photos listed".
-    """
-
-    def __init__(self, what: str) -> None:
-        self.what, self.started = what, time.monotonic()
-        self.shown, self.live = self.started, sys.stderr.isatty()
-
-    def __call__(self, count: int) -> None:
-        """So many are counted."""
-        now = time.monotonic()
-        if now - self.shown < (EVERY_TTY if self.live else EVERY_LOG):
-            return
-        self.shown = now
-        line = f"{count:,} {self.what}, {count / (now - self.started):,.0f} a second"
-        print(f"\r\x1b[K{line}" if self.live else line, end="" if self.live else "\n", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Make room for what comes next."""
-        if self.live:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def progress_line(counts: RunStats, total: int | None) -> str:
+def progress_line(stats: RunStats, total: int | None) -> str:
     """One line: ``1,280 of 2,000 photos (64 %), 212 images/s, 0:03 left, 2 failed``."""
-    if not counts.photos and counts.loading:
+    if not stats.photos and stats.loading:
         return "loading models ..."
-    if not counts.photos:
-        return "first photos ..." if counts.devices else "starting workers ..."
-    share = f" of {total:,} photos ({counts.photos / total:.0%})" if total else " photos"
-    parts = [f"{counts.photos:,}{share}"]
-    rate = counts.recent_rate(30)
+    if not stats.photos:
+        return "first photos ..." if stats.devices else "starting workers ..."
+    share = f" of {total:,} photos ({stats.photos / total:.0%})" if total else " photos"
+    parts = [f"{stats.photos:,}{share}"]
+    rate = stats.recent_rate(30)
     if rate:
         parts.append(f"{rate:,.1f} images/s")
-        if total and total > counts.photos:
-            parts.append(f"{duration((total - counts.photos) / rate)} left")
-    failed = sum(counts.failures.values())
+        if total and total > stats.photos:
+            parts.append(f"{duration((total - stats.photos) / rate)} left")
+    failed = sum(stats.failures.values())
     if failed:
         parts.append(f"{failed:,} failed")
     return ", ".join(parts)
 
 
-def summary(counts: RunStats, seconds: float) -> str:
-    """What the run did: photos, objects, failures by reason, images/s, seconds by stage, devices."""
-    failed = sum(counts.failures.values())
-    rate = counts.rate()
+def summary(stats: RunStats, seconds: float) -> str:
+    """What a run did: photos, objects, failures by reason, images/s, seconds by stage, devices."""
+    failed = sum(stats.failures.values())
+    rate = stats.rate()
     speed = f"; {rate:,.1f} images/s once running" if rate else ""
-    lines = [f"indexed {counts.photos - failed:,} photos with {counts.objects:,} objects in {duration(seconds)}{speed}"]
+    lines = [f"indexed {stats.photos - failed:,} photos with {stats.objects:,} objects in {duration(seconds)}{speed}"]
     if failed:
-        reasons = ", ".join(f"{number:,} x {printable(reason)}" for reason, number in counts.failures.most_common())
+        reasons = ", ".join(f"{number:,} x {printable(reason)}" for reason, number in stats.failures.most_common())
         lines.append(f"failed  {failed:,} photos: {reasons}")
-    for stage, names in counts.devices.items():
+    for stage, names in stats.devices.items():
         devices = ", ".join(f"{number} x {name}" for name, number in Counter(names).items())
-        lines.append(f"{stage:<7} {counts.seconds.get(stage, 0.0):,.1f} s of work on {devices}")
+        lines.append(f"{stage:<7} {stats.seconds.get(stage, 0.0):,.1f} s of work on {devices}")
     return "\n".join(lines)
 
 
-def device_report(counts: RunStats, tolerance: float) -> tuple[str | None, str | None]:
+def device_report(stats: RunStats, tolerance: float) -> tuple[str | None, str | None]:
     """How far embeddings of different devices differ: a line to tell, and a warning where that is too much.
 
     None where one kind of device made them all, and its devices agree.
     """
-    if len(counts.differences) < 2 and max(counts.differences.values(), default=0.0) < 1e-6:
+    if len(stats.differences) < 2 and max(stats.differences.values(), default=0.0) < 1e-6:
         return None, None
-    kinds = [f"{device} in {dtype} {far:.1e}" for (device, dtype), far in sorted(counts.differences.items())]
+    kinds = [f"{device} in {dtype} {far:.1e}" for (device, dtype), far in sorted(stats.differences.items())]
     line = f"devices differ on the probe photos, as 1 - cosine to the most exact, by: {', '.join(kinds)}"
-    if max(counts.differences.values()) <= tolerance:
+    if max(stats.differences.values()) <= tolerance:
         return line, None
     return line, (
         f"WARNING: the devices' embeddings differ by more than {tolerance:g} (1 - cosine), which changes what searches"
@@ -177,9 +140,9 @@ def device_report(counts: RunStats, tolerance: float) -> tuple[str | None, str |
     )
 
 
-def gpu_warning(counts: RunStats, gpus: Counter[str], asked: list[str] | None) -> str | None:
+def gpu_warning(stats: RunStats, gpus: Counter[str], asked: list[str] | None) -> str | None:
     """A line to be loud about: a GPU was there, or was asked for, and no actor computed on one."""
-    used = any(name.startswith("cuda") for names in counts.devices.values() for name in names)
+    used = any(name.startswith("cuda") for names in stats.devices.values() for name in names)
     if used or asked == ["none"]:
         return None
     if gpus:

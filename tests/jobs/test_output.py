@@ -31,7 +31,9 @@ def written(*texts: str, encoding: str = "utf-8", moves: bool = False) -> str:
         ("a\rb", "a\\x0db"),
         ("a\r\nb", "a\nb"),
         ("\x1b[31mred\x1b[0m", "red"),
-        ("\r\x1b[K12 of 20\x1b[K", "\r\x1b[K12 of 20\\x1b[K"),
+        ("\r\x1b[2K12 of 20\x1b[K", "\r\x1b[2K12 of 20\\x1b[K"),
+        ("\r\x1b[2Ka\x1b[2J\n\x1b[?25h\r\x1b[1A\x1b[2K", "\r\x1b[2Ka\\x1b[2J\n\x1b[?25h\r\x1b[1A\x1b[2K"),
+        ("a\r\x1b[2Kb", "a\\x0d\\x1b[2Kb"),
         ("星 é", "星 é"),
     ],
 )

@@ -12,7 +12,8 @@ import pytest
 import ray
 
 from pipeline.runs import progress as module
-from pipeline.runs.progress import Counting, device_report, gpu_warning, progress, progress_line, summary
+from pipeline.runs import status_line
+from pipeline.runs.progress import device_report, gpu_warning, progress, progress_line, summary
 from pipeline.runs.run_stats import RunStats
 
 
@@ -38,8 +39,8 @@ def test_progress_line() -> None:
 @pytest.fixture
 def run_actor(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A run actor without Ray that is read often."""
-    monkeypatch.setattr(module, "EVERY_TTY", 0.001)
-    monkeypatch.setattr(module, "EVERY_LOG", 0.0)
+    monkeypatch.setattr(module, "POLL", 0.001)
+    monkeypatch.setattr(status_line, "EVERY_LOG", 0.0)
     monkeypatch.setattr(module.ray, "get", lambda found, timeout: found() if callable(found) else found)
     return SimpleNamespace(read=SimpleNamespace(remote=lambda: RunStats(devices={"encode": Counter(cpu=1)})))
 
@@ -121,6 +122,17 @@ def test_a_closed_terminal_hides_no_error(run_actor: Any, monkeypatch: pytest.Mo
         pass
 
 
+def test_a_line_that_was_open_before_stays_open(run_actor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, closed, looked = list[str](), list[bool](), threading.Event()
+    status = status_line.StatusLine()
+    monkeypatch.setattr(status, "show", texts.append)
+    monkeypatch.setattr(status, "close", lambda: closed.append(True))
+    with progress(run_actor, 10, lambda stats: looked.set() if texts else None, status):
+        assert looked.wait(30)
+    assert set(texts) == {"first photos ..."}
+    assert not closed
+
+
 def test_a_callback_in_progress_ends_before_the_run_goes_on(run_actor: Any) -> None:
     begun, ended = threading.Event(), False
 
@@ -169,16 +181,3 @@ def test_devices_that_differ_too_much_are_warned_about() -> None:
 def test_devices_of_one_kind_that_disagree_are_reported() -> None:
     stats = RunStats(differences={("cuda:A100", "bfloat16"): 0.3})
     assert "WARNING" in (device_report(stats, 0.01)[1] or "")
-
-
-def test_counting_is_silent_while_it_is_quick(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counting = Counting("photos listed")
-    counting(10)
-    counting.end()
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(counting, "shown", counting.shown - 60)
-    monkeypatch.setattr(counting, "started", counting.started - 60)
-    counting(600)
-    assert capsys.readouterr().err.startswith("600 photos listed, ")
