@@ -37,6 +37,7 @@ class RunActor:
             case DeviceProbe(device, dtype, vectors):
                 self.device_check.add((device, dtype), vectors)
                 self.stats.differences = self.device_check.differences()
+                self.stats.record(event)
             case _:
                 self.stats.record(event)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pipeline.datasets.photos.skipped import Skipped
 from pipeline.workers.device_check import Kind
-from pipeline.workers.reporting import BatchDone, DeviceUp, EmbeddingShape, Event, Fetched, FilesSkipped, Loading
+from pipeline.workers.reporting import BatchDone, DeviceProbe, DeviceUp, Event, Fetched, FilesSkipped, Loading
 
 _HISTORY = 4096
 """Most entries of `RunStats.history`."""
@@ -65,8 +65,9 @@ class RunStats:
             case DeviceUp(stage, device):
                 self.devices.setdefault(stage, Counter())[device] += 1
                 self._count_loading()
-            case EmbeddingShape(vectors, dim):
-                self.embedding = (vectors, dim)
+            case DeviceProbe(_, _, embeddings):
+                _, vectors, dim = embeddings.shape
+                self.embedding = vectors, dim
             case Fetched(photos, seconds, size):
                 before = self.fetched
                 self.fetched = before[0] + photos, before[1] + seconds, before[2] + size

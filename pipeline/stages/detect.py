@@ -11,39 +11,25 @@ from pipeline.detectors import Detector
 from pipeline.features.schema import OBJECT_TYPE
 from pipeline.method.objects import Objects
 from pipeline.stages.columns import objects_to_arrow
-from pipeline.stages.photo_stage import READ_PHOTOS, Outcomes, PhotoColumns, PhotoStage
+from pipeline.stages.photo_stage import Outcomes, PhotoStage
 from pipeline.workers.photo_mapper import Row
-from pipeline.workers.reporting import Reporter
-from pipeline.workers.worker import Worker, load_model
+from pipeline.workers.worker import load_model
 
 DETECTED = {"width": pa.int32(), "height": pa.int32(), "objects": pa.list_(OBJECT_TYPE), "seconds": pa.float32()}
 """The columns that detection adds."""
 
 DetectorBuilder = Callable[[str], Detector]
-"""From a torch device to a detector; called in the actor, because models are never sent over the network."""
+"""From a torch device to a detector."""
 
 
 class DetectStage(PhotoStage[tuple[str, Image.Image], Objects]):
-    """Adds the columns of `DETECTED` to tables of photos.
-
-    Args:
-        build: makes the detector.
-        worker: how the actor works.
-        reporter: where it reports.
-        photos: where tables have their photos.
-    """
+    """Adds the columns of `DETECTED` to tables of photos; `build` is a `DetectorBuilder`."""
 
     stage, model = "detect", "detector"
 
-    def __init__(
-        self, build: DetectorBuilder, worker: Worker, reporter: Reporter, photos: PhotoColumns = READ_PHOTOS
-    ) -> None:
-        self.build = build
-        super().__init__(worker, reporter, photos)
-
     def load(self) -> None:
         """See `PhotoStage`."""
-        self.detector = load_model("detector", lambda: self.build(self.device.torch))
+        self.detector: Detector = load_model("detector", lambda: self.build(self.device.torch))
 
     def prepare(self, image: Image.Image, row: Row) -> tuple[str, Image.Image]:
         """See `PhotoStage`."""

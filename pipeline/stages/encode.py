@@ -23,7 +23,7 @@ from pipeline.method.settings import Perturbation
 from pipeline.stages.columns import column_values, largest_area, objects_from_row, vectors_to_arrow
 from pipeline.stages.photo_stage import READ_PHOTOS, Outcomes, PhotoColumns, PhotoStage
 from pipeline.workers.photo_mapper import Row
-from pipeline.workers.reporting import DeviceProbe, EmbeddingShape, Reporter
+from pipeline.workers.reporting import DeviceProbe, Reporter
 from pipeline.workers.worker import Worker, load_model
 
 
@@ -44,14 +44,9 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the encoder made of one photo.
+    """One photo's vectors under each of S settings, float32 [S * V * D], and of its n objects, [n * V * D] or None.
 
-    Attributes:
-        embedding: float32 [S * V * D], the vectors under each of S settings.
-        object_embeddings: float32 [n * V * D]; None if they are not wanted.
-        photo: what was encoded.
-        call: number of the model's call, within the table.
-        row: of the photo within that call.
+    It was row `row` in call `call` of the model, among the calls for one table.
     """
 
     embedding: npt.NDArray[np.float32]
@@ -94,19 +89,18 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
         photos: PhotoColumns = READ_PHOTOS,
         keep_columns: bool = False,
     ) -> None:
-        self.build, self.settings, self.with_objects = build, tuple(settings), with_objects
+        self.settings, self.with_objects = tuple(settings), with_objects
         self.tokens_in, self.to_come, self.calls = tokens_in, to_come, list[torch.Tensor]()
         self.types = features_schema(precision, with_objects=with_objects)
         if tokens_in is not None:
             self.types = self.types.append(TOKENS)
         self.schema = None if keep_columns else self.types
-        super().__init__(worker, reporter, photos)
+        super().__init__(build, worker, reporter, photos)
         reporter.send(DeviceProbe(self.device.name, self.dtype, self._probe_vectors()))
-        reporter.send(EmbeddingShape(self.encoder.vectors, self.encoder.dim))
 
     def load(self) -> None:
         """See `PhotoStage`."""
-        self.encoder = load_model("encoder", lambda: self.build(device=self.device.torch, dtype=self.dtype))
+        self.encoder: Encoder = load_model("encoder", lambda: self.build(device=self.device.torch, dtype=self.dtype))
         for setting in self.to_come:
             choose_sites(self.encoder.sites(), setting.sites)
 

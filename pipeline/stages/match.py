@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
+from pipeline.encoders.base import Encoder
 from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
 from pipeline.stages.columns import objects_from_row
@@ -57,12 +58,12 @@ class MatchStage(PhotoStage[Candidates, Scores]):
         worker: Worker,
         reporter: Reporter,
     ) -> None:
-        self.build, self.texts, self.perturbation = build, texts, perturbation
-        super().__init__(worker, reporter)
+        self.texts, self.perturbation = texts, perturbation
+        super().__init__(build, worker, reporter)
 
     def load(self) -> None:
         """See `PhotoStage`."""
-        self.encoder = load_model("encoder", lambda: self.build(device=self.device.torch, dtype=self.dtype))
+        self.encoder: Encoder = load_model("encoder", lambda: self.build(device=self.device.torch, dtype=self.dtype))
 
     def prepare(self, image: Image.Image, row: Row) -> Candidates:
         """See `PhotoStage`."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -67,8 +67,14 @@ class Outcomes(Generic[Result]):
 class PhotoStage(ABC, Generic[Item, Result]):
     """Base of the classes that `map_batches` calls with tables of photos; works in any Ray Data pipeline.
 
-    Rows whose column `error` is set pass through; a photo that fails here gets its reason in that column. A subclass
-    keeps what it needs in `__init__` and then calls this one, which loads the model and tries it out.
+    Rows whose column `error` is set pass through; a photo that fails here gets its reason in that column. `__init__`
+    loads the model, fits micro-batches to the device, and reports that the actor is up.
+
+    Args:
+        build: makes the model, in the actor: models are never sent over the network.
+        worker: how the actor works.
+        reporter: where it reports.
+        photos: where tables have their photos.
 
     Class attributes:
         stage: name of the stage.
@@ -87,20 +93,12 @@ class PhotoStage(ABC, Generic[Item, Result]):
     last: ClassVar[bool] = False
     schema: pa.Schema | None = None
 
-    def __init__(self, worker: Worker, reporter: Reporter, photos: PhotoColumns = READ_PHOTOS) -> None:
-        """Loads the model, fits micro-batches to the device, and reports that the actor is up.
-
-        Args:
-            worker: how the actor works.
-            reporter: where it reports.
-            photos: where tables have their photos.
-
-        Raises:
-            QpertError: the model cannot be loaded, or does not work on this device.
-        """
+    def __init__(
+        self, build: Callable[..., Any], worker: Worker, reporter: Reporter, photos: PhotoColumns = READ_PHOTOS
+    ) -> None:
         reporter.send(Loading())
         set_threads(worker.threads)
-        self.worker, self.reporter, self.photos = worker, reporter, photos
+        self.build, self.worker, self.reporter, self.photos = build, worker, reporter, photos
         self.device = worker.find_device(worker.gpu)
         self.dtype = self.device.dtype(worker.dtype)
         self.load()
@@ -110,7 +108,7 @@ class PhotoStage(ABC, Generic[Item, Result]):
 
     @abstractmethod
     def load(self) -> None:
-        """Builds the model on `self.device`; see `pipeline.workers.worker.load_model`."""
+        """Builds the model on `self.device`, by `load_model`."""
 
     @abstractmethod
     def prepare(self, image: Image.Image, row: Row) -> Item:
@@ -130,11 +128,7 @@ class PhotoStage(ABC, Generic[Item, Result]):
         """The columns that the stage adds to `table` or replaces in it."""
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Processes the photos of a table.
-
-        Raises:
-            QpertError: the table has no photos, or the model stopped working.
-        """
+        """The table with the stage's columns; a QpertError if it has no photos, or if the model stopped working."""
         rows = self._rows(table)
         outcomes = Outcomes[Result]([None] * len(rows), [row["error"] for row in rows], [None] * len(rows))
         waiting = [number for number, row in enumerate(rows) if row["error"] is None]
@@ -170,40 +164,39 @@ class PhotoStage(ABC, Generic[Item, Result]):
     def _rows(self, table: pa.Table) -> list[Row]:
         """For each row `image_id`, `data`, `error` and the columns that the stage `reads`."""
         names = self.photos
-        ids, uris = column_values(table, names.image_id), column_values(table, names.uri)
-        errors = column_values(table, "error")
-        if names.data in table.column_names:
-            photos = table[names.data].to_pylist()
-            errors = [
-                "no bytes in this row" if photo is None and error is None else error
-                for photo, error in zip(photos, errors, strict=True)
-            ]
-        elif names.uri in table.column_names:
-            listing = pa.table({"image_id": pa.array(ids, pa.string()), "uri": pa.array(uris, pa.string())})
-            read = read_photos(listing, self.reporter, names.rules)
-            photos = read["data"].to_pylist()
-            errors = [before or error for before, error in zip(errors, read["error"].to_pylist(), strict=True)]
-        else:
+        if names.data not in table.column_names:
+            table = self._read(table)
+        columns = {"image_id": names.image_id, "uri": names.uri, "data": names.data}
+        columns |= {name: name for name in ("error", *self.reads)}
+        values = [column_values(table, name) for name in columns.values()]
+        rows: list[Row] = [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
+        for row in rows:
+            image_id = row["uri"] if row["image_id"] is None else row["image_id"]
+            row["image_id"] = digest_of(row["data"] or b"") if image_id is None else str(image_id)
+            if row["data"] is None and row["error"] is None:
+                row["error"] = "no bytes in this row"
+        return rows
+
+    def _read(self, table: pa.Table) -> pa.Table:
+        """`table` with the photos that it names."""
+        names = self.photos
+        if names.uri not in table.column_names:
             raise QpertError(
                 f"a table of photos needs a column {names.data!r} (their bytes) or {names.uri!r}; this one has:"
                 f" {', '.join(table.column_names)}"
             )
-        further = [column_values(table, name) for name in self.reads]
-        return [
-            {"image_id": image_id or uri or digest_of(photo or b""), "data": photo, "error": error}
-            | dict(zip(self.reads, values, strict=True))
-            for image_id, uri, photo, error, *values in zip(ids, uris, photos, errors, *further, strict=True)
-        ]
+        uris = table[names.uri].cast(pa.string())
+        read = read_photos(pa.table({"image_id": uris, "uri": uris}), self.reporter, names.rules)
+        before = pa.array(column_values(table, "error"), pa.string())
+        errors = pc.coalesce(before, read["error"].combine_chunks())
+        return set_column(table.append_column(names.data, read["data"]), "error", errors)
 
     def _report(self, table: pa.Table, outcomes: Outcomes[Result], waiting: int) -> None:
         seconds = sum(spent or 0.0 for spent in outcomes.seconds)
         batch = BatchDone(self.stage, self.device.name, waiting, seconds)
         if self.last:
             failures = Counter(error for error in outcomes.errors if error is not None)
-            objects = 0
-            if "objects" in table.column_names:
-                objects = pc.sum(pc.list_value_length(table["objects"])).as_py() or 0
-            batch = BatchDone(
-                self.stage, self.device.name, table.num_rows, seconds, objects=objects, failures=failures, last=True
-            )
+            lists = table["objects"] if "objects" in table.column_names else pa.array([], pa.list_(pa.null()))
+            objects = pc.sum(pc.list_value_length(lists)).as_py() or 0
+            batch = replace(batch, photos=table.num_rows, objects=objects, failures=failures, last=True)
         self.reporter.send(batch)

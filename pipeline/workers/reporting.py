@@ -27,16 +27,8 @@ class DeviceUp:
 
 
 @dataclass(frozen=True)
-class EmbeddingShape:
-    """An encoder makes `vectors` (V) embeddings of `dim` (D) numbers per photo."""
-
-    vectors: int
-    dim: int
-
-
-@dataclass(frozen=True)
 class DeviceProbe:
-    """The unit vectors float32 [P, V, D] that an encoder on such a device makes of the probe photos."""
+    """The unit vectors float32 [P, V, D] that an encoder on such a device makes of P photos of our own."""
 
     device: str
     dtype: str
@@ -70,16 +62,9 @@ class FilesSkipped:
 
 @dataclass(frozen=True)
 class BatchDone:
-    """A batch has left `stage`.
+    """Photos have left `stage`, after `seconds` of work on `device`.
 
-    Attributes:
-        stage: its name.
-        device: where it was computed.
-        photos: how many; in the last stage including those that failed before.
-        seconds: time spent on them.
-        objects: objects in them.
-        failures: reason -> photos.
-        last: whether this is the last stage, so that these photos are done.
+    Only the last stage reports their objects and failures (reason -> photos), and those that failed before it.
     """
 
     stage: str
@@ -98,17 +83,7 @@ class WorkDone:
     work: str
 
 
-Event = (
-    Loading
-    | DeviceUp
-    | EmbeddingShape
-    | DeviceProbe
-    | SmallerMicroBatch
-    | Fetched
-    | FilesSkipped
-    | BatchDone
-    | WorkDone
-)
+Event = Loading | DeviceUp | DeviceProbe | SmallerMicroBatch | Fetched | FilesSkipped | BatchDone | WorkDone
 
 
 class Reporter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 
 from pipeline.datasets.photos.skipped import Skipped
@@ -11,8 +12,8 @@ from pipeline.runs.progress import progress_line
 from pipeline.runs.run_stats import RunStats
 from pipeline.workers.reporting import (
     BatchDone,
+    DeviceProbe,
     DeviceUp,
-    EmbeddingShape,
     Event,
     Fetched,
     FilesSkipped,
@@ -39,7 +40,7 @@ def encoded(photos: int, seconds: float, objects: int = 0, **failures: int) -> B
 def test_events_add_up() -> None:
     too_large = {"image too large: 9x9 pixels": 1, "image too large: 8x8 pixels": 1}
     stats = recorded(
-        EmbeddingShape(1, 64),
+        DeviceProbe("cpu", "float32", np.zeros((2, 1, 64), np.float32)),
         detected(64, 1.5),
         encoded(64, 0.5, 100, **too_large),
         encoded(64, 0.5, 20, **{"empty file": 1}),

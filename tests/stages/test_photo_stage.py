@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 
 from pipeline.errors import QpertError
-from pipeline.features.feature_set import features_schema
+from pipeline.features.schema import features_schema
+from pipeline.io.photo_state import digest_of
+from pipeline.method.objects import Objects
 from pipeline.runs.progress import progress_line
 from pipeline.runs.run_stats import RunStats
 from pipeline.stages.detect import DETECTED, DetectStage
@@ -91,6 +95,23 @@ def test_columns_may_have_other_names_and_ids_may_be_missing(
     assert encoded["objects"].equals(want["objects"])
     schema = features_schema()
     assert all(encoded.schema.field(name).type == schema.field(name).type for name in ADDED)
+
+
+def test_ids_are_text_whatever_the_column(photos: pa.Table) -> None:
+    seen: list[str] = []
+
+    class Watching:
+        def detect(self, ids: Sequence[str], images: Sequence[Image.Image]) -> list[Objects]:
+            seen.extend(ids)
+            return [Objects.empty(image.size) for image in images]
+
+    stage = DetectStage(lambda device: Watching(), Worker(), Reporter())
+    data = pa.array([photos["data"][0].as_py()] * 2, pa.binary())
+    seen.clear()
+    for columns in ({"image_id": [0, 1]}, {"uri": ["a", "b"]}, {}):
+        stage(pa.table({"data": data, **columns}))
+    assert seen[:4] == ["0", "1", "a", "b"]
+    assert seen[4] == seen[5] == digest_of(data[0].as_py())
 
 
 def test_photos_are_read_where_a_table_only_names_them(photos: pa.Table, tiny_encoder: Any, tmp_path: Path) -> None:
