@@ -1,4 +1,4 @@
-"""The encode stage: an actor around an encoder that adds the embeddings of photos, their objects in mind."""
+"""The encode stage: an actor around an encoder that adds the object-aware embeddings of photos."""
 
 from __future__ import annotations
 
@@ -44,14 +44,20 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Encoded:
-    """One photo's vectors under each of S settings, float32 [S * V * D], and of its n objects, [n * V * D] or None.
+    """What the encoder made of one photo; its pixels are not kept.
 
-    It was row `row` in call `call` of the model, among the calls for one table.
+    Attributes:
+        embedding: float32 [S * V * D], its vectors under each of S settings.
+        object_embeddings: float32 [n * V * D], those of its n objects; None if they are not wanted.
+        size: (width, height) of the photo.
+        truncated: whether its file ends early.
+        call, row: its place among the model's calls for one table.
     """
 
     embedding: npt.NDArray[np.float32]
     object_embeddings: npt.NDArray[np.float32] | None
-    photo: Prepared
+    size: tuple[int, int]
+    truncated: bool
     call: int
     row: int
 
@@ -125,7 +131,7 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
             self.calls.append(tokens)
         call = len(self.calls) - 1
         return [
-            Encoded(embedding, rows, photo, call, row)
+            Encoded(embedding, rows, photo.objects.size, photo.truncated, call, row)
             for row, (embedding, rows, photo) in enumerate(zip(embeddings, of_objects, items, strict=True))
         ]
 
@@ -138,7 +144,7 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
         """See `PhotoStage`."""
         objects, photos = column_values(table, "objects"), outcomes.results
         detection = column_values(table, "seconds")
-        sizes = [(None, None) if photo is None else photo.photo.objects.size for photo in photos]
+        sizes = [(None, None) if photo is None else photo.size for photo in photos]
         values: dict[str, Sequence[Any]] = {
             "width": [width for width, _ in sizes],
             "height": [height for _, height in sizes],
@@ -149,7 +155,7 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
             "seconds": [
                 (before or 0.0) + (spent or 0.0) for before, spent in zip(detection, outcomes.seconds, strict=True)
             ],
-            "truncated": [None if photo is None else photo.photo.truncated for photo in photos],
+            "truncated": [None if photo is None else photo.truncated for photo in photos],
         }
         if self.tokens_in is not None:
             name = self.tokens_in.write(table["image_id"].to_pylist(), self.calls) if self.calls else None
