@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from pipeline.detectors.annotated import AnnotatedBoxes
 from pipeline.errors import QpertError
@@ -37,6 +38,13 @@ def test_boxes_are_found_by_stem_and_normalised(boxes: AnnotatedBoxes) -> None:
     assert objects.scores.tolist() == [1.0, 1.0]
 
 
+def test_every_photo_of_a_batch_gets_the_boxes_of_its_own_id(boxes: AnnotatedBoxes) -> None:
+    images = [Image.new("RGB", size) for size in ((100, 50), (10, 20), (200, 100))]
+    batch = boxes.detect(["a.b.png", "none.jpg", "a.b.jpg"], images)
+    assert [len(objects) for objects in batch] == [2, 0, 2]
+    assert [objects.size for objects in batch] == [image.size for image in images]
+
+
 def test_a_resized_copy_has_the_same_fractions(boxes: AnnotatedBoxes, caplog: pytest.LogCaptureFixture) -> None:
     half = boxes.objects_for("a.b.png", (100, 50))
     assert half.size == (100, 50)
@@ -54,7 +62,7 @@ def test_missing_and_boxless_annotations_are_empty(boxes: AnnotatedBoxes) -> Non
         assert objects.size == (10, 20)
 
 
-def test_coco_s_instances_do_as_well(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_instances_of_coco(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "instances.json"
     boxes = [[0, 0, 200, 100], [50, 25, 50, 25], [300, 0, 9, 9]]
     content = {

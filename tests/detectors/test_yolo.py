@@ -1,4 +1,4 @@
-"""ultralytics behind our contract: colours and boxes in their places, whatever the file; and all that can be wrong."""
+"""ultralytics behind our contract: right colours and boxes for every kind of file, and everything that can be wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PHOTOS = Path(__file__).parents[3] / "shared" / "photos" / "flickr30k-images"
 
 
 # A detector of colours, as ONNX: one constant box, (16, 24, 48, 40) in an input of 64 x 64, whose class scores are the
-# means of the red, green and blue channels. Written byte by byte (protobuf), so that nothing is needed to make it.
+# means of the red, green and blue channels. Written byte by byte (protobuf), so that no library is needed to make it.
 def _varint(value: int) -> bytes:
     head = b""
     while value > 127:
@@ -111,7 +111,7 @@ def test_classes_and_confidence_select(colours: Path) -> None:
         YoloDetector(DetectorConfig(model=str(colours), classes=("gren",)))
 
 
-def test_an_image_size_that_a_fixed_input_does_not_take(colours: Path) -> None:
+def test_an_image_size_that_contradicts_a_fixed_input(colours: Path) -> None:
     with pytest.raises(QpertError, match="64x64 pixels only"):
         YoloDetector(DetectorConfig(model=str(colours), image_size=128))
     assert YoloDetector(DetectorConfig(model=str(colours), image_size=64)).detect([], []) == []
@@ -149,7 +149,7 @@ def test_objects_do_not_depend_on_the_batch_and_are_sorted(untrained: Path) -> N
         assert objects.scores.tolist() == sorted(objects.scores.tolist(), reverse=True)
 
 
-def test_files_and_names_that_are_wrong(tmp_path: Path) -> None:
+def test_wrong_files_and_names(tmp_path: Path) -> None:
     assert find_weights("miniature") == MINIATURE
     cases = {
         "no/such/file.pt": "does not exist",
@@ -172,7 +172,7 @@ def test_files_and_names_that_are_wrong(tmp_path: Path) -> None:
             YoloDetector(DetectorConfig(model=str(path)))
 
 
-def test_a_missing_device_is_said(untrained: Path) -> None:
+def test_a_missing_device_is_reported(untrained: Path) -> None:
     with pytest.raises(QpertError, match="cuda:99"):
         YoloDetector(DetectorConfig(model=str(untrained)), device="cuda:99")
 
@@ -192,7 +192,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
         YoloDetector(DetectorConfig(model=str(tmp_path / "harmful.pt")))
     assert not target.exists()
     torch.load(tmp_path / "harmful.pt", weights_only=False)
-    assert target.exists()  # the file would have done it
+    assert target.exists()  # so the file does run code when it is unpickled
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path: Path) -> None:
         ("folder.pt", "neither a file here"),
     ],
 )  # fmt: skip
-def test_forms_that_ultralytics_would_take_by_their_names(
+def test_other_formats_of_ultralytics_are_refused(
     model: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

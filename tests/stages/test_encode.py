@@ -65,9 +65,7 @@ def test_without_detection_objects_are_unknown(photos: pa.Table, tiny_encoder: A
     assert table.column("objects").null_count == 6
 
 
-def test_photos_that_are_cut_short_are_refused_or_marked(
-    photos: pa.Table, tiny_detector: Any, tiny_encoder: Any
-) -> None:
+def test_truncated_photos_are_refused_or_marked(photos: pa.Table, tiny_detector: Any, tiny_encoder: Any) -> None:
     stream = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)).save(stream, "JPEG")
     data = photos["data"].to_pylist()
@@ -88,7 +86,7 @@ def test_features_do_not_depend_on_the_batch(photos: pa.Table, tiny_encoder: Any
     assert whole == alone
 
 
-def test_numbers_that_are_not_finite_are_a_failure(photos: pa.Table, tiny_encoder: Any) -> None:
+def test_an_embedding_that_is_not_finite_is_a_failure(photos: pa.Table, tiny_encoder: Any) -> None:
     def build(device: str, dtype: str) -> Any:
         encoder = tiny_encoder(device, dtype)
         inner = encoder.embed
@@ -142,10 +140,8 @@ def test_several_settings_and_object_embeddings_in_one_pass(
     assert counts == [1, None, 0, None, 1, None]
 
 
-def test_tokens_are_kept_as_they_passed_the_model(
-    photos: pa.Table, tiny_detector: Any, tiny_encoder: Any, tmp_path: Path
-) -> None:
-    """Each call of the model by itself; failed photos are in none of them."""
+def test_tokens_are_kept_call_by_call(photos: pa.Table, tiny_detector: Any, tiny_encoder: Any, tmp_path: Path) -> None:
+    """In the model's own batches; failed photos are in none of them."""
     found = detect(tiny_detector)(photos)
     files = FeatureStore(str(tmp_path)).tokens
     stage = EncodeStage(tiny_encoder, [None], False, "float16", Worker(micro_batch=2), Reporter(), files)
@@ -163,7 +159,7 @@ def test_tokens_are_kept_as_they_passed_the_model(
     assert [each is None for each in places] == [False, True, False, True, False, True]
     (name,) = {each["file"] for each in places if each}
     kept = files.read(name)
-    assert [kept[call].shape[0] for call in kept] == [2, 1]  # two by two, of the three that are left
+    assert [kept[call].shape[0] for call in kept] == [2, 1]  # in pairs, of the three photos that can be decoded
     assert all(torch.equal(kept[call], tokens) for call, tokens in enumerate(seen))
     assert [(each["call"], each["row"]) for each in places if each] == [(0, 0), (0, 1), (1, 0)]
     again = stage(found)["tokens"].to_pylist()

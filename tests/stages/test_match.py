@@ -34,7 +34,7 @@ TEXTS = ("1", "20", "300")
 
 @pytest.fixture
 def matcher(tiny_encoder: Callable[..., Any]) -> Callable[..., Any]:
-    """An encoder that adds a text's number to the photo's first token; objects add their area, where `itm` is on."""
+    """An encoder whose score is the text's number plus the photo's first token, plus the objects' area with `itm`."""
 
     def build(device: str = "cpu", dtype: str = "float32") -> Any:
         import torch
@@ -83,7 +83,7 @@ def test_a_score_for_each_text_and_a_reason_for_a_bad_photo(
 
 
 @pytest.mark.usefixtures("ray_cpu")
-def test_the_graph_gives_all_scores_in_order_and_goes_on_where_it_stopped(
+def test_the_graph_gives_all_scores_in_order_and_resumes(
     tmp_path: Path, make_photos: Callable[..., list[str]], matcher: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = make_photos(tmp_path / "photos", 40)[::-1]
@@ -98,14 +98,14 @@ def test_the_graph_gives_all_scores_in_order_and_goes_on_where_it_stopped(
 
 
 @pytest.mark.usefixtures("ray_cpu")
-def test_photos_that_are_gone_are_named(tmp_path: Path, make_photos: Callable[..., list[str]], matcher: Any) -> None:
+def test_missing_photos_are_named(tmp_path: Path, make_photos: Callable[..., list[str]], matcher: Any) -> None:
     ids = make_photos(tmp_path / "photos", 4)
     (tmp_path / "photos" / ids[3]).unlink()
     matching = Matching(FeatureStore(str(tmp_path)), pairs(tmp_path / "photos", ids), TEXTS, matcher, {}, None)
     with pytest.raises(QpertError, match=rf"of 4 photos 1 could not be matched[^$]*{ids[3]}: file not found"):
         match_pairs(matching)
     make_photos(tmp_path / "photos", 4)
-    for name in ids[:3]:  # these are done: they are not opened again
+    for name in ids[:3]:  # they are done, so they are not opened again
         (tmp_path / "photos" / name).unlink()
     scores = match_pairs(matching)
     make_photos(tmp_path / "photos", 4)
@@ -113,10 +113,10 @@ def test_photos_that_are_gone_are_named(tmp_path: Path, make_photos: Callable[..
     assert np.array_equal(match_pairs(again), scores)
 
 
-def test_matching_goes_on_with_the_gpu_types_that_are_left(
+def test_matching_continues_with_the_remaining_gpu_types(
     tmp_path: Path, make_photos: Callable[..., list[str]], matcher: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the same attempts as indexing; an attempt is lost after it has committed a part of the scores."""
+    """By the same attempts as indexing; the first is lost after it has committed part of the scores."""
     ids = make_photos(tmp_path / "photos", 40)
     table = pairs(tmp_path / "photos", ids)
     there = [Machines(8.0, Counter(A100=1, V100=1)), Machines(8.0, Counter(V100=1))]
@@ -155,12 +155,10 @@ def test_matching_goes_on_with_the_gpu_types_that_are_left(
     assert pools == ["2 actors, each 1 GPU of in(A100,V100)", "1 actor, each 1 GPU of V100"]
     assert sessions == [{"address": "cluster:1", "cpus": 3, "verbose": False}] * 2
     match_pairs(matching)
-    assert len(sessions) == 2  # all of it is done
+    assert len(sessions) == 2  # everything is done
 
 
-def test_matching_counts_as_stuck_as_indexing_does(
-    tmp_path: Path, matcher: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_matching_counts_as_stuck_like_indexing(tmp_path: Path, matcher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
     def resumable(store: FeatureStore, key: str, verbose: bool, patience: float) -> Any:

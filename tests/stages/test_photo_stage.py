@@ -1,4 +1,4 @@
-"""What all stages share: how they load and report, and that they serve tables of anybody's."""
+"""What all stages share: how they load, report, and work on anybody's tables."""
 
 from __future__ import annotations
 

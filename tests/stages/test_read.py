@@ -1,4 +1,4 @@
-"""The read stage, without Ray: a photo's bytes, or the reason why there are none."""
+"""The read stage, without Ray: the bytes of a photo, or the reason why they are missing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def listing(*uris: str | None) -> pa.Table:
 
 
 @pytest.mark.timeout(60)
-def test_one_bad_photo_never_loses_the_others(tmp_path: Path) -> None:
+def test_bad_photos_do_not_affect_the_others(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"photo")
     uris = [f"{tmp_path}/a.jpg", None, "http://127.0.0.1/x", "/dev/zero", f"file://{tmp_path}/a.jpg", "zip::file:///x"]
     table = read_photos(listing(*uris), Reporter())

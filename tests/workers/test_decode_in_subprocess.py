@@ -1,4 +1,4 @@
-"""Photos that would kill whoever decodes them are found in a process of their own."""
+"""Photos that would kill the process that decodes them are found in a subprocess."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def jpeg(size: tuple[int, int] = (32, 24), kind: str = "JPEG") -> bytes:
     return stream.getvalue()
 
 
-def test_photos_that_can_be_decoded_or_merely_cannot_are_not_deadly() -> None:
+def test_photos_that_merely_cannot_be_decoded_are_not_deadly() -> None:
     assert deadly_photos([jpeg(), b"no photo", b"", jpeg()[:200], jpeg()], 10**6) == [None] * 5
 
 
-def test_a_photo_that_takes_too_much_memory_is_deadly_and_the_next_is_looked_at_all_the_same() -> None:
+def test_a_photo_that_takes_too_much_memory_is_deadly_and_the_next_is_checked_too() -> None:
     large = jpeg((12_000, 8_000), "PNG")
     # Python, NumPy and Pillow take some 600 MB of address space; the photo takes 288 MB more.
     found = deadly_photos([jpeg(), large, jpeg()], 10**9, memory=700 * 2**20)
@@ -30,7 +30,7 @@ def test_a_photo_that_takes_too_much_memory_is_deadly_and_the_next_is_looked_at_
     assert deadly_photos([large], 10**9) == [None]
 
 
-def test_signals_exit_codes_and_endless_work_are_told(tmp_path: Path) -> None:
+def test_signals_exit_codes_and_endless_work_are_reasons(tmp_path: Path) -> None:
     program = tmp_path / "decoder.py"
     program.write_text(
         "import os, sys, time\n"
@@ -50,17 +50,17 @@ def test_signals_exit_codes_and_endless_work_are_told(tmp_path: Path) -> None:
     ]
 
 
-def test_nothing_to_look_at() -> None:
+def test_no_photos() -> None:
     assert deadly_photos([], 1) == []
 
 
 @pytest.mark.parametrize("photo", [b"x" * 5_000_000])
-def test_a_decoder_that_dies_before_it_has_read_everything(tmp_path: Path, photo: bytes) -> None:
+def test_a_decoder_that_dies_before_it_has_read_the_photo(tmp_path: Path, photo: bytes) -> None:
     program = tmp_path / "decoder.py"
     program.write_text("import os\nos.write(1, b'r')\nraise SystemExit(7)\n")
     found = deadly_photos([photo, photo], 1, program=(sys.executable, str(program)))
     assert found == ["crashes the decoder: exit code 7"] * 2
 
 
-def test_where_that_process_does_not_start_no_photo_is_blamed() -> None:
+def test_no_photo_is_blamed_if_the_subprocess_does_not_start() -> None:
     assert deadly_photos([jpeg(), b"x"], 1, program=(sys.executable, "-c", "raise SystemExit(3)")) == [None, None]

@@ -31,7 +31,7 @@ def test_dtype_by_capability(device: Device, wanted: str, expected: str) -> None
     assert device.dtype(wanted) == expected
 
 
-def test_the_cpu_without_asking_torch() -> None:
+def test_the_cpu_is_known_without_torch() -> None:
     assert this_device(gpu=False) == Device("cpu", "cpu")
 
 
@@ -42,7 +42,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], arches
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: arches)
 
 
-def test_a_gpu_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_goes_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, (8, 6), ["sm_75", "sm_80", "sm_90"])
     assert this_device(gpu=True) == Device("cuda:0", "cuda:NVIDIA Something", (8, 6))
     pretend(monkeypatch, (12, 0), ["sm_80", "compute_90"])

@@ -1,4 +1,4 @@
-"""How many photos fit, on memories that are made up."""
+"""How many photos fit, with simulated memories."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pipeline.workers.memory import CPU_PHOTOS, GPU_PHOTOS, photos_that_fit
 
 
 class OutOfMemoryError(Exception):
-    """Called as torch calls it."""
+    """Named like torch's own."""
 
 
 class Card:
-    """A memory in which n photos take `fixed + n * each`, and of which `free` is left."""
+    """A memory with `free` bytes left, of which n photos take `fixed + n * each`."""
 
     def __init__(self, free: int, each: int, fixed: int = 0) -> None:
         self.free, self.each, self.fixed, self.taken = free, each, fixed, 0
@@ -49,7 +49,7 @@ def test_a_power_of_two_that_fits(card: Card, most: int | None, expected: int) -
     card.run(expected)
 
 
-def test_a_cpu_is_not_limited_and_the_model_not_run() -> None:
+def test_a_cpu_is_not_limited_and_its_model_not_run() -> None:
     def never(count: int) -> None:
         raise AssertionError
 
@@ -57,7 +57,7 @@ def test_a_cpu_is_not_limited_and_the_model_not_run() -> None:
     assert photos_that_fit(never, None, 7) == 7
 
 
-def test_what_does_not_fit_at_all_and_what_is_broken_are_told() -> None:
+def test_errors_of_the_model_itself_are_raised() -> None:
     card = Card(free=10, each=20)
     with pytest.raises(OutOfMemoryError):
         photos_that_fit(card.run, card)

@@ -7,11 +7,11 @@ from pipeline.workers.micro_batching import Failure, MicroBatcher
 
 
 class OutOfMemoryError(RuntimeError):
-    """Named as torch names its own."""
+    """Named like torch's own."""
 
 
 class Model:
-    """Doubles numbers; cannot do more than `room` at once, fails on 13, and on everything once it is broken."""
+    """Doubles numbers, at most `room` at once; fails on 13, and on everything once it is broken."""
 
     def __init__(self, room: int = 100) -> None:
         self.room, self.broken, self.calls = room, False, list[int]()
@@ -40,7 +40,7 @@ def test_results_come_in_order_and_in_micro_batches() -> None:
 
 def test_a_slow_model_gets_micro_batches_of_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    took = [20.0, 15.0]  # the first time it is loaded
+    took = [20.0, 15.0]  # the first call loads it
 
     def probe() -> None:
         nonlocal now
@@ -60,7 +60,7 @@ def test_one_bad_item_fails_alone() -> None:
     assert batcher(Model())([11, 12, 13, 14]) == [22, 24, Failure("model: ValueError: unlucky"), 28]
 
 
-def test_out_of_memory_halves_for_good() -> None:
+def test_out_of_memory_halves_later_batches_too() -> None:
     model = Model(room=3)
     run = batcher(model)
     assert run(range(20, 30)) == [2 * item for item in range(20, 30)]
@@ -70,7 +70,7 @@ def test_out_of_memory_halves_for_good() -> None:
     assert model.calls == [2, 2]
 
 
-def test_an_item_too_large_alone_is_a_failure() -> None:
+def test_a_device_without_room_for_one_photo_stops_the_job() -> None:
     model = Model()
     run = batcher(model)
     model.room = 0
@@ -90,6 +90,6 @@ def test_a_broken_model_stops_the_job() -> None:
         run([20, 21])
 
 
-def test_a_model_that_loses_results_is_a_bug() -> None:
+def test_a_missing_result_is_a_bug_of_the_model() -> None:
     with pytest.raises(QpertError, match=r"1 results for 3 photos"):
         MicroBatcher(lambda items: items[:1], lambda: None, 8, "model")([1, 2, 3])

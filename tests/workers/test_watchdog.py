@@ -1,4 +1,4 @@
-"""Processes that hang, really."""
+"""The watchdog, with processes that really hang."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# While a regular expression of this kind is tried, no other Python code runs in the process.
+# While such a regular expression is matched, no other Python code runs in the process.
 HANGS = 're.match(r"(a+)+$", "a" * 60 + "b")'
 
 
@@ -29,17 +29,17 @@ def test_a_process_that_hangs_ends_and_says_where(block: str) -> None:
     assert 'File "<string>", line 4 in <module>' in ended.stderr
 
 
-def test_one_that_is_alive_does_not() -> None:
+def test_a_process_that_reports_in_time_goes_on() -> None:
     assert run("[(time.sleep(1), alive()) for _ in range(4)]", 3.0).stdout == "done\n"
 
 
 @pytest.mark.parametrize("block", ["pass", "alive()"])
-def test_after_the_block_nobody_watches(block: str) -> None:
+def test_nothing_is_watched_after_the_block(block: str) -> None:
     assert run(block, after="time.sleep(1.5)").stdout == "done\n"
     assert run(block, None, "time.sleep(1)").stdout == "done\n"
 
 
-def test_a_block_that_fails_is_not_watched_any_more_either() -> None:
+def test_nothing_is_watched_after_a_block_that_fails() -> None:
     program = (
         "import time\nfrom pipeline.workers.watchdog import watchdog\n"
         "try:\n    with watchdog(0.7):\n        raise KeyError\nexcept KeyError:\n    time.sleep(1.5)\nprint('done')\n"

@@ -1,4 +1,4 @@
-"""Choosing a detector: what goes together, and what is refused before anything is opened."""
+"""Choosing a detector: which options go together, and what is refused before anything is opened."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from pipeline.detectors import DetectorConfig, list_detectors, load_detector
+from pipeline.detectors import DetectorConfig, check_detector, list_detectors, load_detector
 from pipeline.detectors.annotated import AnnotatedBoxes
 from pipeline.detectors.no_detector import NoDetector
 from pipeline.errors import QpertError
@@ -55,3 +55,21 @@ def test_wrong_options_are_refused(wrong: dict[str, object]) -> None:
 
 def test_names_are_listed() -> None:
     assert {"miniature", "annotated", "none"} <= set(list_detectors())
+
+
+def test_a_check_finds_what_loading_would_complain_about(tmp_path: Path) -> None:
+    for wrong in (
+        DetectorConfig(model="annotated"),
+        DetectorConfig(model="annotated", annotations=str(tmp_path)),
+        DetectorConfig(model="none", annotations=str(tmp_path)),
+        DetectorConfig(model="none", classes=("man",)),
+        DetectorConfig(model=str(tmp_path / "missing.pt")),
+        DetectorConfig(classes=("no such class",)),
+    ):
+        with pytest.raises(QpertError) as checked:
+            check_detector(wrong)
+        with pytest.raises(QpertError) as loaded:
+            load_detector(wrong)
+        assert str(checked.value) == str(loaded.value)
+    check_detector(DetectorConfig())
+    check_detector(DetectorConfig(model="none"))
