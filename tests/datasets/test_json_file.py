@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.boxes.boxes import MAX_LABEL, read_boxes
-from pipeline.datasets.captions.captions import read_captions
+from pipeline.datasets.boxes.collector import MAX_LABEL
+from pipeline.datasets.boxes.reading import read_boxes
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.datasets.json_file import read_json
 from pipeline.errors import QpertError
 
@@ -30,7 +31,7 @@ COCO = (
         (COCO.encode("utf-16"), "byte 0 is not UTF-8"),
         (b'{"a": "\xff"}', "byte 7 is not UTF-8"),
         ("\0", "Invalid JSON"),
-        ('{"a": 1} {"b": 2}', r"JSON lines need a name that ends in \.jsonl"),
+        ('{"a": 1} {"b": 2}', r"a file of JSON lines must be named \.jsonl"),
         ("", "Invalid JSON"),
     ],
 )

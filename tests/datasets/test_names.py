@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from jobs.evaluate import annotated_areas
-from pipeline.datasets.boxes.boxes import read_boxes
-from pipeline.datasets.captions.captions import CaptionedImage
-from pipeline.datasets.captions.photos import find_images
+from pipeline.datasets.boxes.reading import read_boxes
+from pipeline.datasets.captioned_image import CaptionedImage
+from pipeline.datasets.captions.image_files import find_images
 from pipeline.datasets.names import Names, alike_file, join_names
 from pipeline.detectors.annotated import AnnotatedBoxes
 from pipeline.errors import QpertError
@@ -70,7 +70,7 @@ def test_captions_find_files(here: str, there: str, tmp_path: Path) -> None:
     assert find_images([CaptionedImage(here, [])], tmp_path).found == {here: str(tmp_path / here)}
     (tmp_path / "y").mkdir()
     (tmp_path / "y" / here).touch()
-    with pytest.raises(QpertError, match="is there twice"):
+    with pytest.raises(QpertError, match="exists twice"):
         find_images([CaptionedImage(here, [])], tmp_path)
 
 

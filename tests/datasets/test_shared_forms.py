@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.boxes.boxes import largest_areas, read_boxes
-from pipeline.datasets.captions.captions import read_captions
-from pipeline.datasets.captions.photos import find_images
+from pipeline.datasets.boxes.areas import largest_areas
+from pipeline.datasets.boxes.reading import read_boxes
+from pipeline.datasets.captions.image_files import find_images
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.detectors.annotated import AnnotatedBoxes
 
 SHARED = Path(__file__).parents[3] / "shared" / "photos"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.datasets.boxes.boxes import PhotoBoxes, read_boxes
 from pipeline.datasets.boxes.coco_entities import image_number
+from pipeline.datasets.boxes.photo_boxes import PhotoBoxes
+from pipeline.datasets.boxes.reading import read_boxes
 from pipeline.errors import QpertError
 
 

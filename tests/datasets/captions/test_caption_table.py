@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from ray.data._internal.object_extensions.arrow import ArrowPythonObjectType
 
+from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.datasets.captions import caption_table
-from pipeline.datasets.captions.captions import CaptionedImage, read_captions
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.errors import QpertError
 from tests.payloads import Touch
 
@@ -81,7 +82,7 @@ def test_empty_cells_are_blank_captions(write):
         ("image,b\n1,2\n", "x.csv", "no column for the caption"),
         ("image,caption,caption\na,b,c\n", "x.csv", "two columns named 'caption'"),
         ("image,caption\n", "x.csv", "holds no images"),
-        ("image,caption\na.jpg,x\na.jpg,one, two\n", "x.csv", "line 3 has 3 cells, the header 2.*quotation marks"),
+        ("image,caption\na.jpg,x\na.jpg,one, two\n", "x.csv", "line 3 has 3 cells, the header 2.*must be quoted"),
         ("image,caption\na.jpg\n", "x.csv", "line 2 has 1 cells"),
         (
             'image,caption\na.jpg,"x\nb.jpg,y\nc.jpg,z\n',
@@ -97,7 +98,7 @@ def test_empty_cells_are_blank_captions(write):
         ('{"image": "a.jpg", "caption": ["x", 7]}\n', "x.jsonl", "line 1, caption is not a caption"),
         ('{"image": null, "caption": "x"}\n', "x.jsonl", "line 1, image names no image"),
         ('{"image": "a.jpg", "caption": "\\ud800"}\n', "x.jsonl", "line 1, caption is not valid Unicode"),
-        ('{"image": "a.jpg", "caption": "x"}\n{"image"\n', "x.jsonl", "line 2 is not JSON"),
+        ('{"image": "a.jpg", "caption": "x"}\n{"image"\n', "x.jsonl", "line 2 is not valid JSON"),
         ("[1]\n", "x.jsonl", "line 1 is not a JSON object"),
         ("not Parquet at all", "x.parquet", r"x\.parquet"),
         ("image,caption\nx/a.jpg,1\ny/a.jpg,2\n", "x.csv", r"line 3 and line 2 are y/a\.jpg and x/a\.jpg: two images"),
@@ -130,9 +131,13 @@ def test_names_in_large_letters(write):
         ("x.csv", "image,caption\na.jpg,x" + "y" * 131_072 + "\n", r"x\.csv: the row that starts at line 2 .*limit"),
         ("x.csv", "image,caption\n".encode("utf-16"), r"cannot read the table .*x\.csv"),
         ("x.csv", b"image,caption\n\xff.jpg,x\n", r"cannot read the table .*x\.csv"),
-        ("x.jsonl", '{"image": "a", "image": "b", "caption": "x"}\n', r"line 1 is not JSON: .* the key 'image' twice"),
-        ("x.jsonl", "[" * 10**6, "line 1 is not JSON"),
-        ("x.jsonl", '{"image": %s, "caption": "x"}' % ("9" * 5000), "line 1 is not JSON"),
+        (
+            "x.jsonl",
+            '{"image": "a", "image": "b", "caption": "x"}\n',
+            r"line 1 is not valid JSON: .* the key 'image' twice",
+        ),
+        ("x.jsonl", "[" * 10**6, "line 1 is not valid JSON"),
+        ("x.jsonl", '{"image": %s, "caption": "x"}' % ("9" * 5000), "line 1 is not valid JSON"),
         ("x.jsonl", '{"image": NaN, "caption": "x"}', "line 1, image names no image: 'nan'"),
         ("x.jsonl", '{"image": "\\ud800.jpg", "caption": "x"}', "line 1 is not valid Unicode"),
         ("x.jsonl", '{"image": "a.jpg", "caption": "\\ud800"}', "line 1, caption is not valid Unicode"),

@@ -6,7 +6,8 @@ import warnings
 
 import pytest
 
-from pipeline.datasets.captions.captions import CaptionedImage, read_captions
+from pipeline.datasets.captioned_image import CaptionedImage
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.errors import QpertError
 
 
@@ -47,7 +48,7 @@ def test_any_number_of_captions_and_blank_ones_dropped_aloud(write):
         ("", "Invalid JSON"),
         ('{"images": [', "Invalid JSON"),
         ("[" * 100_000, "Invalid JSON"),
-        ("{}", "none of the forms of captions: Karpathy .* LAVIS .* COCO .* table"),
+        ("{}", "none of the supported caption formats: Karpathy .* LAVIS .* COCO .* table"),
         ({"images": {}}, "images: .*valid"),
         (
             {"images": [entry("a.jpg"), {"filename": "b.jpg", "split": "test"}]},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.datasets.captions.captions import CaptionedImage, read_captions
+from pipeline.datasets.captioned_image import CaptionedImage
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.errors import QpertError
 
 

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import pytest
 
 from pipeline.datasets.photos.access import check_place, hosts_of, is_chained, read_file, refusal, scheme_of
+from pipeline.datasets.photos.reading import read_photo
 from pipeline.datasets.photos.rules import DEFAULT_RULES, SCHEMES, SourceRules
-from pipeline.datasets.photos.source import read_photo
 from pipeline.errors import QpertError
 
 ALLOWED = SourceRules(schemes=(*SCHEMES, "http", "https", "zip", "sftp", "filecache", "simplecache", "memory"))
@@ -94,7 +94,7 @@ def test_what_a_package_is_missing_for_is_a_reason() -> None:
         ("file:///a\0b.jpg", "NUL character"),
         ("file:///a%00b.jpg", "cannot read the file"),
         ("/nowhere/x.jpg", "^file not found$"),
-        ("\\\\server\\share\\x.jpg", r"^file not found; folders are parted by /"),
+        ("\\\\server\\share\\x.jpg", r"^file not found; folders are separated by /"),
         ("x" * 5000, "^cannot read the file: File name too long$"),
         ("/" + "x/" * 3000, "^cannot read the file: File name too long$"),
         ("", "^no path or URI"),
@@ -150,9 +150,9 @@ def special(tmp_path: Path) -> Callable[[str], str]:
         ("dangling", "^file not found$"),
         ("/dev/zero", "^cannot read the file: it is a device$"),
         ("/dev/stdin", "^cannot read the file: |^file not found|^no permission"),
-        ("/proc/self/environ", "^cannot read the file: it is one of the operating system$"),
-        ("/proc/kmsg", "^cannot read the file: it is one of the operating system$|^no permission"),
-        ("/sys/kernel/mm/transparent_hugepage/enabled", "^cannot read the file: it is one of|^file not found$"),
+        ("/proc/self/environ", "^cannot read the file: it belongs to the operating system$"),
+        ("/proc/kmsg", "^cannot read the file: it belongs to the operating system$|^no permission"),
+        ("/sys/kernel/mm/transparent_hugepage/enabled", "^cannot read the file: it belongs to|^file not found$"),
     ],
 )
 @pytest.mark.timeout(30)
@@ -290,10 +290,10 @@ def test_whatever_reading_raises_is_a_reason(tmp_path: Path, monkeypatch: pytest
         def fail(*_: object, error: Exception = error) -> bytes:
             raise error
 
-        monkeypatch.setattr("pipeline.datasets.photos.source.read_file", fail)
+        monkeypatch.setattr("pipeline.datasets.photos.reading.read_file", fail)
         with pytest.raises(QpertError, match=rf"^cannot read the file: {type(error).__name__}") as caught:
             read_photo(f"{tmp_path}/a.jpg")
         assert "\n" not in str(caught.value)
-    monkeypatch.setattr("pipeline.datasets.photos.source.read_file", lambda *_: threading.main_thread() and 1 / 0)
+    monkeypatch.setattr("pipeline.datasets.photos.reading.read_file", lambda *_: threading.main_thread() and 1 / 0)
     with pytest.raises(QpertError, match="ZeroDivisionError"):
         read_photo("x")

@@ -15,11 +15,13 @@ import pytest
 from PIL import Image
 from ray.data._internal.object_extensions.arrow import ArrowPythonObjectType
 
+from pipeline.datasets.photos.found_photos import Listing, Shards
 from pipeline.datasets.photos.parquet import read_texts
 from pipeline.datasets.photos.photo_columns import looks_like_photo
+from pipeline.datasets.photos.reading import read_named, read_photo
 from pipeline.datasets.photos.rules import SourceRules
-from pipeline.datasets.photos.shards import read_shard
-from pipeline.datasets.photos.source import Listing, Shards, find_photos, read_named, read_photo
+from pipeline.datasets.photos.shard_reading import read_shard
+from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 from tests.payloads import Touch
 

@@ -7,8 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.datasets.photos.found_photos import Listing, Shards
+from pipeline.datasets.photos.reading import read_photo
 from pipeline.datasets.photos.rules import SourceRules
-from pipeline.datasets.photos.source import Listing, Shards, find_photos, read_photo
+from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 from pipeline.io.locations import join
 
@@ -148,7 +150,7 @@ def test_reading_one_photo_fails_with_a_short_reason(tmp_path: Path) -> None:
         read_photo(str(tmp_path / "big.jpg"), SourceRules(max_bytes=4))
     with pytest.raises(QpertError, match=r"^cannot read the file: "):
         read_photo(str(tmp_path))
-    with pytest.raises(QpertError, match=r"^not a file name: it holds a NUL"):
+    with pytest.raises(QpertError, match=r"^not a file name: it contains a NUL"):
         read_photo("a\0b.jpg")
     with pytest.raises(QpertError, match=r"^scheme not allowed: martian"):
         read_photo("martian://x/y")
@@ -167,7 +169,7 @@ def test_own_output_is_never_input(tmp_path: Path, folder: Path) -> None:
             assert pairs(find_photos(source, out=out))[0][0] == "a.jpg"
             assert len(pairs(find_photos(source, out=out))) == 1
     for source in (str(photos / "out"), f"{photos}/out/*.jpg", f"{folder}/link"):
-        with pytest.raises(QpertError, match=r"lies inside of --out .*: what is written there is never read"):
+        with pytest.raises(QpertError, match=r"lies inside --out .*, whose content is never read"):
             find_photos(source, out=str(photos))
     chosen = SourceRules(include=("*.jpg",))
     found = find_photos(str(photos), rules=chosen, out=f"{photos}/ou")  # which begins alike and is another one

@@ -13,12 +13,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.datasets.photos import archive_stream, tars
+from pipeline.datasets.photos import tar_members, tar_stream, tars
+from pipeline.datasets.photos.found_photos import Shards
+from pipeline.datasets.photos.reading import read_photo
 from pipeline.datasets.photos.rules import NOT_CHOSEN, SourceRules
-from pipeline.datasets.photos.shards import tar_shards
+from pipeline.datasets.photos.shard import Photo
 from pipeline.datasets.photos.skipped import Skipped
-from pipeline.datasets.photos.source import Shards, find_photos, read_photo
-from pipeline.datasets.photos.tars import Photo, tar_photos
+from pipeline.datasets.photos.source import find_photos
+from pipeline.datasets.photos.tars import tar_photos, tar_shards
 from pipeline.errors import QpertError
 
 Member = tuple[str, bytes] | tarfile.TarInfo
@@ -141,13 +143,13 @@ def test_a_second_reading_that_fails_gives_no_row_twice(tmp_path: Path, monkeypa
     members = [("a.jpg", b"A"), ("b.jpg", b"B"), soft("x.jpg", "a.jpg"), soft("y.jpg", "b.jpg")]
     readings = []
 
-    def stream(raw: pa.NativeFile) -> archive_stream.ArchiveStream:
+    def stream(raw: pa.NativeFile) -> tar_stream.TarStream:
         readings.append(raw)
         if len(readings) == 2:  # as storage that fails now, where it did not before
             raw = pa.BufferReader(raw.read(1100))
-        return archive_stream.ArchiveStream(raw)
+        return tar_stream.TarStream(raw)
 
-    monkeypatch.setattr(tars, "ArchiveStream", stream)
+    monkeypatch.setattr(tar_members, "TarStream", stream)
     found = read(tmp_path / "t.tar", tar_of(members))
     assert [photo.image_id for photo in found] == [f"t.tar/{name}.jpg" for name in "abxy"] + ["t.tar"]
     assert [photo.error is None for photo in found] == [True, True, True, False, False]
@@ -244,7 +246,7 @@ def test_archives_one_behind_the_other(tmp_path: Path) -> None:
     one, two = tar_of([("a.jpg", b"A")]), tar_of([("b.jpg", b"B")])
     assert told(read(tmp_path / "t.tar", one + two)) == {"a.jpg": b"A", "b.jpg": b"B"}
     assert told(read(tmp_path / "t.tar", one + b"signature " * 100)) == {"a.jpg": b"A"}
-    far = one + bytes(archive_stream.MAX_ZEROS + 10240) + two
+    far = one + bytes(tar_stream.MAX_ZEROS + 10240) + two
     assert told(read(tmp_path / "t.tar", far)) == {"a.jpg": b"A"}
 
 
@@ -339,7 +341,7 @@ def test_a_name_without_end_is_one_row(tmp_path: Path) -> None:
 
 
 def test_a_compressed_tar_that_unpacks_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_stream, "_FREE", 2**22)
+    monkeypatch.setattr(tar_stream, "_FREE", 2**22)
     data = gzip.compress(A + header("zeros.txt", 2**26) + bytes(2**26) + A)
     photos = read(tmp_path / "t.tar", data)
     assert [photo.error for photo in photos] == [None, "damaged archive: unpacks to more than 200 times its size"]

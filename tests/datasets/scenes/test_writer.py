@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.datasets.boxes.entities import read_entities
-from pipeline.datasets.captions.captions import read_captions
+from pipeline.datasets.boxes.flickr_entities import read_entities
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.datasets.scenes import make_captions, write_scenes
 from pipeline.datasets.scenes.writer import distinct_scenes
 from pipeline.errors import QpertError

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.boxes.entities import MAX_FILE_BYTES, Phrase, parse_sentence, read_entities, read_entity_photo
+from pipeline.datasets.boxes.flickr_entities import (
+    MAX_FILE_BYTES,
+    Phrase,
+    parse_sentence,
+    read_entities,
+    read_entity_photo,
+)
 from pipeline.errors import QpertError
 
 REAL = Path(__file__).parents[4] / "shared" / "photos" / "flickr30k_entities"

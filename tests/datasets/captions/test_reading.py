@@ -7,7 +7,9 @@ import warnings
 
 import pytest
 
-from pipeline.datasets.captions.captions import MAX_CAPTION, CaptionedImage, read_captions
+from pipeline.datasets.captioned_image import CaptionedImage
+from pipeline.datasets.captions.collector import MAX_CAPTION
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.errors import QpertError
 
 KARPATHY = {"images": [{"filename": "a.jpg", "split": "test", "sentences": [{"raw": "one"}, {"raw": "two"}]}]}
@@ -57,11 +59,15 @@ def test_repeated_captions_are_kept_and_counted_per_image(write):
 @pytest.mark.parametrize(
     ("content", "name", "message"),
     [
-        ("image,caption\na.jpg,b\n", "captions.txt", r"captions\.txt is in none of the forms of captions: Karpathy"),
-        ("7", "x.json", "none of the forms"),
-        ({"391895": {"a": {"detections": {}}}}, "x.json", "none of the forms"),
+        (
+            "image,caption\na.jpg,b\n",
+            "captions.txt",
+            r"captions\.txt is in none of the supported caption formats: Karpathy",
+        ),
+        ("7", "x.json", "none of the supported caption formats"),
+        ({"391895": {"a": {"detections": {}}}}, "x.json", "none of the supported caption formats"),
         ({"images": [], "annotations": []}, "x.json", "no images"),
-        (LINES * 2, "x.json", r"Extra data.*ends in \.jsonl"),
+        (LINES * 2, "x.json", r"Extra data.*must be named \.jsonl"),
         (b"\xff\xfe\x00", "x.json", "not UTF-8"),
         ('[{"image": "a.jpg", "caption": "\\ud800"}]', "x.json", r"\[0\]\.caption"),
         ("[" + "1" * 5000 + "]", "x.json", "Invalid JSON"),

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.datasets.photos.shards import count_photos, member_uri, read_shard
-from pipeline.datasets.photos.source import Shards, find_photos, read_photo
+from pipeline.datasets.photos.found_photos import Shards
+from pipeline.datasets.photos.reading import read_photo
+from pipeline.datasets.photos.shard import member_uri
+from pipeline.datasets.photos.shard_reading import count_photos, read_shard
+from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 
 

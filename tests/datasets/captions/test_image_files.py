@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.datasets.captions.captions import CaptionedImage
-from pipeline.datasets.captions.photos import find_images, write_list
+from pipeline.datasets.captioned_image import CaptionedImage
+from pipeline.datasets.captions.image_files import find_images, write_list
 from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 
@@ -41,7 +41,7 @@ def test_the_summary_counts_and_names_the_first(root):
 
 def test_two_photos_of_one_name(root):
     (root / "val" / "a.jpg").write_bytes(b"")
-    with pytest.raises(QpertError, match=r"a\.jpg is there twice: .*photos/train/a\.jpg and .*photos/val/a\.jpg"):
+    with pytest.raises(QpertError, match=r"a\.jpg exists twice: .*photos/train/a\.jpg and .*photos/val/a\.jpg"):
         find_images(CAPTIONS, root)
     assert find_images(CAPTIONS[:1], root).missing == ()  # other.jpg is there twice as well, but nobody asks for it
 
@@ -69,7 +69,7 @@ def test_names_that_a_list_cannot_hold(root, name):
     (root / name).write_bytes(b"")
     images = find_images([CaptionedImage(name, ["x"])], root)
     assert images.missing == ()
-    with pytest.raises(QpertError, match="cannot stand in a list file"):
+    with pytest.raises(QpertError, match="cannot be written in a list file"):
         write_list(images, root / "list.txt")
 
 

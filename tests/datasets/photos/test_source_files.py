@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets.photos.formats import ending, file_kind, is_image
+from pipeline.datasets.photos.found_photos import Listing, Shards
 from pipeline.datasets.photos.rules import SourceRules
-from pipeline.datasets.photos.source import Listing, Shards, find_photos
+from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 
 
@@ -106,7 +107,7 @@ def test_a_single_file_is_judged_alike(fill: Callable[..., Path]) -> None:
     (root / "notes.dat").write_bytes(b"no photo")
     for name in (".hidden", "scan"):  # whoever names it means it
         assert names_of(find_photos(str(root / name), rules=SourceRules(exclude=("*",)))) == [name]
-    with pytest.raises(QpertError, match=r"holds no photos, .*left out are\n +1 not photos \(.dat\): notes\.dat"):
+    with pytest.raises(QpertError, match=r"holds no photos, .*left out:\n +1 not photos \(.dat\): notes\.dat"):
         find_photos(str(root / "notes.dat"))
 
 
@@ -166,7 +167,7 @@ def test_patterns_choose_files_and_else_photos_in_tars(fill: Callable[..., Path]
     assert chosen("2024/*.jpg") == ["2024/b.jpg"]
     assert chosen("2024", exclude=("raw", "*.png")) == ["2024/b.jpg"]
     assert chosen("{2023,raw}", "d.*") == ["2023/a.jpg", "2024/d.png", "2024/raw/c.jpg"]
-    with pytest.raises(QpertError, match=r"left out are\n +4 not chosen by --include and --exclude"):
+    with pytest.raises(QpertError, match=r"left out:\n +4 not chosen by --include and --exclude"):
         chosen("*.gif")
     shards = fill("shards/0.tar", "shards/1.tar") / "shards"
     inner = find_photos(str(shards), rules=SourceRules(include=("a.*",)))
