@@ -24,17 +24,17 @@ def instances(*boxes, size=(100, 80)):
     }
 
 
-def test_areas_of_the_largest_boxes(folder):
-    with pytest.warns(UserWarning, match="entities: ") as said:
+def test_area_of_the_largest_box(folder):
+    with pytest.warns(UserWarning, match="entities: ") as caught:
         areas = largest_areas(read_boxes(folder), IMAGES)
-    assert areas == {"a.jpg": 1.0, "b.jpg": 0.01}  # c has a box, but not within the photo: no object, not one of size 0
-    text = " | ".join(str(each.message) for each in said)
+    assert areas == {"a.jpg": 1.0, "b.jpg": 0.01}  # the box of c lies outside of the photo: it has no object
+    text = " | ".join(str(warning.message) for warning in caught)
     assert "3 boxes are not finite, inverted, empty or outside their photo; the first: b.jpg" in text
     assert "1 captioned images are not annotated; the first: d.jpg" in text
 
 
 @pytest.mark.parametrize("size", [(640, 427), (333, 500), (1, 1), (4999, 3001), (7, 3)])
-def test_a_box_of_the_whole_photo_has_area_one_exactly(write, folder, size):
+def test_a_box_of_the_whole_photo_has_exactly_area_one(write, folder, size):
     (folder / "Annotations" / "a.xml").write_text(xml((1, 1, *size), size=size))
     coco = write(instances([0, 0, *size], size=size))
     beyond = write(instances([-0.5, -3, size[0] + 9, size[1] + 5.5], size=size), "beyond.json")
@@ -45,7 +45,7 @@ def test_a_box_of_the_whole_photo_has_area_one_exactly(write, folder, size):
     assert largest_areas(read_boxes(release), numbered, lambda name: size) == {"a_12.jpg": 1.0}
 
 
-def test_photos_of_unknown_size_have_no_area_and_this_is_said(write):
+def test_photos_of_unknown_size_have_no_area_and_cause_a_warning(write):
     boxes = read_boxes(write({"12": {"x": {"detections": {"dog": [[1, [0, 0, 10, 8]]]}}}}))
     images = [CaptionedImage("12.jpg", ["x"])]
     with pytest.warns(UserWarning, match="1 images have boxes but no known size"):
@@ -57,7 +57,7 @@ def test_photos_of_unknown_size_have_no_area_and_this_is_said(write):
         assert largest_areas(boxes, images, {"12.jpg": (100, 80)}.get) == {"12.jpg": 0.01}
 
 
-def test_annotations_of_other_photos(folder):
+def test_annotations_of_other_photos_are_refused(folder):
     with pytest.raises(QpertError, match=r"entities annotates none of the captioned images, such as x\.jpg"):
         largest_areas(read_boxes(folder), [CaptionedImage("x.jpg", ["x"])])
     assert largest_areas(read_boxes(folder), []) == {}

@@ -31,7 +31,7 @@ def test_instances_are_zero_based_and_labelled(write):
 
 
 def test_boxes_keep_the_order_of_the_file(write):
-    """Annotations of different images come in any order, and what is said first gives the label."""
+    """Annotations of different images may alternate, and the first of equal boxes gives the label."""
     many = [instance([n, 0, 1, 1], image_id=(7, 3)[n % 2]) for n in range(50)] * 2
     boxes = read_boxes(write(instances(*many)))
     assert [box[0] for _, box in boxes.of("b.jpg").boxes] == list(range(0, 50, 2))
@@ -39,13 +39,13 @@ def test_boxes_keep_the_order_of_the_file(write):
 
 
 def test_boxes_at_the_border_survive(write):
-    """An x or y of 0 must not become -1, which in an array is the other end."""
+    """An x or y of 0 must not become -1, which indexes the far end of an array."""
     boxes = read_boxes(write(instances(instance([0, 0, 1, 1]), instance([-0.6, 70, 30, 20]), instance([99, 0, 1, 80]))))
     assert [box for _, box in boxes.of("b.jpg").boxes] == [(0, 0, 1, 1), (0, 70, 29.4, 80), (99, 0, 100, 80)]
     assert boxes.of("a.jpg") == PhotoBoxes((50, 50), (), 0)
 
 
-def test_what_is_no_box_is_skipped_and_counted(write):
+def test_invalid_boxes_are_skipped_and_counted(write):
     nan, inf = float("nan"), float("inf")
     wrong = [
         [50, 50, -20, 10],
@@ -67,9 +67,9 @@ def test_what_is_no_box_is_skipped_and_counted(write):
 def test_crowds_and_boxes_of_unknown_images_are_left_out_and_counted(write):
     crowd = instance([0, 0, 90, 80], iscrowd=1, segmentation={"counts": [1, 2], "size": [3, 4]})
     path = write(instances(instance([1, 1, 2, 2], iscrowd=0), crowd, crowd, instance([1, 1, 2, 2], image_id=9)))
-    with pytest.warns(UserWarning, match=r"dataset\.json: ") as said:
+    with pytest.warns(UserWarning, match=r"dataset\.json: ") as caught:
         boxes = read_boxes(path)
-    text = " | ".join(str(each.message) for each in said)
+    text = " | ".join(str(warning.message) for warning in caught)
     assert "2 boxes of crowds are left out; the first: annotations[1]" in text
     assert "1 boxes of images that are not listed are left out; the first: annotations[3] of image 9" in text
     assert boxes.of("b.jpg").boxes == (("dog", (1, 1, 3, 3)),)

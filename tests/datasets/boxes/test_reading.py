@@ -33,7 +33,7 @@ def test_a_folder_is_read_photo_by_photo(folder):
         ('{"1": {"' + "x" * 10_000_000 + '": 7}}', "x.json", "Field required"),
     ],
 )
-def test_what_is_in_no_form_is_refused_soon(write, content, name, message):
+def test_unsupported_formats_are_refused_quickly(write, content, name, message):
     path = write(content, name)
     started = time.process_time()
     with pytest.raises(QpertError, match=message) as caught:
@@ -43,7 +43,7 @@ def test_what_is_in_no_form_is_refused_soon(write, content, name, message):
     assert time.process_time() - started < 10
 
 
-def test_what_is_missing_is_named(tmp_path):
+def test_missing_files_are_named(tmp_path):
     with pytest.raises(QpertError, match=r"cannot read .*nowhere\.json"):
         read_boxes(tmp_path / "nowhere.json")
     with pytest.raises(QpertError, match=r"no annotations in .*nowhere: expected"):

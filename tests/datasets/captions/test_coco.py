@@ -18,11 +18,11 @@ def test_captions_are_joined_by_id(write):
     assert read_captions(path) == read_captions(path, "val") == expected
 
 
-def test_captions_without_images_and_images_without_captions_are_said(write):
-    with pytest.warns(UserWarning, match=r"dataset\.json: ") as said:
+def test_captions_without_images_and_images_without_captions_cause_warnings(write):
+    with pytest.warns(UserWarning, match=r"dataset\.json: ") as caught:
         images = read_captions(write(captions((7, "one"), (9, "x"), ("7", "y"), (7, " "))))
     assert images == [CaptionedImage("b.jpg", ["one"]), CaptionedImage("a.jpg", [])]
-    text = " | ".join(str(each.message) for each in said)
+    text = " | ".join(str(warning.message) for warning in caught)
     assert "2 captions of images that are not listed are left out; the first: annotations[1] of image 9" in text
     assert "1 blank captions are left out; the first: annotations[3]" in text
     assert "1 images have no captions and are only distractors; the first: a.jpg" in text
@@ -50,6 +50,6 @@ def test_bad_captions_are_named_with_their_entry(write, content, message):
     assert "dataset.json" in str(caught.value)
 
 
-def test_instances_for_captions(write):
+def test_instances_are_not_captions(write):
     with pytest.raises(QpertError, match=r"not COCO's captions: annotations\[0\]\.caption: Field required"):
         read_captions(write(json.dumps(instances(instance([1, 2, 3, 4])))))

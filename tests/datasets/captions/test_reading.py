@@ -1,4 +1,4 @@
-"""What all forms of captions have in common: how they are told apart, and what is said about odd captions."""
+"""What all caption formats share: how they are recognised, and warnings about odd captions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LINES = '{"image": "a.jpg", "caption": ["one", "two"]}\n'
         (LINES, "x.ndjson"),
     ],
 )
-def test_the_form_is_found_by_content_or_suffix(write, content, name):
+def test_the_format_is_recognised_by_content_or_suffix(write, content, name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_captions(write(content, name)) == [CaptionedImage("a.jpg", ["one", "two"])]
@@ -73,13 +73,13 @@ def test_repeated_captions_are_kept_and_counted_per_image(write):
         ("[" + "1" * 5000 + "]", "x.json", "Invalid JSON"),
     ],
 )
-def test_what_is_in_no_form_is_refused(write, content, name, message):
+def test_unsupported_formats_are_refused(write, content, name, message):
     with pytest.raises(QpertError, match=message) as caught:
         read_captions(write(content, name))
     assert name in str(caught.value)
 
 
-def test_folders_and_columns_that_do_not_apply(tmp_path, write):
+def test_folders_and_column_options_that_do_not_apply_are_refused(tmp_path, write):
     with pytest.raises(QpertError, match="not a file"):
         read_captions(tmp_path)
     with pytest.raises(QpertError, match="columns are for tables"):
@@ -87,7 +87,7 @@ def test_folders_and_columns_that_do_not_apply(tmp_path, write):
 
 
 def test_ten_megabytes_on_one_line(write):
-    """What is real works, whatever its line breaks; what is not is refused, and soon."""
+    """A valid file works with any line breaks; an invalid one is refused quickly."""
     many = [{"image": f"{i:06}.jpg", "caption": ["a caption of usual length, in all ways"] * 5} for i in range(45_000)]
     path = write(many)
     assert path.stat().st_size > 10_000_000

@@ -1,4 +1,4 @@
-"""Folders walked and patterns matched, on local disks and by URI."""
+"""Walking folders and matching patterns, on local disks and by URI."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_links_in_a_circle_are_followed_once(fill: Callable[..., Path]) -> None:
     assert list(files.skipped.lines()) == ["2 links back to a folder that they lie in: a/up/, twice/up/"]
 
 
-def test_what_is_left_out_is_counted(fill: Callable[..., Path]) -> None:
+def test_files_that_are_left_out_are_counted(fill: Callable[..., Path]) -> None:
     root = fill("a.jpg", "in/b.jpg", ".hidden/x.jpg", "in/.y.jpg", "in/._b.jpg", "@eaDir/b.jpg/SYNOPHOTO_THUMB_M.jpg")
     for name in (b"caf\xe9.jpg", b"in/caf\xe9.jpg"):
         Path(os.fsdecode(os.fsencode(root) + b"/" + name)).write_bytes(b"")
@@ -62,7 +62,7 @@ def test_what_is_left_out_is_counted(fill: Callable[..., Path]) -> None:
     (root / "loop.jpg").symlink_to("loop.jpg")
     os.mkfifo(root / "in" / "pipe.jpg")
     files = FolderWalk(str(root))
-    for _ in range(2):  # counted once, however often it is looked through
+    for _ in range(2):  # counted once, however often it is walked
         assert list(files) == ["a.jpg", "in/b.jpg"]
         assert list(files.skipped.lines()) == [
             "2 files and folders whose names are not UTF-8: caf\\xe9.jpg, in/caf\\xe9.jpg",
@@ -87,7 +87,7 @@ def test_sizes_and_times_of_change_links_followed(fill: Callable[..., Path], tmp
         assert abs(micros - 1_700_000_000_123_456) <= 1
 
 
-def test_excluded_folders_are_not_looked_into(fill: Callable[..., Path]) -> None:
+def test_excluded_folders_are_not_entered(fill: Callable[..., Path]) -> None:
     root = fill("raw/x/a.jpg", "2023/raw/b.jpg", "2023/c.jpg", "d.tmp.jpg", "2023/raw.jpg")
     files = FolderWalk(str(root), None, SourceRules(exclude=("raw", "*.tmp.*")))
     assert list(files) == ["2023/c.jpg", "2023/raw.jpg"]
@@ -95,7 +95,7 @@ def test_excluded_folders_are_not_looked_into(fill: Callable[..., Path]) -> None
     assert "raw/x/a.jpg" in list(FolderWalk(str(root), None, SourceRules(exclude=("2023/raw",))))
 
 
-def test_own_output_is_never_given(fill: Callable[..., Path], write_features: Callable[..., Any]) -> None:
+def test_own_output_is_left_out(fill: Callable[..., Path], write_features: Callable[..., Any]) -> None:
     root = fill("a.jpg", "out/features/x.parquet", "out/report.png", "other/features/y.jpg", "other/manifest.json")
     write_features([[[1.0, 0.0]]], ["a"], name="former")
     (root / "link").symlink_to("out")
@@ -111,18 +111,18 @@ def test_own_output_is_never_given(fill: Callable[..., Path], write_features: Ca
                 "other/manifest.json",
             ]
             assert set(files.skipped.counts()) == {"feature sets of qpert"}
-    # The source may be where the features go: its own photos beside them.
+    # The output folder may be the source itself, with the features beside the photos.
     files = FolderWalk(f"{root}/out", out=f"{root}/out")
     assert list(files) == ["report.png"]
     assert list(FolderWalk(f"{root}/former")) == ["manifest.json"]
 
 
-def test_folders_within_folders_without_end(tmp_path: Path) -> None:
+def test_deeply_nested_folders(tmp_path: Path) -> None:
     top = tmp_path / "top"
     top.mkdir()
     folder = os.open(top, os.O_RDONLY)
     try:
-        for _ in range(1200):  # more than Python's calls may lie in each other
+        for _ in range(1200):  # deeper than Python's limit of recursion
             os.mkdir("a", dir_fd=folder)
             inner = os.open("a", os.O_RDONLY, dir_fd=folder)
             os.close(folder)
@@ -131,12 +131,12 @@ def test_folders_within_folders_without_end(tmp_path: Path) -> None:
         os.close(folder)
         assert list(FolderWalk(str(top))) == ["a/" * 1200 + "x.jpg"]
     finally:
-        subprocess.run(["rm", "-rf", str(top)], check=True)  # shutil.rmtree calls itself for each folder
+        subprocess.run(["rm", "-rf", str(top)], check=True)  # shutil.rmtree is recursive
 
 
 @pytest.fixture
 def memory() -> Iterator[Any]:
-    """A file system of fsspec's in memory, empty."""
+    """An empty in-memory file system of fsspec."""
     filesystem = fsspec.filesystem("memory")
     filesystem.rm("/", recursive=True) if filesystem.ls("/") else None
     yield filesystem
@@ -151,11 +151,11 @@ def test_many_folders_of_a_slow_file_system_in_order(fill: Callable[..., Path], 
     for name in local:
         memory.pipe(f"/bucket/{name}", b"1234567")
     assert list(FolderWalk("fsspec+memory://bucket")) == local
-    first = next(FolderWalk("fsspec+memory://bucket").files())  # and stops without the rest
-    assert first == (local[0], 7, None)  # memory keeps no times
+    first = next(FolderWalk("fsspec+memory://bucket").files())  # the rest is not listed
+    assert first == (local[0], 7, None)  # this file system keeps no times
 
 
-def test_the_same_is_left_out_of_a_slow_file_system(memory: Any) -> None:
+def test_the_same_files_are_left_out_of_a_slow_file_system(memory: Any) -> None:
     manifest = json.dumps({"fingerprint": "f", "identity": {}, "encoder": {}, "counts": {}}).encode()
     for name in ("a.jpg", ".b.jpg", "in/._c.jpg", "@eaDir/d.jpg", "out/features/x.parquet", "raw/e.jpg", "new/y.jpg"):
         memory.pipe(f"/bucket/{name}", b"1")
@@ -171,7 +171,7 @@ def test_the_same_is_left_out_of_a_slow_file_system(memory: Any) -> None:
     }
 
 
-def test_a_folder_that_cannot_be_read(fill: Callable[..., Path]) -> None:
+def test_a_folder_that_cannot_be_read_is_an_error(fill: Callable[..., Path]) -> None:
     with pytest.raises(QpertError, match=r"cannot read the folder .*nowhere"):
         list(FolderWalk(str(fill() / "nowhere")))
 
@@ -216,6 +216,6 @@ def test_a_pattern_starts_from_the_last_folder_that_exists(fill: Callable[..., P
     ("pattern", "message"),
     [("nowhere/*.jpg", "there is no folder .*nowhere$"), ("[z-a].jpg", "is not valid: bad character range z-a")],
 )
-def test_patterns_that_cannot_be(fill: Callable[..., Path], pattern: str, message: str) -> None:
+def test_invalid_patterns_are_refused(fill: Callable[..., Path], pattern: str, message: str) -> None:
     with pytest.raises(QpertError, match=message):
         glob(f"{fill()}/{pattern}")

@@ -1,4 +1,4 @@
-"""Lists of photos, as people and their tools write them."""
+"""List files, as people and their tools write them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_one_bad_line_is_a_row_with_its_reason(tmp_path: Path, listing: object) 
     assert read == lines
 
 
-def test_a_list_of_nothing_that_may_be_opened_says_how(listing: object) -> None:
+def test_a_list_without_allowed_photos_is_an_error_with_advice(listing: object) -> None:
     with pytest.raises(
         QpertError, match=r"list\.txt names only photos that may not be opened: scheme .* \(--allow-scheme"
     ):
@@ -74,7 +74,7 @@ def test_sizes_and_times_of_local_photos(tmp_path: Path, listing: object) -> Non
     assert [item._asdict() for item in found.saved_items()] == [item._asdict() for item in found.items()]
 
 
-def test_what_systems_keep_is_left_out_and_what_is_hidden_is_not(listing: object) -> None:
+def test_files_of_operating_systems_are_left_out_but_hidden_ones_are_not(listing: object) -> None:
     found = listing(
         ".hidden/a.jpg",
         "./._a.jpg",
@@ -88,7 +88,7 @@ def test_what_systems_keep_is_left_out_and_what_is_hidden_is_not(listing: object
     assert sum(found.skipped.counts().values()) == 3
 
 
-def test_homes_of_others_and_chains_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_users_homes_and_chained_urls_are_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert place_of("/f", "~/a.jpg") == "/home/me/a.jpg"
     assert place_of("/f", "~root/a.jpg") == "/f/~root/a.jpg"
@@ -97,7 +97,7 @@ def test_homes_of_others_and_chains_stay_as_they_are(monkeypatch: pytest.MonkeyP
         assert place_of("/f", text) == text
 
 
-def test_lists_that_are_none(tmp_path: Path) -> None:
+def test_files_that_are_not_lists_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.txt").write_bytes(b"a.jpg\n" + os.urandom(4) + b"\xff\n")
     with pytest.raises(QpertError, match=r"is not UTF-8 text: line 2"):
         find_photos(str(tmp_path / "binary.txt"))
