@@ -140,7 +140,8 @@ def run(config: Config) -> int:
 
 def _pipeline(config: Config, folder: Path) -> dict[str, float]:
     from pipeline.benchmarks.bare_loop import bare_loop
-    from pipeline.datasets.photos.source import Listing, find_photos
+    from pipeline.datasets.photos.found_photos import Listing
+    from pipeline.datasets.photos.source import find_photos
     from pipeline.datasets.scenes import write_scenes
     from pipeline.detectors import load_detector
     from pipeline.encoders import load_encoder

@@ -144,8 +144,10 @@ def _perturbation(config: Config) -> Perturbation:
 
 def _photos(config: Config) -> Iterator[tuple[str, str, Image.Image | str]]:
     """Id, URI and image of each photo; instead of the image the reason why there is none."""
-    from pipeline.datasets.photos.shards import read_shard
-    from pipeline.datasets.photos.source import Listing, find_photos, read_named, read_photo
+    from pipeline.datasets.photos.found_photos import Listing
+    from pipeline.datasets.photos.reading import read_named, read_photo
+    from pipeline.datasets.photos.shard_reading import read_shard
+    from pipeline.datasets.photos.source import find_photos
     from pipeline.io.images import decode
 
     found = find_photos(config.source, rules=config.rules())  # says at once when there is nothing

@@ -36,7 +36,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from jobs.options import WAIT, OnMachines
 from jobs.source_options import ReadOptions
-from pipeline.datasets.captions.captions import CaptionedImage, read_captions
+from pipeline.datasets.captioned_image import CaptionedImage
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.io.model_weights import absolute_weights
@@ -177,7 +178,8 @@ def annotated_areas(path: str, captions: list[CaptionedImage], features: Feature
     Raises:
         QpertError: the annotations cannot be read, or annotate none of the images.
     """
-    from pipeline.datasets.boxes.boxes import largest_areas, read_boxes
+    from pipeline.datasets.boxes.areas import largest_areas
+    from pipeline.datasets.boxes.reading import read_boxes
     from pipeline.datasets.names import Names
 
     sizes = {

@@ -46,7 +46,7 @@ from pipeline.io.paths import PathText, WeightsText
 from pipeline.printing import printable
 
 if TYPE_CHECKING:
-    from pipeline.datasets.photos.source import Listing, Shards
+    from pipeline.datasets.photos.found_photos import Listing, Shards
     from pipeline.features.damage import Damage
     from pipeline.features.store import FeatureStore
     from pipeline.runs.index_run import Outcome

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from jobs.index import Config
     from pipeline.cluster.machines import Machines
+    from pipeline.datasets.photos.found_photos import Listing, Shards
     from pipeline.datasets.photos.skipped import Skipped
-    from pipeline.datasets.photos.source import Listing, Shards
     from pipeline.features.damage import Damage
     from pipeline.features.manifest import Manifest
     from pipeline.runs.graph import Graph

@@ -31,7 +31,7 @@ from pipeline.io.paths import PathText, ReportPath
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.datasets.photos.source import Listing, Shards
+    from pipeline.datasets.photos.found_photos import Listing, Shards
     from pipeline.runs.estimate import Sample
     from pipeline.runs.index_run import Outcome
 
@@ -124,22 +124,22 @@ def _split(price: str) -> tuple[str, str]:
 
 def _spread(photos: Listing | Shards, total: int | None, count: int) -> tuple[Listing | Shards, int]:
     """So many of the photos, evenly spread; of tars and Parquet with bytes the first ones."""
-    from pipeline.datasets.photos.source import Item, Listing
+    from pipeline.datasets.photos.found_photos import Item, Listing
 
     if not isinstance(photos, Listing) or total is None:
         return photos, count if total is None else min(count, total)
     count = min(count, total)
 
     def items() -> Iterator[Item]:
-        for number, item in enumerate(photos.items_noted()):
+        for number, item in enumerate(photos.saved_items()):
             if (number + 1) * count // total > number * count // total:
                 yield item
 
-    return dataclasses.replace(photos, items=items, noted=None), count
+    return dataclasses.replace(photos, items=items, saved=None), count
 
 
 def _measure(options: index.Config, photos: Listing | Shards, count: int, what: dict[str, Any]) -> Sample:
-    from pipeline.datasets.photos.source import Listing
+    from pipeline.datasets.photos.found_photos import Listing
     from pipeline.encoders import prepare_environment
     from pipeline.features.store import FeatureStore
     from pipeline.runs.index_run import index_photos

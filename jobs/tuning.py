@@ -24,7 +24,7 @@ from jobs.variants import index_variants
 from pipeline.cluster.machines import Machines
 from pipeline.cluster.session import ray_session
 from pipeline.cluster.waiting import NamedGpus
-from pipeline.datasets.captions.captions import read_captions
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.detectors.config import DetectorConfig
 from pipeline.encoders import can_match, check_room, encoder_spec
 from pipeline.errors import QpertError

@@ -1,21 +1,21 @@
-"""The one exception that is written for the person at the keyboard, and the parts of others that messages quote."""
+"""The exception whose message is written for the user, and the parts of other exceptions that messages quote."""
 
 from __future__ import annotations
 
 
 class QpertError(Exception):
-    """Something the user can put right; the message says what is wrong and what to do.
+    """An error that the user can fix; the message says what is wrong and what to do.
 
     The command line prints it as `error: ...` without a traceback and exits with status 2.
     """
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a library's exception, or its class where it has no text: enough for a message of ours."""
+    """The first line of a library's exception, or its class if it has no text, to be quoted in a message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an exception, with its type unless it was written for the user: a photo's `error`."""
+    """The first line of an exception, with its type unless it was written for the user; stored as a photo's `error`."""
     text = next(iter(str(error).strip().splitlines()), "")[:300]
     return text if isinstance(error, QpertError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

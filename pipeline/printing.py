@@ -1,4 +1,4 @@
-"""Text from outside on a terminal: file names, ids, reasons, captions and exceptions, with nothing that acts on it."""
+"""Printing untrusted text (file names, ids, captions, exceptions) without characters that act on a terminal."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ import re
 from typing import Any
 
 _RISKY_CELL = re.compile(r"[=@\t\r\n]|[+-](?![-+0-9.,%()\[\]eE ]*$)")
-"""A cell that a spreadsheet would take for a formula; a number with its sign and interval is none."""
+"""Start of a cell that a spreadsheet would take for a formula; a signed number with its interval is not one."""
 
 
 def is_printable(letter: str, encoding: str | None = None) -> bool:
-    """Whether a terminal just shows `letter`: no control character, direction mark, line break or lone surrogate.
+    """Whether a terminal merely shows `letter`: no control character, direction mark, line break or lone surrogate.
 
-    With an `encoding`, whether that has the letter, too.
+    With an `encoding`, it must also be able to encode the letter.
     """
-    if not letter.isprintable() and letter != "\u3000":  # the blank of Chinese and Japanese
+    if not letter.isprintable() and letter != "\u3000":  # the space of Chinese and Japanese
         return False
     return encoding is None or _encodes(letter, encoding)
 
 
 def printable(text: str) -> str:
-    """`text` on one line, its control characters, line breaks, direction marks and lone surrogates as escapes."""
+    """`text` on one line, with control characters, line breaks, direction marks and lone surrogates escaped."""
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 
 def printable_lines(text: str, indent: str = "       ") -> str:
-    """The same of a message of several lines; all but the first begin with `indent`.
+    """The same for a message of several lines; all but the first begin with `indent`.
 
-    So a line break within a name can never begin a line that looks like a message of its own.
+    So a line break within a name can never begin a line that looks like a separate message.
     """
-    first, *further = text.split("\n")
-    return "\n".join([printable(first), *(indent + printable(line.strip()) for line in further)])
+    first, *others = text.split("\n")
+    return "\n".join([printable(first), *(indent + printable(line.strip()) for line in others)])
 
 
 def printable_json(value: Any, encoding: str | None = None, indent: int | None = 2) -> str:
-    """`value` as JSON that can be printed: what a terminal would not just show, or `encoding` lacks, is escaped."""
+    """`value` as printable JSON: characters that are not printable, or that `encoding` lacks, are escaped."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     if text.isprintable() and encoding is None:
         return text
@@ -43,7 +43,7 @@ def printable_json(value: Any, encoding: str | None = None, indent: int | None =
 
 
 def csv_cell(value: Any) -> Any:
-    """`value`; text that a spreadsheet would run as a formula has an apostrophe in front, as spreadsheets expect it."""
+    """`value`, with an apostrophe before text that a spreadsheet would run as a formula, the usual way to escape it."""
     return f"'{value}" if isinstance(value, str) and _RISKY_CELL.match(value) else value
 
 

@@ -31,23 +31,23 @@ def test_nothing_in_a_name_acts_on_a_terminal(text: str) -> None:
     shown.encode("utf-8")
 
 
-def test_escapes_say_what_was_there() -> None:
+def test_escapes_name_the_character() -> None:
     assert printable("a\x1b[2Jb\nc\u202ed\u2028\udce9") == "a\\x1b[2Jb\\nc\\u202ed\\u2028\\udce9"
 
 
 @pytest.mark.parametrize("text", ["caf\u00e9", "cafe\u0301", "星\u3000星", "👍🏽", "a b_c-d.jpg", ""])
-def test_ordinary_names_stay(text: str) -> None:
+def test_ordinary_names_are_unchanged(text: str) -> None:
     assert printable(text) == text
 
 
-def test_a_line_break_in_a_name_begins_no_message() -> None:
+def test_a_line_break_in_a_name_does_not_begin_a_message() -> None:
     shown = printable_lines("there is no x\nerror: y\x1b[1A\n       z")
     assert shown.splitlines() == ["there is no x", "       error: y\\x1b[1A", "       z"]
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", None])
-def test_json_can_be_printed_and_is_the_same(text: str, encoding: str | None) -> None:
+def test_printable_json_has_the_same_content(text: str, encoding: str | None) -> None:
     shown = printable_json([{"name": text + "é👍"}], encoding)
     assert json.loads(shown) == [{"name": text + "é👍"}]
     assert shown.replace("\n", "").isprintable()
@@ -57,12 +57,12 @@ def test_json_can_be_printed_and_is_the_same(text: str, encoding: str | None) ->
 @pytest.mark.parametrize(
     "cell", ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3+cmd|' /C calc'!A0", "\t=1", "\r=1", "-x", "=", "\n=1"]
 )
-def test_formulas_are_text_in_a_spreadsheet(cell: str) -> None:
+def test_formulas_become_text_in_a_spreadsheet(cell: str) -> None:
     assert csv_cell(cell) == f"'{cell}"
 
 
 @pytest.mark.parametrize("cell", ["-", "+1.25", "-0.5 [-1.0, +2.0]", "1e-5", "-1e-5", "a=b", "", "R@1", -0.5, None, 3])
-def test_figures_stay_figures(cell: object) -> None:
+def test_numbers_are_unchanged(cell: object) -> None:
     assert csv_cell(cell) == cell
 
 

@@ -19,8 +19,8 @@ from ray._common.retry import call_with_retry
 from ray.data import DataContext
 from ray.data._internal.util import RetryingPyFileSystem, iterate_with_retry
 
+from pipeline.datasets.photos.reading import read_photo
 from pipeline.datasets.photos.rules import SourceRules
-from pipeline.datasets.photos.source import read_photo
 from pipeline.errors import QpertError
 from pipeline.features.store import FeatureStore
 from pipeline.io import locations as storage

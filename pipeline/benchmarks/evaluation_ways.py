@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.datasets.captions.captions import CaptionedImage
+from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval.evaluation import evaluate
 from pipeline.retrieval.ranks import Ints

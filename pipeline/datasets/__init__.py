@@ -1,1 +1,1 @@
-"""Where photos, captions and boxes come from."""
+"""Data sets as they lie on disk: photos, captions, annotated boxes and synthetic scenes."""

@@ -1,4 +1,4 @@
-"""JSON files of data sets: read within bounds, and checked entry by entry, so that an error names file and entry."""
+"""JSON files of data sets: read within limits and checked entry by entry, so that errors name file and entry."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from pydantic import BaseModel, ValidationError
 from pipeline.errors import QpertError
 
 MAX_FILE_BYTES = 2 * 1024**3
-"""COCO's largest files have half a gigabyte; more than this is something else."""
+"""COCO's largest files have half a gigabyte; a larger file is not an annotation file."""
 
 Entry = TypeVar("Entry", bound=BaseModel)
 
 
 def drop_bulk(entry: dict[str, Any]) -> dict[str, Any]:
-    """Take out what is large and never used: outlines of objects, captions cut into words."""
+    """Remove large parts that are never used: outlines of objects, and captions split into words."""
     entry.pop("segmentation", None)
     entry.pop("tokens", None)
     return entry
 
 
 def check_text(text: str, path: Path, where: str, most: int) -> str:
-    """The text, if it is one that a terminal, a tokenizer and Arrow can take, of at most so many characters.
+    """Return `text` if it is valid Unicode (terminals, tokenizers and Arrow need that) of at most `most` characters.
 
     Raises:
-        QpertError: it is not; the message names file and place.
+        QpertError: the text is too long or not valid Unicode; the message names file and place.
     """
     if len(text) > most:
         raise QpertError(f"{path}: {where} has {len(text)} characters, limit {most}")
@@ -39,29 +39,29 @@ def check_text(text: str, path: Path, where: str, most: int) -> str:
     return text
 
 
-def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose keys are all different.
+def object_of_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object, as an `object_pairs_hook`.
 
     Raises:
-        ValueError: two are the same, so that one value would be lost without a word.
+        ValueError: a key is repeated, so that one of its values would be lost silently.
     """
     data = dict(pairs)
     if len(data) < len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"an object has the key {twice[:60]!a} twice")
+        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"an object has the key {repeated[:60]!a} twice")
     return data
 
 
 def read_json(path: Path, slim: Callable[[dict[str, Any]], dict[str, Any]] = drop_bulk) -> Any:
-    """The content of a JSON file of any size that data sets have, be it one line or many.
+    """Read a JSON file of up to `MAX_FILE_BYTES`, on one line or many.
 
-    `slim` gets every object as soon as it is read, the innermost first, and gives what to keep of it: so the outlines
-    in `instances_val2014.json` (nine tenths of its 150 MB) exist for one object at a time. Peak memory is about the
-    file's size plus what is kept. NaN and Infinity, which JSON does not have but people write, become floats.
+    `slim` receives every object as soon as it is read, innermost first, and returns the part to keep. So the outlines
+    in `instances_val2014.json` (nine tenths of its 150 MB) exist for only one object at a time. Peak memory is about
+    the file's size plus what is kept. NaN and Infinity, which are not JSON but common, become floats.
 
     Raises:
-        QpertError: it cannot be read, is too large, or is not JSON; the message names the file.
+        QpertError: the file cannot be read, is too large, or is not valid JSON; the message names the file.
     """
     try:
         if path.exists() and not path.is_file():
@@ -74,11 +74,11 @@ def read_json(path: Path, slim: Callable[[dict[str, Any]], dict[str, Any]] = dro
     except UnicodeDecodeError as error:
         raise QpertError(f"cannot read {path}: Invalid JSON: byte {error.start} is not UTF-8") from error
     try:
-        return json.loads(text, object_pairs_hook=lambda pairs: slim(once(pairs)))
+        return json.loads(text, object_pairs_hook=lambda pairs: slim(object_of_unique_keys(pairs)))
     except RecursionError as error:
         raise QpertError(f"cannot read {path}: Invalid JSON: nested too deeply") from error
     except ValueError as error:  # JSONDecodeError, or a number of thousands of digits
-        hint = "; JSON lines need a name that ends in .jsonl" if "Extra data" in str(error) else ""
+        hint = "; a file of JSON lines must be named .jsonl" if "Extra data" in str(error) else ""
         raise QpertError(f"cannot read {path}: Invalid JSON: {error}{hint}") from error
 
 
@@ -86,10 +86,10 @@ def member(data: Any, name: str, path: Path, form: str) -> list[Any]:
     """The list `name` of a JSON object.
 
     Raises:
-        QpertError: there is none.
+        QpertError: the object does not have such a list.
     """
     if not isinstance(data, dict):
-        raise QpertError(f"{path} is not {form}: it holds no JSON object")
+        raise QpertError(f"{path} is not {form}: it does not hold a JSON object")
     if name not in data:
         raise QpertError(f"{path} is not {form}: {name}: Field required")
     if not isinstance(data[name], list):
@@ -99,7 +99,7 @@ def member(data: Any, name: str, path: Path, form: str) -> list[Any]:
 
 
 def entries(items: list[Any], model: type[Entry], path: Path, form: str, field: str = "") -> Iterator[Entry]:
-    """Check the items of the list `field` one at a time: hundreds of thousands of checked copies are never in memory.
+    """Check the items of the list `field` one at a time, without holding a checked copy of all of them.
 
     Raises:
         QpertError: an item is not a `model`; the message names file and item, such as `annotations[3].bbox`.
@@ -113,7 +113,7 @@ def entries(items: list[Any], model: type[Entry], path: Path, form: str, field: 
 
 
 def first_problem(error: ValidationError, where: str = "") -> str:
-    """`images[3].sentences[0].raw: Field required (and 2 more)`."""
+    """The first of the problems, and how many more: `images[3].sentences[0].raw: Field required (and 2 more)`."""
     problems = error.errors(include_url=False, include_input=False)
     for part in problems[0]["loc"]:
         where += f"[{part}]" if isinstance(part, int) else f".{part}"

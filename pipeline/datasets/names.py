@@ -1,7 +1,7 @@
-"""Photos' names that find each other: by their letters, or by the same letters in another Unicode normal form.
+"""Matching the names of photos, also when they are written in different Unicode normal forms.
 
-macOS takes names apart (``e`` and an accent: NFD), nearly everything else writes them in one piece (NFC), and both look
-the same. Names that stand in both forms are two names, and each finds only itself.
+macOS decomposes names (``e`` and an accent: NFD) and nearly everything else composes them (NFC); both look the same. If
+a set has a name in both forms, these are two names, and each matches only itself.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 
 
 class Names:
-    """A set of names to look others up in.
+    """A set of names that can be searched in any Unicode normal form.
 
     Args:
-        names: they are not copied, only looked at; those with other letters than ASCII's are noted once more.
+        names: kept by reference; only those that are not ASCII are copied.
     """
 
     def __init__(self, names: Collection[str]) -> None:
@@ -27,14 +27,14 @@ class Names:
                 self._composed[form] = None if form in self._composed else name
 
     def find(self, name: str) -> str | None:
-        """`name` itself, or the one name in the set that is the same in another normal form, if there is one."""
+        """`name` itself if the set has it, else the only name that equals it in another normal form, else None."""
         if name in self._names:
             return name
         return None if name.isascii() else self._composed.get(unicodedata.normalize("NFC", name))
 
 
 def alike_file(path: Path) -> Path:
-    """`path`, or the file beside it whose name is the same in another normal form, where only that is there."""
+    """`path`, or if it does not exist, the file beside it whose name is the same in another normal form."""
     if path.name.isascii() or path.exists():
         return path
     forms = (path.with_name(unicodedata.normalize(form, path.name)) for form in ("NFC", "NFD"))
@@ -42,31 +42,32 @@ def alike_file(path: Path) -> Path:
 
 
 def join_names(ids: Iterable[str], wanted: Collection[str]) -> tuple[dict[str, str], list[tuple[str, str, str]]]:
-    """Ids -> names in `wanted`: the same, or else the file name at the end of the id; in another normal form at last.
+    """Match ids to names in `wanted`: by the whole id, else by its file name, and last by another normal form.
 
     Returns:
-        The names by id, and for each further id that fits a name as well: that name, the id that has it, and this one.
+        The names by id, and the ambiguities: for each further id that also matches a name, that name, the id that got
+        it, and the further id.
     """
     known, all_ids = Names(wanted), list(ids)
-    same = {each for each in all_ids if each in wanted}
+    identical = {image_id for image_id in all_ids if image_id in wanted}
     names: dict[str, str] = {}
     owners: dict[str, str] = {}
-    doubts: list[tuple[str, str, str]] = []
+    ambiguities: list[tuple[str, str, str]] = []
 
-    def give(name: str, image_id: str) -> None:
+    def assign(name: str, image_id: str) -> None:
         if name in owners:
-            doubts.append((name, owners[name], image_id))
+            ambiguities.append((name, owners[name], image_id))
         else:
             names[image_id], owners[name] = name, image_id
 
     for image_id in all_ids:
-        name = image_id if image_id in same else image_id.rpartition("/")[2]
-        if name in wanted and (name == image_id or name not in same):
-            give(name, image_id)
+        name = image_id if image_id in identical else image_id.rpartition("/")[2]
+        if name in wanted and (name == image_id or name not in identical):
+            assign(name, image_id)
     exact = set(owners)
     for image_id in all_ids:
         if not image_id.isascii() and image_id not in names:
-            found = known.find(image_id) or known.find(image_id.rpartition("/")[2])
-            if found is not None and found not in exact:
-                give(found, image_id)
-    return names, doubts
+            match = known.find(image_id) or known.find(image_id.rpartition("/")[2])
+            if match is not None and match not in exact:
+                assign(match, image_id)
+    return names, ambiguities

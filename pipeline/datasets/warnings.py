@@ -1,4 +1,4 @@
-"""What is odd in a data set but can be used: counted by kind, said once."""
+"""Warnings about oddities in a data set that do not prevent its use: one counted warning per kind."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pathlib import Path
 from pipeline.printing import printable
 
 
-class Notes:
-    """Oddities of one file or folder: how many of each kind, and where the first is."""
+class CountedWarnings:
+    """Counts the oddities of one file or folder by kind, and remembers where each kind first occurs."""
 
     def __init__(self, source: Path | str) -> None:
         self._source = source
-        self._found: dict[str, tuple[int, str]] = {}
+        self._counts: dict[str, tuple[int, str]] = {}
 
     def add(self, what: str, where: str, times: int = 1) -> None:
-        """Count something; `what` reads well after a number."""
-        count, first = self._found.get(what, (0, where))
-        self._found[what] = (count + times, first)
+        """Count an oddity; `what` must read well after a number."""
+        count, first = self._counts.get(what, (0, where))
+        self._counts[what] = (count + times, first)
 
     def count(self, what: str) -> int:
-        """How often it was added."""
-        return self._found.get(what, (0, ""))[0]
+        """How often `what` was added."""
+        return self._counts.get(what, (0, ""))[0]
 
     def warn(self) -> None:
-        """One warning per kind, for the caller's caller."""
-        for what, (count, first) in self._found.items():
+        """Issue one warning per kind, attributed to the caller's caller."""
+        for what, (count, first) in self._counts.items():
             warnings.warn(
                 f"{printable(str(self._source))}: {count} {what}; the first: {printable(first)}", stacklevel=4
             )

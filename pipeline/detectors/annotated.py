@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.datasets.boxes.boxes import read_boxes
+from pipeline.datasets.boxes.reading import read_boxes
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.method.objects import Objects

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.datasets.captions.captions import CaptionedImage, read_captions
-from pipeline.datasets.captions.photos import find_images, write_list
+from pipeline.datasets.captioned_image import CaptionedImage
+from pipeline.datasets.captions.image_files import find_images, write_list
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.errors import QpertError
 
 SEED = 1
@@ -46,7 +47,7 @@ def on_disk(folder: Path, images: str, captions: str, annotations: str | None, s
     Raises:
         QpertError: something is missing or not readable. Single images may be missing: see `Material.remark`.
     """
-    from pipeline.datasets.boxes.boxes import read_boxes
+    from pipeline.datasets.boxes.reading import read_boxes
 
     wanted = read_captions(captions, None if split == "all" else split)
     found = find_images(wanted, images)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.datasets.captions.captions import CaptionedImage
+from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval.evaluation import evaluate
 from pipeline.retrieval.ranks import Ranks

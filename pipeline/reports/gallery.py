@@ -17,8 +17,8 @@ from typing import Any
 import jinja2
 from PIL import Image
 
+from pipeline.datasets.photos.reading import read_photo
 from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
-from pipeline.datasets.photos.source import read_photo
 from pipeline.errors import QpertError
 from pipeline.io.images import decode
 from pipeline.printing import printable

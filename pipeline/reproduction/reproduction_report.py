@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.datasets.captions.captions import CaptionedImage
+from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.experiments import paper
 from pipeline.experiments.result_tables import Measures, Table, grid_note, grid_table, switch_table, table_a
 from pipeline.experiments.settings import CHOSEN, DETECTED, OES, ORTHOGONAL, PLAIN

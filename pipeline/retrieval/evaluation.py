@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.datasets.captions.captions import CaptionedImage
+from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.datasets.names import join_names
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet

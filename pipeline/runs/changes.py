@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.datasets.photos.shards import Shard
+from pipeline.datasets.photos.shard import Shard
 from pipeline.errors import QpertError
 from pipeline.features.files import FeatureFiles
 from pipeline.features.id_set import IdSet, Records

@@ -8,9 +8,10 @@ from functools import partial
 
 import numpy as np
 
+from pipeline.datasets.photos.found_photos import Listing, Shards
+from pipeline.datasets.photos.reading import read_named, read_photo
 from pipeline.datasets.photos.rules import SourceRules
-from pipeline.datasets.photos.shards import read_shard
-from pipeline.datasets.photos.source import Listing, Shards, read_named, read_photo
+from pipeline.datasets.photos.shard_reading import read_shard
 from pipeline.errors import QpertError
 from pipeline.features.files import FeatureFiles
 from pipeline.io.photo_state import digest_of

@@ -19,7 +19,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from pipeline.cluster.machines import SMALL
 from pipeline.cluster.pools import Pool
-from pipeline.datasets.photos.source import LISTING_SCHEMA, Listing, Shards
+from pipeline.datasets.photos.found_photos import LISTING_SCHEMA, Listing, Shards
 from pipeline.features.schema import DICTIONARY
 from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation

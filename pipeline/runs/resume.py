@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.datasets.photos.found_photos import Listing, Shards
+from pipeline.datasets.photos.parquet_shards import shard_ids
 from pipeline.datasets.photos.rules import SourceRules
-from pipeline.datasets.photos.shards import shard_ids
-from pipeline.datasets.photos.source import Listing, Shards
 from pipeline.errors import QpertError
 from pipeline.features.damage import Damage, DamagedFileError
 from pipeline.features.files import FeatureFiles
@@ -116,10 +116,10 @@ def inspect(
         manifest = None  # an attempt with other settings that came to nothing, such as one with a wrong option
     if isinstance(photos, Listing) and note is not None:
         seen = 0
-        for batch in photos.note(note, limit):
+        for batch in photos.save(note, limit):
             seen += batch.num_rows
             counted(seen)
-        photos = replace(photos, noted=note)
+        photos = replace(photos, saved=note)
     if manifest is None:
         return Resume(None, _total(photos, limit, counted), 0, 0, photos)
     _same(store.root, manifest, identity)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.datasets.photos.source import Shards
+from pipeline.datasets.photos.found_photos import Shards
 from pipeline.errors import QpertError
 from pipeline.features.files import FeatureFiles
 from pipeline.features.id_set import IdSet

@@ -12,10 +12,11 @@ import pyarrow as pa
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
+from pipeline.datasets.photos.reading import read_named, read_photo
 from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
-from pipeline.datasets.photos.shards import PHOTO_SCHEMA, Shard, count_photos, read_shard
+from pipeline.datasets.photos.shard import Shard
+from pipeline.datasets.photos.shard_reading import PHOTO_SCHEMA, count_photos, read_shard
 from pipeline.datasets.photos.skipped import Skipped
-from pipeline.datasets.photos.source import read_named, read_photo
 from pipeline.errors import QpertError
 from pipeline.io.locations import is_uri
 from pipeline.io.photo_state import FILE_STATE, digest_of

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import ray
 
-from pipeline.datasets.captions.captions import CaptionedImage
+from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.errors import QpertError
 from pipeline.experiments.outcomes import Outcomes
 from pipeline.experiments.settings import PLAIN

@@ -1,4 +1,4 @@
-"""Files as they lie on disk."""
+"""Writes annotation files for the tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Writes text or bytes as they are and anything else as JSON; returns the path."""
+    """Writes text and bytes unchanged and anything else as JSON; returns the path."""
 
     def write(content: Any, name: str = "dataset.json") -> Path:
         path = tmp_path / name

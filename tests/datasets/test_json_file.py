@@ -1,4 +1,4 @@
-"""JSON as people write it who mean harm, or whose programs are wrong: always an error that names file and place."""
+"""Hostile and malformed JSON always causes an error that names file and place."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.boxes.boxes import MAX_LABEL, read_boxes
-from pipeline.datasets.captions.captions import read_captions
+from pipeline.datasets.boxes.collector import MAX_LABEL
+from pipeline.datasets.boxes.reading import read_boxes
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.datasets.json_file import read_json
 from pipeline.errors import QpertError
 
@@ -30,11 +31,11 @@ COCO = (
         (COCO.encode("utf-16"), "byte 0 is not UTF-8"),
         (b'{"a": "\xff"}', "byte 7 is not UTF-8"),
         ("\0", "Invalid JSON"),
-        ('{"a": 1} {"b": 2}', r"JSON lines need a name that ends in \.jsonl"),
+        ('{"a": 1} {"b": 2}', r"a file of JSON lines must be named \.jsonl"),
         ("", "Invalid JSON"),
     ],
 )
-def test_what_is_no_json(write: Callable[..., Path], content: str | bytes, message: str) -> None:
+def test_invalid_json_is_refused(write: Callable[..., Path], content: str | bytes, message: str) -> None:
     with pytest.raises(QpertError, match=rf"(?s)cannot read .*dataset\.json.*{message}"):
         read_json(write(content))
 
@@ -50,25 +51,25 @@ def test_what_is_no_json(write: Callable[..., Path], content: str | bytes, messa
         ('"a.jpg"', '"/"', r"images\[0\] names no image"),
     ],
 )
-def test_what_is_no_annotation_is_named(write: Callable[..., Path], old: str, new: str, message: str) -> None:
+def test_malformed_annotations_are_named(write: Callable[..., Path], old: str, new: str, message: str) -> None:
     with pytest.raises(QpertError, match=rf"dataset\.json.*{message}"):
         read_boxes(write(COCO.replace(old, new)))
 
 
-def test_classes_of_coco_entities_are_text(write: Callable[..., Path]) -> None:
+def test_class_names_of_coco_entities_must_be_text(write: Callable[..., Path]) -> None:
     content = '{"1": {"a": {"detections": {"\\udfff": [[0, [0, 1, 2, 3]]]}}}}'
     with pytest.raises(QpertError, match=r"dataset\.json: the label '\\udfff' is not valid Unicode"):
         read_boxes(write(content))
 
 
 @pytest.mark.parametrize("side", ["1e308", "Infinity", "NaN", "-5", "0", "null"])
-def test_sides_that_no_photo_has_are_unknown(write: Callable[..., Path], side: str) -> None:
+def test_impossible_sizes_count_as_unknown(write: Callable[..., Path], side: str) -> None:
     photo = read_boxes(write(COCO.replace('"width": 9', f'"width": {side}'))).of("a.jpg")
     assert photo is not None
     assert photo.size is None
     assert photo.boxes == (("dog", (1.0, 1.0, 3.0, 3.0)),)
 
 
-def test_a_byte_order_mark_is_no_damage(write: Callable[..., Path]) -> None:
+def test_a_byte_order_mark_is_accepted(write: Callable[..., Path]) -> None:
     assert read_boxes(write("\ufeff" + COCO)).of("a.jpg") is not None
     assert len(read_captions(write('\ufeff[{"image": "a.jpg", "caption": "x"}]'))) == 1

@@ -21,7 +21,7 @@ import ray
 from jobs import cli, index
 from jobs.evaluate import annotated_areas
 from jobs.variants import index_variants
-from pipeline.datasets.captions.captions import read_captions
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.detectors.config import DetectorConfig
 from pipeline.encoders import load_encoder
 from pipeline.experiments.settings import PLAIN

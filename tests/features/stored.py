@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.datasets.photos.source import LISTING_SCHEMA, Listing
+from pipeline.datasets.photos.found_photos import LISTING_SCHEMA, Listing
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.fingerprint import fingerprint
 from pipeline.features.manifest import Manifest
@@ -50,7 +50,7 @@ class Source:
                 table = table.set_column(table.column_names.index(name), name, column)
         path = self.folder.parent / "listed.parquet"
         pq.write_table(table.select(LISTING_SCHEMA.names).cast(LISTING_SCHEMA), path)
-        return replace(Listing("folder", str(self.folder), lambda: iter(())), noted=str(path))
+        return replace(Listing("folder", str(self.folder), lambda: iter(())), saved=str(path))
 
 
 def some_photos(folder: Path, count: int) -> Source:

@@ -8,8 +8,10 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
-from pipeline.datasets.boxes.boxes import largest_areas, read_boxes
-from pipeline.datasets.captions.captions import CaptionedImage, read_captions
+from pipeline.datasets.boxes.areas import largest_areas
+from pipeline.datasets.boxes.reading import read_boxes
+from pipeline.datasets.captioned_image import CaptionedImage
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.errors import QpertError
 
 _NAMES = ("a.json", "a.csv", "a.tsv", "a.jsonl", "boxes.json", "Annotations/a.xml", "Sentences/a.txt", "a.JSON")

@@ -11,9 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.datasets.captions.captions import read_captions
-from pipeline.datasets.photos.shards import read_shard, shard_ids
-from pipeline.datasets.photos.source import Shards, find_photos, read_photo
+from pipeline.datasets.captions.reading import read_captions
+from pipeline.datasets.photos.found_photos import Shards
+from pipeline.datasets.photos.parquet_shards import shard_ids
+from pipeline.datasets.photos.reading import read_photo
+from pipeline.datasets.photos.shard_reading import read_shard
+from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 from pipeline.io.parquet import read_table
 

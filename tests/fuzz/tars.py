@@ -11,9 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pipeline.datasets.photos.reading import read_photo
 from pipeline.datasets.photos.rules import SourceRules
-from pipeline.datasets.photos.shards import Shard, read_shard
-from pipeline.datasets.photos.source import read_photo
+from pipeline.datasets.photos.shard import Shard
+from pipeline.datasets.photos.shard_reading import read_shard
 from pipeline.datasets.photos.tars import key_with_several_images
 from pipeline.errors import QpertError
 

@@ -17,7 +17,7 @@ from jobs import cli
 from jobs.index import Config, _finish, with_absolute_paths
 from jobs.indexing import machines_for
 from pipeline.cluster.machines import Machines
-from pipeline.datasets.photos.source import Shards
+from pipeline.datasets.photos.found_photos import Shards
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet

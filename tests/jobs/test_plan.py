@@ -11,7 +11,8 @@ import pytest
 
 from jobs import cli
 from jobs.plan import Config, _spread
-from pipeline.datasets.photos.source import Listing, Shards, find_photos
+from pipeline.datasets.photos.found_photos import Listing, Shards
+from pipeline.datasets.photos.source import find_photos
 
 
 def test_prices_are_checked_before_anything_else(capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,7 +37,7 @@ def test_the_sample_is_spread_over_the_source(tmp_path: Path, make_photos: Calla
     photos, count = _spread(find_photos(str(tmp_path / "photos")), 50, 10)
     assert count == 10
     assert isinstance(photos, Listing)
-    assert [name for name, _ in photos.pairs_noted()] == names[4::5]
+    assert [name for name, _ in photos.saved_pairs()] == names[4::5]
     shards = Shards("webdataset", "tars", ())
     assert _spread(shards, None, 10) == (shards, 10)
     assert _spread(shards, 7, 10) == (shards, 7)

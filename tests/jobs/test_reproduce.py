@@ -9,7 +9,7 @@ import pytest
 from jobs import cli
 from jobs.experiment import EMPHASIS_SCALES, question
 from jobs.reproduce import Config, run
-from pipeline.datasets.captions.captions import CaptionedImage
+from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.datasets.scenes import write_scenes
 from pipeline.experiments.material import Material
 from pipeline.experiments.measuring import Variant

@@ -55,7 +55,7 @@ def test_all_of_them_in_one_place(model: Any, tmp_path: Path, monkeypatch: pytes
         (["--max-file-size", "big"], "--max-file-size"),
         (["--max-file-size", "0"], "choose a size from 1B to 1TiB"),
         (["--max-file-size", "9PB"], "choose a size from 1B to 1TiB"),
-        (["--include", "[z-a]"], "makes no sense"),
+        (["--include", "[z-a]"], "is not valid"),
         (["--exclude", "/"], "a pattern is empty"),
         (["--exclude", "{0..99999999}"], "stands for more than"),
     ],

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.datasets.photos.shards import read_shard
+from pipeline.datasets.photos.shard_reading import read_shard
 from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 from pipeline.reports import Photo, Section, photos_of, write_gallery

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.datasets.captions.captions import CaptionedImage
+from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval import evaluate, evaluation, image_scores, recall_report, report_of, similarity

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.datasets.photos.found_photos import Shards
 from pipeline.datasets.photos.rules import SourceRules
-from pipeline.datasets.photos.shards import read_shard
-from pipeline.datasets.photos.source import Shards, find_photos
+from pipeline.datasets.photos.shard_reading import read_shard
+from pipeline.datasets.photos.source import find_photos
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.marks import Marks, mark_files
 from pipeline.features.schema import features_schema

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.datasets.photos.source import Listing, find_photos
+from pipeline.datasets.photos.found_photos import Listing
+from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.fingerprint import fingerprint
@@ -101,7 +102,7 @@ def test_the_source_is_listed_once_and_then_read_from_the_note(out: str, photos:
         path.unlink()
     noted = [batch.to_pydict() for batch in resume.photos.batches()]
     assert [len(each["image_id"]) for each in noted] == [6]
-    pairs = [(item.image_id, item.uri) for item in resume.photos.items_noted()]
+    pairs = [(item.image_id, item.uri) for item in resume.photos.saved_items()]
     assert pairs == list(zip(noted[0]["image_id"], noted[0]["uri"], strict=True))
     assert sum(batch.num_rows for batch in resume.photos.batches(4)) == 4
     assert list(photos.pairs()) == []

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipeline.datasets.photos.shards import PHOTO_SCHEMA
+from pipeline.datasets.photos.shard_reading import PHOTO_SCHEMA
 
 
 def jpeg(red: int, size: tuple[int, int] = (64, 48)) -> bytes:

@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.datasets.photos.listing import LISTING_SCHEMA
+from pipeline.datasets.photos.found_photos import LISTING_SCHEMA, Shards
 from pipeline.datasets.photos.rules import SourceRules
-from pipeline.datasets.photos.shards import PHOTO_SCHEMA
+from pipeline.datasets.photos.shard_reading import PHOTO_SCHEMA
 from pipeline.datasets.photos.skipped import Skipped
-from pipeline.datasets.photos.source import Shards, find_photos
+from pipeline.datasets.photos.source import find_photos
 from pipeline.io.photo_state import digest_of
 from pipeline.stages.read import ShardSource, read_photos
 from pipeline.workers.reporting import Event, FilesSkipped, Reporter

@@ -1,1 +1,1 @@
-"""Annotated boxes in every supported form."""
+"""Annotated boxes in every supported format."""

@@ -1,7 +1,7 @@
 """The release JSON of COCO Entities (`coco_entities_release.json`).
 
 A file is `{image number: {caption: {"detections": {class: [[id, [x0, y0, x1, y1]], ...]}, "split", ...}}}` with boxes
-in 0-based pixels. Which box goes with which caption plays no part here: a photo has the boxes of all its captions.
+in 0-based pixels. Which box belongs to which caption is ignored: a photo gets the boxes of all its captions.
 Source: Cornia, Baraldi and Cucchiara, "Show, Control and Tell", CVPR 2019.
 """
 
@@ -9,34 +9,32 @@ from __future__ import annotations
 
 from array import array
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field, Strict, TypeAdapter, ValidationError
 
+from pipeline.datasets.boxes.collector import BoxCollector
 from pipeline.datasets.json_file import drop_bulk, first_problem
 from pipeline.errors import QpertError
 
-if TYPE_CHECKING:
-    from pipeline.datasets.boxes.boxes import BoxCollector
-
 _Corners = Annotated[list[Annotated[float, Strict()]], Field(min_length=4, max_length=4)]
 _DETECTIONS = TypeAdapter(dict[str, list[tuple[Any, _Corners]]])
-"""A list passes for a tuple here; a string does not pass for a number."""
+"""Accepts a list as a tuple, but not a string as a number."""
 
 
 def pack_detections(entry: dict[str, Any]) -> dict[str, Any]:
-    """Of the entry of a caption keep only the boxes, by class and packed; anything else loses only its bulk.
+    """Reduce a caption's entry to its boxes, packed by class; drop only the bulk of any other object.
 
-    Python's lists for the half million captions of a release would take gigabytes. What is not as it should be stays,
-    so that `collect_detections`, which knows where it is, can say so.
+    As Python lists, the half million captions of a release would take gigabytes. Malformed entries are kept, so that
+    `collect_detections`, which knows their place in the file, can report them.
     """
     if "detections" not in entry:
         return drop_bulk(entry)
     try:
-        found = _DETECTIONS.validate_python(entry["detections"])
+        detections = _DETECTIONS.validate_python(entry["detections"])
     except ValidationError:
         return {"detections": entry["detections"]}
-    return {"detections": {label: _flat(boxes) for label, boxes in found.items()}}
+    return {"detections": {label: _flat(boxes) for label, boxes in detections.items()}}
 
 
 def is_coco_entities(data: Any) -> bool:
@@ -45,7 +43,7 @@ def is_coco_entities(data: Any) -> bool:
 
 
 def image_number(name: str) -> str:
-    """The number at the end of a file name's stem: COCO_val2014_000000391895.jpg -> 391895; "" if there is none."""
+    """The number at the end of a file name's stem: COCO_val2014_000000391895.jpg -> 391895; "" without a number."""
     stem = PurePosixPath(name).stem
     digits = stem[len(stem.rstrip("0123456789")) :]
     return digits.lstrip("0") or digits[:1]
@@ -55,7 +53,7 @@ def collect_detections(data: dict[str, Any], into: BoxCollector) -> None:
     """Collect photos and boxes from data that was read through `pack_detections`.
 
     Raises:
-        QpertError: the data is not of this form; the message names image and caption.
+        QpertError: the data is not in this format; the message names image and caption.
     """
     for number, (key, captions) in enumerate(data.items()):
         if not (key.isascii() and key.isdecimal()):
@@ -79,7 +77,7 @@ def _packed(detections: Any, into: BoxCollector, where: str) -> dict[str, array[
         _DETECTIONS.validate_python(detections)
     except ValidationError as error:
         raise _problem(into, first_problem(error, f"{where}.detections")) from error
-    raise AssertionError("what can be validated has been packed")
+    raise AssertionError("valid detections have been packed already")
 
 
 def _flat(boxes: list[tuple[Any, list[float]]]) -> array[float]:

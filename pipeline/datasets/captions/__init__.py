@@ -1,1 +1,1 @@
-"""Caption files in every supported form."""
+"""Caption files in every supported format."""

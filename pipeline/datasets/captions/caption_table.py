@@ -1,6 +1,6 @@
-"""Captions in a table of one's own: CSV or TSV with a header, JSON lines, Parquet.
+"""Captions in a custom table: CSV or TSV with a header, JSON lines, or Parquet.
 
-An image may have several rows, or a list of captions in one row (in CSV and TSV a JSON list, `["one", "two"]`).
+An image may have several rows, or a list of captions in one row (in CSV and TSV as a JSON list, `["one", "two"]`).
 """
 
 from __future__ import annotations
@@ -9,43 +9,39 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from pathlib import Path
+from typing import Any, TextIO
 
 import pyarrow as pa
 
-from pipeline.datasets.json_file import once
+from pipeline.datasets.captions.collector import CaptionCollector
+from pipeline.datasets.json_file import object_of_unique_keys
 from pipeline.errors import QpertError
 from pipeline.io.parquet import open_table
-
-if TYPE_CHECKING:
-    from _csv import Reader
-    from pathlib import Path
-
-    from pipeline.datasets.captions.captions import CaptionCollector
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 MAX_LINE = 2**24
-"""Characters of a line: thousands of captions of one image."""
+"""Characters in a line: enough for thousands of captions of one image."""
 IMAGE_COLUMNS = ("file_name", "filename", "image", "filepath", "path", "image_id")
-"""Usual names, the best first: `image_id` is a number where there is a file name as well."""
+"""Usual names in order of preference: `image_id` is last, since it is a number in tables that also have a file name."""
 CAPTION_COLUMNS = ("caption", "captions", "sentence", "text", "raw")
 SPLIT_COLUMN = "split"
 
 _ROWS = 16
-"""Of a Parquet file, read at once."""
+"""Rows of a Parquet file that are read at once."""
 
 Row = tuple[str, Mapping[str, Any]]
-"""Where it stands, such as `line 7`, and its cells by column."""
+"""A row's place in the file, such as `line 7`, and its cells by column."""
 
 
 def collect_table(
     into: CaptionCollector, split: str | None, image_column: str | None, caption_column: str | None
 ) -> None:
-    """Collect the images of a table, rows of one image merged; of one split if it has a column `split`.
+    """Collect the images of a table, merging rows of the same image; only those of `split` if it has such a column.
 
     Raises:
-        QpertError: it cannot be read, has no such columns or no such split, or a row lacks something.
+        QpertError: the table cannot be read or has no such columns or split, or a row lacks a cell.
     """
     path = into.path
     splits: Counter[str] = Counter()
@@ -65,8 +61,8 @@ def collect_table(
                 if name not in row:
                     raise QpertError(f"{path}: {where} has no {name}")
             image_id = into.add_image(_image(row[image], path, f"{where}, {image}"), where, merge=True)
-            for each in _captions(row[caption], path, f"{where}, {caption}"):
-                into.add_caption(image_id, each, f"{where}, {caption}")
+            for text in _captions(row[caption], path, f"{where}, {caption}"):
+                into.add_caption(image_id, text, f"{where}, {caption}")
     except OSError as error:
         raise QpertError(f"cannot read {path}: {error.strerror or error}") from error
     except (csv.Error, UnicodeDecodeError, pa.ArrowException) as error:
@@ -77,7 +73,7 @@ def collect_table(
 
 
 def _columns(path: Path) -> Sequence[str]:
-    """The columns that may hold names or captions."""
+    """Columns that may hold file names or captions."""
     kind = path.suffix.lower()
     if kind == ".parquet":
         with open_table(str(path)) as table:
@@ -86,7 +82,7 @@ def _columns(path: Path) -> Sequence[str]:
         _, first = next(_json_lines(path), ("", {}))
         return list(first)
     with path.open(encoding="utf-8-sig", newline="") as file:
-        header = next(_reader(file, path, kind), [])
+        header: list[str] = next(_read_delimited(file, path, kind), [])
     if len(set(header)) < len(header):
         raise QpertError(f"{path} has two columns named {Counter(header).most_common(1)[0][0]!r}")
     return header
@@ -101,7 +97,7 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 def _delimited(path: Path, kind: str) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = _reader(file, path, kind)
+        reader = _read_delimited(file, path, kind)
         header = next(reader)
         line = reader.line_num + 1
         try:
@@ -110,7 +106,7 @@ def _delimited(path: Path, kind: str) -> Iterator[Row]:
                 if len(cells) not in (0, len(header)):
                     raise QpertError(
                         f"{path}: {where} has {len(cells)} cells, the header {len(header)}; "
-                        "captions with the delimiter in them need quotation marks"
+                        "captions that contain the delimiter must be quoted"
                     )
                 if cells:
                     yield where, dict(zip(header, cells, strict=True))
@@ -119,7 +115,7 @@ def _delimited(path: Path, kind: str) -> Iterator[Row]:
 
 
 def _lines(file: TextIO, path: Path) -> Iterator[str]:
-    """The lines of a file, none of which is held whole that has no end."""
+    """The lines of a file; raises before a line of unlimited length fills the memory."""
     number = 0
     while line := file.readline(MAX_LINE + 1):
         number += 1
@@ -128,8 +124,8 @@ def _lines(file: TextIO, path: Path) -> Iterator[str]:
         yield line
 
 
-def _reader(file: TextIO, path: Path, kind: str) -> Reader:
-    """Strict, so that a lost quotation mark is an error. A cell has at most 131,072 characters, csv's own limit."""
+def _read_delimited(file: TextIO, path: Path, kind: str) -> Any:
+    """A strict `csv.reader`, for which a missing quotation mark is an error; csv limits cells to 131,072 characters."""
     return csv.reader(_lines(file, path), delimiter="\t" if kind == ".tsv" else ",", strict=True)
 
 
@@ -139,9 +135,9 @@ def _json_lines(path: Path) -> Iterator[Row]:
             if line.isspace():
                 continue
             try:
-                row = json.loads(line, object_pairs_hook=once)
+                row = json.loads(line, object_pairs_hook=object_of_unique_keys)
             except (ValueError, RecursionError) as error:
-                raise QpertError(f"{path}: line {number} is not JSON: {error}") from error
+                raise QpertError(f"{path}: line {number} is not valid JSON: {error}") from error
             if not isinstance(row, dict):
                 raise QpertError(f"{path}: line {number} is not a JSON object")
             yield f"line {number}", row
@@ -150,18 +146,18 @@ def _json_lines(path: Path) -> Iterator[Row]:
 def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     number = 0
     with open_table(str(path)) as table:
-        # In few rows at a time: a few bytes can stand for the same long caption in every row.
+        # Few rows at a time: through a dictionary, a few bytes can put the same long caption into every row.
         for batch in table.iter_batches(_ROWS, columns=list(columns)):
-            batch.validate(full=True)  # what points outside of a dictionary would be read from anywhere
+            batch.validate(full=True)  # an index beyond its dictionary would read foreign memory
             for row in batch.to_pylist():
                 yield f"row {number}", row
                 number += 1
-        if number != table.metadata.num_rows:  # Arrow says nothing of some damage
+        if number != table.metadata.num_rows:  # Arrow does not report every kind of damage
             raise QpertError(f"cannot read the table {path}: it has {number} of {table.metadata.num_rows} rows")
 
 
 def _usable(kind: pa.DataType) -> bool:
-    """Text, numbers and lists of them; not the photos themselves, which data sets like to keep in a column `image`."""
+    """Whether values are text, whole numbers or lists of them; data sets often keep the photos in a column `image`."""
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         kind = kind.value_type
     if pa.types.is_dictionary(kind):
@@ -170,15 +166,15 @@ def _usable(kind: pa.DataType) -> bool:
 
 
 def _pick(path: Path, columns: Sequence[str], wanted: str | None, usual: Sequence[str], what: str) -> str:
-    """The column that was asked for, or else the first of the usual ones, in small letters or large ones."""
+    """The requested column, or else the first of the usual ones, whatever its case."""
     if wanted:
-        found = wanted if wanted in columns else None
+        column = wanted if wanted in columns else None
     else:
-        found = next((column for name in usual for column in columns if column.lower() == name), None)
-    if found is None:
+        column = next((column for name in usual for column in columns if column.lower() == name), None)
+    if column is None:
         missing = f"no column {wanted!r}" if wanted else f"no column for the {what} ({', '.join(usual)})"
         raise QpertError(f"{path} has {missing}; name it with {what}_column. It has: {', '.join(columns)[:300]}")
-    return found
+    return column
 
 
 def _image(value: Any, path: Path, where: str) -> str:
@@ -188,14 +184,14 @@ def _image(value: Any, path: Path, where: str) -> str:
 
 
 def _captions(value: Any, path: Path, where: str) -> list[str]:
-    """The captions of one cell; an empty one counts as a blank caption."""
+    """The captions in one cell; an empty cell is a blank caption."""
     if isinstance(value, str) and value.startswith(('["', "['")):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise QpertError(f'{path}: {where} looks like a list, but not like a JSON list ["...", "..."]') from error
+            raise QpertError(f'{path}: {where} looks like a list but is not a JSON list ["...", "..."]') from error
     captions = value if isinstance(value, list) else ["" if value is None else value]
-    for each in captions:
-        if not isinstance(each, str):
-            raise QpertError(f"{path}: {where} is not a caption or a list of captions: {str(each)[:100]!r}")
+    for caption in captions:
+        if not isinstance(caption, str):
+            raise QpertError(f"{path}: {where} is not a caption or a list of captions: {str(caption)[:100]!r}")
     return captions

@@ -1,4 +1,4 @@
-"""Captions and splits in Karpathy's form: `dataset_flickr30k.json`, `dataset_coco.json`, `dataset_scenes.json`.
+"""Captions and splits in Karpathy's format: `dataset_flickr30k.json`, `dataset_coco.json`, `dataset_scenes.json`.
 
 A file is `{"images": [{"filename", "split", "sentences": [{"raw"}], "filepath" (COCO)}, ...]}`; other keys are ignored.
 Sources: Karpathy and Fei-Fei, "Deep Visual-Semantic Alignments for Generating Image Descriptions", CVPR 2015.
@@ -7,15 +7,13 @@ Sources: Karpathy and Fei-Fei, "Deep Visual-Semantic Alignments for Generating I
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, Field
 
+from pipeline.datasets.captions.collector import CaptionCollector
 from pipeline.datasets.json_file import entries, member
 from pipeline.errors import QpertError
-
-if TYPE_CHECKING:
-    from pipeline.datasets.captions.captions import CaptionCollector
 
 _FORM = "a Karpathy data set"
 
@@ -34,7 +32,7 @@ def collect_karpathy(data: Any, into: CaptionCollector, split: str | None) -> No
     """Collect the images of one split, or of all splits when `split` is None.
 
     Raises:
-        QpertError: the data is not of this form, names an image twice (in whatever split) or has no such split.
+        QpertError: the data is not in this format, names an image twice (in any splits) or has no such split.
     """
     splits: Counter[str] = Counter()
     names: dict[str, int] = {}
@@ -47,8 +45,8 @@ def collect_karpathy(data: Any, into: CaptionCollector, split: str | None) -> No
             raise QpertError(f"{into.path}: images[{number}] and images[{first}] are both {entry.filename}")
         if split is None or entry.split == split:
             image_id = into.add_image(entry.filename, f"images[{number}]")
-            for at, sentence in enumerate(entry.sentences):
-                into.add_caption(image_id, sentence.raw, f"images[{number}].sentences[{at}]")
+            for position, sentence in enumerate(entry.sentences):
+                into.add_caption(image_id, sentence.raw, f"images[{number}].sentences[{position}]")
     if not splits[split] if split is not None else not splits:
         known = ", ".join(f"{name} ({count})" for name, count in splits.items() if count)
         raise QpertError(f"{into.path} has no image in the split {split!r}; it has: {known or 'no images at all'}")

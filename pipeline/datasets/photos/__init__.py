@@ -1,1 +1,1 @@
-"""Photo sources: folders, patterns, lists, Parquet tables, tars."""
+"""Sources of photos: folders, patterns, list files, Parquet and tars, on any file system that pyarrow opens."""

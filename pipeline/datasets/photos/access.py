@@ -1,4 +1,4 @@
-"""Reading one photo's file, and no more than the rules of its source let be read."""
+"""Reading the file of one photo, within the rules of its source."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _CHAINED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::")
 _CHAIN_INSIDE = re.compile(r"::[A-Za-z][A-Za-z0-9+.-]*:/")
 _ALIASES = {"gcs": "gs", "local": "file"}
 _SERVER = re.compile(r"(?:https?://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?/?")
-"""A server in an option, in the one form that all who read it understand alike."""
+"""A server in an option, in the only form that all of its readers understand alike."""
 _CHUNK = 1024**2
 _SYSTEM = ("/proc/", "/sys/")
-"""Below these regular files are no files of anybody's: some have no end, some wait for ever."""
-_NOT_TRIED_AGAIN = {errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EINVAL, errno.ENAMETOOLONG, errno.EAGAIN}
+"""Folders of the operating system: some of their regular files are endless, and some block forever."""
+_NOT_RETRIED = {errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EINVAL, errno.ENAMETOOLONG, errno.EAGAIN}
 
 
 def is_chained(text: str) -> bool:
@@ -31,7 +31,7 @@ def is_chained(text: str) -> bool:
     plain = _decoded(text)
     if not is_uri(text):
         return _CHAINED.match(plain) is not None and "://" in plain
-    # In a bucket and on the web `::` may stand in a name or address; what fsspec opens it takes apart there.
+    # In a bucket or on the web `::` may be part of a name or address; fsspec would split URLs of other schemes there.
     return bool(_CHAIN_INSIDE.search(plain)) or ("::" in plain and scheme_of(text) not in (*SCHEMES, *WEB))
 
 
@@ -45,15 +45,15 @@ def scheme_of(uri: str) -> str:
 
 
 def refusal(uri: str, rules: SourceRules) -> str | None:
-    """Why the rules do not let `uri` be opened, as far as its spelling says; None where it does not."""
+    """Why the rules forbid to open `uri`, judged by its spelling alone; None if they do not."""
     if "\0" in uri:
-        return "not a file name: it holds a NUL character"
+        return "not a file name: it contains a NUL character"
     if is_chained(uri):
         return "chained URLs are not opened"
     if not is_uri(uri):
-        return "file: URIs begin with file:///" if uri[:6].lower() == "file:/" else None
+        return "file: URIs must begin with file:///" if uri[:6].lower() == "file:/" else None
     scheme = scheme_of(uri)
-    # `--allow-scheme sftp` lets fsspec+sftp:// through; but what fsspec does of its own with S3 must be asked for.
+    # `--allow-scheme sftp` also allows fsspec+sftp://; but to read S3 through fsspec must be allowed by its full name.
     plain = scheme.removeprefix("fsspec+")
     if scheme not in rules.schemes and (plain in SCHEMES or plain not in rules.schemes):
         return f"scheme not allowed: {scheme} (--allow-scheme {scheme})"
@@ -66,8 +66,8 @@ def read_file(uri: str, rules: SourceRules) -> bytes:
     """The bytes of a file by its path or URI.
 
     Raises:
-        QpertError: the rules forbid it, or it is too large; the message is one short line.
-        Exception: whatever its file system raises.
+        QpertError: the rules forbid it, or the file is too large; the message is one short line.
+        Exception: anything that the file system raises.
     """
     if reason := refusal(uri, rules):
         raise QpertError(reason)
@@ -77,14 +77,16 @@ def read_file(uri: str, rules: SourceRules) -> bytes:
     if scheme_of(uri) in WEB:
         return patiently(lambda: fetch(uri.removeprefix("fsspec+"), rules))
     _check_endpoint(uri, rules)
-    return _read_remote(uri, rules)  # its file system tries again by itself
+    return _read_remote(uri, rules)  # its file system retries by itself
 
 
 def check_place(uri: str, rules: SourceRules) -> None:
-    """Refuse a file of many photos that the rules do not let be opened, or that is no regular file.
+    """Check that the rules allow a tar or Parquet file to be opened, and that it is a regular file.
+
+    A missing file passes: opening it gives a better error.
 
     Raises:
-        QpertError: with the reason; none where nothing is there, which opening it says better.
+        QpertError: the rules forbid it, or it is not a regular file; the message is the reason.
     """
     if reason := refusal(uri, rules):
         raise QpertError(reason)
@@ -98,7 +100,7 @@ def check_place(uri: str, rules: SourceRules) -> None:
 
 
 def _check_endpoint(uri: str, rules: SourceRules) -> None:
-    """Options of a bucket's URI may name the server to ask: an address for which the same holds as on the web."""
+    """Check the servers that the options of a bucket's URI may name, by the same rules as addresses on the web."""
     for host, port in _endpoints(uri):
         if host not in rules.hosts and not rules.local_addresses:
             if not host:
@@ -107,7 +109,7 @@ def _check_endpoint(uri: str, rules: SourceRules) -> None:
 
 
 def _endpoints(uri: str) -> Iterator[tuple[str, int]]:
-    """Host ("" where it cannot be told for sure) and port of the servers in the options of a URI."""
+    """Host ("" if it cannot be determined with certainty) and port of the servers in the options of a URI."""
     for name, value in parse_qsl(uri[len(without_options(uri)) + 1 :], keep_blank_values=True):
         if name == "endpoint_override":
             server = _SERVER.fullmatch(value)
@@ -116,7 +118,8 @@ def _endpoints(uri: str) -> Iterator[tuple[str, int]]:
 
 def _read_local(path: str, rules: SourceRules) -> bytes:
     try:
-        # Before it is opened: opening some devices does something already. And after: it may be another file by then.
+        # Checked before opening, since merely opening some devices has effects, and again after it, since the file may
+        # have been replaced in between.
         _check_regular(os.stat(path))
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         with open(descriptor, "rb", buffering=0) as file:
@@ -125,12 +128,12 @@ def _read_local(path: str, rules: SourceRules) -> bytes:
             _check_real(_opened_path(descriptor, path), rules)
             _check_size(info.st_size, rules)
             chunks, limit = [], rules.max_bytes + 1
-            # One byte more than it has: a file may be written to while it is read, or say nothing of its size.
+            # One byte more than its size: a file may grow while it is read, or state no size.
             while limit > 0 and (chunk := file.read(min(limit, max(_CHUNK, info.st_size + 1)))):
                 chunks.append(chunk)
                 limit -= len(chunk)
     except OSError as error:
-        if error.errno in _NOT_TRIED_AGAIN:
+        if error.errno in _NOT_RETRIED:
             raise QpertError(f"cannot read the file: {os.strerror(error.errno or 0)}") from error
         raise
     data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -139,7 +142,7 @@ def _read_local(path: str, rules: SourceRules) -> bytes:
 
 
 def _read_remote(uri: str, rules: SourceRules) -> bytes:
-    filesystem, path = locate(uri)  # which tries again by itself
+    filesystem, path = locate(uri)
     with filesystem.open_input_file(path) as file:
         _check_size(file.size(), rules)
         data = bytes(file.read(min(file.size(), rules.max_bytes) + 1))
@@ -161,13 +164,13 @@ def _check_regular(info: os.stat_result) -> None:
 
 def _check_real(path: str, rules: SourceRules) -> None:
     if path.startswith(_SYSTEM):
-        raise QpertError("cannot read the file: it is one of the operating system")
+        raise QpertError("cannot read the file: it belongs to the operating system")
     if rules.root is not None and not path.startswith(os.path.join(os.path.realpath(rules.root), "")):
         raise QpertError("outside of --root")
 
 
 def _opened_path(descriptor: int, path: str) -> str:
-    """Where the file lies that was opened; by its descriptor where the system tells, so that no link can change it."""
+    """The real path of the open file; by its descriptor if the system tells, so that no link can change it."""
     try:
         return os.readlink(f"/proc/self/fd/{descriptor}").removesuffix(" (deleted)")
     except OSError:
@@ -175,7 +178,7 @@ def _opened_path(descriptor: int, path: str) -> str:
 
 
 def _decoded(text: str) -> str:
-    """Without percent signs, however often it was encoded."""
+    """`text` without percent-encoding, also if it was encoded several times."""
     for _ in range(8):
         plain = unquote(text)
         if plain == text:
@@ -185,7 +188,7 @@ def _decoded(text: str) -> str:
 
 
 def hosts_of(uri: str) -> Iterator[str]:
-    """The servers that a URI names: its host, and the endpoint in its options."""
+    """The hosts that a URI names: its own, and the endpoint in its options."""
     if not is_uri(uri):
         return
     if host := urlsplit(without_options(uri)).hostname:

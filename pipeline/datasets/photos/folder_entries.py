@@ -1,4 +1,4 @@
-"""What lies in one folder, on local disks and elsewhere: files, folders, and what is left out with the reason."""
+"""Listing one folder, local or remote: its files, its folders, and the entries that are left out with their reasons."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from typing import NamedTuple
 
 from pyarrow import fs
 
-from pipeline.datasets.photos.housekeeping import is_housekeeping
+from pipeline.datasets.photos.ignored_names import reason_to_ignore
 from pipeline.errors import QpertError
 from pipeline.io.locations import answering, is_inside
 
-NO_TEXT = "files and folders whose names are not UTF-8"
+NOT_UTF8 = "files and folders whose names are not UTF-8"
 SPECIAL = "named pipes, sockets and devices"
 OURS = "feature sets of qpert"
 State = tuple[int | None, int | None]
+"""Size in bytes and time of change (microseconds since the epoch, UTC) of a file; None if unknown."""
 
 
 class Entries(NamedTuple):
-    """What is in a folder.
+    """The entries of a folder.
 
     Attributes:
-        names: in order.
-        folders: those of them that are folders.
-        links: those of the folders that lie elsewhere.
-        states: size and time of change of the files, where listing the folder tells.
-        left_out: reason and name of what was left out.
+        names: files and folders in order.
+        folders: the names that are folders.
+        links: the folders that are symbolic links.
+        states: states of the files, if listing the folder tells.
+        left_out: reason and name of each entry that was left out.
     """
 
     names: list[str]
@@ -36,7 +37,7 @@ class Entries(NamedTuple):
 
 
 def state_of(path: str) -> State:
-    """Size and time of change of a local file, links followed; nothing of one that is not there."""
+    """The state of a local file, following links; (None, None) if it does not exist."""
     try:
         info = os.stat(path)
     except (OSError, ValueError):
@@ -45,20 +46,20 @@ def state_of(path: str) -> State:
 
 
 def _micros(nanoseconds: int | None) -> int | None:
-    """Of a time that a calendar has."""
+    """The time in microseconds, or None outside of the years 1 to 9999."""
     micros = None if nanoseconds is None else nanoseconds // 1000
     return micros if micros is not None and -62_135_596_800_000_000 <= micros < 253_402_300_800_000_000 else None
 
 
 def local_entries(folder: str, out: str | None) -> Entries:
-    """Of a local folder, by `os.scandir`, which keeps no more than the names: a folder may have millions.
+    """The entries of a local folder, by `os.scandir`, which keeps only names in memory: a folder may have millions.
 
     Args:
         folder: its path.
-        out: real path of the features that are being made; links to files in there are left out.
+        out: real path of the feature set that is being made; links to files in it are left out.
 
     Raises:
-        QpertError: it cannot be read.
+        QpertError: the folder cannot be read.
     """
     names: list[str] = []
     folders: set[str] = set()
@@ -67,10 +68,10 @@ def local_entries(folder: str, out: str | None) -> Entries:
     try:
         with os.scandir(folder) as found:
             for entry in found:
-                reason = is_housekeeping(entry.name)
+                reason = reason_to_ignore(entry.name)
                 kind = _kind(entry)
                 if not entry.name.isprintable() and not _is_text(entry.name):
-                    left_out.append((NO_TEXT, os.fsencode(entry.name).decode("utf-8", "backslashreplace")))
+                    left_out.append((NOT_UTF8, os.fsencode(entry.name).decode("utf-8", "backslashreplace")))
                 elif reason is not None:
                     left_out.append((reason, entry.name + "/" * (kind == "folder")))
                 elif kind not in ("folder", "file"):
@@ -92,34 +93,34 @@ def local_entries(folder: str, out: str | None) -> Entries:
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """folder, file, or why it is neither."""
+    """Whether an entry is a "folder" or a "file"; otherwise the reason why it is neither."""
     try:
         if entry.is_dir():
             return "folder"
         if entry.is_file():
             return "file"
         return "links that lead nowhere" if entry.is_symlink() and not os.path.exists(entry.path) else SPECIAL
-    except OSError:  # a link to itself, or into a folder that may not be looked into
+    except OSError:  # a link to itself, or into a folder without permission
         return "links that lead nowhere" if entry.is_symlink() else SPECIAL
 
 
 def remote_entries(filesystem: fs.FileSystem, folder: str) -> Entries:
-    """Of a folder on a file system of pyarrow's.
+    """The entries of a folder on a pyarrow file system.
 
     Raises:
-        QpertError: it cannot be read.
+        QpertError: the folder cannot be read.
     """
     try:
         with answering(folder, "cannot read the folder"):
-            found = filesystem.get_file_info(fs.FileSelector(folder))
+            infos = filesystem.get_file_info(fs.FileSelector(folder))
     except UnicodeDecodeError:
-        return Entries([], set(), set(), {}, [(f"{NO_TEXT} (their whole folder is left out)", "./")])
+        return Entries([], set(), set(), {}, [(f"{NOT_UTF8} (their whole folder is left out)", "./")])
     states: dict[str, State] = {}
     folders: set[str] = set()
     left_out: list[tuple[str, str]] = []
-    for info in found:
+    for info in infos:
         is_folder = info.type == fs.FileType.Directory
-        if (reason := is_housekeeping(info.base_name)) is not None:
+        if (reason := reason_to_ignore(info.base_name)) is not None:
             left_out.append((reason, info.base_name + "/" * is_folder))
         elif is_folder:
             folders.add(info.base_name)

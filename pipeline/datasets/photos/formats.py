@@ -1,4 +1,4 @@
-"""What a file is, by its name; and where the name does not tell, by its first bytes."""
+"""Telling the kind of a file by its name, and by its first bytes if the name does not tell."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _OTHER = (
     *(".db", ".sqlite", ".mp3", ".wav", ".flac", ".m4a", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mts"),
     *(".m4v", ".3gp", ".wmv", ".xmp", ".aae", ".thm", ".srt", ".exe", ".dll", ".so", ".iso", ".lnk", ".url", ".bak"),
 )
-"""Endings that are never a photo's: such files are not opened to look."""
+"""Endings that photos never have: such files are not opened to inspect them."""
 HEAD = 32
-"""Bytes that `is_image` looks at."""
+"""Number of first bytes that `is_image` inspects."""
 _BMP_HEADERS = {size.to_bytes(4, "little") for size in (12, 40, 52, 56, 64, 108, 124)}
 
 
 def file_kind(name: str) -> FileKind:
-    """What a file of such a name is; "unknown" where only its first bytes tell."""
+    """The kind of a file of this name; "unknown" if only its first bytes tell."""
     lower = name.lower()
     kinds: tuple[tuple[tuple[str, ...], FileKind], ...] = (
         (SUFFIXES, "photo"),
@@ -38,20 +38,20 @@ def file_kind(name: str) -> FileKind:
 
 
 def is_image(head: bytes) -> bool:
-    """Whether a file that begins with `head` is a photo, whatever it is called."""
-    # Two signs alone, as BMP, JPEG XL and PNM have them, are too little to tell an image from a text.
+    """Whether a file that begins with `head` is a photo, whatever its name."""
+    # The two-byte signatures of BMP, JPEG XL and PNM are too short to tell an image from text.
     if head[:2] == b"BM":
         return head[6:10] == b"\0\0\0\0" and head[14:18] in _BMP_HEADERS
     return looks_like_photo(head) and head[:1] != b"P" and head[:2] != b"\xff\x0a"
 
 
 def not_a_photo(name: str, kind: FileKind) -> str:
-    """The reason why a file of such a name and kind is left out, which reads well after a number."""
+    """The reason why a file of this name and kind is left out, in words that read well after a number."""
     reason = "photos of a format that cannot be decoded" if kind == "undecodable" else "not photos"
     return reason + ending(name)
 
 
 def ending(name: str) -> str:
-    """The ending of a name as messages have it: " (.txt)", " (no ending)"."""
+    """The ending of a name as shown in messages: " (.txt)", " (no ending)"."""
     stem, dot, last = name.rpartition("/")[2].rpartition(".")
     return f" (.{last[:12].lower()})" if dot and stem and last else " (no ending)"

@@ -1,4 +1,4 @@
-"""What qpert itself has written into the folders of a source: never its input."""
+"""Recognising feature sets that lie inside a source: qpert never reads its own output as photos."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pipeline.io.locations import join, locate
 
 OWN_FOLDERS = ("features", "checkpoint", "listing", "removed", "rerank", "seen", "tokens")
 """Folders of a feature set."""
-_MOST = 16 * 1024**2
-"""Bytes of a manifest that are looked at: the names of very many files may stand in it."""
+_MAX_BYTES = 16 * 1024**2
+"""Bytes of a manifest that are read: it may hold the names of very many files."""
 
 
 def is_feature_set(folder: str) -> bool:
-    """Whether `folder`, which holds a manifest.json, is a feature set: other programs write manifests too."""
+    """Whether `folder`, which has a manifest.json, is a feature set: other programs write manifests too."""
     try:
         filesystem, path = locate(join(folder, "manifest.json"))
         with filesystem.open_input_file(path) as file:
-            manifest: Any = json.loads(file.read(_MOST))
-    except Exception:  # whatever it is, ours it is not
+            manifest: Any = json.loads(file.read(_MAX_BYTES))
+    except Exception:  # not a manifest that qpert wrote
         return False
     return isinstance(manifest, dict) and {"fingerprint", "identity", "encoder", "counts"} <= manifest.keys()

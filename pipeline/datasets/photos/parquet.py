@@ -1,4 +1,4 @@
-"""Parquet that holds photos or names them: its columns checked, its rows read within bounds."""
+"""Parquet files that hold photos or name them: checking their columns, and reading their rows within limits."""
 
 from __future__ import annotations
 
@@ -23,22 +23,20 @@ from pipeline.errors import QpertError
 from pipeline.io.parquet import DamagedTable, open_table
 
 MAX_TEXT = 65_536
-"""Bytes of an id or of a photo's path or URI; more than this is something else."""
+"""Length of an id, path or URI; longer text is none of these."""
 _ROWS, _PIECE = 2**20, 65_536
-"""Rows of texts that are decoded at once, as every batch has a copy of the dictionary; and that are given at once."""
+"""Rows of text decoded at once (many, since every batch copies the dictionary), and rows yielded at once."""
 _FEW, _PER_BYTE = 10_000, 100
-"""Rows that a file may state in any case, and for each of its bytes: ids are all different, so they take some room."""
+"""A file may always state `_FEW` rows, and `_PER_BYTE` more for each of its bytes: unique ids take some space."""
 _AHEAD = 4 * 1024**2
-"""Bytes of a column that are read ahead where little of it is needed."""
+"""Read-ahead in bytes for a column of which little is needed."""
 
 
 def find_columns(files: Sequence[str], wanted: Columns) -> Columns:
-    """Which columns of a Parquet source to use; when neither bytes nor URIs are `wanted` by name, look for them.
-
-    They are looked for in the first file that can be read.
+    """Choose the columns of a Parquet source: the `wanted` ones, or else by the content of the first readable file.
 
     Raises:
-        QpertError: bytes and URIs are wanted at once, no file can be read, or no column looks like photos.
+        QpertError: both bytes and URIs are wanted, no file can be read, or no column looks like photos.
     """
     if wanted.data and wanted.uri:
         raise QpertError("choose one of --uri-column and --bytes-column: photos are read from one place")
@@ -48,24 +46,24 @@ def find_columns(files: Sequence[str], wanted: Columns) -> Columns:
     for file in files:
         try:
             with open_table(file, buffer_size=_AHEAD) as table:
-                found, names = choose_columns(table), table.schema_arrow.names
+                columns, names = choose_columns(table), table.schema_arrow.names
         except DamagedTable as error:
             damaged = damaged or error
             continue
-        if not found.data and not found.uri:
+        if not columns.data and not columns.uri:
             raise QpertError(
                 f"{file} has no column that looks like photos; name one with --bytes-column or --uri-column"
                 f" (columns: {', '.join(names)})"
             )
-        return Columns(found.data, found.uri, wanted.id)
+        return Columns(columns.data, columns.uri, wanted.id)
     raise damaged or QpertError("no Parquet files")
 
 
 def row_groups(file: str, columns: Columns, size: int) -> list[int]:
-    """Rows of each row group of a file of `size` bytes that has the `columns`.
+    """Check that a file of `size` bytes has the `columns`, and return the number of rows of each row group.
 
     Raises:
-        QpertError: it lacks one, or one holds something else than it should.
+        QpertError: a column is missing or has the wrong type.
         DamagedTable: the file cannot be read, or claims far more rows than it can hold.
     """
     with open_table(file) as table:
@@ -77,10 +75,10 @@ def row_groups(file: str, columns: Columns, size: int) -> list[int]:
 
 
 def read_texts(file: str, columns: Sequence[str], groups: list[int] | None = None) -> Iterator[list[list[str | None]]]:
-    """Columns of ids, paths or URIs of some row groups (None: all), some thousand rows at a time.
+    """Yield columns of ids, paths or URIs of some row groups (None: all), a few thousand rows at a time.
 
-    Numbers become text, bytes are taken for UTF-8. None stands for null, for what is empty or longer than `MAX_TEXT`,
-    and for bytes that are not text.
+    Numbers become text, and bytes are decoded as UTF-8. Values that are null, empty, longer than `MAX_TEXT` or not
+    valid UTF-8 become None.
 
     Raises:
         DamagedTable: the file cannot be read, or breaks off.
@@ -89,7 +87,7 @@ def read_texts(file: str, columns: Sequence[str], groups: list[int] | None = Non
         schema = table.schema_arrow
         known = list(dict.fromkeys(columns))
         dictionaries = [column for column in known if not pa.types.is_integer(type_of(schema, column) or pa.null())]
-    # A few bytes can stand for one long text a million times, so it is kept once: as a dictionary.
+    # A few bytes can repeat one long text a million times, so texts stay dictionaries and are kept once.
     with open_table(file, dictionaries=dictionaries) as table:
         for batch in table.iter_batches(_ROWS, groups, columns=known):
             texts = [_texts(values_of(batch, column)) for column in columns]
@@ -100,27 +98,27 @@ def read_texts(file: str, columns: Sequence[str], groups: list[int] | None = Non
 def read_photos(
     file: str, columns: Columns, group: int, max_bytes: int
 ) -> Iterator[tuple[bytes | None, str | None, str | None]]:
-    """The encoded photo in each row of a row group, why there is none, and its place beside it where it is null.
+    """Yield for each row of a row group the encoded photo, the reason if it has none, and the place that it names.
 
     Raises:
         DamagedTable: the file cannot be read, or breaks off.
     """
     data, place = columns.data or "", columns.uri
     with open_table(file) as table:
-        # One at a time: a few bytes can stand for the same large value in every row. Arrow's own dictionaries have
-        # it once, but are copied for each batch.
+        # One at a time: a few bytes can repeat the same large value in every row. Arrow's dictionaries hold it once,
+        # but are copied for each batch.
         rows = 64 if pa.types.is_dictionary(type_of(table.schema_arrow, data) or pa.null()) else 1
         for batch in table.iter_batches(rows, [group], columns=[data, *([place] if place else [])]):
             places = _texts(values_of(batch, place)) if place else [None] * batch.num_rows
-            for value, beside in zip(values_of(batch, data), places, strict=True):
-                yield (*photo_of(value, max_bytes), beside)
+            for value, named in zip(values_of(batch, data), places, strict=True):
+                yield (*photo_of(value, max_bytes), named)
 
 
 def read_row(file: str, column: str, row: int, max_bytes: int = 1 << 30) -> bytes:
-    """The encoded photo in one row of a file; no more than its row group is read, and that piece by piece.
+    """The encoded photo in one row of a file; only its row group is read, in pieces.
 
     Raises:
-        QpertError: there is no such row or column, it holds no photo, or the file cannot be read.
+        QpertError: the file cannot be read, or does not have such a column, row or photo.
     """
     with open_table(file, buffer_size=_AHEAD) as table:
         _check(file, table, Columns(data=column))
@@ -130,7 +128,7 @@ def read_row(file: str, column: str, row: int, max_bytes: int = 1 << 30) -> byte
             row -= table.metadata.row_group(group).num_rows
         else:
             raise QpertError("no such row in the Parquet file")
-        # As in `read_photos` one at a time, unless that would take long.
+        # One at a time as in `read_photos`, unless that would be slow.
         rows = 1 if table.metadata.row_group(group).num_rows <= 10_000 else 16
         for batch in table.iter_batches(rows, [group], columns=[column]):
             if row < batch.num_rows:
@@ -167,7 +165,7 @@ def _check(file: str, table: pq.ParquetFile, columns: Columns) -> None:
 
 def _texts(values: pa.Array) -> list[str | None]:
     if not isinstance(values, pa.DictionaryArray):
-        # As bytes, since what is called text may not be valid, and then fails for all rows at once.
+        # As bytes: text that is not valid would make the conversion fail for all rows at once.
         views = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
         return [_text(value) for value in values.cast(views.get(values.type, values.type)).to_pylist()]
     known = _texts(values.dictionary)

@@ -1,4 +1,4 @@
-"""Which column of a table holds photos, or names them: judged by what it holds, by its type and by its name."""
+"""Finding the column of a table that holds photos or names them, by its values, its type and its name."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-_LOOK, _ROWS = 8, 64
-"""Values of a column that are looked at, and rows in which they are looked for."""
+_SAMPLES, _ROWS = 8, 64
+"""Values of a column that are inspected, and rows that are searched for them."""
 _URI_NAMES = (
     *("uri", "url", "imageuri", "imageurl", "imguri", "imgurl", "photouri", "photourl", "pictureurl", "path"),
     *("imagepath", "imgpath", "photopath", "picturepath", "filepath", "file", "filename", "imagefile", "imagefilename"),
@@ -38,9 +38,12 @@ _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a Parquet source: of encoded photos, of their places (URIs or paths), of ids.
+    """The columns of a Parquet source.
 
-    A source may have both of the first: a row without bytes is then read from its place.
+    Attributes:
+        data: encoded photos.
+        uri: paths or URIs of photos. If there are both, rows without bytes are read from their path or URI.
+        id: ids.
     """
 
     data: str | None = None
@@ -49,27 +52,27 @@ class Columns:
 
 
 def looks_like_photo(data: bytes) -> bool:
-    """Whether encoded photos begin like this."""
+    """Whether `data` begins like an encoded photo."""
     if data.startswith(_STARTS) or (data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace()):
         return True
     return (data[:4] == b"RIFF" and data[8:12] == b"WEBP") or (data[4:8] == b"ftyp" and data[8:12] in _BRANDS)
 
 
 def choose_columns(table: pq.ParquetFile) -> Columns:
-    """The columns of photos in an open Parquet file: both None where none looks like them.
+    """Choose the columns of photos in an open Parquet file; both are None if no column looks like photos.
 
-    What holds photos comes first, whatever its name and type; then columns of bytes that are called like photos, then
-    columns of text (as text or as bytes) that are called like places, then any other column of bytes that is not called
-    like a digest.
+    In order of preference: a column whose values are photos, whatever its name and type; a column of bytes with a name
+    that suggests photos; a column of text (stored as text or as bytes) with a name that suggests paths; any other
+    column of bytes whose name does not suggest a digest.
     """
     paths = dict(_leaves(table.schema_arrow))
     samples = _samples(table, [path for path, kind in paths.items() if is_data(kind)])
     by_name = sorted(paths, key=lambda path: _rank(path, _DATA_NAMES))
-    shown = next((path for path in by_name if _mostly_photos(samples.get(path, []))), None)
+    with_photos = next((path for path in by_name if _mostly_photos(samples.get(path, []))), None)
     places = [path for path in paths if is_text(paths[path]) or (is_binary(paths[path]) and _are_places(samples[path]))]
     binary = [path for path in by_name if is_binary(paths[path]) and path not in places]
     named = next((path for path in binary if _rank(path, _DATA_NAMES) < len(_DATA_NAMES)), None)
-    data = shown or named
+    data = with_photos or named
     if data is not None:
         return Columns(data, _sibling(data, places))
     uri = _place(places)
@@ -79,7 +82,7 @@ def choose_columns(table: pq.ParquetFile) -> Columns:
 
 
 def type_of(schema: pa.Schema, column: str) -> pa.DataType | None:
-    """The type of a column by its name, or by a path such as ``image.bytes`` that reaches into a struct."""
+    """The type of a column by its name or path into a struct (``image.bytes``); None if it is missing or not unique."""
     if column in schema.names:
         return None if schema.names.count(column) > 1 else schema.field(column).type
     outer, *inner = column.split(".")
@@ -95,7 +98,7 @@ def values_of(batch: pa.RecordBatch, column: str) -> pa.Array:
     """A column of a batch by its name or path.
 
     Raises:
-        pa.ArrowInvalid: it points to what is not in its dictionary; Arrow itself would read whatever lies there.
+        pa.ArrowInvalid: an index lies outside of its dictionary; Arrow itself would read foreign memory.
     """
     outer, *inner = column.split(".")
     whole = column in batch.schema.names
@@ -113,12 +116,12 @@ def is_binary(kind: pa.DataType | None) -> bool:
 
 
 def is_text(kind: pa.DataType | None) -> bool:
-    """Whether they are text."""
+    """Whether values of this type are text."""
     return _is(kind, pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
 
 def is_data(kind: pa.DataType | None) -> bool:
-    """Whether they can hold a photo: as bytes, as a list of them, or as text in base64."""
+    """Whether values of this type can hold a photo: bytes, a list of bytes, or base64 text."""
     listed = kind is not None and (
         pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     )
@@ -127,18 +130,18 @@ def is_data(kind: pa.DataType | None) -> bool:
 
 
 def is_id(kind: pa.DataType | None) -> bool:
-    """Whether they can be ids: text, whole numbers, or bytes that are text."""
+    """Whether values of this type can be ids: text, whole numbers, or bytes that are UTF-8."""
     return is_text(kind) or is_binary(kind) or _is(kind, pa.types.is_integer, pa.types.is_fixed_size_binary)
 
 
 def holds_places(table: pq.ParquetFile, column: str) -> bool:
-    """Whether a column of bytes may hold paths or URIs: some programs write all text as bytes."""
+    """Whether a column of bytes may hold paths or URIs: some programs store all text as bytes."""
     values = _samples(table, [column])[column]
     return not values or _are_places(values)
 
 
 def photo_of(value: Any, max_bytes: int) -> tuple[bytes | None, str | None]:
-    """The bytes of a photo in an Arrow scalar of a type that `is_data` accepts; or None, and why not (None: null)."""
+    """The photo in an Arrow scalar of a type that `is_data` accepts, or None and the reason (None if it is null)."""
     if isinstance(value, pa.DictionaryScalar):
         value = value.value
     if not value.is_valid:
@@ -156,9 +159,9 @@ def photo_of(value: Any, max_bytes: int) -> tuple[bytes | None, str | None]:
     return (None, too_large(buffer.size, max_bytes)) if buffer.size > max_bytes else (buffer.to_pybytes(), None)
 
 
-def too_large(size: int, most: int) -> str:
-    """What to say of a photo of so many bytes."""
-    return f"file too large: {size} bytes, limit {most}"
+def too_large(size: int, limit: int) -> str:
+    """The reason why a photo of `size` bytes is refused."""
+    return f"file too large: {size} bytes, limit {limit}"
 
 
 def _from_base64(text: bytes) -> tuple[bytes | None, str | None]:
@@ -179,7 +182,7 @@ def _is(kind: pa.DataType | None, *tests: Callable[[pa.DataType], bool]) -> bool
 
 
 def _leaves(schema: pa.Schema, depth: int = 3) -> Iterator[tuple[str, pa.DataType]]:
-    """Columns and what is in structs, columns first."""
+    """Path and type of all columns, and of the fields of structs after them."""
     level = [(field.name, field.type) for field in schema if schema.names.count(field.name) == 1]
     for _ in range(depth):
         yield from level
@@ -192,54 +195,54 @@ def _leaves(schema: pa.Schema, depth: int = 3) -> Iterator[tuple[str, pa.DataTyp
 
 
 def _samples(table: pq.ParquetFile, paths: list[str]) -> dict[str, list[bytes]]:
-    """The first values of columns that are not null."""
-    found: dict[str, list[bytes]] = {path: [] for path in paths}
+    """The first bytes of the first values of columns that are not null."""
+    samples: dict[str, list[bytes]] = {path: [] for path in paths}
     try:
         for batch in islice(table.iter_batches(1, columns=paths) if paths else (), _ROWS):
-            for path, values in found.items():
-                if len(values) < _LOOK:
+            for path, values in samples.items():
+                if len(values) < _SAMPLES:
                     photo, reason = photo_of(values_of(batch, path)[0], 2**26)
                     values += [] if photo is None and reason is None else [(photo or b"")[:32]]
-            if all(len(values) >= _LOOK for values in found.values()):
+            if all(len(values) >= _SAMPLES for values in samples.values()):
                 break
     except (OSError, pa.ArrowException):
-        pass  # what is damaged further on is said of its own rows
-    return found
+        pass  # damage is reported when the rows are read
+    return samples
 
 
 def _mostly_photos(values: list[bytes]) -> bool:
-    """Whether half of them are: one may be damaged, and a word may happen to be base64 of how a photo begins."""
+    """Whether at least half are: one may be damaged, and a word may happen to decode to the start of a photo."""
     return bool(values) and sum(map(looks_like_photo, values)) * 2 >= len(values)
 
 
 def _are_places(values: list[bytes]) -> bool:
-    """Whether they all begin like paths or URIs in UTF-8."""
+    """Whether all begin like paths or URIs in UTF-8."""
     return bool(values) and all(map(_is_place, values))
 
 
 def _is_place(start: bytes) -> bool:
     try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(start)  # a letter may be cut off at its end
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)  # the last character may be incomplete
     except UnicodeDecodeError:
         return False
     return text.isprintable() and any(sign in text for sign in "./\\")
 
 
 def _rank(path: str, names: tuple[str, ...]) -> int:
-    """The place of a column's name among the usual ones, whatever its case and dashes; as many as there are for none.
+    """The position of a column's name in `names`, ignoring case and punctuation; `len(names)` if it is not there.
 
-    What is in a struct that is called like photos counts by its own name.
+    A field of a struct counts by its own name.
     """
     name = re.sub(r"[\W_]", "", path.rpartition(".")[2]).lower()
     return names.index(name) if name in names else len(names)
 
 
 def _sibling(data: str, places: list[str]) -> str | None:
-    """The place beside bytes in one struct, as Hugging Face's `{bytes, path}` has it."""
+    """The column of paths in the same struct as `data`, as in Hugging Face's `{bytes, path}`."""
     outer, dot, _ = data.rpartition(".")
-    beside = [path for path in places if dot and path.rpartition(".")[0] == outer]
-    found = min(beside, key=lambda path: _rank(path, _URI_NAMES), default=None)
-    return found if found is not None and _rank(found, _URI_NAMES) < len(_URI_NAMES) else None
+    siblings = [path for path in places if dot and path.rpartition(".")[0] == outer]
+    best = min(siblings, key=lambda path: _rank(path, _URI_NAMES), default=None)
+    return best if best is not None and _rank(best, _URI_NAMES) < len(_URI_NAMES) else None
 
 
 def _place(places: list[str]) -> str | None:

@@ -1,33 +1,33 @@
-"""What a source may read, and which of its files are photos: chosen once on the command line, passed whole."""
+"""What may be read of a source, and which of its files are photos: chosen once on the command line."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.datasets.photos.housekeeping import is_housekeeping
+from pipeline.datasets.photos.ignored_names import HIDDEN, reason_to_ignore
 from pipeline.datasets.photos.patterns import matches_any
 
 SCHEMES = ("file", "gs", "hf", "s3")
-"""Where photos may come from without being asked for, besides local paths."""
+"""Schemes that are allowed by default, besides local paths."""
 MAX_BYTES = 2**30
-"""Largest photo that is read."""
-HIDDEN = "hidden"
+"""Largest photo that is read by default, in bytes."""
 NOT_CHOSEN = "not chosen by --include and --exclude"
 
 
 @dataclass(frozen=True)
 class SourceRules:
-    """What may be read, and what is a photo.
+    """What may be read, and which files are photos.
 
     Attributes:
-        schemes: of the URIs that lists and tables may name.
-        root: local folder that the paths of lists and tables must lie in, links resolved; None for anywhere.
-        include: glob patterns over paths relative to the source, one of which a photo must match; () for all.
-        exclude: likewise, none of which it may match.
-        image_key: of several images of one webdataset key the ending that is the photo, such as ``jpg``; None for all.
+        schemes: schemes of the URIs that lists and tables may name.
+        root: local folder that must contain the paths of lists and tables, with links resolved; None for anywhere.
+        include: glob patterns over paths relative to the source; a photo must match one of them; () for all.
+        exclude: likewise; a photo must match none of them.
+        image_key: which of several images of a webdataset key is the photo, by its ending, such as ``jpg``; None for
+            all.
         max_bytes: larger photos are refused.
         local_addresses: whether http and https may reach this machine and private networks.
-        hosts: whose address may be a local one all the same: the user's own command names them.
+        hosts: hosts that may have a local address in any case, since the user's own command names them.
     """
 
     schemes: tuple[str, ...] = SCHEMES
@@ -40,27 +40,27 @@ class SourceRules:
     hosts: tuple[str, ...] = ()
 
     def includes(self, path: str) -> bool:
-        """Whether `include` lets a path through, which is relative to the source; of a tar's member ``TAR/MEMBER``."""
+        """Whether `include` lets a path through: relative to the source, ``TAR/MEMBER`` for the member of a tar."""
         return not self.include or matches_any(self.include, path)
 
     def excludes(self, path: str) -> bool:
-        """Whether `exclude` keeps such a path out."""
+        """Whether `exclude` keeps out such a path."""
         return matches_any(self.exclude, path)
 
     def left_out(self, path: str, *, hidden: bool = True) -> str | None:
-        """Why such a path is no photo of the source, whatever it holds; None where it may be one.
+        """Why such a path is left out, whatever the file holds; None if it may be a photo.
 
         The reason reads well after a number, see `pipeline.datasets.photos.skipped.Skipped`.
 
         Args:
-            path: relative to the source.
-            hidden: leave hidden files out, too. In a list or table somebody has named them.
+            path: path relative to the source.
+            hidden: whether to leave out hidden files, too; those that a list or table names are read.
         """
-        reasons = map(is_housekeeping, path.split("/"))
+        reasons = map(reason_to_ignore, path.split("/"))
         if reason := next((reason for reason in reasons if reason and (hidden or reason != HIDDEN)), None):
             return reason
         return None if self.includes(path) and not self.excludes(path) else NOT_CHOSEN
 
 
 DEFAULT_RULES = SourceRules()
-"""Where nobody chose any: photos of features that somebody else may have made."""
+"""The rules without any option, as for the photos of features that somebody else may have made."""

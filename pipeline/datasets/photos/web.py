@@ -1,4 +1,4 @@
-"""Photos by HTTP and HTTPS: bytes, addresses, redirects and time within limits."""
+"""Fetching photos by HTTP and HTTPS, with limits on size, addresses, redirects and time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.errors import QpertError
 
 WEB = ("http", "https")
 CONNECT_SECONDS, SILENT_SECONDS, TOTAL_SECONDS = 10.0, 30.0, 300.0
-"""Limits on connecting, on a server that says nothing, and on one photo in all."""
+"""Limits on connecting, on the silence of a server, and on one photo in all."""
 _REDIRECTS = 5
 _CHUNK = 1024**2
 _LEGAL = "/%!$&'()*+,;=:@~?"
@@ -25,16 +25,16 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def fetch(url: str, rules: SourceRules) -> bytes:
-    """The body of a web page.
+    """The body of the response to a GET request.
 
     Raises:
         QpertError: the address, a redirect or the size is not allowed, or the server refuses.
-        OSError: the network fails, or the server for the moment.
+        OSError: the network fails, or the server fails temporarily.
     """
     deadline = time.monotonic() + TOTAL_SECONDS
     for hop in range(_REDIRECTS + 1):
         parts = _parts(url, rules)
-        # What the user's own command names may be local; where a server sends us, only by its own option.
+        # A host in the user's own command may be local; one that a server redirects to only with the option for it.
         trusted = hop == 0 and (parts.hostname or "") in rules.hosts
         connection = _connect(parts, rules, trusted=trusted, deadline=deadline)
         try:
@@ -45,7 +45,7 @@ def fetch(url: str, rules: SourceRules) -> bytes:
             url = urljoin(url, response.headers.get("Location") or "")
         except http.client.HTTPException as error:
             raise ConnectionError(f"the server broke off ({type(error).__name__})") from error
-        except ValueError as error:  # read from a socket that was shut because time was up
+        except ValueError as error:  # reading from a socket that the time limit has shut down
             raise ConnectionError("the server broke off") from error
         finally:
             connection.close()
@@ -53,16 +53,21 @@ def fetch(url: str, rules: SourceRules) -> bytes:
 
 
 def check_address(host: str, port: int, rules: SourceRules) -> list[str]:
-    """The addresses of a host, numbers in whatever form included; a QpertError if one of them is not a public one."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [str(address[0]).partition("%")[0] for *_, address in found]
+    """Resolve a host, or an IP address in any notation.
+
+    Raises:
+        QpertError: one of the addresses is not public, and the rules do not allow local ones.
+        OSError: the host cannot be resolved.
+    """
+    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [str(address[0]).partition("%")[0] for *_, address in infos]
     if not rules.local_addresses and not all(map(is_public, addresses)):
         raise QpertError(_LOCAL)
     return addresses
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet; one that stands for another counts as that one."""
+    """Whether an IP address belongs to the public internet; an address that embeds another counts as that one."""
     place: _Address = ipaddress.ip_address(address)
     if isinstance(place, ipaddress.IPv6Address):
         inner = place.ipv4_mapped or place.sixtofour or (place.teredo[1] if place.teredo else None)
@@ -88,7 +93,7 @@ def _parts(url: str, rules: SourceRules) -> SplitResult:
 
 
 class _Socket(http.client.HTTPConnection):
-    """A connection over a socket that is open already, and over no other one."""
+    """A connection over an open socket, which never opens another."""
 
     auto_open = 0
 
@@ -109,7 +114,7 @@ def _connect(parts: SplitResult, rules: SourceRules, *, trusted: bool, deadline:
     default = 443 if secure else 80
     port = parts.port or default
     try:
-        # To these very addresses it connects: a name may stand for others the next time it is asked for.
+        # The connection goes to exactly the checked addresses: resolving the name again may give others.
         addresses = [host] if trusted else check_address(host, port, rules)
     except (socket.gaierror, UnicodeError) as error:
         raise QpertError("no such host") from error
@@ -125,7 +130,7 @@ def _connect(parts: SplitResult, rules: SourceRules, *, trusted: bool, deadline:
         raise
     opened.settimeout(SILENT_SECONDS)
     connection = _Socket(host, port, default, opened)
-    # A server that sends a byte now and then is never silent.
+    # A server that sends a byte now and then is never silent, so a timer enforces the total limit.
     connection.watch = threading.Timer(max(0.0, deadline - time.monotonic()), _shut, [opened])
     connection.watch.daemon = True
     connection.watch.start()
@@ -146,7 +151,7 @@ def _shut(opened: socket.socket) -> None:
     try:
         opened.shutdown(socket.SHUT_RDWR)
     except OSError:
-        return  # it is closed already
+        return  # already closed
 
 
 def _target(parts: SplitResult) -> str:
@@ -175,6 +180,6 @@ def _check_status(status: int) -> None:
     if status in (401, 403):
         raise PermissionError(f"HTTP {status}")
     if status in (408, 429) or status >= 500:
-        raise ConnectionError(f"HTTP {status}")  # it may go well next time
+        raise ConnectionError(f"HTTP {status}")  # may succeed when retried
     if status != 200:
         raise QpertError(f"the server answers HTTP {status}")

@@ -1,4 +1,4 @@
-"""Synthetic scenes of coloured shapes: layout (what), drawing (how it looks), captions (how it is named), writer."""
+"""Synthetic scenes of coloured shapes: their layout, drawing, captions, and files."""
 
 from pipeline.datasets.scenes.captions import Caption, make_captions, vocabulary
 from pipeline.datasets.scenes.drawing import draw_scene

@@ -1,7 +1,7 @@
 """Five captions for a scene: objects, colours, sizes, places and relations, with the object behind every phrase.
 
-In the `natural` profile an object is named the more readily the larger it is, as people do; in the `balanced` profile
-objects are named whatever their size.
+In the `natural` profile larger objects are named more often, as people do; in the `balanced` profile objects are named
+whatever their size.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ def make_captions(scene: Scene) -> list[Caption]:
 
 
 def _caption(scene: Scene, kind: int, rng: np.random.Generator) -> Caption:
-    """Caption number `kind`; where there is little to name, more is said about it."""
+    """Caption number `kind`; if few objects are named, it describes them in more detail."""
     named, things = _named(scene, rng), scene.objects
     few = len(named) == 1
     ground = f" on a {scene.texture} background"
     sizes = [True] * len(named)
-    if kind == 0:  # a list with sizes, the largest first
+    if kind == 0:  # a list with sizes, largest first
         template = _join([f"{{}} {_place(things[k])}" if few else "{}" for k in named])
     elif kind == 1 and few:
         template = f"{{}} {_place(things[named[0]])}{ground}"
-    elif kind == 1:  # how two of them lie, then the rest
+    elif kind == 1:  # how two objects relate, then the rest
         named = [int(k) for k in rng.permutation(named)]
         rest = f", with {_join(['{}'] * len(named[2:]))}" if named[2:] else ""
         template = f"{{}} {_relation(things[named[0]], things[named[1]])} {{}}{rest}"
-    elif kind == 2:  # the ground
+    elif kind == 2:  # with the background
         template, sizes = _join(["{}"] * len(named)) + ground, [len(named) < 4] * len(named)
-    elif kind == 3:  # where each of them lies
+    elif kind == 3:  # the place of each object
         template, sizes = _join([f"{{}} {_place(things[k])}" for k in named]), [len(named) < 3] * len(named)
     else:  # in any order
         named = [int(k) for k in rng.permutation(named)]
@@ -68,7 +68,7 @@ def _named(scene: Scene, rng: np.random.Generator) -> list[int]:
     """Numbers of the objects that the caption names: at least one, in descending order of size."""
     if scene.profile == "balanced":
         chance = [0.95] * len(scene.objects)
-    else:  # one in four of the tiny ones, half at 3 % of the picture, nearly all above 7 %
+    else:  # a quarter of the tiny objects, half of those at 3 % of the picture, nearly all above 7 %
         chance = [min(0.95, 0.15 + 12 * o.area) for o in scene.objects]
     named = [k for k, p in enumerate(chance) if rng.random() < p]
     return named or [0]

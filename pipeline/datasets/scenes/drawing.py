@@ -20,7 +20,7 @@ def draw_scene(scene: Scene) -> Image.Image:
     rng = scene.generator(1)
     picture = _ground(rng, scene.texture)
     pen = ImageDraw.Draw(picture)
-    for _ in range(int(rng.integers(0, 5))):  # thin strokes that no caption names and no annotation has
+    for _ in range(int(rng.integers(0, 5))):  # distractors: thin strokes that are neither named nor annotated
         x, y = rng.uniform(0, SCENE_SIZE, 2)
         length, angle = rng.uniform(8, 40), rng.uniform(0, math.pi)
         grey = tuple(int(v) for v in rng.integers(60, 200, 3))
@@ -30,7 +30,7 @@ def draw_scene(scene: Scene) -> Image.Image:
         fill = tuple(int(v) for v in colour)
         edge = tuple(int(v) for v in colour * 0.55)
         x0, y0, x1, y1 = thing.box
-        # PIL's polygons include their last pixel, boxes do not.
+        # PIL's polygons include their last pixel; boxes do not.
         points = [(x0 + u * (x1 - 1 - x0), y0 + v * (y1 - 1 - y0)) for u, v in _outline(thing.shape)]
         pen.polygon(points, fill=fill, outline=edge)
     return picture

@@ -1,10 +1,10 @@
-"""What a synthetic scene contains: one to five coloured shapes of every size on a textured ground.
+"""The content of a synthetic scene: one to five coloured shapes of every size on a textured ground.
 
-A scene is plain data (`Scene`), a function of its profile, seed and index alone. Two profiles differ in what is
-*shown* and *named*, never in how a scene is drawn:
+A scene is plain data (`Scene`) that depends only on its profile, seed and index. The two profiles differ in what is
+*shown* and *named*, not in how a scene is drawn:
 
-* `natural` imitates photo collections and their captions: the largest object is mostly large, and small objects, though
-  present, are seldom named. The miniature models are trained on it.
+* `natural` imitates photo collections and their captions: the largest object is usually large, and small objects are
+  present but seldom named. The miniature models are trained on it.
 * `balanced` spreads the area of the largest object over the ten bins of the paper's size analysis (A.1) and names
   objects whatever their size. Retrieval is evaluated on it.
 """
@@ -35,7 +35,7 @@ SIZE_WORDS = ((0.01, "tiny"), (0.05, "small"), (0.20, "medium"), (0.50, "large")
 SCENE_SIZE = 192
 """Side of the square pictures, in pixels."""
 MIN_AREA = 0.004
-"""Smallest object, as a fraction of the picture: a box of 12 pixels."""
+"""Smallest object, as a fraction of the picture: a box with sides of 12 pixels."""
 
 Profile = Literal["natural", "balanced"]
 _STREAM = {"natural": 1, "balanced": 2}
@@ -79,7 +79,7 @@ class Scene:
 
     @property
     def content(self) -> frozenset[tuple[str, str, str]]:
-        """What the captions can tell apart: the set of (size word, colour, shape)."""
+        """The features that captions can distinguish: the set of (size word, colour, shape)."""
         return frozenset((o.size_word, o.colour, o.shape) for o in self.objects)
 
     def generator(self, purpose: int) -> np.random.Generator:
@@ -92,10 +92,10 @@ def make_scene(seed: int, index: int, profile: Profile = "balanced") -> Scene:
     rng = np.random.default_rng([_STREAM[profile], seed, index, 0])
     count = int(rng.integers(1, 6))
     areas = [_largest_area(rng, profile)]
-    # Log-uniform below the largest (and below a quarter, so that the largest stays recognisable under them).
+    # Log-uniform below the largest, with an upper limit so that the largest stays recognisable below the others.
     low, high = math.log(MIN_AREA), math.log(max(MIN_AREA, min(0.9 * areas[0], 0.15)))
     areas += sorted((math.exp(rng.uniform(low, high)) for _ in range(count - 1)), reverse=True)
-    colours = rng.permutation(list(COLOURS))  # distinct, so that what overlaps is never of one colour
+    colours = rng.permutation(list(COLOURS))  # distinct, so that overlapping objects never have the same colour
     objects: list[SceneObject] = []
     for area, colour in zip(areas, colours, strict=False):
         box = _place(rng, area, objects)
@@ -115,7 +115,7 @@ def _largest_area(rng: np.random.Generator, profile: Profile) -> float:
 
 
 def _place(rng: np.random.Generator, area: float, placed: list[SceneObject]) -> tuple[int, int, int, int] | None:
-    """A box of about this area that meets none but the largest object; None where there is no room."""
+    """A box of about this area that overlaps at most the largest object; None if there is no room."""
     for _ in range(30):
         aspect = math.exp(rng.uniform(-0.2, 0.2) * (1 - area))
         width = min(SCENE_SIZE, max(1, round(SCENE_SIZE * math.sqrt(area * aspect))))
@@ -132,5 +132,5 @@ def _apart(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
 
 
 def _clear(box: tuple[int, int, int, int], largest: SceneObject) -> bool:
-    """On top of a large object is fine; across a small one is not, for it would be hidden."""
+    """Whether a box does not hide the largest object: it may lie on a large object, but not on a small one."""
     return largest.area >= 0.2 or _apart(box, largest.box)

@@ -1,11 +1,11 @@
-"""Writing scenes to disk in the forms people have: Flickr30K Entities XML and Sentences, Karpathy's JSON."""
+"""Writing scenes to disk in the formats of real data sets: Flickr30K Entities XML and Sentences, Karpathy's JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from xml.etree import ElementTree  # building only; nothing is parsed here
+from xml.etree import ElementTree  # only to write XML; nothing is parsed here
 
 from pipeline.datasets.scenes.captions import Caption, make_captions
 from pipeline.datasets.scenes.drawing import draw_scene
@@ -47,18 +47,18 @@ def write_scenes(
 
     `images/NNNNNN.jpg`, `Annotations/NNNNNN.xml` and `Sentences/NNNNNN.txt` as in Flickr30K Entities (1-based,
     inclusive pixel coordinates), and `dataset_scenes.json` as Karpathy's `dataset_flickr30k.json`. The JSON is written
-    last, so a folder that has it is whole; the same scenes asked for again are found there and not drawn again.
+    last, so a folder that has it is complete; if the same scenes are requested again, they are not drawn again.
 
     Args:
         out: the folder; new, empty, or begun by an interrupted call.
-        count: how many scenes, no two with the same content.
-        seed: which series.
+        count: number of scenes, no two with the same content.
+        seed: number of the series.
         profile: see `layout`.
-        split: Karpathy's split that every scene is put in.
-        report: called with the number of scenes written after each.
+        split: Karpathy's split of all scenes.
+        report: called after each scene with the number of scenes written.
 
     Raises:
-        QpertError: `count` is not positive, `out` holds something else, or it cannot be written.
+        QpertError: `count` is not positive, `out` holds other files, or it cannot be written.
     """
     if count < 1:
         raise QpertError(f"the number of scenes must be at least 1, not {count}")
@@ -76,12 +76,12 @@ def write_scenes(
             return target
         foreign = sorted({entry.name for entry in out.iterdir()} - set(_FOLDERS)) if out.exists() else []
         if foreign:
-            raise QpertError(f"{out} holds other things ({foreign[0]}); name a new folder for the scenes")
+            raise QpertError(f"{out} holds other files ({foreign[0]}); choose a new folder for the scenes")
         for name in _FOLDERS:
             (out / name).mkdir(parents=True, exist_ok=True)
-            left = sorted(entry.name for entry in (out / name).iterdir() if not _is_scene(entry.name, count))
-            if left:
-                raise QpertError(f"{out / name} holds other things ({left[0]}); name a new folder for the scenes")
+            foreign = sorted(entry.name for entry in (out / name).iterdir() if not _is_scene(entry.name, count))
+            if foreign:
+                raise QpertError(f"{out / name} holds other files ({foreign[0]}); choose a new folder for the scenes")
         entries = []
         for number, scene in enumerate(distinct_scenes(count, seed, profile)):
             entries.append(_write_scene(out, number, scene, split))
@@ -102,12 +102,12 @@ def _is_scene(name: str, count: int) -> bool:
 
 def _check_same(target: Path, series: dict[str, str | int]) -> None:
     try:
-        there = json.loads(target.read_text())
-        same = {key: there.get(key) for key in series} == series
+        existing = json.loads(target.read_text())
+        same = {key: existing.get(key) for key in series} == series
     except (ValueError, AttributeError):
         same = False
     if not same:
-        raise QpertError(f"{target.parent} holds other scenes; name a new folder or delete that one")
+        raise QpertError(f"{target.parent} holds other scenes; choose a new folder or delete that one")
 
 
 def _write_scene(out: Path, number: int, scene: Scene, split: str) -> dict[str, object]:

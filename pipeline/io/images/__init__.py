@@ -1,4 +1,4 @@
-"""Decoding photos: whatever people keep in their folders, to upright 8-bit RGB, or one short reason why not."""
+"""Decoding photos of many formats to upright 8-bit RGB, or to one short reason why this is not possible."""
 
 from pipeline.io.images.decoding import decode, is_truncated
 from pipeline.io.images.formats import SUFFIXES, UNDECODABLE

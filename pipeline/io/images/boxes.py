@@ -1,4 +1,4 @@
-"""Files made of boxes: AVIF, HEIC, JPEG 2000, JPEG XL. What they are, and whether they are cut short."""
+"""Formats made of boxes (AVIF, HEIC, JPEG 2000, JPEG XL): telling them apart, and whether a file is cut short."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ _OTHER = {
 }
 _GENERIC = {b"mif1", b"mif2", b"msf1", b"miaf"}
 JPEG_2000_END = b"\xff\xd9"
-"""Nothing else in a code stream has these bytes."""
+"""End of a code stream, inside of which these bytes never occur."""
 _EXIF_ITEM = re.compile(rb"infe([\x02\x03]...(?:..|....)\0\0)Exif", re.DOTALL)
 
 
 def brand(data: bytes) -> str | None:
-    """AVIF, HEIF, another image format that has no decoder, or None: a film, or no boxes at all."""
+    """The format (AVIF, HEIF, or one without a decoder); None for a film or a file without boxes."""
     if data[4:8] != b"ftyp":
         return None
     size = min(int.from_bytes(data[:4], "big"), 4096, len(data))
     brands = [data[8:12], *(data[start : start + 4] for start in range(16, size - 3, 4))]
-    for each in brands:
-        if each in _AVIF | _HEVC:
-            return "AVIF" if each in _AVIF else "HEIF"
-    for each in brands:
-        if each in _OTHER:
-            return _OTHER[each]
+    for code in brands:
+        if code in _AVIF | _HEVC:
+            return "AVIF" if code in _AVIF else "HEIF"
+    for code in brands:
+        if code in _OTHER:
+            return _OTHER[code]
     if _GENERIC.isdisjoint(brands):
         return None
     return "AVIF" if b"av01" in data[: 1 << 16] else "HEIF"
 
 
 def boxes(data: bytes, start: int = 0) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, first byte of the content, and end of each box on the top level; the end may lie beyond the file's."""
+    """Kind, start of the content, and end of each top-level box; the end may lie beyond that of the file."""
     parts = 0
     while start + 8 <= len(data):
         check_parts(parts := parts + 1)
@@ -62,20 +62,20 @@ def boxes(data: bytes, start: int = 0) -> Iterator[tuple[bytes, int, int]]:
 
 
 def lacking(data: bytes) -> int:
-    """Bytes by which the last box is longer than the file."""
+    """Number of bytes by which the last box exceeds the file."""
     return max((end - len(data) for kind, _, end in boxes(data) if kind.isascii() and kind.isalnum()), default=0)
 
 
 def strip_jpeg_2000(data: bytes) -> Stripped:
-    """The file as it is; it is cut short if the end of its code stream is nowhere."""
+    """The unchanged file; it is cut short if the code stream has no end."""
     return Stripped(data, cut_short=JPEG_2000_END not in data)
 
 
 def strip(data: bytes) -> Stripped:
-    """HEIF and AVIF with their EXIF item under a name that no decoder reads.
+    """HEIF or AVIF with its EXIF item renamed so that no decoder reads it.
 
-    The container itself says which way is up; EXIF has no say in it, and a faulty one must not cost the pixels.
+    The container states the orientation, so EXIF is not needed, and damaged EXIF must not prevent decoding.
     """
     start = data[: 1 << 22]
-    hidden = _EXIF_ITEM.sub(lambda found: b"infe" + found[1] + b"skip", start)
+    hidden = _EXIF_ITEM.sub(lambda match: b"infe" + match[1] + b"skip", start)
     return Stripped(data if hidden == start else hidden + data[1 << 22 :], cut_short=lacking(data) > 0)

@@ -1,4 +1,4 @@
-"""Decoding one photo: which decoder, on what bytes of the file, and what to do where the file ends early."""
+"""Decoding one photo: choosing the decoder and the bytes that it gets, and handling files that end early."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _TRUNCATED = "truncated"
-_NEVER_TRIED = ("JPEG", "WebP")
-"""Formats whose decoders take a file for whole that is known to be cut short."""
+_ACCEPT_CUT_SHORT = ("JPEG", "WebP")
+"""Formats whose decoders accept a file that is cut short as if it were complete."""
 _BY_ROWS = ("BMP", "DIB", "GIF", "TIFF")
-"""Formats whose decoders give the rows that they have got."""
+"""Formats whose decoders return the rows decoded so far."""
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, allow_truncated: bool = False) -> Image.Image:
     """Decode one photo.
 
     EXIF orientation is applied, the first frame of an animation is taken, 16- and 32-bit samples are scaled (not
-    clipped) to 8 bit, CMYK is converted and transparency is flattened on white. Metadata never cost the pixels, and
-    a file that lacks only what follows its pixels is whole. Pillow's process-wide limits and switches stay as they are.
+    clipped) to 8 bit, CMYK is converted and transparency is flattened on white. Metadata never prevent decoding, and a
+    file that lacks only bytes after its pixels is complete. Pillow's process-wide limits and switches are not changed.
 
     Args:
         data: the encoded file.
-        max_pixels: photos with more pixels (width x height) are refused from their header, before decoding.
-        allow_truncated: decode what is there of a file that ends early; `is_truncated` tells of it afterwards.
+        max_pixels: photos with more pixels (width x height) are refused by their header, before decoding.
+        allow_truncated: decode the available part of a file that ends early; `is_truncated` tells of it afterwards.
 
     Returns:
-        A plain RGB image that is upright and holds no reference to ``data``. Its `info` is empty but for the mark
+        A plain RGB image that is upright and holds no reference to ``data``. Its `info` is empty except for the mark
         that `is_truncated` reads.
 
     Raises:
@@ -66,19 +66,19 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, allow_truncated: bool =
     name = identify(data)
     try:
         rgb, truncated = _decode(name, data, max_pixels, allow_truncated)
-    except Exception as error:  # decoders raise anything from SyntaxError to struct.error on hostile bytes
+    except Exception as error:  # decoders can raise anything from SyntaxError to struct.error on hostile bytes
         raise image_error(error, name) from error
-    rgb.info = {_TRUNCATED: True} if truncated else {}  # EXIF left in place would invite a second rotation further on
+    rgb.info = {_TRUNCATED: True} if truncated else {}  # remaining EXIF could cause a second rotation later
     return rgb
 
 
 def is_truncated(image: Image.Image) -> bool:
-    """Whether `decode` got only a part of this image, because its file ends early."""
+    """Whether `decode` could decode only a part of this image because its file ends early."""
     return bool(image.info.get(_TRUNCATED, False))
 
 
 def _decode(name: str, data: bytes, max_pixels: int, allow_truncated: bool) -> tuple[Image.Image, bool]:
-    """RGB, upright, and whether it is cut short."""
+    """The upright RGB image, and whether it is cut short."""
     if name == "PPM":
         image, truncated = netpbm.load(data, max_pixels, allow_truncated=allow_truncated)
         return to_rgb(image), truncated
@@ -89,7 +89,7 @@ def _decode(name: str, data: bytes, max_pixels: int, allow_truncated: bool) -> t
         name, data = "JPEG", loaded
     stripped = _STRIP.get(name, Stripped)(data)
     try:
-        if stripped.cut_short and name in _NEVER_TRIED:
+        if stripped.cut_short and name in _ACCEPT_CUT_SHORT:
             raise Truncated()
         return _pixels(name, stripped, max_pixels), False
     except Exception as error:
@@ -111,7 +111,7 @@ def _pixels(name: str, stripped: Stripped, max_pixels: int) -> Image.Image:
 
 
 def _swapped(image: ImageFile) -> list[Any]:
-    """Tiles that read the low byte of 16-bit colours, of which Pillow keeps the high one; none for other images."""
+    """Tiles that read the low byte of 16-bit colours, where Pillow keeps the high one; empty for other images."""
     tiles = []
     for tile in image.tile:
         raw = tile.args[0] if isinstance(tile.args, tuple) and tile.args else tile.args
@@ -123,7 +123,7 @@ def _swapped(image: ImageFile) -> list[Any]:
 
 
 def _open(name: str, stripped: Stripped, max_pixels: int) -> ImageFile:
-    # Image.open() compares the size with a process-wide limit, and warns or raises by that.
+    # Not Image.open(), which applies a process-wide size limit.
     image = OPENERS[name](io.BytesIO(stripped.data), "")
     check_size(*image.size, max_pixels)
     if name in ("BMP", "DIB") and image.tile[0][0] == "bmp_rle" and len(stripped.data) > MAX_RUN_LENGTH_BYTES:
@@ -133,7 +133,7 @@ def _open(name: str, stripped: Stripped, max_pixels: int) -> ImageFile:
 
 def _upright(image: Image.Image, stripped: Stripped) -> Image.Image:
     way_up = stripped.orientation
-    if isinstance(exif := image.info.get("exif"), bytes):  # Pillow writes there what AVIF's container says
+    if isinstance(exif := image.info.get("exif"), bytes):  # where Pillow puts the orientation of AVIF's container
         way_up = orientation(exif)
     rgb = to_rgb(image)
     return rgb.transpose(_UPRIGHT[way_up]) if way_up in _UPRIGHT else rgb
@@ -142,12 +142,12 @@ def _upright(image: Image.Image, stripped: Stripped) -> Image.Image:
 def _complete(
     name: str, data: bytes, stripped: Stripped, max_pixels: int, allow_truncated: bool
 ) -> tuple[Image.Image, bool]:
-    """The pixels of a file that ends early, and whether any are lacking.
+    """The pixels of a file that ends early, and whether any are missing.
 
-    None are if the picture is the same whatever the bytes that are lacking would have been.
+    None are missing if the picture is the same whatever the missing bytes would have been.
 
     Raises:
-        ImageError: pixels are lacking, and that is not allowed or there are none at all.
+        ImageError: pixels are missing, and this is not allowed or none can be decoded.
     """
     if name == "PNG":
         check_size(*png.size(stripped.data), max_pixels)
@@ -171,13 +171,13 @@ def _complete(
 
 
 def _filled(name: str, data: bytes, stripped: Stripped) -> list[Stripped]:
-    """The file with one or another kind of bytes for those that are lacking."""
+    """Versions of the file with different bytes in place of the missing ones."""
     if name == "WebP":
         return [webp.strip(data, filler) for filler in (b"\0", b"\xff")]
     if name == "JPEG":
         return [Stripped(end, stripped.orientation) for end in jpeg.ends(stripped.data)]
     if name == "JPEG 2000":
-        # OpenJPEG refuses what lacks more than its end.
+        # OpenJPEG refuses files that lack more than their end.
         return [Stripped(data.removesuffix(b"\xff") + boxes.JPEG_2000_END)]
     short = boxes.lacking(data) if _STRIP.get(name) is boxes.strip else 1 << 16
     return [
@@ -186,7 +186,7 @@ def _filled(name: str, data: bytes, stripped: Stripped) -> list[Stripped]:
 
 
 def _part(name: str, stripped: Stripped, max_pixels: int) -> Image.Image:
-    """What the decoder got before the file ended."""
+    """The part that was decoded before the file ended."""
     image = _open(name, stripped, max_pixels)
     try:
         image.load()

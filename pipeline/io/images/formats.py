@@ -1,4 +1,4 @@
-"""Which format a file has, by its first bytes; and the names that photos have."""
+"""Recognising the format of a file by its first bytes, and the suffixes of photos."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OPENERS: dict[str, type[ImageFile]] = {
     "HEIF": HeifImageFile,
     "JPEG 2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
 }
-"""Classes of Pillow that read a format's header. JPEG XL and PPM have readers of their own in this package."""
+"""Pillow's classes that read a format's header. JPEG XL and PPM are read by this package."""
 
 _REGISTERED = {
     *(opener.format for opener in OPENERS.values()),
@@ -43,14 +43,14 @@ _REGISTERED = {
 SUFFIXES: tuple[str, ...] = tuple(
     sorted(
         {suffix for suffix, name in Image.EXTENSION.items() if name in _REGISTERED}
-        # Their plugins register names only when they register themselves for the whole process.
+        # Suffixes that plugins register only together with their openers, for the whole process.
         | {".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl"}
-        # Other names of JPEG, and of TIFF beyond 4 GB, that Pillow's registry lacks.
+        # Further suffixes of JPEG, and of TIFF beyond 4 GB, that Pillow's registry lacks.
         | {".jif", ".jfi", ".pjpeg", ".pjp", ".btf"}
     )
 )
-"""Lower-case ends of names of the photos that can be decoded: Pillow's own for the formats above, and HEIF's and
-JPEG XL's. Formats that run other programs or hold no photos are left out."""
+"""Lower-case suffixes of photos that can be decoded: Pillow's own for the formats above, and those of HEIF and JPEG XL.
+Formats that run other programs or do not hold photos are left out."""
 
 UNDECODABLE: tuple[str, ...] = (
     *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".k25", ".kdc", ".mef", ".mos"),
@@ -58,8 +58,8 @@ UNDECODABLE: tuple[str, ...] = (
     *(".ai", ".eps", ".exr", ".hdr", ".icns", ".ico", ".jxr", ".kra", ".pcx", ".psb", ".psd", ".qoi", ".svg", ".svgz"),
     *(".tga", ".wdp", ".xcf"),
 )
-"""Lower-case ends of names of what looks like photos and cannot be decoded: raw files of cameras, drawings, and
-projects of image editors. Such files are to be counted, not read."""
+"""Lower-case suffixes of images that cannot be decoded: camera raw files, drawings, and projects of image editors. Such
+files are counted, not read."""
 
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),

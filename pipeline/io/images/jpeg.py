@@ -1,4 +1,4 @@
-"""JPEG: segments without metadata, how often the decoder passes over the pixels, and files that lack their end."""
+"""JPEG: removing metadata, counting the scans that the decoder must make, and completing files that lack their end."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _IN_SCAN = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _METADATA = {*range(0xE1, 0xEE), 0xEF, *range(0xF0, 0xFF)}
-"""All application segments but JFIF and Adobe, which say what the colours are; and comments."""
+"""All application segments except JFIF and Adobe, which define the colours; and comments."""
 
 FILLERS = (b"", b"\x55\xa3\x1c" * 21)
-"""Bits in place of those that a file without its end lacks. If the pixels are the same by both, it lacks none."""
+"""Bits in place of the missing end of a file. If the pixels are the same with both, none are missing."""
 
 _ZEROS = 16
-"""So many zero bytes are no image data."""
+"""Image data never have this many zero bytes in a row."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What one scan adds.
+    """The part of the image that one scan adds.
 
     Attributes:
-        components: their ids.
-        first: coefficient of the 64, in zigzag order.
-        last: coefficient.
-        low: bits that are left for later scans.
+        components: ids of the components.
+        first: first of the 64 coefficients, in zigzag order.
+        last: last coefficient.
+        low: number of bits left for later scans.
     """
 
     components: tuple[int, ...]
@@ -43,17 +43,17 @@ class Scan:
 
 
 def strip(data: bytes) -> Stripped:
-    """The header without metadata, and all that follows it.
+    """The file with a header without metadata.
 
     Raises:
-        ImageError: it has more scans than `check_scans` allows, more segments than `check_parts` does, or samples of
-            more than 8 bits.
+        ImageError: the file has more scans than `check_scans` allows, more segments than `check_parts` does, or samples
+            of more than 8 bits.
     """
     kept = [data[:2]]
-    way_up, position, parts, size, cut_short = 1, 2, 0, (0, 0), False
-    while found := _MARKER.search(data, position):
+    exif_orientation, position, parts, size, cut_short = 1, 2, 0, (0, 0), False
+    while match := _MARKER.search(data, position):
         check_parts(parts := parts + 1)
-        marker, position = found[1][0], found.end()
+        marker, position = match[1][0], match.end()
         if marker in _STANDALONE:
             continue
         if marker == 0xDA:
@@ -66,15 +66,15 @@ def strip(data: bytes) -> Stripped:
             if depth != 8:
                 raise ImageError(f"unsupported format: {depth}-bit JPEG")
             size = (width, height)
-        if marker == 0xE1 and body[:6] == b"Exif\0\0" and way_up == 1:
-            way_up = orientation(body)
+        if marker == 0xE1 and body[:6] == b"Exif\0\0" and exif_orientation == 1:
+            exif_orientation = orientation(body)
         if marker not in _METADATA:
-            kept.append(b"\xff" + found[1] + data[position : position + 2] + body)
+            kept.append(b"\xff" + match[1] + data[position : position + 2] + body)
         position += 2 + len(body)
     stripped = b"".join(kept)
     if stripped.count(b"\xff\xda") > 1:
         check_scans(*size, len(scans(stripped)[0]))
-    return Stripped(stripped, way_up, cut_short or unwritten(stripped) > 0)
+    return Stripped(stripped, exif_orientation, cut_short or unwritten(stripped) > 0)
 
 
 def scans(data: bytes) -> tuple[list[Scan], bool]:
@@ -99,32 +99,32 @@ def scans(data: bytes) -> tuple[list[Scan], bool]:
 
 
 def unwritten(data: bytes) -> int:
-    """Zero bytes at the end that are no image data but disk space that was never written."""
+    """Number of zero bytes at the end that are not image data but disk space that was never written."""
     zeros = len(data) - len(data.rstrip(b"\0"))
     return zeros if zeros >= _ZEROS and not scans(data)[1] else 0
 
 
 def ends(data: bytes) -> list[bytes]:
-    """A file that lacks its end, with as many ends as there are `FILLERS`."""
-    without = data[: len(data) - unwritten(data)]
-    if without.endswith(b"\xff"):
-        # The first half of a marker; or of image data, where 0xFF is written as 0xFF 0x00.
-        without = without + b"\0" if len(without) < len(data) else without[:-1]
-    return [without + filler + END for filler in FILLERS]
+    """Versions of a file that lacks its end, one with each of the `FILLERS`."""
+    written = data[: len(data) - unwritten(data)]
+    if written.endswith(b"\xff"):
+        # The first half of a marker, or of an image byte 0xFF, which is written as 0xFF 0x00.
+        written = written + b"\0" if len(written) < len(data) else written[:-1]
+    return [written + filler + END for filler in FILLERS]
 
 
 def all_scanned(data: bytes) -> bool:
-    """Whether there are scans for all bits of all components, so that no whole scan is lacking at the end."""
+    """Whether the scans cover all bits of all components, so that no whole scan is missing at the end."""
     frame = _frame(data)
     if frame is None:
         return False
     progressive, components = frame
     found, _ = scans(data)
     for component in components:
-        of_it = [scan for scan in found if component in scan.components]
+        own = [scan for scan in found if component in scan.components]
         wanted = range(64) if progressive else range(1)
         for coefficient in wanted:
-            if not any(scan.low == 0 and scan.first <= coefficient <= max(scan.last, scan.first) for scan in of_it):
+            if not any(scan.low == 0 and scan.first <= coefficient <= max(scan.last, scan.first) for scan in own):
                 return False
     return True
 
@@ -143,6 +143,6 @@ def _frame(data: bytes) -> tuple[bool, tuple[int, ...]] | None:
 
 
 def _body(data: bytes, position: int) -> bytes:
-    """Of the segment whose length is at `position`."""
+    """The content of the segment whose length is at `position`."""
     length = int.from_bytes(data[position : position + 2], "big")
     return data[position + 2 : position + max(length, 2)]

@@ -1,4 +1,4 @@
-"""JPEG XL by pillow-jxl-plugin, where it is installed."""
+"""JPEG XL, decoded by pillow-jxl-plugin if it is installed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _MODES = {"L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA", "I;16": "I;16", "F
 
 
 def load(data: bytes, max_pixels: int) -> Image.Image | bytes:
-    """The picture, upright; or the JPEG that the file was made of without loss.
+    """The upright picture, or the JPEG that the file losslessly contains.
 
-    The plugin's decoder is called, not its Pillow plugin: that decodes before anybody sees the size.
+    The plugin's decoder is called directly, since its Pillow plugin decodes before the size can be checked.
 
     Raises:
         ImageError: the plugin is not installed, or the photo is too large or damaged.
@@ -32,9 +32,9 @@ def load(data: bytes, max_pixels: int) -> Image.Image | bytes:
     try:
         was_jpeg, info, pixels, _, _ = Decoder(num_threads=1)(data)
     except Exception as error:
-        # Of a bare code stream the decoder does not say whether it ends early.
+        # The decoder does not tell whether a bare code stream ends early.
         raise (Truncated() if data.startswith(BOXED) and lacking(data) else Damaged()) from error
-    except BaseException as error:  # what Rust calls a panic is no Exception
+    except BaseException as error:  # a Rust panic is not an Exception
         if type(error).__name__ != "PanicException":
             raise
         raise Damaged() from error
@@ -46,10 +46,10 @@ def load(data: bytes, max_pixels: int) -> Image.Image | bytes:
 
 
 def size(data: bytes) -> tuple[int, int]:
-    """Width and height as stored, from the head of the code stream.
+    """Width and height as stored in the header of the code stream.
 
     Raises:
-        ImageError: there is no code stream, or it ends in its head.
+        ImageError: the file has no code stream, or its header is incomplete.
     """
     if not data.startswith(BOXED):
         return _size(data[2:16])
@@ -73,7 +73,7 @@ def _size(head: bytes) -> tuple[int, int]:
 
 
 class _Bits:
-    """Bits of the head of a code stream, the lowest first."""
+    """Bits of the header of a code stream, lowest first."""
 
     def __init__(self, data: bytes) -> None:
         self.left, self.value = 8 * len(data), int.from_bytes(data, "little")

@@ -1,4 +1,4 @@
-"""PBM, PGM, PPM and PFM, in NumPy: Pillow reads headers, text and odd ranges sample by sample in Python."""
+"""PBM, PGM, PPM and PFM, read with NumPy: Pillow reads text and unusual ranges sample by sample in Python."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _MAXIMUM = re.compile(_SPACE + rb"+" + _NUMBER)
 _FLOAT = re.compile(rb"Pf\s+(\d{1,9})\s+(\d{1,9})\s+(-?[\d.eE+-]{1,20})\s")
 _COMMENT = re.compile(rb"#[^\r\n]*")
 MAX_TEXT = 200_000_000
-"""Bytes of samples written as text; reading them takes some eight times as much memory."""
+"""Bytes of samples written as text; reading them takes about eight times as much memory."""
 
 
 def load(data: bytes, max_pixels: int, *, allow_truncated: bool) -> tuple[Image.Image, bool]:
     """The picture in mode 1, L, RGB or F, and whether it is cut short.
 
     Raises:
-        ImageError: it is cut short and that is not allowed, its header is damaged, or it is too large.
+        ImageError: the file is cut short and that is not allowed, its header is damaged, or it is too large.
     """
     if data[:2] == b"Pf":
         return _load_float(data, max_pixels, allow_truncated)
@@ -79,21 +79,21 @@ def _load_float(data: bytes, max_pixels: int, allow_truncated: bool) -> tuple[Im
 
 
 def _from_text(text: bytes, count: int, *, bits: bool) -> NDArray[Any]:
-    """The first `count` samples, or all if there are fewer."""
+    """The first `count` samples, or fewer if the text ends."""
     if len(text) > MAX_TEXT:
         raise ImageError(f"image too slow to decode: more than {MAX_TEXT} bytes of text")
     check_parts(text.count(b"#"))
     text = _COMMENT.sub(b"", text)
     if text.translate(None, b"0123456789 \t\n\v\f\r"):
         raise Damaged()
-    if bits:  # they may be written without spaces
+    if bits:  # bits may be written without spaces
         return np.frombuffer(text.translate(None, b" \t\n\v\f\r"), np.uint8)[:count] - ord("0")
     digits = np.frombuffer(text, np.uint8) >= ord("0")
-    there = int(np.count_nonzero(digits[1:] & ~digits[:-1])) + int(digits[:1].any())
-    if not there:
+    available = int(np.count_nonzero(digits[1:] & ~digits[:-1])) + int(digits[:1].any())
+    if not available:
         return np.zeros(0, np.uint16)
-    # Where numpy is asked for more numbers than there are, it makes some up. Those too large for it become its largest.
-    numbers = np.fromstring(text.decode("ascii"), np.int64, min(count, there), sep=" ")
+    # If asked for more numbers than the text has, NumPy returns garbage. Numbers that overflow become its largest.
+    numbers = np.fromstring(text.decode("ascii"), np.int64, min(count, available), sep=" ")
     return np.minimum(numbers, 65535).astype(np.uint16)
 
 

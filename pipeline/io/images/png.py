@@ -1,4 +1,4 @@
-"""PNG: the chunks that make the pixels, whatever else the file holds, and pixels out of a stream that ends early."""
+"""PNG: keeping only the chunks that make the pixels, and recovering pixels from a stream that ends early."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ _LARGEST_EXIF = 1 << 20
 
 
 def strip(data: bytes) -> Stripped:
-    """Header, palette, transparency and all image data as one chunk.
+    """The file with only its header, palette, transparency, and all image data in one chunk.
 
-    Text, profiles and animations are left out, and so are transparency with a wrong checksum or length, an end that is
-    lacking and what follows it.
+    Text, profiles and animations are left out, and so are transparency with a wrong checksum or length, and bytes after
+    the end. A missing end is added.
 
     Raises:
-        ImageError: there is no header.
+        ImageError: the file has no header.
     """
     view = memoryview(data)
     kept: dict[bytes, bytes] = {}
     pixels: list[memoryview] = []
-    way_up, ended = 1, False
+    exif_orientation, ended = 1, False
     for kind, start, end in _chunks(data):
         if kind == b"IDAT":
             pixels.append(view[start + 8 : min(end - 4, len(data))])
         elif kind in (b"IHDR", b"PLTE") or (kind == b"tRNS" and _sound(view[start:end]) and _fits(kept, end - start)):
             kept.setdefault(kind, data[start:end])
         elif kind == b"eXIf":
-            way_up = orientation(data[start + 8 : min(end - 4, start + 8 + _LARGEST_EXIF)])
+            exif_orientation = orientation(data[start + 8 : min(end - 4, start + 8 + _LARGEST_EXIF)])
         ended = kind == b"IEND"
     if b"IHDR" not in kept:
         raise Truncated() if len(data) < 33 else Damaged()
     chunks = [kept[kind] for kind in (b"IHDR", b"PLTE", b"tRNS") if kind in kept]
     ends = [*_chunk(b"IDAT", b"".join(pixels)), *_chunk(b"IEND", b"")]
-    return Stripped(b"".join([SIGNATURE, *chunks, *ends]), way_up, not ended)
+    return Stripped(b"".join([SIGNATURE, *chunks, *ends]), exif_orientation, not ended)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and end of each chunk; only the end of image data may lie beyond the file's.
+    """Kind, start and end of each chunk; only the end of image data may lie beyond that of the file.
 
-    Where the length of a chunk before the image data leads nowhere, the image data are searched.
+    If a chunk before the image data has a wrong length, the file is searched for the image data.
     """
     position, parts, seen = len(SIGNATURE), 0, False
     while position + 8 <= len(data):
@@ -62,41 +62,41 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
             seen = seen or kind == b"IDAT"
             position = end
         else:
-            found = -1 if seen else data.find(b"IDAT", position + 5)
-            if found < 0:
+            image_data = -1 if seen else data.find(b"IDAT", position + 5)
+            if image_data < 0:
                 return
-            position = found - 4
+            position = image_data - 4
 
 
 def _sound(chunk: memoryview) -> bool:
-    """Whether its checksum is right."""
+    """Whether the checksum of a chunk is correct."""
     return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
 
 
 def _fits(kept: dict[bytes, bytes], length: int) -> bool:
-    """Whether a chunk of so many bytes can say of the header's colours which one is transparent."""
+    """Whether a transparency chunk of `length` bytes fits the colour type in the header."""
     colour = kept.get(b"IHDR", b"").ljust(18, b"\0")[17]
     return length - 12 == {0: 2, 2: 6}.get(colour, length - 12)
 
 
 def size(stripped: bytes) -> tuple[int, int]:
-    """Width and height, from what `strip` gave."""
+    """Width and height, from the result of `strip`."""
     width, height = struct.unpack_from(">II", stripped, len(SIGNATURE) + 8)
     return width, height
 
 
 def refill(data: bytes, stripped: bytes) -> tuple[bytes, bool]:
-    """The same image with a sound stream of image data, zeros in place of what is lacking, and whether any was.
+    """The image with a valid stream of image data, zeros in place of missing bytes, and whether any were missing.
 
-    A stream that lacks no more than its checksum has all pixels. So has one with a wrong checksum whose chunks have
-    right ones: it was written so.
+    A stream that lacks only its checksum has all pixels. So has one with a wrong checksum if those of its chunks are
+    correct: the encoder wrote it that way.
 
     Args:
         data: the file.
-        stripped: what `strip` made of it, of a size that has been checked.
+        stripped: the result of `strip`, of a size that has been checked.
 
     Raises:
-        ImageError: the stream is broken before its end.
+        ImageError: the stream is damaged before its end.
     """
     start = stripped.index(b"IDAT", len(SIGNATURE) + 25) - 4
     (length,) = struct.unpack_from(">I", stripped, start)
@@ -110,13 +110,13 @@ def refill(data: bytes, stripped: bytes) -> tuple[bytes, bool]:
 
 
 def _inflate(stream: bytes, wanted: int, *, checked: bool) -> bytes:
-    """As many of the `wanted` bytes as there are."""
+    """Decompress up to `wanted` bytes."""
     inflater = zlib.decompressobj(zlib.MAX_WBITS if checked else -zlib.MAX_WBITS)
     pieces: list[bytes] = []
     size = 0
-    for start in range(0 if checked else 2, len(stream), _PIECE):  # the checksum belongs to the two bytes before
+    for start in range(0 if checked else 2, len(stream), _PIECE):  # without a checksum, skip the zlib header
         try:
-            # Never 0, which would mean no limit; once all is there, the checksum is still to come.
+            # Never 0, which would mean no limit; after the last byte the checksum is still to come.
             pieces.append(inflater.decompress(stream[start : start + _PIECE], max(1, wanted - size)))
         except zlib.error as error:
             raise Damaged() from error
@@ -140,5 +140,5 @@ def _raw_bytes(header: bytes) -> int:
 
 
 def _chunk(kind: bytes, body: bytes) -> list[bytes]:
-    # Pillow does not look at the checksums of these two kinds, IDAT and IEND; so no time goes into them.
+    # Pillow does not check the checksums of IDAT and IEND, so they are not computed.
     return [struct.pack(">I4s", len(body), kind), body, bytes(4)]

@@ -1,4 +1,4 @@
-"""Why a photo cannot be decoded, in words short enough to be counted."""
+"""The reasons why a photo cannot be decoded, short enough to be counted."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ class Truncated(ImageError):
 
 
 class Damaged(ImageError):
-    """A photo whose bytes are not what its format asks for."""
+    """A photo whose bytes violate its format."""
 
     def __init__(self, reason: str = "damaged image") -> None:
         super().__init__(reason)
 
 
 def image_error(error: Exception, decoder: str, *, cut_short: bool = False) -> ImageError:
-    """What to say of a photo whose decoder raised `error`.
+    """The reason to report for a photo whose decoder raised `error`.
 
     Args:
-        error: anything; decoders raise from SyntaxError to struct.error on hostile bytes.
+        error: any exception; decoders raise anything from SyntaxError to struct.error on hostile bytes.
         decoder: name of the format.
-        cut_short: whether the container says that the file should be longer.
+        cut_short: whether the container states that the file should be longer.
     """
     if isinstance(error, ImageError):
         return error
-    if isinstance(error, Image.DecompressionBombError):  # Pillow's own limit, where a decoder checks it itself
+    if isinstance(error, Image.DecompressionBombError):  # some decoders check Pillow's own limit
         return ImageError(f"image too large for the {decoder} decoder")
     text = str(error).lower()
     if decoder == "HEIF" and "unsupported" in text:

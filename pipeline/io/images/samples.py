@@ -1,4 +1,4 @@
-"""Samples of any depth and colour mode to 8-bit RGB."""
+"""Converting samples of any depth and colour mode to 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from PIL import Image
 from pipeline.io.images.reasons import ImageError
 
 _DEPTHS = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
-"""Largest values of 8, 10, 12, 14 and 16 bits: what cameras and scanners give, whatever it is stored in."""
+"""Largest values of 8, 10, 12, 14 and 16 bits, the depths of cameras and scanners, whatever type they are stored in."""
 _BRIGHTEST = 64.0
 _NO_DATA = 1e30
-"""Floats beyond it say that there is no data."""
-_LOOK = 1 << 20
+"""Larger floats mark missing data."""
+_SAMPLED = 1 << 20
+"""Number of samples that a percentile is taken of."""
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -37,17 +38,17 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def to_8_bit(samples: NDArray[Any], white: float | None = None) -> NDArray[np.uint8]:
-    """Samples scaled, not clipped, to 0..255.
+    """Scale samples to 0..255 without clipping.
 
-    Negative values, infinite ones and what is no number are black, except that where a quarter or more is negative,
-    the range begins at the least.
+    Negative values, infinities and NaN become black. If a quarter or more of the values are negative, the range begins
+    at the smallest instead.
 
     Args:
         samples: whole numbers or floats, of any shape.
-        white: the value of white; None where the file does not say it, for the one that the samples suggest.
+        white: the value of white; None estimates it from the samples, for files that do not state it.
 
     Returns:
-        The same shape.
+        uint8 of the same shape.
     """
     if samples.dtype.kind == "u" and samples.dtype.itemsize <= 2:
         white = white or _white(samples, whole=True)
@@ -65,10 +66,10 @@ def to_8_bit(samples: NDArray[Any], white: float | None = None) -> NDArray[np.ui
 
 
 def _white(values: NDArray[Any], *, whole: bool) -> float:
-    """The largest value of the least depth that holds the samples: 0..255 stored in 16 or 32 bits is not black."""
+    """The largest value of the smallest depth that holds the samples: 0..255 stored in 16 or 32 bits is not black."""
     top = float(values.max())
-    if not whole or top > _DEPTHS[-1]:  # what nearly all samples stay below, so that one odd value darkens nothing
-        top = float(np.percentile(values.reshape(-1)[:: max(1, values.size // _LOOK)], 99.9))
-    if not whole and top <= _BRIGHTEST:  # 0..1, or high dynamic range where 1 is white paper and the sun is more
+    if not whole or top > _DEPTHS[-1]:  # a percentile, so that a single outlier does not darken the picture
+        top = float(np.percentile(values.reshape(-1)[:: max(1, values.size // _SAMPLED)], 99.9))
+    if not whole and top <= _BRIGHTEST:  # 0..1, or high dynamic range, where 1 is white paper and the sun is brighter
         return max(top, 1.0)
     return next((depth for depth in _DEPTHS if top <= depth), top)

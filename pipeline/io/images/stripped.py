@@ -1,4 +1,4 @@
-"""A photo's file without its metadata, and the one thing metadata are needed for: which way is up."""
+"""A photo's file without its metadata, and the only metadata that decoding needs: the orientation."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _ENTRY = 12
 
 @dataclass(frozen=True)
 class Stripped:
-    """What a decoder is given.
+    """The input of a decoder.
 
-    Metadata never reach a decoder where they can be left out: a limit or a fault of theirs must not cost the pixels.
+    Metadata are left out wherever possible, so that damaged or oversized metadata never prevent decoding.
 
     Attributes:
         data: the file, with only the parts that make the pixels of its first frame.
         orientation: EXIF orientation, 1 to 8.
-        cut_short: whether the container says that the file should be longer.
+        cut_short: whether the container states that the file should be longer.
     """
 
     data: bytes
@@ -28,10 +28,10 @@ class Stripped:
 
 
 def orientation(exif: bytes) -> int:
-    r"""EXIF orientation 1 to 8; 1 where the block has none or is unreadable, which is no reason to lose the photo.
+    r"""EXIF orientation 1 to 8; 1 if the block has none or cannot be read, which must not prevent decoding.
 
-    Only the first directory is looked at. Pillow's own reader loads all tags, and a block of 64 kB whose tags overlap
-    takes it hundreds of MB.
+    Only the first directory is read. Pillow's own reader loads all tags, which takes hundreds of MB for a block of
+    64 kB whose tags overlap.
 
     Args:
         exif: a TIFF header and its directory, with or without `Exif\0\0` before it.

@@ -1,4 +1,4 @@
-"""TIFF: the first directory alone, with the tags that make its pixels."""
+"""TIFF: keeping only the first directory, with the tags that define its pixels."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 
 
 def strip(data: bytes) -> Stripped:
-    """The file with a first directory of the tags that make pixels, and no second one.
+    """The file with a single directory that has only the tags that define its pixels.
 
-    Pillow reads every tag, and to learn whether there are more images it follows all directories, one by one.
+    Pillow reads every tag, and follows all directories one by one to see whether there are more images.
 
     Raises:
-        ImageError: there is no first directory, it has more strips or tiles than `MAX_PARTS`, or it is a camera's raw
-            file, whose first image is a thumbnail.
+        ImageError: the first directory is missing or has more strips or tiles than `MAX_PARTS`, or the file is a camera
+            raw file, whose first image is a thumbnail.
     """
     order = "<" if data[:2] == b"II" else ">"
     big = struct.unpack_from(f"{order}H", data.ljust(4, b"\0"), 2)[0] == 43
@@ -51,25 +51,25 @@ def strip(data: bytes) -> Stripped:
         _check(entry, order, value_form, len(data))
     directory = struct.pack(f"{order}{count_form}", len(kept)) + b"".join(kept) + bytes(8 if big else 4)
     end = start + len(directory)
-    return Stripped(b"".join([data[:start], directory, data[end:]]), _way_up(tags, order))
+    return Stripped(b"".join([data[:start], directory, data[end:]]), _tag_orientation(tags, order))
 
 
 def _check(entry: bytes, order: str, value_form: str, size: int) -> None:
     _, kind, count = struct.unpack_from(f"{order}HH{value_form}", entry)
     if count > MAX_PARTS:
         raise Damaged()
-    bytes_of_it, inline = count * _SIZES.get(kind, 1), struct.calcsize(f"={value_form}")
-    if bytes_of_it > inline and struct.unpack_from(f"{order}{value_form}", entry, 4 + inline)[0] + bytes_of_it > size:
+    length, inline = count * _SIZES.get(kind, 1), struct.calcsize(f"={value_form}")
+    if length > inline and struct.unpack_from(f"{order}{value_form}", entry, 4 + inline)[0] + length > size:
         raise Truncated()
 
 
 def _is_raw(tags: dict[int, bytes], data: bytes, order: str) -> bool:
-    """Canon's mark, Adobe's, or a first image that is the small version of one in another directory."""
+    """Whether the file has the mark of Canon or Adobe, or a first image that is the thumbnail of another."""
     reduced = _SUBFILE in tags and int.from_bytes(tags[_SUBFILE][8:10], "little" if order == "<" else "big") & _REDUCED
     return data[8:10] == b"CR" or _DNG in tags or bool(reduced and _SUBDIRECTORIES in tags)
 
 
-def _way_up(tags: dict[int, bytes], order: str) -> int:
+def _tag_orientation(tags: dict[int, bytes], order: str) -> int:
     entry = tags.get(_ORIENTATION, b"")
     value = struct.unpack_from(f"{order}H", entry, len(entry) - (8 if len(entry) == 20 else 4))[0] if entry else 1
     return value if 1 <= value <= 8 else 1

@@ -1,4 +1,4 @@
-"""WebP: the chunks of the first frame, and as many bytes as the container says."""
+"""WebP: keeping only the chunks of the first frame."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _ANIMATION, _ALPHA = 0x02, 0x10
 
 
 def strip(data: bytes, filler: bytes = b"") -> Stripped:
-    """The chunks that make the first frame.
+    """The file with only the chunks that make the first frame.
 
     Args:
         data: the file.
-        filler: one byte for those that a last chunk lacks; without it, the chunk is made shorter.
+        filler: the byte to put in place of those that the last chunk lacks; without it, the chunk is shortened.
     """
     view = memoryview(data)
     kept: list[bytes | memoryview] = []
     seen: set[bytes] = set()
-    way_up, position, parts, lacking = 1, 12, 0, 0
+    exif_orientation, position, parts, lacking = 1, 12, 0, 0
     while position + 8 <= len(data) and not lacking:
         check_parts(parts := parts + 1)
         kind, size = struct.unpack_from("<4sI", data, position)
@@ -31,17 +31,17 @@ def strip(data: bytes, filler: bytes = b"") -> Stripped:
             lacking = size - len(body)
             filled = filler * min(lacking, MAX_FILLED)
             length = len(body) + len(filled)
-            # The last chunk of a file of odd length may come without its padding; no pixel is lost by that.
+            # The last chunk of a file of odd length may lack its padding, which holds no pixels.
             kept += [kind, length.to_bytes(4, "little"), body, filled, b"\0" * (length & 1)]
             seen.add(kind)
             if kind == b"VP8X" and size >= 10:
                 flags = data[position + 8] & (_ANIMATION | _ALPHA)
                 kept[-3:] = [bytes([flags]), body[1:], filled, b"\0" * (length & 1)]
         elif kind == b"EXIF":
-            way_up = orientation(bytes(body[: 1 << 20]))
+            exif_orientation = orientation(bytes(body[: 1 << 20]))
         if kind in (b"VP8 ", b"VP8L", b"ANMF") and wanted and b"VP8X" not in seen:
-            break  # the simple form has one chunk
+            break  # the simple format has only one chunk
         position = end + (size & 1)
     chunks = b"".join(kept)
     cut_short = lacking > 0 or not seen.intersection({b"VP8 ", b"VP8L", b"ANMF"})
-    return Stripped(struct.pack("<4sI4s", b"RIFF", 4 + len(chunks), b"WEBP") + chunks, way_up, cut_short)
+    return Stripped(struct.pack("<4sI4s", b"RIFF", 4 + len(chunks), b"WEBP") + chunks, exif_orientation, cut_short)

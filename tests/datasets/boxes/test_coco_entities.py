@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.datasets.boxes.boxes import PhotoBoxes, read_boxes
 from pipeline.datasets.boxes.coco_entities import image_number
+from pipeline.datasets.boxes.photo_boxes import PhotoBoxes
+from pipeline.datasets.boxes.reading import read_boxes
 from pipeline.errors import QpertError
 
 
@@ -45,13 +46,13 @@ def test_a_photo_has_the_boxes_of_all_its_captions_once(write):
     assert boxes.of("000000391896.jpg") is boxes.of("photo.jpg") is None
 
 
-def test_the_photo_s_own_size_cuts_off_and_skips(write):
+def test_boxes_are_clipped_to_the_size_of_the_photo(write):
     photo = read_boxes(write(RELEASE)).of("391895").within((600, 400))
     assert [box for _, box in photo.boxes] == [(0, 0, 10.5, 20), (5, 5, 30, 400), (0, 1, 3, 2)]
     assert photo.skipped == 1
 
 
-def test_what_is_no_box_is_skipped_and_counted(write):
+def test_invalid_boxes_are_skipped_and_counted(write):
     wrong = [[9, 9, 3, 12], [1, 5, 9, 5], [float("nan"), 0, 1, 1], [0, 0, float("inf"), 1], [-9, -9, 0, -1]]
     release = {"1": {"x": caption(dog=[[n, box] for n, box in enumerate(wrong)], cat=[[0, [0, 0, 1, 1]]])}}
     assert read_boxes(write(release)).of("1") == PhotoBoxes(None, (("cat", (0, 0, 1, 1)),), 5)

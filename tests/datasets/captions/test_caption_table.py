@@ -1,4 +1,4 @@
-"""Captions in tables of one's own."""
+"""Captions in custom tables."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from ray.data._internal.object_extensions.arrow import ArrowPythonObjectType
 
+from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.datasets.captions import caption_table
-from pipeline.datasets.captions.captions import CaptionedImage, read_captions
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.errors import QpertError
 from tests.payloads import Touch
 
@@ -37,7 +38,7 @@ def test_a_list_in_one_row(write, tmp_path):
     assert read_captions(lists) == EXPECTED
 
 
-def test_a_column_of_photos_is_not_one_of_names(tmp_path):
+def test_a_column_of_photos_is_not_a_column_of_names(tmp_path):
     names = pa.array(["b.jpg", "a.jpg", "b.jpg"]).dictionary_encode()
     images = [{"bytes": b"x", "path": "?"}] * 3
     path = parquet(tmp_path, image=images, filename=names, sentence=['a "b", c', "x", "two"], image_id=[7, 8, 7])
@@ -64,10 +65,10 @@ def test_a_split_column_is_used(write):
 
 
 def test_empty_cells_are_blank_captions(write):
-    with pytest.warns(UserWarning, match=r"x\.jsonl: ") as said:
+    with pytest.warns(UserWarning, match=r"x\.jsonl: ") as caught:
         images = read_captions(write('{"image": "a.jpg", "caption": null}\n', "x.jsonl"))
     assert images == [CaptionedImage("a.jpg", [])]
-    assert "1 blank captions are left out; the first: line 1, caption" in str(said[0].message)
+    assert "1 blank captions are left out; the first: line 1, caption" in str(caught[0].message)
     with pytest.warns(UserWarning, match="the first: line 3, caption"):
         assert read_captions(write("image,caption\na.jpg,x\na.jpg, \n", "x.csv"))[0].captions == ["x"]
 
@@ -81,7 +82,7 @@ def test_empty_cells_are_blank_captions(write):
         ("image,b\n1,2\n", "x.csv", "no column for the caption"),
         ("image,caption,caption\na,b,c\n", "x.csv", "two columns named 'caption'"),
         ("image,caption\n", "x.csv", "holds no images"),
-        ("image,caption\na.jpg,x\na.jpg,one, two\n", "x.csv", "line 3 has 3 cells, the header 2.*quotation marks"),
+        ("image,caption\na.jpg,x\na.jpg,one, two\n", "x.csv", "line 3 has 3 cells, the header 2.*must be quoted"),
         ("image,caption\na.jpg\n", "x.csv", "line 2 has 1 cells"),
         (
             'image,caption\na.jpg,"x\nb.jpg,y\nc.jpg,z\n',
@@ -97,7 +98,7 @@ def test_empty_cells_are_blank_captions(write):
         ('{"image": "a.jpg", "caption": ["x", 7]}\n', "x.jsonl", "line 1, caption is not a caption"),
         ('{"image": null, "caption": "x"}\n', "x.jsonl", "line 1, image names no image"),
         ('{"image": "a.jpg", "caption": "\\ud800"}\n', "x.jsonl", "line 1, caption is not valid Unicode"),
-        ('{"image": "a.jpg", "caption": "x"}\n{"image"\n', "x.jsonl", "line 2 is not JSON"),
+        ('{"image": "a.jpg", "caption": "x"}\n{"image"\n', "x.jsonl", "line 2 is not valid JSON"),
         ("[1]\n", "x.jsonl", "line 1 is not a JSON object"),
         ("not Parquet at all", "x.parquet", r"x\.parquet"),
         ("image,caption\nx/a.jpg,1\ny/a.jpg,2\n", "x.csv", r"line 3 and line 2 are y/a\.jpg and x/a\.jpg: two images"),
@@ -120,7 +121,7 @@ def test_null_names_in_parquet(tmp_path):
         read_captions(parquet(tmp_path, image=["a.jpg", None], caption=["x", "y"]))
 
 
-def test_names_in_large_letters(write):
+def test_column_names_ignore_case(write):
     assert read_captions(write("IMAGE,Caption\na.jpg,x\n", "x.csv")) == [CaptionedImage("a.jpg", ["x"])]
 
 
@@ -130,9 +131,13 @@ def test_names_in_large_letters(write):
         ("x.csv", "image,caption\na.jpg,x" + "y" * 131_072 + "\n", r"x\.csv: the row that starts at line 2 .*limit"),
         ("x.csv", "image,caption\n".encode("utf-16"), r"cannot read the table .*x\.csv"),
         ("x.csv", b"image,caption\n\xff.jpg,x\n", r"cannot read the table .*x\.csv"),
-        ("x.jsonl", '{"image": "a", "image": "b", "caption": "x"}\n', r"line 1 is not JSON: .* the key 'image' twice"),
-        ("x.jsonl", "[" * 10**6, "line 1 is not JSON"),
-        ("x.jsonl", '{"image": %s, "caption": "x"}' % ("9" * 5000), "line 1 is not JSON"),
+        (
+            "x.jsonl",
+            '{"image": "a", "image": "b", "caption": "x"}\n',
+            r"line 1 is not valid JSON: .* the key 'image' twice",
+        ),
+        ("x.jsonl", "[" * 10**6, "line 1 is not valid JSON"),
+        ("x.jsonl", '{"image": %s, "caption": "x"}' % ("9" * 5000), "line 1 is not valid JSON"),
         ("x.jsonl", '{"image": NaN, "caption": "x"}', "line 1, image names no image: 'nan'"),
         ("x.jsonl", '{"image": "\\ud800.jpg", "caption": "x"}', "line 1 is not valid Unicode"),
         ("x.jsonl", '{"image": "a.jpg", "caption": "\\ud800"}', "line 1, caption is not valid Unicode"),
@@ -140,20 +145,20 @@ def test_names_in_large_letters(write):
         ("x.parquet", b"PAR1", r"not a Parquet file that can be read: .*x\.parquet"),
     ],
 )
-def test_what_stands_in_a_table_is_said_with_its_place(write, name, content, message):
+def test_bad_cells_are_named_with_their_place(write, name, content, message):
     with pytest.raises(QpertError, match=message):
         read_captions(write(content, name))
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])
-def test_lines_without_end_are_not_held(write, monkeypatch, name):
+def test_endless_lines_are_not_kept_in_memory(write, monkeypatch, name):
     monkeypatch.setattr(caption_table, "MAX_LINE", 100)
     first = "image,caption" if name == "x.csv" else '{"image": 1, "caption": "x"}'
     with pytest.raises(QpertError, match="line 2 has more than 100 characters"):
         read_captions(write(f"{first}\n{'x' * 101}", name))
 
 
-def test_programs_in_a_table_never_run(tmp_path):
+def test_code_in_a_table_never_runs(tmp_path):
     ran = tmp_path / "ran"
     program = pa.array([pickle.dumps(Touch(str(ran)))], pa.large_binary())
     captions = pa.ExtensionArray.from_storage(ArrowPythonObjectType(), program)

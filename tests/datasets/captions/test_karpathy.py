@@ -1,4 +1,4 @@
-"""Karpathy's JSON: what is read, and that a bad file names its entry."""
+"""Karpathy's JSON: reading one split, and errors that name the bad entry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import warnings
 
 import pytest
 
-from pipeline.datasets.captions.captions import CaptionedImage, read_captions
+from pipeline.datasets.captioned_image import CaptionedImage
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.errors import QpertError
 
 
@@ -30,15 +31,15 @@ def test_coco_entries_are_known_by_their_file_name(write):
     assert read_captions(path)[0].image_id == "COCO_val2014_1.jpg"
 
 
-def test_any_number_of_captions_and_blank_ones_dropped_aloud(write):
+def test_any_number_of_captions_and_a_warning_about_blank_ones(write):
     path = write({"images": [entry("a.jpg", captions=[]), entry("b.jpg", captions=["x", " \n", ""])]})
-    with pytest.warns(UserWarning, match=r"dataset\.json: ") as said:
+    with pytest.warns(UserWarning, match=r"dataset\.json: ") as caught:
         assert read_captions(path) == [CaptionedImage("a.jpg", []), CaptionedImage("b.jpg", ["x"])]
-    assert [str(each.message) for each in said] == [
+    assert [str(warning.message) for warning in caught] == [
         f"{path}: 2 blank captions are left out; the first: images[1].sentences[1]",
         f"{path}: 1 images have no captions and are only distractors; the first: a.jpg",
     ]
-    assert said[0].filename == __file__
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_any_number_of_captions_and_blank_ones_dropped_aloud(write):
         ("", "Invalid JSON"),
         ('{"images": [', "Invalid JSON"),
         ("[" * 100_000, "Invalid JSON"),
-        ("{}", "none of the forms of captions: Karpathy .* LAVIS .* COCO .* table"),
+        ("{}", "none of the supported caption formats: Karpathy .* LAVIS .* COCO .* table"),
         ({"images": {}}, "images: .*valid"),
         (
             {"images": [entry("a.jpg"), {"filename": "b.jpg", "split": "test"}]},

@@ -1,14 +1,15 @@
-"""LAVIS' lists: a list of captions per entry, or one entry per caption."""
+"""LAVIS's lists: a list of captions per entry, or one entry per caption."""
 
 from __future__ import annotations
 
 import pytest
 
-from pipeline.datasets.captions.captions import CaptionedImage, read_captions
+from pipeline.datasets.captioned_image import CaptionedImage
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.errors import QpertError
 
 
-def test_test_and_training_files(write):
+def test_files_for_testing_and_for_training(write):
     test = [{"image": "val2014/b.jpg", "caption": ["one", " two "]}, {"image": "val2014/a.jpg", "caption": ["x"]}]
     assert read_captions(write(test)) == [CaptionedImage("b.jpg", ["one", "two"]), CaptionedImage("a.jpg", ["x"])]
     train = [
@@ -24,10 +25,10 @@ def test_the_file_is_the_split(write):
     assert read_captions(path, "train") == read_captions(path, "test") == read_captions(path, None)
 
 
-def test_blank_and_missing_captions_are_said(write):
-    with pytest.warns(UserWarning, match=r"dataset\.json: ") as said:
+def test_blank_and_missing_captions_cause_warnings(write):
+    with pytest.warns(UserWarning, match=r"dataset\.json: ") as caught:
         read_captions(write([{"image": "a.jpg", "caption": []}, {"image": "b.jpg", "caption": ["x", ""]}]))
-    messages = " | ".join(str(each.message) for each in said)
+    messages = " | ".join(str(warning.message) for warning in caught)
     assert "1 blank captions are left out; the first: [1].caption[1]" in messages
     assert "1 images have no captions and are only distractors; the first: a.jpg" in messages
 

@@ -1,4 +1,4 @@
-"""What one photo's path or URI may open, and what it may not."""
+"""Which paths and URIs of photos may be opened, and which are refused."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from urllib.parse import quote
 import pytest
 
 from pipeline.datasets.photos.access import check_place, hosts_of, is_chained, read_file, refusal, scheme_of
+from pipeline.datasets.photos.reading import read_photo
 from pipeline.datasets.photos.rules import DEFAULT_RULES, SCHEMES, SourceRules
-from pipeline.datasets.photos.source import read_photo
 from pipeline.errors import QpertError
 
 ALLOWED = SourceRules(schemes=(*SCHEMES, "http", "https", "zip", "sftp", "filecache", "simplecache", "memory"))
-"""Much is allowed here, so that what is refused is so for another reason."""
+"""Rules that allow much, so that refusals have another reason."""
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_chained_urls_are_refused_in_any_spelling(text: str) -> None:
         *("http://[2606:2800::1]/x.jpg", "https://h/a::b.jpg", "fsspec+https://[::1]:8080/x.jpg"),
     ],
 )
-def test_colons_in_names_are_no_chains(text: str) -> None:
+def test_colons_in_names_are_not_chained_urls(text: str) -> None:
     assert not is_chained(text)
     assert refusal(text, SourceRules(schemes=("file", "s3", "http", "https"))) is None
 
@@ -62,7 +62,7 @@ def test_colons_in_names_are_no_chains(text: str) -> None:
         ("github://o:r@/x", "github"),
     ],
 )
-def test_schemes_are_asked_for(uri: str, scheme: str) -> None:
+def test_other_schemes_must_be_allowed(uri: str, scheme: str) -> None:
     assert scheme_of(uri) == scheme
     with pytest.raises(QpertError) as caught:
         read_photo(uri)
@@ -70,14 +70,14 @@ def test_schemes_are_asked_for(uri: str, scheme: str) -> None:
     assert refusal(uri, SourceRules(schemes=(*SCHEMES, scheme))) is None
 
 
-def test_what_a_scheme_lets_through() -> None:
+def test_allowed_schemes_are_not_refused() -> None:
     assert refusal("fsspec+sftp://h/x", ALLOWED) is None  # as --allow-scheme sftp
     assert refusal("fsspec+s3://b/k", DEFAULT_RULES) is not None
     assert refusal("gcs://b/k", DEFAULT_RULES) is None
     assert refusal("S3://b/k", DEFAULT_RULES) is None
 
 
-def test_what_a_package_is_missing_for_is_a_reason() -> None:
+def test_a_missing_package_is_a_reason() -> None:
     with pytest.raises(QpertError, match=r"^cannot open the URI: fsspec\+sftp://h/x \(ImportError: .*paramiko"):
         read_photo("fsspec+sftp://h/x", ALLOWED)
     with pytest.raises(QpertError, match=r"^cannot open the URI: nothing://x"):
@@ -94,7 +94,7 @@ def test_what_a_package_is_missing_for_is_a_reason() -> None:
         ("file:///a\0b.jpg", "NUL character"),
         ("file:///a%00b.jpg", "cannot read the file"),
         ("/nowhere/x.jpg", "^file not found$"),
-        ("\\\\server\\share\\x.jpg", r"^file not found; folders are parted by /"),
+        ("\\\\server\\share\\x.jpg", r"^file not found; folders are separated by /"),
         ("x" * 5000, "^cannot read the file: File name too long$"),
         ("/" + "x/" * 3000, "^cannot read the file: File name too long$"),
         ("", "^no path or URI"),
@@ -109,7 +109,7 @@ def test_odd_spellings_give_short_reasons(uri: str, reason: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_local_files_by_any_name_of_theirs(tmp_path: Path) -> None:
+def test_local_files_are_read_by_any_of_their_names(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"photo")
     for uri in (f"{tmp_path}/a.jpg", f"file://{tmp_path}/a.jpg", f"file://localhost{tmp_path}/a.jpg"):
         assert read_photo(uri) == b"photo"
@@ -117,7 +117,7 @@ def test_local_files_by_any_name_of_theirs(tmp_path: Path) -> None:
 
 @pytest.fixture
 def special(tmp_path: Path) -> Callable[[str], str]:
-    """Makes what is no regular file."""
+    """Makes files that are not regular."""
     kept = []
 
     def make(kind: str) -> str:
@@ -150,9 +150,9 @@ def special(tmp_path: Path) -> Callable[[str], str]:
         ("dangling", "^file not found$"),
         ("/dev/zero", "^cannot read the file: it is a device$"),
         ("/dev/stdin", "^cannot read the file: |^file not found|^no permission"),
-        ("/proc/self/environ", "^cannot read the file: it is one of the operating system$"),
-        ("/proc/kmsg", "^cannot read the file: it is one of the operating system$|^no permission"),
-        ("/sys/kernel/mm/transparent_hugepage/enabled", "^cannot read the file: it is one of|^file not found$"),
+        ("/proc/self/environ", "^cannot read the file: it belongs to the operating system$"),
+        ("/proc/kmsg", "^cannot read the file: it belongs to the operating system$|^no permission"),
+        ("/sys/kernel/mm/transparent_hugepage/enabled", "^cannot read the file: it belongs to|^file not found$"),
     ],
 )
 @pytest.mark.timeout(30)
@@ -161,11 +161,11 @@ def test_only_regular_files_are_opened(special: Callable[[str], str], kind: str,
     with pytest.raises(QpertError, match=reason):
         read_photo(path)
     if kind in ("pipe", "socket", "folder", "/dev/zero"):
-        with pytest.raises(QpertError, match=reason):  # nor as a file of many photos
+        with pytest.raises(QpertError, match=reason):  # nor as a tar or Parquet file
             read_photo(f"file://{path}#a.jpg")
 
 
-def test_no_more_is_read_than_is_allowed(tmp_path: Path) -> None:
+def test_reading_stays_within_the_size_limit(tmp_path: Path) -> None:
     rules = SourceRules(max_bytes=100)
     (tmp_path / "fits.jpg").write_bytes(b"x" * 100)
     assert len(read_photo(f"{tmp_path}/fits.jpg", rules)) == 100
@@ -197,7 +197,7 @@ def test_a_file_that_grows_while_it_is_read_stays_within_the_limit(
         read_file(str(path), SourceRules(max_bytes=100))
 
 
-def test_a_root_confines_local_paths_links_resolved(tmp_path: Path) -> None:
+def test_a_root_confines_local_paths_with_links_resolved(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "in").mkdir(parents=True)
     (tmp_path / "root-2").mkdir()
@@ -222,9 +222,7 @@ def test_a_root_confines_local_paths_links_resolved(tmp_path: Path) -> None:
         read_photo(f"file://{tmp_path}/x.tar#a.jpg", rules)
 
 
-def test_a_link_that_is_changed_after_it_was_looked_at_leads_nowhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_link_that_is_changed_after_the_check_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "secret.jpg").write_bytes(b"out")
     (tmp_path / "root" / "a.jpg").write_bytes(b"in")
@@ -256,7 +254,7 @@ def test_a_file_that_becomes_a_pipe_does_not_hang(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("value", ["127.0.0.1:9", "http://[::1]:9", "169.254.169.254", "localhost:9000", "0x7f000001"])
-def test_a_bucket_at_a_local_address_is_asked_for(value: str) -> None:
+def test_a_bucket_at_a_local_address_must_be_allowed(value: str) -> None:
     uri = f"s3://bucket/a.jpg?region=x&endpoint_override={value}&scheme=http"
     for place in (uri, uri.replace("a.jpg", "a.tar") + "#x.jpg"):
         with pytest.raises(QpertError, match=r"^address not public"):
@@ -266,18 +264,18 @@ def test_a_bucket_at_a_local_address_is_asked_for(value: str) -> None:
 @pytest.mark.parametrize(
     "value", ["", "::1", "8.8.8.8@localhost", "8.8.8.8#@[::1]", "8.8.8.8\\@h", "http://", "h:99999999"]
 )
-def test_a_server_that_can_be_read_in_two_ways_is_none(value: str) -> None:
+def test_an_ambiguous_server_is_refused(value: str) -> None:
     with pytest.raises(QpertError, match=r"^endpoint_override is not a host$"):
         read_photo(f"s3://bucket/a.jpg?region=x&endpoint_override={quote(value)}")
 
 
-def test_the_servers_that_a_uri_names() -> None:
+def test_hosts_of_a_uri() -> None:
     assert list(hosts_of("s3://bucket/k?endpoint_override=http://minio:9000&scheme=http")) == ["bucket", "minio"]
     assert list(hosts_of("/local")) == []
     assert list(hosts_of("http://H:80/x")) == ["h"]
 
 
-def test_whatever_reading_raises_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_exception_while_reading_becomes_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
     for error in (
         MemoryError(),
@@ -290,10 +288,10 @@ def test_whatever_reading_raises_is_a_reason(tmp_path: Path, monkeypatch: pytest
         def fail(*_: object, error: Exception = error) -> bytes:
             raise error
 
-        monkeypatch.setattr("pipeline.datasets.photos.source.read_file", fail)
+        monkeypatch.setattr("pipeline.datasets.photos.reading.read_file", fail)
         with pytest.raises(QpertError, match=rf"^cannot read the file: {type(error).__name__}") as caught:
             read_photo(f"{tmp_path}/a.jpg")
         assert "\n" not in str(caught.value)
-    monkeypatch.setattr("pipeline.datasets.photos.source.read_file", lambda *_: threading.main_thread() and 1 / 0)
+    monkeypatch.setattr("pipeline.datasets.photos.reading.read_file", lambda *_: threading.main_thread() and 1 / 0)
     with pytest.raises(QpertError, match="ZeroDivisionError"):
         read_photo("x")

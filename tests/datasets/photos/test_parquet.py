@@ -1,4 +1,4 @@
-"""Parquet sources: which columns, what may stand in them, damaged files, one row at a time."""
+"""Parquet sources: choosing columns, checking values, damaged files, and single rows."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.datasets.photos.found_photos import Listing, Shards
 from pipeline.datasets.photos.parquet import read_row
-from pipeline.datasets.photos.shards import read_shard, shard_ids
-from pipeline.datasets.photos.source import Listing, Shards, find_photos, read_photo
+from pipeline.datasets.photos.parquet_shards import shard_ids
+from pipeline.datasets.photos.reading import read_photo
+from pipeline.datasets.photos.shard_reading import read_shard
+from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 from pipeline.io.parquet import read_table
 
@@ -41,7 +44,7 @@ def test_uris(tmp_path: Path) -> None:
 @pytest.mark.parametrize("column", ["jpg", "image.bytes"])
 def test_bytes(tmp_path: Path, column: str) -> None:
     data = [b"one", None, b"three", b"four", b"five"]
-    values = data if column == "jpg" else [{"bytes": each, "path": "x"} for each in data]
+    values = data if column == "jpg" else [{"bytes": photo, "path": "x"} for photo in data]
     pq.write_table(pa.table({column.partition(".")[0]: values}), tmp_path / "t.parquet", row_group_size=3)
     photos = find_photos(str(tmp_path))
     assert isinstance(photos, Shards)
@@ -55,10 +58,10 @@ def test_bytes(tmp_path: Path, column: str) -> None:
 
 
 @pytest.mark.parametrize("column", ["photo", "img.raw", "a.b;c#d", "deep.er.raw"])
-def test_a_row_says_which_column_its_photo_is_in(tmp_path: Path, column: str) -> None:
+def test_the_uri_names_the_column_and_row(tmp_path: Path, column: str) -> None:
     photos = [b"0", b"1", b"2"]
     columns: dict[str, Any] = {"thumb": [b"x"] * 3, "name": ["a", "b", "c"], "a.b;c#d": photos, "photo": photos}
-    columns |= {"img": [{"raw": each} for each in photos], "deep": [{"er": {"raw": each}} for each in photos]}
+    columns |= {"img": [{"raw": photo} for photo in photos], "deep": [{"er": {"raw": photo}} for photo in photos]}
     pq.write_table(pa.table(columns), tmp_path / "my #1.parquet", row_group_size=2)
     for source in (str(tmp_path), f"file://{tmp_path}?region=x"):
         rows = rows_of(find_photos(source, bytes_column=column, id_column="name"))
@@ -119,13 +122,13 @@ def test_rows_without_an_id_or_a_place_are_rows_with_a_reason(tmp_path: Path) ->
     assert list(keyed.pairs()) == [("a", f"{tmp_path}/a.jpg"), ("b", None), ("t.parquet#2", None)]
 
 
-def test_no_rows_at_all(tmp_path: Path) -> None:
+def test_a_table_without_rows_is_an_error(tmp_path: Path) -> None:
     pq.write_table(pa.table({"jpg": pa.array([], pa.binary())}), tmp_path / "t.parquet")
     with pytest.raises(QpertError, match="names no photos: its Parquet has no rows"):
         find_photos(str(tmp_path))
 
 
-def test_a_file_that_is_no_parquet_is_one_row_beside_others(tmp_path: Path) -> None:
+def test_an_invalid_file_among_others_is_one_row(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"no Parquet at all")
     with pytest.raises(QpertError, match=r"^not a Parquet file that can be read: .*a\.parquet"):
         find_photos(str(tmp_path))
@@ -162,7 +165,7 @@ def test_a_file_that_is_damaged_inside_gives_every_row_its_reason(tmp_path: Path
 
 
 def test_a_file_that_states_more_rows_than_it_can_hold(tmp_path: Path) -> None:
-    """A kilobyte that would keep the run busy with rows for hours."""
+    """A file of one kilobyte that would keep a run busy for hours."""
     pq.write_table(pa.table({"jpg": pa.nulls(3_000_000, pa.binary())}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"jpg": [b"0"]}), tmp_path / "b.parquet")
     rows = rows_of(find_photos(str(tmp_path)))
@@ -170,7 +173,7 @@ def test_a_file_that_states_more_rows_than_it_can_hold(tmp_path: Path) -> None:
     assert "bytes for 3000000 rows" in rows[0]["error"]
 
 
-def test_a_table_of_places_that_is_damaged_inside_has_one_row_for_the_rest(tmp_path: Path) -> None:
+def test_a_damaged_table_of_places_has_one_row_for_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     names = [f"{at}.jpg" for at in range(6)]
     pq.write_table(pa.table({"url": names}), path, row_group_size=3, compression="none", use_dictionary=False)
@@ -183,8 +186,8 @@ def test_a_table_of_places_that_is_damaged_inside_has_one_row_for_the_rest(tmp_p
     assert list(listing.pairs()) == [*((name, f"{tmp_path}/{name}") for name in names[:3]), ("t.parquet#3", None)]
 
 
-def test_no_bit_of_a_damaged_file_loses_a_row(tmp_path: Path) -> None:
-    """Of some damage Arrow says nothing, and gives fewer rows than the file states."""
+def test_no_flipped_bit_loses_a_row(tmp_path: Path) -> None:
+    """Arrow does not report some kinds of damage, and returns fewer rows than the file states."""
     path = tmp_path / "t.parquet"
     columns = {"jpg": [bytes([at]) * 20 for at in range(4)], "url": [f"{at}" for at in range(4)]}
     pq.write_table(pa.table(columns), path, compression="none", use_dictionary=False, write_statistics=False)
@@ -203,7 +206,7 @@ def test_no_bit_of_a_damaged_file_loses_a_row(tmp_path: Path) -> None:
             assert len(named) == 4 or named[-1] == (f"t.parquet#{len(named) - 1}", None)
             with contextlib.suppress(QpertError):
                 assert len(read_table(str(path))) == 4
-    assert silent  # else nothing was shown
+    assert silent  # otherwise the test shows nothing
 
 
 def test_single_rows(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pipeline.errors import QpertError
     ("pattern", "path", "matches"),
     [
         ("*.jpg", "a/b/c.jpg", True),
-        ("*.jpg", "a.jpg/c.png", True),  # a folder of that name
+        ("*.jpg", "a.jpg/c.png", True),  # a folder matches
         ("*.JPG", "c.jpg", False),
         ("raw", "a/raw/c.jpg", True),
         ("raw", "a/draw/c.jpg", False),
@@ -26,13 +26,13 @@ from pipeline.errors import QpertError
         ("a\nb", "a\nb/x.jpg", True),
     ],
 )
-def test_patterns_over_names_and_paths(pattern: str, path: str, matches: bool) -> None:
+def test_patterns_match_names_and_paths(pattern: str, path: str, matches: bool) -> None:
     assert matches_any([pattern], path) is matches
     assert matches_any(["nothing", pattern], path) is matches
     assert not matches_any([], path)
 
 
 @pytest.mark.parametrize("pattern", ["{0..99999999}", "{1..99999999999999999999}", "{a,b}" * 30])
-def test_patterns_that_stand_for_too_much(pattern: str) -> None:
+def test_patterns_with_too_many_alternatives_are_refused(pattern: str) -> None:
     with pytest.raises(QpertError, match="stands for more than 100,000 names"):
         compile_pattern(pattern)

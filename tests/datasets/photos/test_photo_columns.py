@@ -1,4 +1,4 @@
-"""Which column of a table holds photos, judged by what it holds; and what a row has to say."""
+"""Finding the column that holds photos by its content, and the reasons of rows without a photo."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ import pytest
 from PIL import Image
 from ray.data._internal.object_extensions.arrow import ArrowPythonObjectType
 
+from pipeline.datasets.photos.found_photos import Listing, Shards
 from pipeline.datasets.photos.parquet import read_texts
 from pipeline.datasets.photos.photo_columns import looks_like_photo
+from pipeline.datasets.photos.reading import read_named, read_photo
 from pipeline.datasets.photos.rules import SourceRules
-from pipeline.datasets.photos.shards import read_shard
-from pipeline.datasets.photos.source import Listing, Shards, find_photos, read_named, read_photo
+from pipeline.datasets.photos.shard_reading import read_shard
+from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 from tests.payloads import Touch
 
@@ -53,7 +55,7 @@ def rows_of(source: str, rules: SourceRules | None = None, **options: str) -> li
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF"])
-def test_photos_are_known_by_how_they_begin(kind: str) -> None:
+def test_photos_are_recognised_by_their_first_bytes(kind: str) -> None:
     assert looks_like_photo(encoded(kind))
     assert not looks_like_photo(b"\0" + encoded(kind))
 
@@ -75,14 +77,14 @@ FORMS: dict[str, Callable[[list[bytes]], Any]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["jpg", "weird"])
-def test_photos_are_found_in_any_form(tmp_path: Path, form: str, name: str) -> None:
+def test_photos_are_found_in_any_type_of_column(tmp_path: Path, form: str, name: str) -> None:
     columns = {"md5": MD5, "url": ["a", "b", "c"], "text": ["/9j/", "abcd", "x"], "n": [1, 2, 3]}
     rows = rows_of(table(tmp_path, columns | {name: FORMS[form](PHOTOS)}, row_group_size=2))
     assert [row["data"] for row in rows] == PHOTOS
     assert [read_photo(row["uri"]) for row in rows] == PHOTOS
 
 
-def test_photos_of_one_length(tmp_path: Path) -> None:
+def test_photos_of_fixed_length(tmp_path: Path) -> None:
     longest = max(map(len, PHOTOS))
     photos = [photo.ljust(longest, b"\0") for photo in PHOTOS]
     assert [
@@ -161,7 +163,7 @@ def test_the_thumbnail_is_not_the_photo(tmp_path: Path) -> None:
     assert [row["data"] for row in rows_of(table(tmp_path, columns))] == PHOTOS
 
 
-def test_bytes_that_are_null_are_read_from_their_place(tmp_path: Path) -> None:
+def test_null_bytes_are_read_from_the_path_beside_them(tmp_path: Path) -> None:
     (tmp_path / "b.jpg").write_bytes(PHOTOS[1])
     image = [
         {"bytes": PHOTOS[0], "path": None},
@@ -215,7 +217,7 @@ def test_ids_are_text_or_whole_numbers(tmp_path: Path, ids: pa.Array) -> None:
         find_photos(table(tmp_path, {"jpg": PHOTOS, "id": ids}), id_column="id")
 
 
-def test_two_columns_of_one_name(tmp_path: Path) -> None:
+def test_two_columns_with_the_same_name(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pq.write_table(pa.Table.from_arrays([pa.array(PHOTOS), pa.array(PHOTOS)], names=["jpg", "jpg"]), path)
     with pytest.raises(QpertError, match="no column that looks like photos"):
@@ -224,7 +226,7 @@ def test_two_columns_of_one_name(tmp_path: Path) -> None:
         find_photos(str(path), bytes_column="jpg")
 
 
-def test_rows_that_hold_no_photo_say_why(tmp_path: Path) -> None:
+def test_rows_without_a_photo_have_a_reason(tmp_path: Path) -> None:
     path = table(tmp_path, {"x": ["!", None, base64.b64encode(PHOTOS[0]).decode()]})
     rows = rows_of(path, SourceRules(max_bytes=10), bytes_column="x")
     large = f"file too large: {len(base64.b64encode(PHOTOS[0])) * 3 // 4} bytes, limit 10"
@@ -237,8 +239,8 @@ def test_rows_that_hold_no_photo_say_why(tmp_path: Path) -> None:
         read_photo(rows[0]["uri"])
 
 
-def test_a_few_bytes_that_stand_for_a_long_text_a_million_times(tmp_path: Path) -> None:
-    """Two terabytes of ids, in a file of some kilobytes."""
+def test_a_long_text_repeated_a_million_times_through_a_dictionary(tmp_path: Path) -> None:
+    """Two terabytes of ids, in a file of a few kilobytes."""
     ids = pa.DictionaryArray.from_arrays(pa.array([0, 1] * 500_000, pa.int32()), pa.array(["x" * 4_000_000, "y" * 9]))
     path = table(tmp_path, {"id": ids}, store_schema=False, compression="zstd", write_statistics=False)
     assert Path(path).stat().st_size < 10_000
@@ -247,7 +249,7 @@ def test_a_few_bytes_that_stand_for_a_long_text_a_million_times(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("column", ["id", "jpg", "url", "other"])
-def test_programs_never_run(tmp_path: Path, column: str) -> None:
+def test_code_in_a_column_never_runs(tmp_path: Path, column: str) -> None:
     ran = tmp_path / "ran"
     program = pa.array([pickle.dumps(Touch(str(ran)))] * 3, pa.large_binary())
     columns = {"id": ["a", "b", "c"], "jpg": PHOTOS, "url": ["a", "b", "c"]}

@@ -1,4 +1,4 @@
-"""What is left out, counted in bounded memory."""
+"""Counting files that are left out, in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_reasons_with_counts_and_the_first_names() -> None:
     assert not list(skipped.lines())
 
 
-def test_endings_without_end_take_no_memory() -> None:
+def test_the_number_of_reasons_is_limited() -> None:
     skipped = Skipped()
     for number in range(5000):
         skipped.add(f"not photos (.{number})", f"x.{number}")

@@ -7,8 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.datasets.photos.found_photos import Listing, Shards
+from pipeline.datasets.photos.reading import read_photo
 from pipeline.datasets.photos.rules import SourceRules
-from pipeline.datasets.photos.source import Listing, Shards, find_photos, read_photo
+from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 from pipeline.io.locations import join
 
@@ -33,7 +35,7 @@ def test_a_folder_is_read_recursively_without_hidden_files(folder: Path) -> None
     assert pairs(photos, limit=1) == [("a/1.PNG", f"{folder}/a/1.PNG")]
 
 
-def test_a_uri_of_a_file_system_gives_uris(folder: Path) -> None:
+def test_a_source_given_by_uri_yields_uris(folder: Path) -> None:
     photos = find_photos(f"file://{folder}")
     assert pairs(photos)[0] == ("a/1.PNG", f"file://{folder}/a/1.PNG")
     assert read_photo(f"file://{folder}/a/1.PNG") == b"a/1.PNG"
@@ -96,7 +98,7 @@ def test_a_list_file_may_name_relative_and_absolute_paths(folder: Path) -> None:
     ]
 
 
-def test_names_in_a_list_stand_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_in_a_list_are_taken_literally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     lines = [" blank .jpg ", "./#2.jpg", "~/x.jpg", "~x.jpg", "a\u2028b.jpg", "s3://bucket/my photo.jpg"]
     (tmp_path / "list.txt").write_bytes("\r\n".join(["\ufeff# photos", *lines, "  ", " # more"]).encode())
@@ -132,7 +134,9 @@ def test_column_options_are_for_parquet(tmp_path: Path, source: str, option: str
         ("martian://x/y", {}, "cannot open the URI: martian://x/y"),
     ],
 )
-def test_what_cannot_be_found_says_why(tmp_path: Path, source: str, options: dict[str, str], message: str) -> None:
+def test_unusable_sources_are_errors_with_a_reason(
+    tmp_path: Path, source: str, options: dict[str, str], message: str
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "list.txt").write_text("# nothing\n")
     pq.write_table(pa.table({"number": [1]}), tmp_path / "t.parquet")
@@ -148,7 +152,7 @@ def test_reading_one_photo_fails_with_a_short_reason(tmp_path: Path) -> None:
         read_photo(str(tmp_path / "big.jpg"), SourceRules(max_bytes=4))
     with pytest.raises(QpertError, match=r"^cannot read the file: "):
         read_photo(str(tmp_path))
-    with pytest.raises(QpertError, match=r"^not a file name: it holds a NUL"):
+    with pytest.raises(QpertError, match=r"^not a file name: it contains a NUL"):
         read_photo("a\0b.jpg")
     with pytest.raises(QpertError, match=r"^scheme not allowed: martian"):
         read_photo("martian://x/y")
@@ -167,10 +171,10 @@ def test_own_output_is_never_input(tmp_path: Path, folder: Path) -> None:
             assert pairs(find_photos(source, out=out))[0][0] == "a.jpg"
             assert len(pairs(find_photos(source, out=out))) == 1
     for source in (str(photos / "out"), f"{photos}/out/*.jpg", f"{folder}/link"):
-        with pytest.raises(QpertError, match=r"lies inside of --out .*: what is written there is never read"):
+        with pytest.raises(QpertError, match=r"lies inside --out .*, whose content is never read"):
             find_photos(source, out=str(photos))
     chosen = SourceRules(include=("*.jpg",))
-    found = find_photos(str(photos), rules=chosen, out=f"{photos}/ou")  # which begins alike and is another one
+    found = find_photos(str(photos), rules=chosen, out=f"{photos}/ou")  # another folder whose name begins the same
     assert len(pairs(found)) == 2
 
 
@@ -184,7 +188,7 @@ def test_tables_and_tars_beside_their_output(tmp_path: Path) -> None:
         assert found.count == 2
 
 
-def test_the_root_is_a_folder_that_the_source_lies_in(tmp_path: Path, folder: Path) -> None:
+def test_the_root_must_be_a_folder_that_contains_the_source(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(QpertError, match=r"--root /no/such is not a folder"):
         find_photos(str(folder), rules=SourceRules(root="/no/such"))
     with pytest.raises(QpertError, match=r"lies outside of --root"):
@@ -202,6 +206,6 @@ def test_the_source_itself_may_lie_anywhere(tmp_path: Path) -> None:
     assert read_photo(uri, found.rules) == b"a"
 
 
-def test_a_row_without_a_place_is_a_row(tmp_path: Path) -> None:
+def test_a_row_without_a_path_is_kept(tmp_path: Path) -> None:
     with pytest.raises(QpertError, match=r"^no path or URI in this row"):
         read_photo(None)

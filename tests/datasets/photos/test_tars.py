@@ -1,4 +1,4 @@
-"""Tars as people make them, and as people make them who mean harm."""
+"""Ordinary, damaged and hostile tars."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.datasets.photos import archive_stream, tars
+from pipeline.datasets.photos import tar_members, tar_stream, tars
+from pipeline.datasets.photos.found_photos import Shards
+from pipeline.datasets.photos.reading import read_photo
 from pipeline.datasets.photos.rules import NOT_CHOSEN, SourceRules
-from pipeline.datasets.photos.shards import tar_shards
+from pipeline.datasets.photos.shard import Photo
 from pipeline.datasets.photos.skipped import Skipped
-from pipeline.datasets.photos.source import Shards, find_photos, read_photo
-from pipeline.datasets.photos.tars import Photo, tar_photos
+from pipeline.datasets.photos.source import find_photos
+from pipeline.datasets.photos.tars import tar_photos, tar_shards
 from pipeline.errors import QpertError
 
 Member = tuple[str, bytes] | tarfile.TarInfo
@@ -52,7 +54,7 @@ def soft(name: str, target: str) -> tarfile.TarInfo:
 
 
 def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
-    """A header that says what it likes."""
+    """A header with arbitrary fields."""
     info = tarfile.TarInfo(name)
     info.type = kind
     block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
@@ -74,11 +76,11 @@ def read(path: Path, data: bytes, rules: SourceRules | None = None, skipped: Ski
 
 
 def told(photos: Iterable[Photo]) -> dict[str, bytes | str | None]:
-    """What is said of each photo, by the end of its id."""
+    """The data or the error of each photo, by the end of its id."""
     return {photo.image_id.removeprefix("t.tar/"): photo.error or photo.data for photo in photos}
 
 
-def test_links_have_what_they_lead_to(tmp_path: Path) -> None:
+def test_links_have_the_content_of_their_target(tmp_path: Path) -> None:
     members: list[Member] = [
         soft("early.jpg", "d/a.jpg"),
         ("d/a.jpg", b"A"),
@@ -109,7 +111,7 @@ def test_links_have_what_they_lead_to(tmp_path: Path) -> None:
         (special("x.jpg", tarfile.CHRTYPE), "a device or pipe, not a file"),
     ],
 )
-def test_links_and_devices_that_hold_no_photo(tmp_path: Path, link: tarfile.TarInfo, reason: str) -> None:
+def test_links_and_devices_without_a_photo_have_a_reason(tmp_path: Path, link: tarfile.TarInfo, reason: str) -> None:
     photos = read(tmp_path / "t.tar", tar_of([link, special("pipe", tarfile.FIFOTYPE), ("a.jpg", b"A")]))
     assert {name.rpartition("/")[2]: value for name, value in told(photos).items()} == {"x.jpg": reason, "a.jpg": b"A"}
     failed = next(photo for photo in photos if photo.error)
@@ -117,15 +119,15 @@ def test_links_and_devices_that_hold_no_photo(tmp_path: Path, link: tarfile.TarI
         read_photo(failed.uri)
 
 
-def test_long_chains_of_links_are_followed_as_far_as_a_disk_does(tmp_path: Path) -> None:
+def test_chains_of_links_are_followed_up_to_the_limit_of_linux(tmp_path: Path) -> None:
     links = [soft(f"{number}.jpg", f"{number - 1}.jpg") for number in range(1, 60)]
     found = told(read(tmp_path / "t.tar", tar_of([("0.jpg", b"0"), *links])))
     assert found["39.jpg"] == b"0"
     assert found["59.jpg"] == "link that leads in a circle"
 
 
-def test_links_of_a_tar_that_breaks_off_are_rows_once(tmp_path: Path) -> None:
-    """The second reading stops at the damage too, after some of the links have their photo."""
+def test_links_of_a_truncated_tar_are_rows_once(tmp_path: Path) -> None:
+    """The second reading also stops at the damage, after some of the links have their photo."""
     whole = tar_of([hard("x.jpg", "a.jpg"), ("a.jpg", b"A"), soft("y.jpg", "b.jpg"), soft("z.jpg", "a.jpg")])[:2560]
     found = read(tmp_path / "t.tar", whole + b"no header" * 57)
     assert sorted(photo.image_id for photo in found) == sorted({photo.image_id for photo in found})
@@ -137,29 +139,29 @@ def test_links_of_a_tar_that_breaks_off_are_rows_once(tmp_path: Path) -> None:
     assert reasons.items() <= {photo.image_id: photo.error for photo in found}.items()
 
 
-def test_a_second_reading_that_fails_gives_no_row_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_second_reading_repeats_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     members = [("a.jpg", b"A"), ("b.jpg", b"B"), soft("x.jpg", "a.jpg"), soft("y.jpg", "b.jpg")]
     readings = []
 
-    def stream(raw: pa.NativeFile) -> archive_stream.ArchiveStream:
+    def stream(raw: pa.NativeFile) -> tar_stream.TarStream:
         readings.append(raw)
-        if len(readings) == 2:  # as storage that fails now, where it did not before
+        if len(readings) == 2:  # the storage fails only this time
             raw = pa.BufferReader(raw.read(1100))
-        return archive_stream.ArchiveStream(raw)
+        return tar_stream.TarStream(raw)
 
-    monkeypatch.setattr(tars, "ArchiveStream", stream)
+    monkeypatch.setattr(tar_members, "TarStream", stream)
     found = read(tmp_path / "t.tar", tar_of(members))
     assert [photo.image_id for photo in found] == [f"t.tar/{name}.jpg" for name in "abxy"] + ["t.tar"]
     assert [photo.error is None for photo in found] == [True, True, True, False, False]
 
 
-def test_more_links_than_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_beyond_the_limit_have_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tars, "_MAX_LINKS", 2)
     found = told(read(tmp_path / "t.tar", tar_of([("a.jpg", b"A"), *(soft(f"{n}.jpg", "a.jpg") for n in range(3))])))
     assert found == {"a.jpg": b"A", "0.jpg": b"A", "1.jpg": b"A", "2.jpg": "one of more than 2 links"}
 
 
-def test_files_of_systems_are_counted_not_read(tmp_path: Path) -> None:
+def test_files_of_operating_systems_are_counted_not_read(tmp_path: Path) -> None:
     names = [
         "./._a.jpg",
         "a.jpg",
@@ -211,14 +213,14 @@ def test_which_image_of_a_key_is_the_photo(tmp_path: Path, key: str | None, name
     assert skipped.counts().get("other images of a key (--image-key)", 0) == 4 - len(names)
 
 
-def test_several_images_of_a_key_are_said_once(tmp_path: Path) -> None:
+def test_several_images_of_a_key_cause_one_warning(tmp_path: Path) -> None:
     for name in ("a.tar", "b.tar"):
         (tmp_path / name).write_bytes(tar_of([("1.jpg", b"x"), ("1.mask.png", b"x")]))
     with pytest.warns(
         UserWarning, match=r"a\.tar has several images .* 1\.jpg and 1\.mask\.png.*--image-key jpg"
-    ) as said:
+    ) as caught:
         found = find_photos(str(tmp_path))
-    assert len(said) == 1
+    assert len(caught) == 1
     assert isinstance(found, Shards)
     stat = (tmp_path / "a.tar").stat()
     assert (found.shards[0].size, found.shards[0].mtime.timestamp()) == (stat.st_size, pytest.approx(stat.st_mtime))
@@ -228,7 +230,7 @@ def test_several_images_of_a_key_are_said_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "compress", [gzip.compress, bz2.compress, lzma.compress, lambda data: pa.compress(data, "zstd", asbytes=True)]
 )
-def test_compression_is_found_by_content(tmp_path: Path, compress) -> None:
+def test_compression_is_recognised_by_content(tmp_path: Path, compress) -> None:
     data = compress(tar_of([("a.jpg", b"A" * 3000), ("b.jpg", b"B"), hard("c.jpg", "a.jpg")]))
     photos = read(tmp_path / "t.tar", data)
     assert told(photos) == {"a.jpg": b"A" * 3000, "b.jpg": b"B", "c.jpg": b"A" * 3000}
@@ -236,15 +238,15 @@ def test_compression_is_found_by_content(tmp_path: Path, compress) -> None:
     assert read(tmp_path / "t.tar", data[: len(data) * 2 // 3])[-1].error.startswith("damaged archive: ")
 
 
-def test_a_first_photo_that_is_called_like_a_compression(tmp_path: Path) -> None:
+def test_a_first_photo_with_the_name_of_a_compression_format(tmp_path: Path) -> None:
     assert told(read(tmp_path / "t.tar", tar_of([("BZh9.jpg", b"A")]))) == {"BZh9.jpg": b"A"}
 
 
-def test_archives_one_behind_the_other(tmp_path: Path) -> None:
+def test_concatenated_archives(tmp_path: Path) -> None:
     one, two = tar_of([("a.jpg", b"A")]), tar_of([("b.jpg", b"B")])
     assert told(read(tmp_path / "t.tar", one + two)) == {"a.jpg": b"A", "b.jpg": b"B"}
     assert told(read(tmp_path / "t.tar", one + b"signature " * 100)) == {"a.jpg": b"A"}
-    far = one + bytes(archive_stream.MAX_ZEROS + 10240) + two
+    far = one + bytes(tar_stream.MAX_ZEROS + 10240) + two
     assert told(read(tmp_path / "t.tar", far)) == {"a.jpg": b"A"}
 
 
@@ -284,7 +286,7 @@ def test_sparse_files(tmp_path: Path, version: str, size: int, reason: str | Non
     assert photos[0].data == bytes(700) if reason is None else (photos[0].error or "").startswith(reason)
 
 
-def test_photos_beyond_the_limit_are_rows(tmp_path: Path) -> None:
+def test_photos_beyond_the_size_limit_are_rows_with_a_reason(tmp_path: Path) -> None:
     data = tar_of([("a.jpg", b"x" * 100), ("b.jpg", b"x" * 101), hard("c.jpg", "b.jpg"), ("d.jpg", b"D")])
     found = told(read(tmp_path / "t.tar", data, SourceRules(max_bytes=100)))
     large = "file too large: 101 bytes, limit 100"
@@ -324,7 +326,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("what", HOSTILE)
 @pytest.mark.parametrize("compress", [bytes, gzip.compress])
-def test_malice_costs_no_more_than_the_rest_of_the_archive(tmp_path: Path, what: str, compress) -> None:
+def test_hostile_members_cost_only_the_rest_of_the_archive(tmp_path: Path, what: str, compress) -> None:
     photos = read(tmp_path / "t.tar", compress(A + HOSTILE[what] + A))
     assert photos[0] == Photo("t.tar/a.jpg", f"file://{tmp_path}/t.tar#a.jpg", b"A", None)
     assert photos[-1].error
@@ -332,14 +334,14 @@ def test_malice_costs_no_more_than_the_rest_of_the_archive(tmp_path: Path, what:
     assert len(photos) <= 3
 
 
-def test_a_name_without_end_is_one_row(tmp_path: Path) -> None:
+def test_an_endless_name_is_one_row(tmp_path: Path) -> None:
     photos = read(tmp_path / "t.tar", tar_of([("n" * 100_000 + ".jpg", b"x"), ("a.jpg", b"A")]))
     assert [photo.error for photo in photos] == ["name too long: 100004 characters, limit 4096", None]
     assert len(photos[0].image_id) < 4200
 
 
-def test_a_compressed_tar_that_unpacks_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_stream, "_FREE", 2**22)
+def test_a_decompression_bomb_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tar_stream, "_FREE", 2**22)
     data = gzip.compress(A + header("zeros.txt", 2**26) + bytes(2**26) + A)
     photos = read(tmp_path / "t.tar", data)
     assert [photo.error for photo in photos] == [None, "damaged archive: unpacks to more than 200 times its size"]
@@ -349,12 +351,12 @@ def test_a_compressed_tar_that_unpacks_without_end(tmp_path: Path, monkeypatch: 
     "data",
     [b"", b"x", b"no tar at all " * 100, b"\x1f\x8b", b"BZh9", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\xff" * 600],
 )
-def test_files_that_are_no_tar(tmp_path: Path, data: bytes) -> None:
+def test_invalid_tars_are_one_row_with_a_reason(tmp_path: Path, data: bytes) -> None:
     (photo,) = read(tmp_path / "t.tar", data)
     assert (photo.image_id, photo.data) == ("t.tar", None)
     assert photo.error
     assert photo.error.startswith("damaged archive: ")
 
 
-def test_an_archive_of_nothing_has_no_photos(tmp_path: Path) -> None:
+def test_an_empty_archive_has_no_photos(tmp_path: Path) -> None:
     assert read(tmp_path / "t.tar", bytes(10240)) == []

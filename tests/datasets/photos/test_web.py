@@ -1,4 +1,4 @@
-"""Photos over HTTP, from a server of our own on this machine."""
+"""Photos over HTTP, from a test server on this machine."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_photo_and_a_redirect(server: Any) -> None:
         *("[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "0", "user:password@127.0.0.1", "127。0。0。1", "LOCALHOST"),
     ],
 )
-def test_this_machine_is_not_reached_by_any_name(server: Any, host: str) -> None:
+def test_this_machine_is_not_reached_under_any_name(server: Any, host: str) -> None:
     rules = SourceRules(schemes=("http",))
     with pytest.raises(QpertError, match=r"^address not public \(--allow-local-addresses\)$"):
         fetch(f"http://{host}:{server.server_port}/a.jpg", rules)
@@ -97,13 +97,13 @@ def test_public_addresses(address: str, public: bool) -> None:
     assert is_public(address) is public
 
 
-def test_where_the_users_own_command_points_may_be_local_but_sends_nobody_on(server: Any) -> None:
+def test_a_host_in_the_users_command_may_be_local_but_not_redirect_to_others(server: Any) -> None:
     rules = SourceRules(schemes=("http",), hosts=("127.0.0.1",))
     assert fetch(f"{server.url}/a.jpg", rules) == b"photo"
     with pytest.raises(QpertError, match=r"^address not public"):
         fetch(f"{server.url}/to?http://localhost:{server.server_port}/secret", rules)
     with pytest.raises(QpertError, match=r"^address not public"):
-        fetch(f"{server.url}/to?/secret", rules)  # a server that is trusted for itself is asked once
+        fetch(f"{server.url}/to?/secret", rules)  # the trusted server is asked once
     assert "/secret" not in server.asked
 
 
@@ -119,12 +119,12 @@ def test_where_the_users_own_command_points_may_be_local_but_sends_nobody_on(ser
         ("400", "^the server answers HTTP 400$"),
     ],
 )
-def test_what_a_server_may_not(server: Any, path: str, reason: str) -> None:
+def test_forbidden_responses(server: Any, path: str, reason: str) -> None:
     with pytest.raises(QpertError, match=reason):
         fetch(f"{server.url}/{path}", RULES)
 
 
-def test_redirects_in_a_circle_end(server: Any) -> None:
+def test_circular_redirects_end(server: Any) -> None:
     with pytest.raises(QpertError, match=r"^too many redirects$"):
         fetch(f"{server.url}/to?", RULES)
     assert len(server.asked) == 6
@@ -140,13 +140,13 @@ def test_failures_of_a_server(server: Any, path: str, kind: type[Exception]) -> 
 
 
 @pytest.mark.timeout(30)
-def test_a_server_that_takes_for_ever_is_left(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_server_is_abandoned(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "TOTAL_SECONDS", 0.2)
     with pytest.raises(OSError, match="broke off"):
         fetch(f"{server.url}/trickle", RULES)
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[", "http://h:99999/x", "http:///x", "http://h:x/"])
-def test_urls_that_are_none(url: str) -> None:
+def test_invalid_urls(url: str) -> None:
     with pytest.raises(QpertError, match=r"^not a valid URL$|^no such host$"):
         fetch(url, RULES)

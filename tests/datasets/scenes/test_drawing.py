@@ -7,7 +7,7 @@ from pipeline.datasets.scenes.drawing import draw_scene
 from pipeline.datasets.scenes.layout import COLOURS, SCENE_SIZE, SHAPES, Scene, SceneObject, make_scene
 
 
-def test_a_scene_is_always_drawn_alike() -> None:
+def test_a_scene_is_always_drawn_the_same() -> None:
     scene = make_scene(2, 4)
     assert np.array_equal(np.asarray(draw_scene(scene)), np.asarray(draw_scene(scene)))
     assert draw_scene(scene).size == (SCENE_SIZE, SCENE_SIZE)
@@ -16,7 +16,7 @@ def test_a_scene_is_always_drawn_alike() -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("box", [(20, 30, 32, 43), (5, 9, 150, 180)])
 def test_a_shape_fills_its_box_exactly(shape: str, box: tuple[int, int, int, int]) -> None:
-    """What differs from the same ground without the object is the object: its extent is the box."""
+    """The pixels that differ from the same background without the object span exactly its box."""
     empty = Scene("balanced", 0, 0, (), "plain")
     drawn = Scene("balanced", 0, 0, (SceneObject(shape, "red", box),), "plain")
     changed = (np.asarray(draw_scene(drawn)) != np.asarray(draw_scene(empty))).any(2)

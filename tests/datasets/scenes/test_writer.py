@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.datasets.boxes.entities import read_entities
-from pipeline.datasets.captions.captions import read_captions
+from pipeline.datasets.boxes.flickr_entities import read_entities
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.datasets.scenes import make_captions, write_scenes
 from pipeline.datasets.scenes.writer import distinct_scenes
 from pipeline.errors import QpertError
@@ -18,7 +18,7 @@ def test_scenes_are_read_back_by_the_readers_of_the_real_data_sets(tmp_path: Pat
     scenes = list(distinct_scenes(12, 4))
     captions = read_captions(str(target), split="test")
     entities = read_entities(str(tmp_path / "s"))
-    assert [each.image_id for each in captions] == [f"{i:06d}.jpg" for i in range(12)]
+    assert [image.image_id for image in captions] == [f"{i:06d}.jpg" for i in range(12)]
     for number, scene in enumerate(scenes):
         assert list(captions[number].captions) == [c.text for c in make_captions(scene)]
         boxes = [tuple(box) for _, box in entities[f"{number:06d}"].boxes]
@@ -27,7 +27,7 @@ def test_scenes_are_read_back_by_the_readers_of_the_real_data_sets(tmp_path: Pat
             assert image.size == (192, 192)
 
 
-def test_no_two_scenes_of_a_set_are_alike() -> None:
+def test_no_two_scenes_of_a_set_have_the_same_content() -> None:
     contents = [scene.content for scene in distinct_scenes(600, 1)]
     assert len(set(contents)) == 600
 
@@ -39,7 +39,7 @@ def test_written_scenes_are_not_drawn_again(tmp_path: Path) -> None:
     assert drawn == [1, 2, 3]
 
 
-def test_an_interrupted_call_is_taken_up_again(tmp_path: Path) -> None:
+def test_an_interrupted_call_is_continued(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "000000.jpg").write_bytes(b"half")
     data = json.loads(write_scenes(tmp_path, 2, 0).read_text())
@@ -48,7 +48,7 @@ def test_an_interrupted_call_is_taken_up_again(tmp_path: Path) -> None:
         image.load()
 
 
-def test_other_scenes_and_other_folders_are_not_written_over(tmp_path: Path) -> None:
+def test_other_scenes_and_other_files_are_not_overwritten(tmp_path: Path) -> None:
     write_scenes(tmp_path / "a", 2, 0)
     with pytest.raises(QpertError, match="other scenes"):
         write_scenes(tmp_path / "a", 2, 1)

@@ -1,4 +1,4 @@
-"""Small pictures in every format, and parts of files."""
+"""Builders of small pictures in every format, and of parts of files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 
 def picture() -> Image.Image:
-    """95x63 (rows of odd length) in blocks of 5x5 random colours, so that lossy formats keep them nearly."""
+    """95x63 (rows of odd length) in blocks of 5x5 pixels of random colours, which lossy formats nearly keep."""
     blocks = np.random.default_rng(0).integers(0, 256, (13, 19, 3), dtype=np.uint8)
     return Image.fromarray(np.kron(blocks, np.ones((5, 5, 1), np.uint8))[:63])
 
@@ -35,7 +35,7 @@ def encoded(form: str, image: Image.Image | None = None, **options: Any) -> byte
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
-    """Of a PNG."""
+    """A chunk of a PNG."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
@@ -46,7 +46,7 @@ def png(width: int, height: int, stream: bytes, *, depth: int = 8, colour: int =
 
 
 def rows(samples: np.ndarray[Any, Any]) -> bytes:
-    """Rows of a PNG with their filter bytes, compressed."""
+    """The compressed rows of a PNG with their filter bytes."""
     return zlib.compress(b"".join(b"\0" + row.tobytes() for row in samples))
 
 

@@ -1,4 +1,4 @@
-"""Decoding: every kind of photo people keep, and every way a file can be broken."""
+"""Decoding every supported kind of photo, and files that are damaged in every way."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def halves(mode: str = "RGB") -> Image.Image:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that names its size and has next to no data."""
+    """A PNG that states its size and has almost no data."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -123,7 +123,7 @@ def test_rgba_is_flattened_on_white_and_rotated(form: str) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientations_match_the_standard(orientation: int) -> None:
-    """EXIF: orientation N says where row 0 and column 0 of the stored picture belong."""
+    """In EXIF, orientation N states where row 0 and column 0 of the stored picture belong."""
     stored = noise(6, 4)
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
@@ -200,7 +200,7 @@ def test_size_is_checked_from_the_header_without_pillows_limit() -> None:
         with pytest.raises(ImageError, match=r"image too large: 96x64 pixels, limit 6143$"):
             decode(encoded(noise(), "JPEG"), max_pixels=96 * 64 - 1)
         assert decode(encoded(noise(), "JPEG"), max_pixels=96 * 64).size == (96, 64)
-        # Between Pillow's warning (89 million) and MAX_PIXELS: decoded, quietly.
+        # Between the size of Pillow's warning (89 million) and MAX_PIXELS: decoded without a warning.
         large = decode(encoded(Image.new("1", (9900, 9900)), "PNG"))
     assert large.size == (9900, 9900)
     assert MAX_PIXELS > 9900**2

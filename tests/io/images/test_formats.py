@@ -1,4 +1,4 @@
-"""Formats: the names that photos have, and what each file is by its first bytes."""
+"""Recognising formats by suffix and by first bytes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_suffixes_are_those_of_the_decoders() -> None:
     assert len(set(SUFFIXES)) == len(SUFFIXES)
 
 
-def test_reading_them_registers_nothing_for_the_whole_process() -> None:
+def test_decoding_registers_nothing_for_the_whole_process() -> None:
     code = (
         "import pipeline.io.images, sys; from PIL import Image; Image.init();"
         "sys.exit('HEIF' in Image.OPEN or 'JXL' in Image.OPEN or 'torch' in sys.modules)"

@@ -1,4 +1,4 @@
-"""Metadata, however large, many or damaged, never cost the pixels; and the way up is read all the same."""
+"""Metadata, however large, numerous or damaged, never prevent decoding, and the orientation is still read."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def large_text() -> bytes:
         pytest.param(lambda: encoded("TIFF", tiffinfo={270: "x" * 2_000_000, 34675: bytes(2_000_000)}), id="tiff"),
     ],
 )
-def test_metadata_do_not_cost_the_pixels(data: object) -> None:
+def test_metadata_do_not_prevent_decoding(data: object) -> None:
     assert callable(data)
     assert difference(decode(data()), picture()) == 0
 
@@ -62,13 +62,13 @@ def test_metadata_do_not_cost_the_pixels(data: object) -> None:
     ],
     ids=["large", "exif", "photoshop", "mpo", "comments", "fill"],
 )
-def test_jpeg_metadata_do_not_cost_the_pixels(segments: bytes) -> None:
+def test_jpeg_metadata_do_not_prevent_decoding(segments: bytes) -> None:
     plain = encoded("JPEG")
     assert difference(decode(plain[:2] + segments + plain[2:]), decode(plain)) == 0
 
 
 @pytest.mark.parametrize("form", ["AVIF", "HEIF"])
-def test_damaged_exif_in_boxes_does_not_cost_the_pixels(form: str) -> None:
+def test_damaged_exif_in_boxes_does_not_prevent_decoding(form: str) -> None:
     exif = Image.Exif()
     exif[0x010E] = "a harbour"
     data = encoded(form, exif=exif.tobytes())
@@ -98,17 +98,17 @@ def test_a_tiff_gives_its_first_image_whatever_its_directories_point_to() -> Non
     data = bytearray(encoded("TIFF"))
     (start,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, start)
-    struct.pack_into("<I", data, start + 2 + 12 * count, start)  # the next directory is this one again
+    struct.pack_into("<I", data, start + 2 + 12 * count, start)  # the next directory is the same one
     assert difference(decode(bytes(data)), picture()) == 0
 
 
-def test_raw_files_of_cameras_are_not_taken_for_their_thumbnails() -> None:
+def test_camera_raw_files_are_not_decoded_as_their_thumbnails() -> None:
     for tags in ({50706: b"\1\4\0\0"}, {254: 1, 330: 8}):
         with pytest.raises(ImageError, match=r"^unsupported format: camera raw$"):
             decode(encoded("TIFF", tiffinfo=tags))
 
 
-def test_only_so_many_parts_are_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_parts_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.io.images.limits.MAX_PARTS", 1000)
     data, webp = encoded("JPEG"), encoded("WEBP")
     for hostile in (

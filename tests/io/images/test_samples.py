@@ -1,4 +1,4 @@
-"""Samples of every depth are scaled by the range that they were written in."""
+"""Samples of every depth are scaled by the range in which they were written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.io.images.samples_of import difference, encoded, picture, png, rows
 
 GREY = np.asarray(picture().convert("L"))
 UNKNOWN = 7
-"""Where no usual depth holds the samples, white is the brightest of them; here that is 240."""
+"""If no usual depth holds the samples, white is the brightest of them; here that is 240."""
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ UNKNOWN = 7
         pytest.param(np.where(np.arange(95) < 2, 3.4e38, GREY / 255).astype(np.float32), 5, id="no data as 3e38"),
     ],
 )
-def test_no_range_is_black(samples: np.ndarray, tolerance: float) -> None:  # type: ignore[type-arg]
+def test_no_range_of_values_turns_black(samples: np.ndarray, tolerance: float) -> None:  # type: ignore[type-arg]
     decoded = decode(encoded("TIFF", Image.fromarray(samples)))
     assert difference(decoded, Image.fromarray(GREY)) <= tolerance
 
@@ -48,7 +48,7 @@ def test_constant_pictures(kind: type) -> None:
     assert decode(encoded("TIFF", Image.fromarray(np.full((4, 6), 0.5, np.float32)))).getpixel((0, 0)) == (128,) * 3
 
 
-def test_8_bits_in_a_png_of_16() -> None:
+def test_8_bit_values_in_a_16_bit_png() -> None:
     assert difference(decode(encoded("PNG", Image.fromarray(GREY.astype(np.uint16)))), Image.fromarray(GREY)) == 0
     colours = np.asarray(picture())
     for scale in (1, 257):
@@ -56,13 +56,13 @@ def test_8_bits_in_a_png_of_16() -> None:
         assert difference(decode(data), picture()) == 0
 
 
-def test_what_the_file_calls_white_is_white() -> None:
+def test_the_white_value_of_the_file_is_white() -> None:
     assert to_8_bit(np.array([0, 100, 1000], np.uint16), 1000).tolist() == [0, 26, 255]
     assert to_8_bit(np.array([0, 5000], np.uint16), 1000).tolist() == [0, 255]
     assert decode(b"P5 2 1 1000\n\x00\x00\x03\xe8").getpixel((1, 0)) == (255, 255, 255)
 
 
-def test_a_few_negative_samples_are_black_and_many_begin_the_range() -> None:
+def test_few_negative_samples_are_black_and_many_extend_the_range() -> None:
     assert to_8_bit(np.array([-3, 0, 255, 255, 255], np.int32)).tolist() == [0, 0, 255, 255, 255]
     assert to_8_bit(np.array([-255, -255, -155, 0], np.int32)).tolist() == [0, 0, 100, 255]
     assert to_8_bit(np.array([np.nan, np.inf, -np.inf, 1.0], np.float32)).tolist() == [0, 0, 0, 255]

@@ -1,4 +1,4 @@
-"""Files that end early: whole where no pixel is lacking, otherwise refused, or decoded as far as they go and marked."""
+"""Files that end early are complete if no pixel is missing; otherwise refused, or decoded in part and marked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def reason(data: bytes, *, allow_truncated: bool = False) -> str:
 
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("end", [b"", b"\xff", bytes(5000), b"\0\0\0\x18ftypmp42" + bytes(50_000)])
-def test_a_jpeg_that_lacks_only_its_end_is_whole(progressive: bool, end: bytes) -> None:
+def test_a_jpeg_that_lacks_only_its_end_is_complete(progressive: bool, end: bytes) -> None:
     data = encoded("JPEG", progressive=progressive)
     decoded = decode(data[:-2] + end)
     assert difference(decoded, decode(data)) == 0
@@ -29,12 +29,12 @@ def test_a_jpeg_that_lacks_only_its_end_is_whole(progressive: bool, end: bytes) 
 
 
 @pytest.mark.parametrize("cut", [12, 16, 20])
-def test_a_png_that_lacks_only_its_end_or_its_checksum_is_whole(cut: int) -> None:
+def test_a_png_that_lacks_only_its_end_or_checksum_is_complete(cut: int) -> None:
     assert difference(decode(encoded("PNG")[:-cut]), picture()) == 0
     assert difference(decode(encoded("PNG", picture().convert("L"))[:-cut]), picture().convert("L")) == 0
 
 
-def test_a_png_that_was_written_with_a_wrong_checksum_is_whole_and_one_that_was_changed_is_damaged() -> None:
+def test_a_png_written_with_a_wrong_checksum_is_complete_but_a_changed_one_is_damaged() -> None:
     stream = rows(np.asarray(picture()))
     assert difference(decode(png(95, 63, stream[:-4] + b"abcd")), picture()) == 0
     changed = bytearray(png(95, 63, zlib.compress(zlib.decompress(stream), 0)))
@@ -46,9 +46,9 @@ def test_a_png_that_was_written_with_a_wrong_checksum_is_whole_and_one_that_was_
 @pytest.mark.parametrize(
     ("form", "cut"), [("GIF", 1), ("GIF", 2), ("BMP", 3), ("JPEG2000", 1), ("JPEG2000", 2)], ids=str
 )
-def test_other_formats_may_lack_what_follows_their_pixels(form: str, cut: int) -> None:
+def test_other_formats_may_lack_bytes_after_their_pixels(form: str, cut: int) -> None:
     data = encoded(form)
-    if form == "BMP":  # the padding of a row of 285 bytes stands at its end, and the rows come from below
+    if form == "BMP":  # a row of 285 bytes ends with padding, and rows are stored from the bottom up
         assert (95 * 3) % 4 == 1
     decoded = decode(data[:-cut])
     assert difference(decoded, decode(data)) == 0
@@ -70,7 +70,7 @@ def test_half_a_file_is_truncated(form: str) -> None:
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM"])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
-def test_what_is_there_is_decoded_and_marked_where_that_is_wanted(form: str, options: dict[str, object]) -> None:
+def test_allow_truncated_decodes_and_marks_the_available_part(form: str, options: dict[str, object]) -> None:
     if options and form != "JPEG":
         return
     switch = ImageFile.LOAD_TRUNCATED_IMAGES
@@ -78,14 +78,14 @@ def test_what_is_there_is_decoded_and_marked_where_that_is_wanted(form: str, opt
     part = decode(data[: len(data) * 3 // 4], allow_truncated=True)
     assert is_truncated(part)
     whole, halves = np.asarray(decode(data)), np.asarray(part)
-    kept = slice(-20, None) if form == "BMP" else slice(0, 20)  # a BMP begins below
+    kept = slice(-20, None) if form == "BMP" else slice(0, 20)  # a BMP begins at the bottom
     assert np.abs(whole[kept].astype(int) - halves[kept]).mean() < (30 if options else 3)
     assert not np.array_equal(whole, halves)
     assert not is_truncated(decode(data, allow_truncated=True))
     assert switch == ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-def test_disk_space_that_was_never_written_is_no_image_data() -> None:
+def test_unwritten_disk_space_is_not_image_data() -> None:
     for progressive in (False, True):
         data = encoded("JPEG", progressive=progressive)
         holed = data[: len(data) // 2] + bytes(len(data) // 2)
@@ -100,7 +100,7 @@ def test_a_progressive_jpeg_without_its_last_scans_is_truncated() -> None:
     assert is_truncated(decode(data[:last], allow_truncated=True))
 
 
-def test_nothing_at_all_is_refused_in_any_case() -> None:
+def test_a_file_without_pixels_is_always_refused() -> None:
     for form in ("JPEG2000", "HEIF", "PNG", "WEBP"):
         assert reason(encoded(form)[:20], allow_truncated=True) in ("truncated image", "damaged image")
 
@@ -111,7 +111,7 @@ def test_a_boxed_jpeg_xl_is_truncated() -> None:
     assert reason(data[: len(data) // 2]) == "truncated image"
 
 
-def test_what_a_container_claims_is_not_allocated() -> None:
+def test_claimed_sizes_are_not_allocated() -> None:
     data = bytearray(encoded("WEBP"))
     data[16:20] = b"\xff\xff\xff\xff"
     tracemalloc.start()
@@ -120,4 +120,4 @@ def test_what_a_container_claims_is_not_allocated() -> None:
         assert tracemalloc.get_traced_memory()[1] < 200_000_000
     finally:
         tracemalloc.stop()
-    assert difference(decoded, decode(encoded("WEBP"))) == 0  # whatever follows, the pixels are the same
+    assert difference(decoded, decode(encoded("WEBP"))) == 0  # the pixels are the same, whatever follows

@@ -13,15 +13,19 @@ from pipeline.errors import QpertError
 from pipeline.io.locations import answering, is_uri, join, locate
 
 LIST_SUFFIXES = (".txt", ".lst", ".list")
-LONGEST = 65536
-"""Bytes of a line."""
+MAX_LINE = 65536
+"""Bytes in a line."""
 _BOM = b"\xef\xbb\xbf"
 
 
-class Named(NamedTuple):
-    """A photo that is named in a list or table: its id, the path that patterns choose by, and where it is.
+class NamedItem(NamedTuple):
+    """A photo that a list or table names.
 
-    That path is what is written in the list; in tables it begins with the table's own name, as in tars.
+    Attributes:
+        image_id: its id.
+        text: the path that `--include` and `--exclude` are matched with: as written in a list; in a table preceded by
+            the table's own name, as in tars. None if the row names no photo.
+        place: its path or URI, or None.
     """
 
     image_id: str
@@ -30,15 +34,15 @@ class Named(NamedTuple):
 
 
 def is_list(name: str) -> bool:
-    """Whether a file of such a name is a list."""
+    """Whether a file of this name is a list."""
     return name.lower().endswith(LIST_SUFFIXES)
 
 
-def check_text(path: str) -> None:
-    """Refuse a list that is not UTF-8, by reading all of it once, piece by piece.
+def check_utf8(path: str) -> None:
+    """Check that a list is UTF-8, by reading all of it once in pieces.
 
     Raises:
-        QpertError: with the first line that is not, or why the list cannot be read.
+        QpertError: the list is not UTF-8 (with the first such line), or cannot be read.
     """
     filesystem, inner = locate(path)
     decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
@@ -54,34 +58,34 @@ def check_text(path: str) -> None:
             line += chunk.count(b"\n")
 
 
-def list_places(path: str, folder: str) -> Iterator[Named]:
-    """The photos of the list `path`, whose lines are their ids; relative places are relative to `folder`.
+def read_list(path: str, folder: str) -> Iterator[NamedItem]:
+    """Yield the photos of the list `path`, whose lines are their ids; relative paths are relative to `folder`.
 
-    Empty lines and those that begin with ``#`` are left out. No more than a line is kept in memory.
+    Empty lines and lines that begin with ``#`` are left out. Only one line is kept in memory.
 
     Raises:
-        QpertError: it cannot be read, or has a line longer than `LONGEST`.
+        QpertError: the list cannot be read, or has a line longer than `MAX_LINE`.
     """
     filesystem, inner = locate(path)
     with answering(path, "cannot read the list"), filesystem.open_input_stream(inner, compression=None) as stream:
         lines = io.BufferedReader(stream)
         number = 0
-        while line := lines.readline(LONGEST + 1):
+        while line := lines.readline(MAX_LINE + 1):
             number += 1
-            if len(line) > LONGEST:
-                raise QpertError(f"{path} is not a list of photos: line {number} is longer than {LONGEST:,} bytes")
-            # `check_text` has read it; whoever has changed it since sees the signs that are wrong.
+            if len(line) > MAX_LINE:
+                raise QpertError(f"{path} is not a list of photos: line {number} is longer than {MAX_LINE:,} bytes")
+            # `check_utf8` has accepted the list; if it was changed since, replacement characters show where.
             text = (line.removeprefix(_BOM) if number == 1 else line).decode("utf-8", "replace")
             name = text.removesuffix("\n").removesuffix("\r")
             if name.strip() and not name.lstrip().startswith("#"):
-                yield Named(name, name, place_of(folder, name))
+                yield NamedItem(name, name, place_of(folder, name))
 
 
 def place_of(folder: str, text: str) -> str:
-    """Where a photo is whose path or URI is written down in `folder`.
+    """The absolute path or URI of a photo that a file in `folder` names as `text`.
 
-    ``~/`` is the home folder of whoever runs this; other people's, ``~name/``, are names like any others. What is not a
-    place that may be opened stays as it is, and is refused by its spelling when it is read.
+    ``~/`` is the current user's home folder; ``~name/`` is taken literally. Text that may not be opened is returned
+    unchanged, and refused by its spelling when it is read.
     """
     if is_uri(text) or is_chained(text) or text[:6].lower() == "file:/":
         return text

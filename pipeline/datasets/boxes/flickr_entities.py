@@ -1,8 +1,8 @@
 """Flickr30K Entities: boxes from `Annotations/*.xml`, the phrases that name them from `Sentences/*.txt`.
 
-An XML `object` has one or several entity ids (`name`) and boxes, or says that there is none (`nobndbox`, `scene`).
-Coordinates there are 1-based and inclusive; here they are 0-based and half-open, so that the box of a whole photo of
-W x H pixels is (0, 0, W, H). (Subtracting 1 from all four and using exclusive ends would lose a row and a column.)
+An XML `object` has one or more entity ids (`name`) and boxes, or a mark that it has none (`nobndbox`, `scene`).
+Coordinates in the files are 1-based and inclusive; here they are 0-based and half-open, so that the box of a whole
+photo of W x H pixels is (0, 0, W, H). (Subtracting 1 from all four would lose a row and a column of pixels.)
 """
 
 from __future__ import annotations
@@ -12,24 +12,23 @@ import math
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from pipeline.datasets.boxes.photo_boxes import Box, PhotoBoxes
 from pipeline.datasets.names import alike_file
 from pipeline.errors import QpertError
 from pipeline.printing import printable
 
-Box = tuple[float, float, float, float]
-
 MAX_FILE_BYTES = 4_000_000
-"""Annotations of one photo are a few kilobytes; more than this is something else."""
+"""The annotations of one photo take a few kilobytes; a larger file is not one of them."""
 
 _log = logging.getLogger(__name__)
 _PHRASE = re.compile(r"\[/EN#(?P<entity>\d+)(?P<kinds>(?:/[^\s/\[\]]+)*)(?P<text>\s[^\[\]]*)\]")
-"""Neighbouring parts match different characters, so that no line, however long, makes the search go back and forth."""
+"""Neighbouring parts match disjoint characters, so that no line, however long, causes backtracking."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +42,14 @@ class Phrase:
 
 @dataclass(frozen=True)
 class EntityPhoto:
-    """What is annotated in one photo.
+    """The annotation of one photo.
 
     Attributes:
-        size: (width, height) in pixels as the XML has it, or None.
-        boxes: (label, box) with the phrase that first names the entity ("" for none) and a box within the photo;
-            boxes that are equal are kept once.
+        size: (width, height) in pixels as stated in the XML, or None.
+        boxes: (label, box) with the phrase that first names the entity ("" for none) and a box clipped to the photo;
+            equal boxes are kept once.
         captions: the plain captions.
-        skipped: boxes left out: not finite, inverted, or outside the photo.
+        skipped: number of boxes left out: not finite, inverted, or outside the photo.
     """
 
     size: tuple[int, int] | None
@@ -60,17 +59,17 @@ class EntityPhoto:
 
 
 def read_entities(folder: str | Path) -> dict[str, EntityPhoto]:
-    """Read a whole folder: photo name without suffix -> annotation. One warning says how many boxes were skipped.
+    """Read a whole folder: photo name without suffix -> annotation. One warning counts the boxes that were skipped.
 
     Raises:
-        QpertError: no annotations, or one that is not readable; the message names the file.
+        QpertError: the folder has no annotations, or one cannot be read; the message names the file.
     """
     root = check_entities_folder(folder)
     photos = {path.stem: _read(root, path) for path in sorted((root / "Annotations").glob("*.xml"))}
     skipped = sum(photo.skipped for photo in photos.values())
     if skipped:
         _log.warning(
-            "%s: %d boxes are inverted, not numbers or outside their photo, and were left out",
+            "%s: left out %d boxes that are inverted, not numbers or outside their photo",
             printable(str(root)),
             skipped,
         )
@@ -78,22 +77,34 @@ def read_entities(folder: str | Path) -> dict[str, EntityPhoto]:
 
 
 def read_entity_photo(folder: Path, stem: str) -> EntityPhoto | None:
-    """Read the annotation of one photo; None where there is none.
+    """Read the annotation of one photo; None if it has none.
 
     Raises:
-        QpertError: it is not readable; the message names the file.
+        QpertError: the annotation cannot be read; the message names the file.
     """
     path = alike_file(folder / "Annotations" / f"{stem}.xml")
-    if not os.path.isfile(path):  # also False for a name that is too long for a file
+    if not os.path.isfile(path):  # also False for a name that is too long for a file system
         return None
     return _read(folder, path)
+
+
+class EntitiesFolder:
+    """A Flickr30K Entities folder as `Boxes`; each annotation is read on demand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source = check_entities_folder(folder)
+
+    def of(self, image_id: str) -> PhotoBoxes | None:
+        """See `Boxes.of`."""
+        photo = read_entity_photo(self.source, PurePosixPath(image_id).stem)
+        return None if photo is None else PhotoBoxes(photo.size, photo.boxes, photo.skipped)
 
 
 def check_entities_folder(folder: str | Path) -> Path:
     """Return the folder as a path.
 
     Raises:
-        QpertError: it has no `Annotations/*.xml`.
+        QpertError: the folder has no `Annotations/*.xml`.
     """
     root = Path(folder).expanduser()
     if next((root / "Annotations").glob("*.xml"), None) is None:
@@ -104,10 +115,10 @@ def check_entities_folder(folder: str | Path) -> Path:
 def parse_sentence(line: str) -> tuple[str, list[Phrase]]:
     """Split `[/EN#1/people A man] sits .` into the plain caption `A man sits .` and its phrases, in order."""
     phrases = [
-        Phrase(found["entity"], tuple(found["kinds"].split("/")[1:]), found["text"].strip())
-        for found in _PHRASE.finditer(line)
+        Phrase(match["entity"], tuple(match["kinds"].split("/")[1:]), match["text"].strip())
+        for match in _PHRASE.finditer(line)
     ]
-    return _PHRASE.sub(lambda found: found["text"].strip(), line).strip(), phrases
+    return _PHRASE.sub(lambda match: match["text"].strip(), line).strip(), phrases
 
 
 def _read(root: Path, path: Path) -> EntityPhoto:
@@ -116,13 +127,13 @@ def _read(root: Path, path: Path) -> EntityPhoto:
         document = fromstring(_read_file(path), forbid_dtd=True)
     except (ParseError, ValueError, LookupError) as error:  # DefusedXmlException is a ValueError
         harmful = isinstance(error, DefusedXmlException)
-        why = "it declares entities or a DTD, which annotations have no use for" if harmful else f"not XML: {error}"
+        why = "it declares entities or a DTD, which annotations do not need" if harmful else f"not XML: {error}"
         raise QpertError(f"cannot read annotation {path}: {why}") from error
     size = _size(document)
     boxes: dict[Box, str] = {}
     skipped = 0
     for thing in document.iter("object"):
-        # Only what is directly in the object: to look through objects in objects takes the square of their number.
+        # Direct children only: descending into nested objects would take quadratic time.
         names = [(name.text or "").strip() for name in thing.findall("name")]
         label = next((labels[name] for name in names if name in labels), "")
         for node in thing.findall("bndbox"):
@@ -146,7 +157,7 @@ def _read_file(path: Path) -> bytes:
 
 
 def _read_sentences(path: Path) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Plain captions, and for each entity id the phrase that names it first."""
+    """Plain captions, and the first phrase that names each entity id."""
     if not path.is_file():
         return (), {}
     captions: list[str] = []
@@ -173,7 +184,7 @@ def _box(node: Element, size: tuple[int, int] | None) -> Box | None:
 
 
 def _number(node: Element, path: str) -> float:
-    """NaN where there is no number; not finite compares false with everything that is asked of it."""
+    """The number at `path`, or NaN if it is missing or not finite; comparisons with NaN are false."""
     try:
         value = float(node.findtext(path) or "nan")
     except ValueError:

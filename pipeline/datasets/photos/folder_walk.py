@@ -1,4 +1,4 @@
-"""Files below a folder, all or those that match a pattern, on any file system that pyarrow opens."""
+"""Walking through a folder and its subfolders, on any file system that pyarrow opens, with an optional pattern."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from pipeline.errors import QpertError
 from pipeline.io.locations import file_type, join, local_path, locate, real_place, split
 
 _AHEAD = 16
-"""Folders of a bucket that are listed at once."""
+"""Folders of a bucket that are listed concurrently."""
 
 
 class FoundFile(NamedTuple):
-    """A file: its path relative to the folder, its bytes, and when it was changed (microseconds since the epoch, UTC).
+    """A file: path relative to the folder, size in bytes, and time of change (microseconds since the epoch, UTC).
 
-    The last two are None where the file system does not tell.
+    Size and time are None if the file system does not tell.
     """
 
     name: str
@@ -36,19 +36,19 @@ class FoundFile(NamedTuple):
 
 
 @dataclass
-class Files:
-    """The files below the folder `root` as paths relative to it, depth first in the order of the names.
+class FolderWalk:
+    """The files below the folder `root`, as paths relative to it, depth first in the order of the names.
 
-    Every iteration looks anew, and raises a QpertError when a folder cannot be read. Left out, and counted in `skipped`
-    as soon as they are come by, are hidden files and folders, those that systems keep for themselves, what the rules
-    exclude, names that are not UTF-8, links that lead nowhere, special files, and what qpert itself has written.
+    Every iteration walks anew, and raises a QpertError when a folder cannot be read. Left out, and counted in `skipped`
+    as they are met, are hidden files and folders, those that operating systems keep for themselves, those that the
+    rules exclude, names that are not UTF-8, links that lead nowhere, special files, and feature sets.
 
     Attributes:
-        root: a folder.
-        matches: which relative paths to give; None for all.
-        rules: whose `exclude` applies.
-        out: the features that are being made: nothing in there is given.
-        skipped: what the last iteration left out.
+        root: the folder.
+        matches: selects relative paths; None for all.
+        rules: their `exclude` applies.
+        out: the feature set that is being made, whose files are left out.
+        skipped: counts of the last iteration.
     """
 
     root: str
@@ -58,34 +58,34 @@ class Files:
     skipped: Skipped = field(default_factory=Skipped)
 
     def __iter__(self) -> Iterator[str]:
-        """Their paths."""
-        return (file.name for file in self.found())
+        """The paths of the files."""
+        return (file.name for file in self.files())
 
-    def found(self) -> Iterator[FoundFile]:
-        """Walks through the folder."""
+    def files(self) -> Iterator[FoundFile]:
+        """The files with their sizes and times of change."""
         self.skipped.clear()
         local = local_path(self.root)
         if local is not None:
             yield from self._below(local, lambda folder: local_entries(folder, self._out), lambda folders: None)
             return
         filesystem, path = locate(self.root)
-        # A bucket answers slowly and serves many at once: while one folder is read, the next are listed already.
-        ahead: dict[str, Future[Entries]] = {}
+        # A bucket answers slowly but concurrently: while one folder is read, the next are being listed.
+        futures: dict[str, Future[Entries]] = {}
         with ThreadPoolExecutor(_AHEAD) as pool:
 
-            def look(folders: Iterable[str]) -> None:
+            def list_ahead(folders: Iterable[str]) -> None:
                 for folder in folders:
-                    if folder not in ahead:
-                        ahead[folder] = pool.submit(remote_entries, filesystem, folder)
+                    if folder not in futures:
+                        futures[folder] = pool.submit(remote_entries, filesystem, folder)
 
             def entries(folder: str) -> Entries:
-                look([folder])
-                return ahead.pop(folder).result()
+                list_ahead([folder])
+                return futures.pop(folder).result()
 
             try:
-                yield from self._below(path, entries, look)
+                yield from self._below(path, entries, list_ahead)
             finally:
-                for future in ahead.values():
+                for future in futures.values():
                     future.cancel()
 
     @property
@@ -93,14 +93,14 @@ class Files:
         return None if self.out is None else real_place(self.out)
 
     def _below(
-        self, root: str, entries: Callable[[str], Entries], look: Callable[[Iterable[str]], None]
+        self, root: str, entries: Callable[[str], Entries], list_ahead: Callable[[Iterable[str]], None]
     ) -> Iterator[FoundFile]:
-        """With a stack of its own: folders may lie in each other more deeply than Python's calls."""
+        """Walk with an explicit stack: folders may be nested more deeply than Python's calls."""
         out = self._out
-        stack = [_Level(root, "", real_place(self.root), self._sorted_out("", entries(root)))]
+        stack = [_Level(root, "", real_place(self.root), self._included("", entries(root)))]
         while stack:
             level = stack[-1]
-            name = next(level.left, None)
+            name = next(level.names, None)
             if name is None:
                 stack.pop()
                 continue
@@ -110,9 +110,9 @@ class Files:
                     state = level.entries.states.get(name)
                     yield FoundFile(path, *(state or state_of(f"{level.folder}/{name}")))
                 continue
-            look(posixpath.join(level.folder, ahead) for ahead in level.next_folders(_AHEAD))
+            list_ahead(posixpath.join(level.folder, subfolder) for subfolder in level.next_folders(_AHEAD))
             folder = posixpath.join(level.folder, name)
-            # By what lies above it: to ask the disk for every folder takes long where they lie deep.
+            # Derived from the parent's real path: resolving every folder on disk is slow for deep trees.
             real = os.path.realpath(folder) if name in level.entries.links else f"{level.real.rstrip('/')}/{name}"
             if any(real == above.real for above in stack):
                 self._skip("links back to a folder that they lie in", path + "/", folder=True)
@@ -120,14 +120,14 @@ class Files:
             if out is not None and (real == out or real.startswith(out + "/")):
                 self._skip(OURS, path + "/", folder=True)
                 continue
-            found = entries(folder)
-            if "manifest.json" in found.names and is_feature_set(join(self.root, path)):
+            inner = entries(folder)
+            if "manifest.json" in inner.names and is_feature_set(join(self.root, path)):
                 self._skip(OURS, path + "/", folder=True)
                 continue
-            stack.append(_Level(folder, path + "/", real, self._sorted_out(path + "/", found)))
+            stack.append(_Level(folder, path + "/", real, self._included(path + "/", inner)))
 
-    def _sorted_out(self, prefix: str, entries: Entries) -> Entries:
-        """Without what is left out, which is counted."""
+    def _included(self, prefix: str, entries: Entries) -> Entries:
+        """The entries that are not left out; the others are counted."""
         for reason, name in entries.left_out:
             self._skip(reason, prefix + name, folder=name.endswith("/"))
         own: tuple[str, ...] = ()
@@ -149,33 +149,33 @@ class Files:
         return self.out is not None and real_place(self.root) == self._out
 
     def _skip(self, reason: str, path: str, *, folder: bool) -> None:
-        # A pattern speaks of its files alone; which ones a folder has that is not looked into, nobody knows.
+        # With a pattern only matching files count, and a folder that is not entered has an unknown number of them.
         if self.matches is None or (not folder and self.matches(path)):
             self.skipped.add(reason, path)
 
 
 class _Level:
-    """A folder that is being walked through."""
+    """A folder on the path of the walk."""
 
     def __init__(self, folder: str, prefix: str, real: str, entries: Entries) -> None:
         self.folder, self.prefix, self.real, self.entries = folder, prefix, real, entries
-        self.left = iter(entries.names)
-        self._inner = [name for name in entries.names if name in entries.folders]
-        self._at = 0
+        self.names = iter(entries.names)
+        self._subfolders = [name for name in entries.names if name in entries.folders]
+        self._next = 0
 
     def next_folders(self, count: int) -> list[str]:
-        """The folder that it is the turn of, and those after it."""
-        self._at += 1
-        return self._inner[self._at - 1 : self._at - 1 + count]
+        """The next `count` subfolders, the first of which is entered now."""
+        self._next += 1
+        return self._subfolders[self._next - 1 : self._next - 1 + count]
 
 
-def glob(pattern: str, rules: SourceRules = DEFAULT_RULES, out: str | None = None) -> Files:
+def glob(pattern: str, rules: SourceRules = DEFAULT_RULES, out: str | None = None) -> FolderWalk:
     """The files that match a pattern (see `compile_pattern`), below the folder that it starts from.
 
-    Folders that exist by the very name are no patterns.
+    A part of the pattern that is the name of an existing folder is taken literally.
 
     Raises:
-        QpertError: there is no such folder, or the pattern makes no sense.
+        QpertError: the folder does not exist, or the pattern is not valid.
     """
     root, rest = split(pattern)
     while not _is_folder(root):
@@ -183,7 +183,7 @@ def glob(pattern: str, rules: SourceRules = DEFAULT_RULES, out: str | None = Non
         if not name or not is_pattern(locate(root)[1]):
             raise QpertError(f"there is no folder {root}")
         root, rest = above, f"{name}/{rest}"
-    return Files(root, compile_pattern(rest), rules, out)
+    return FolderWalk(root, compile_pattern(rest), rules, out)
 
 
 def _is_folder(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the files of a source are taken for, and what is said of those that are not read."""
+"""Sorting the files of a source by kind, and reporting those that are left out."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets.photos.formats import ending, file_kind, is_image
+from pipeline.datasets.photos.found_photos import Listing, Shards
 from pipeline.datasets.photos.rules import SourceRules
-from pipeline.datasets.photos.source import Listing, Shards, find_photos
+from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 
 
@@ -34,7 +35,7 @@ def write_tar(path: Path, *names: str) -> None:
 
 @pytest.fixture
 def fill(tmp_path: Path) -> Callable[..., Path]:
-    """Makes files below tmp_path: photos, tars with one photo, tables with photos, tables without."""
+    """Makes files below tmp_path: photos, tars with one photo, tables with photos and without."""
 
     def fill(*names: str) -> Path:
         for name in names:
@@ -92,7 +93,7 @@ def test_every_file_is_a_photo_or_counted(fill: Callable[..., Path]) -> None:
     assert len(names_of(found)) + sum(found.skipped.counts().values()) == len(list(root.iterdir()))
 
 
-def test_what_is_left_out_is_counted_once_however_often_it_is_listed(fill: Callable[..., Path]) -> None:
+def test_repeated_listing_counts_files_once(fill: Callable[..., Path]) -> None:
     root = fill("a.jpg")
     (root / "b.txt").write_bytes(b"b")
     found = find_photos(str(root))
@@ -101,17 +102,17 @@ def test_what_is_left_out_is_counted_once_however_often_it_is_listed(fill: Calla
         assert found.skipped.counts() == {"not photos (.txt)": 1}
 
 
-def test_a_single_file_is_judged_alike(fill: Callable[..., Path]) -> None:
+def test_a_single_file_follows_the_same_rules(fill: Callable[..., Path]) -> None:
     root = fill(".hidden", "scan", "notes.dat")
     (root / "notes.dat").write_bytes(b"no photo")
-    for name in (".hidden", "scan"):  # whoever names it means it
+    for name in (".hidden", "scan"):  # a file that the user names is read
         assert names_of(find_photos(str(root / name), rules=SourceRules(exclude=("*",)))) == [name]
-    with pytest.raises(QpertError, match=r"holds no photos, .*left out are\n +1 not photos \(.dat\): notes\.dat"):
+    with pytest.raises(QpertError, match=r"holds no photos, .*left out:\n +1 not photos \(.dat\): notes\.dat"):
         find_photos(str(root / "notes.dat"))
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         (["0.tar", "1.tar", "preview.jpg"], r"1 photos \(preview\.jpg\) and 2 tars \(0\.tar, 1\.tar\);"),
         (["a.jpg", "b.jpg", "z.tar"], r"2 photos \(a\.jpg, \.\.\.\) and 1 tars \(z\.tar\);"),
@@ -121,10 +122,10 @@ def test_a_single_file_is_judged_alike(fill: Callable[..., Path]) -> None:
     ],
 )
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_two_kinds_are_refused_with_what_is_there(
-    fill: Callable[..., Path], names: list[str], said: str, scheme: str
+def test_several_kinds_are_refused_and_named(
+    fill: Callable[..., Path], names: list[str], message: str, scheme: str
 ) -> None:
-    with pytest.raises(QpertError, match=said) as caught:
+    with pytest.raises(QpertError, match=message) as caught:
         find_photos(f"{scheme}{fill(*names)}")
     assert "--include" in str(caught.value)
 
@@ -146,7 +147,7 @@ def test_one_kind_can_be_chosen(fill: Callable[..., Path]) -> None:
     assert (named.kind, named.skipped.counts()["tars beside the Parquet files"]) == ("parquet of bytes", 2)
 
 
-def test_tables_that_describe_photos_are_no_other_kind(fill: Callable[..., Path]) -> None:
+def test_tables_of_metadata_do_not_count_as_a_kind(fill: Callable[..., Path]) -> None:
     root = fill("0.tar", "1.tar", "0.parquet", "captions.parquet")
     found = find_photos(str(root))
     assert (found.kind, names_of(found)) == ("webdataset", ["0.tar", "1.tar"])
@@ -155,7 +156,7 @@ def test_tables_that_describe_photos_are_no_other_kind(fill: Callable[..., Path]
     assert (names_of(beside), beside.skipped.counts()) == (["a.jpg"], {"Parquet files without photos": 1})
 
 
-def test_patterns_choose_files_and_else_photos_in_tars(fill: Callable[..., Path]) -> None:
+def test_patterns_choose_files_or_else_photos_in_tars(fill: Callable[..., Path]) -> None:
     root = fill("2023/a.jpg", "2024/b.jpg", "2024/raw/c.jpg", "2024/d.png")
 
     def chosen(*include: str, exclude: tuple[str, ...] = ()) -> list[str]:
@@ -166,15 +167,15 @@ def test_patterns_choose_files_and_else_photos_in_tars(fill: Callable[..., Path]
     assert chosen("2024/*.jpg") == ["2024/b.jpg"]
     assert chosen("2024", exclude=("raw", "*.png")) == ["2024/b.jpg"]
     assert chosen("{2023,raw}", "d.*") == ["2023/a.jpg", "2024/d.png", "2024/raw/c.jpg"]
-    with pytest.raises(QpertError, match=r"left out are\n +4 not chosen by --include and --exclude"):
+    with pytest.raises(QpertError, match=r"left out:\n +4 not chosen by --include and --exclude"):
         chosen("*.gif")
     shards = fill("shards/0.tar", "shards/1.tar") / "shards"
     inner = find_photos(str(shards), rules=SourceRules(include=("a.*",)))
-    assert names_of(inner) == ["0.tar", "1.tar"]  # the pattern speaks of what is in them
+    assert names_of(inner) == ["0.tar", "1.tar"]  # the pattern chooses among their photos
     assert names_of(find_photos(str(shards), rules=SourceRules(include=("0.tar",)))) == ["0.tar"]
 
 
-def test_tars_that_links_take_from_elsewhere_stay_out_of_the_root(fill: Callable[..., Path]) -> None:
+def test_linked_tars_outside_of_the_root_are_left_out(fill: Callable[..., Path]) -> None:
     root = fill("root/0.tar", "secret.tar") / "root"
     (root / "1.tar").symlink_to("../secret.tar")
     (root / "2.tar").symlink_to("0.tar")
@@ -206,7 +207,7 @@ def test_first_bytes_of_photos(form: str, expected: bool) -> None:
         b"MM",
     ],
 )
-def test_first_bytes_of_others(head: bytes) -> None:
+def test_first_bytes_of_other_files(head: bytes) -> None:
     assert not is_image(head)
 
 

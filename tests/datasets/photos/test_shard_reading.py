@@ -1,4 +1,4 @@
-"""Tars of photos: read whole and one by one, with odd names, damaged."""
+"""Reading tars of photos whole and one photo at a time, with odd names and damage."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
-from pipeline.datasets.photos.shards import count_photos, member_uri, read_shard
-from pipeline.datasets.photos.source import Shards, find_photos, read_photo
+from pipeline.datasets.photos.found_photos import Shards
+from pipeline.datasets.photos.reading import read_photo
+from pipeline.datasets.photos.shard import member_uri
+from pipeline.datasets.photos.shard_reading import count_photos, read_shard
+from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 
 
 def write_tar(path: Path, names: list[str], mode: str = "w", size: int = 0) -> None:
-    """A tar of members that hold their number and name, filled up to `size` bytes."""
+    """Writes a tar of members that hold their number and name, padded to `size` bytes."""
     with tarfile.open(path, mode) as tar:
         for at, name in enumerate(names):
             data = f"{at} {name}".encode("utf-8", "surrogateescape").ljust(size)
@@ -45,7 +48,7 @@ def test_webdataset_tars(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
-def test_a_row_says_where_its_photo_is(tmp_path: Path, ending: str) -> None:
+def test_the_uri_names_the_member(tmp_path: Path, ending: str) -> None:
     odd = ["a.jpg", "sub/h#1.jpg", "a.jpg", "my 100%;2.jpg", "x.tar#y.jpg", "é?.jpg", "a.jpg", "caf\udce9.jpg"]
     (tmp_path / "x.tar#z").mkdir()
     write_tar(tmp_path / "x.tar#z" / f"my #1%20.tar{ending}", odd, f"w:{ending[1:]}")
@@ -100,7 +103,7 @@ def test_a_damaged_compressed_tar_fails_with_a_reason(tmp_path: Path, damage: st
         ("{}/gone.parquet#3", "^not a photo in a tar or Parquet file: "),
     ],
 )
-def test_photos_that_are_not_there(tmp_path: Path, uri: str, reason: str) -> None:
+def test_missing_photos_have_a_reason(tmp_path: Path, uri: str, reason: str) -> None:
     write_tar(tmp_path / "00.tar", ["000.jpg"])
     with pytest.raises(QpertError, match=reason):
         read_photo(uri.format(f"file://{tmp_path}"))

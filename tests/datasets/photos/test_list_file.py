@@ -1,4 +1,4 @@
-"""Lists of photos, as people and their tools write them."""
+"""List files, as people and their tools write them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.photos.lists import LONGEST, place_of
+from pipeline.datasets.photos.found_photos import Listing
+from pipeline.datasets.photos.list_file import MAX_LINE, place_of
+from pipeline.datasets.photos.reading import read_photo
 from pipeline.datasets.photos.rules import SCHEMES, SourceRules
-from pipeline.datasets.photos.source import Listing, find_photos, read_photo
+from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 
 
@@ -36,7 +38,7 @@ def test_one_bad_line_is_a_row_with_its_reason(tmp_path: Path, listing: object) 
         "/dev/zero": "cannot read the file: it is a device",
         "http://127.0.0.1/x.jpg": "scheme not allowed: http (--allow-scheme http)",
         "zip::file:///x": "chained URLs are not opened",
-        "file:/x.jpg": "file: URIs begin with file:///",
+        "file:/x.jpg": "file: URIs must begin with file:///",
         "file://host/x.jpg": "file:// names another machine; write file:///path",
         "~root/x.jpg": "file not found",
         "x" * 5000: "cannot read the file: File name too long",
@@ -51,9 +53,9 @@ def test_one_bad_line_is_a_row_with_its_reason(tmp_path: Path, listing: object) 
     assert read == lines
 
 
-def test_a_list_of_nothing_that_may_be_opened_says_how(listing: object) -> None:
+def test_a_list_without_allowed_photos_is_an_error_with_advice(listing: object) -> None:
     with pytest.raises(
-        QpertError, match=r"list\.txt names only photos that are not opened: scheme .* \(--allow-scheme"
+        QpertError, match=r"list\.txt names only photos that may not be opened: scheme .* \(--allow-scheme"
     ):
         listing("https://h/a.jpg", "https://h/b.jpg")  # type: ignore[operator]
     assert len(list(listing("https://h/a.jpg", schemes=(*SCHEMES, "https")).pairs())) == 1  # type: ignore[operator]
@@ -69,10 +71,10 @@ def test_sizes_and_times_of_local_photos(tmp_path: Path, listing: object) -> Non
     assert states == [(5, 1_700_000_000_000_001)] * 2 + [(None, None)] * 3
     (batch,) = found.batches()
     assert batch["mtime"].cast("int64").to_pylist() == [mtime for _, mtime in states]
-    assert [item._asdict() for item in found.items_noted()] == [item._asdict() for item in found.items()]
+    assert [item._asdict() for item in found.saved_items()] == [item._asdict() for item in found.items()]
 
 
-def test_what_systems_keep_is_left_out_and_what_is_hidden_is_not(listing: object) -> None:
+def test_files_of_operating_systems_are_left_out_but_hidden_ones_are_not(listing: object) -> None:
     found = listing(
         ".hidden/a.jpg",
         "./._a.jpg",
@@ -86,7 +88,7 @@ def test_what_systems_keep_is_left_out_and_what_is_hidden_is_not(listing: object
     assert sum(found.skipped.counts().values()) == 3
 
 
-def test_homes_of_others_and_chains_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_users_homes_and_chained_urls_are_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert place_of("/f", "~/a.jpg") == "/home/me/a.jpg"
     assert place_of("/f", "~root/a.jpg") == "/f/~root/a.jpg"
@@ -95,11 +97,11 @@ def test_homes_of_others_and_chains_stay_as_they_are(monkeypatch: pytest.MonkeyP
         assert place_of("/f", text) == text
 
 
-def test_lists_that_are_none(tmp_path: Path) -> None:
+def test_files_that_are_not_lists_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.txt").write_bytes(b"a.jpg\n" + os.urandom(4) + b"\xff\n")
     with pytest.raises(QpertError, match=r"is not UTF-8 text: line 2"):
         find_photos(str(tmp_path / "binary.txt"))
-    (tmp_path / "long.txt").write_bytes(b"x" * (LONGEST + 1))
+    (tmp_path / "long.txt").write_bytes(b"x" * (MAX_LINE + 1))
     with pytest.raises(QpertError, match=r"line 1 is longer than 65,536 bytes"):
         find_photos(str(tmp_path / "long.txt"))
     (tmp_path / "cut.txt").write_bytes("a.jpg\né".encode()[:-1])

@@ -1,11 +1,11 @@
-"""Finding the photos that captions speak of, and listing them for the index."""
+"""Finding the photos of captioned images, and listing them for the index."""
 
 from __future__ import annotations
 
 import pytest
 
-from pipeline.datasets.captions.captions import CaptionedImage
-from pipeline.datasets.captions.photos import find_images, write_list
+from pipeline.datasets.captioned_image import CaptionedImage
+from pipeline.datasets.captions.image_files import find_images, write_list
 from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 
@@ -21,7 +21,7 @@ def root(tmp_path):
     return tmp_path / "photos"
 
 
-def test_found_at_any_depth_in_the_order_of_the_captions(root):
+def test_images_are_found_at_any_depth_in_the_order_of_the_captions(root):
     images = find_images(CAPTIONS, root)
     assert list(images.found.items()) == [
         ("c.jpg", f"{root}/c.jpg"),
@@ -39,14 +39,14 @@ def test_the_summary_counts_and_names_the_first(root):
     assert summary == "1,200 of 1,200 captioned images are missing: 0.jpg, 1.jpg, ..."
 
 
-def test_two_photos_of_one_name(root):
+def test_two_photos_with_the_same_name_are_refused(root):
     (root / "val" / "a.jpg").write_bytes(b"")
-    with pytest.raises(QpertError, match=r"a\.jpg is there twice: .*photos/train/a\.jpg and .*photos/val/a\.jpg"):
+    with pytest.raises(QpertError, match=r"a\.jpg exists twice: .*photos/train/a\.jpg and .*photos/val/a\.jpg"):
         find_images(CAPTIONS, root)
-    assert find_images(CAPTIONS[:1], root).missing == ()  # other.jpg is there twice as well, but nobody asks for it
+    assert find_images(CAPTIONS[:1], root).missing == ()  # other.jpg exists twice as well, but is not wanted
 
 
-def test_the_list_names_just_these_for_the_index(root, tmp_path):
+def test_the_list_holds_exactly_the_captioned_images(root, tmp_path):
     beside, elsewhere = root.parent / "list.txt", tmp_path / "x" / "y" / "list.txt"
     images = find_images(CAPTIONS, root)
     for target in (beside, elsewhere):
@@ -69,11 +69,11 @@ def test_names_that_a_list_cannot_hold(root, name):
     (root / name).write_bytes(b"")
     images = find_images([CaptionedImage(name, ["x"])], root)
     assert images.missing == ()
-    with pytest.raises(QpertError, match="cannot stand in a list file"):
+    with pytest.raises(QpertError, match="cannot be written in a list file"):
         write_list(images, root / "list.txt")
 
 
-def test_nothing_found_and_no_such_folder(root, tmp_path):
+def test_no_image_found_or_no_such_folder_is_an_error(root, tmp_path):
     with pytest.raises(QpertError, match=r"no captioned images to list .* 1 of 1 captioned images are missing"):
         write_list(find_images(CAPTIONS[2:3], root), tmp_path / "list.txt")
     with pytest.raises(QpertError, match="there is no"):

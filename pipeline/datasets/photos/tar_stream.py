@@ -1,4 +1,4 @@
-"""A tar's bytes from front to back, unpacked on the way, within limits that a hostile one meets."""
+"""The bytes of a tar from front to back, decompressed on the fly, with limits against hostile archives."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from typing import IO, Any, cast
 import pyarrow as pa
 
 MAX_HEADER = 2**20
-"""Bytes that headers of one member may take: long names, extended attributes, maps of sparse files."""
+"""Bytes that the headers of one member may take: long names, extended attributes, maps of sparse files."""
 MAX_ZEROS = 2**20
-"""Bytes of zeros between two archives in one file; beyond, it is at its end."""
+"""Bytes of zeros between two concatenated archives; more zeros mark the end."""
 _RATIO, _FREE = 200, 2**30
-"""A compressed tar may unpack to so many times its size, and to so many bytes in any case: photos hardly shrink."""
+"""A compressed tar may always unpack to `_FREE` bytes, and beyond that to `_RATIO` times its size: photos hardly
+shrink."""
 _MAX_DIGITS = 100
 _BLOCK = 512
 _STEP = 2**20
 
 
-class ArchiveStream:
-    """What `tarfile` reads from: goes forward only, and counts.
+class TarStream:
+    """The file object that `tarfile` reads from: moves forward only, and counts bytes.
 
-    Compression is found out by the first bytes: gzip, bzip2, xz, zstd.
+    Compression (gzip, bzip2, xz or zstd) is recognised by the first bytes.
     """
 
     mode = "rb"
@@ -39,9 +40,9 @@ class ArchiveStream:
         self._left: int | None = None
         self.zeros = 0
         start = self._ahead
-        self._packed = _Begun(start, raw)
+        self._packed = _CountedStream(start, raw)
         rest = cast("IO[bytes]", self._packed)
-        if start[257:262] == b"ustar":  # the first member may be called BZh.jpg
+        if start[257:262] == b"ustar":  # not compressed, even if the first member is called BZh.jpg
             self._source: Any = raw
             return
         if start[:2] == b"\x1f\x8b":
@@ -49,7 +50,7 @@ class ArchiveStream:
         elif start[:3] == b"BZh":
             self._source = bz2.BZ2File(rest)
         elif start[:6] == b"\xfd7zXZ\0":
-            self._source = lzma.LZMAFile(rest)  # noqa: SIM115 - the archive's context closes what is under it
+            self._source = lzma.LZMAFile(rest)  # noqa: SIM115 - the archive's context closes the stream below
         elif start[:4] == b"\x28\xb5\x2f\xfd":
             self._source = pa.CompressedInputStream(pa.PythonFile(rest, "r"), "zstd")
         else:
@@ -58,10 +59,10 @@ class ArchiveStream:
         self._ahead = b""
 
     def read(self, size: int) -> bytes:
-        """So many bytes, fewer at the end.
+        """Read `size` bytes, fewer at the end.
 
         Raises:
-            tarfile.ReadError: headers take too much, or a compressed tar unpacks to far too much.
+            tarfile.ReadError: the headers are too long, or a compressed tar unpacks to far more than its size.
         """
         size = max(size, 0)
         if self._left is not None:
@@ -83,14 +84,14 @@ class ArchiveStream:
         return data
 
     def tell(self) -> int:
-        """Bytes from the beginning."""
+        """Position in the unpacked archive, in bytes."""
         return self._at
 
     def seek(self, position: int) -> int:
-        """Go forward.
+        """Skip forward to `position`, and return the position reached.
 
         Raises:
-            tarfile.ReadError: that would be back.
+            tarfile.ReadError: `position` lies behind the current one.
         """
         if position < self._at:
             raise tarfile.ReadError("members overlap")
@@ -100,18 +101,18 @@ class ArchiveStream:
         return self._at
 
     def begin_header(self) -> None:
-        """From here on only `MAX_HEADER` bytes may be read."""
+        """Allow only `MAX_HEADER` bytes to be read until `end_header`."""
         self._left = MAX_HEADER
 
     def end_header(self) -> None:
-        """They are read."""
+        """Lift the limit of `begin_header`."""
         self._left = None
 
     def check_extended(self, size: int) -> None:
-        """Look at an extended header of so many bytes that comes next.
+        """Peek at an extended header of `size` bytes that comes next.
 
         Raises:
-            tarfile.ReadError: it would keep `tarfile` busy for hours, which looks for lengths in all of it.
+            tarfile.ReadError: the header holds a number so long that parsing it would keep `tarfile` busy for hours.
         """
         data = self.read(min(size, MAX_HEADER + 1))
         if any(len(digits) > _MAX_DIGITS for digits in re.findall(rb"\d+", data)):
@@ -126,8 +127,8 @@ class ArchiveStream:
             raise tarfile.ReadError(f"unpacks to more than {_RATIO} times its size")
 
 
-class _Begun:
-    """A stream whose first bytes were read already, and that counts them."""
+class _CountedStream:
+    """A stream whose first bytes were read already; counts the bytes taken from it."""
 
     closed = False
 
@@ -161,12 +162,12 @@ class _Begun:
 
 
 class Header(tarfile.TarInfo):
-    """A member's header. `tarfile` takes a damaged one for the end of the archive; here it is an error."""
+    """A member's header. `tarfile` takes a damaged header for the end of the archive; here it is an error."""
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Any:
-        """See `tarfile.TarInfo`; what follows the zeros at the end of an archive may be another one, or anything."""
-        stream = cast("ArchiveStream", tarfile_.fileobj)
+        """See `tarfile.TarInfo`. The zeros at the end of an archive may be followed by another one, or by anything."""
+        stream = cast("TarStream", tarfile_.fileobj)
         first = stream._left is None
         if first:
             stream.begin_header()
@@ -190,7 +191,7 @@ class Header(tarfile.TarInfo):
         return header
 
     def _proc_pax(self, tarfile_: tarfile.TarFile) -> Any:
-        stream = cast("ArchiveStream", tarfile_.fileobj)
+        stream = cast("TarStream", tarfile_.fileobj)
         if not 0 <= self.size <= MAX_HEADER:
             raise tarfile.ReadError(f"a header of {self.size} bytes")
         stream.check_extended(-(-self.size // _BLOCK) * _BLOCK)

@@ -1,8 +1,10 @@
-"""Names of files and folders that systems and programs keep for themselves: no photos of anyone."""
+"""Names of files and folders that operating systems and programs keep for themselves, and that are never photos."""
 
 from __future__ import annotations
 
 import posixpath
+
+HIDDEN = "hidden"
 
 _FOLDERS = {
     "__macosx": "folders of macOS",
@@ -31,21 +33,18 @@ _FILES = {
 }
 
 
-def is_housekeeping(name: str) -> str | None:
-    """Why one component of a path is no photo of anyone: a reason that reads well after a number, or None.
+def reason_to_ignore(name: str) -> str | None:
+    """Why a file or folder of this name is ignored, in words that read well after a number; None if it is not.
 
-    Names that begin with ``._`` are what macOS keeps beside a file on disks of others, with the file's own suffix.
+    Names that begin with ``._`` are files that macOS writes beside others on foreign disks, with the same suffix.
     """
     if name.startswith("._") or name == ".DS_Store":
         return "files of macOS"
-    return _FOLDERS.get(name.lower()) or _FILES.get(name.lower()) or ("hidden" if _hidden(name) else None)
+    hidden = name.startswith(".") and name not in (".", "..")
+    return _FOLDERS.get(name.lower()) or _FILES.get(name.lower()) or (HIDDEN if hidden else None)
 
 
-def housekeeping_in(path: str) -> str | None:
-    """The same for the first such component of a relative path with slashes, as archives and tables have it."""
+def reason_to_ignore_path(path: str) -> str | None:
+    """The same for the first such component of a relative path with slashes, as in archives and tables."""
     parts = posixpath.normpath(path).split("/") if path else []
-    return next((reason for part in parts if (reason := is_housekeeping(part))), None)
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") and name not in (".", "..")
+    return next((reason for part in parts if (reason := reason_to_ignore(part))), None)

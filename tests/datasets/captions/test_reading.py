@@ -1,4 +1,4 @@
-"""What all forms of captions have in common: how they are told apart, and what is said about odd captions."""
+"""What all caption formats share: how they are recognised, and warnings about odd captions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import warnings
 
 import pytest
 
-from pipeline.datasets.captions.captions import MAX_CAPTION, CaptionedImage, read_captions
+from pipeline.datasets.captioned_image import CaptionedImage
+from pipeline.datasets.captions.collector import MAX_CAPTION
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.errors import QpertError
 
 KARPATHY = {"images": [{"filename": "a.jpg", "split": "test", "sentences": [{"raw": "one"}, {"raw": "two"}]}]}
@@ -34,7 +36,7 @@ LINES = '{"image": "a.jpg", "caption": ["one", "two"]}\n'
         (LINES, "x.ndjson"),
     ],
 )
-def test_the_form_is_found_by_content_or_suffix(write, content, name):
+def test_the_format_is_recognised_by_content_or_suffix(write, content, name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_captions(write(content, name)) == [CaptionedImage("a.jpg", ["one", "two"])]
@@ -57,23 +59,27 @@ def test_repeated_captions_are_kept_and_counted_per_image(write):
 @pytest.mark.parametrize(
     ("content", "name", "message"),
     [
-        ("image,caption\na.jpg,b\n", "captions.txt", r"captions\.txt is in none of the forms of captions: Karpathy"),
-        ("7", "x.json", "none of the forms"),
-        ({"391895": {"a": {"detections": {}}}}, "x.json", "none of the forms"),
+        (
+            "image,caption\na.jpg,b\n",
+            "captions.txt",
+            r"captions\.txt is in none of the supported caption formats: Karpathy",
+        ),
+        ("7", "x.json", "none of the supported caption formats"),
+        ({"391895": {"a": {"detections": {}}}}, "x.json", "none of the supported caption formats"),
         ({"images": [], "annotations": []}, "x.json", "no images"),
-        (LINES * 2, "x.json", r"Extra data.*ends in \.jsonl"),
+        (LINES * 2, "x.json", r"Extra data.*must be named \.jsonl"),
         (b"\xff\xfe\x00", "x.json", "not UTF-8"),
         ('[{"image": "a.jpg", "caption": "\\ud800"}]', "x.json", r"\[0\]\.caption"),
         ("[" + "1" * 5000 + "]", "x.json", "Invalid JSON"),
     ],
 )
-def test_what_is_in_no_form_is_refused(write, content, name, message):
+def test_unsupported_formats_are_refused(write, content, name, message):
     with pytest.raises(QpertError, match=message) as caught:
         read_captions(write(content, name))
     assert name in str(caught.value)
 
 
-def test_folders_and_columns_that_do_not_apply(tmp_path, write):
+def test_folders_and_column_options_that_do_not_apply_are_refused(tmp_path, write):
     with pytest.raises(QpertError, match="not a file"):
         read_captions(tmp_path)
     with pytest.raises(QpertError, match="columns are for tables"):
@@ -81,7 +87,7 @@ def test_folders_and_columns_that_do_not_apply(tmp_path, write):
 
 
 def test_ten_megabytes_on_one_line(write):
-    """What is real works, whatever its line breaks; what is not is refused, and soon."""
+    """A valid file works with any line breaks; an invalid one is refused quickly."""
     many = [{"image": f"{i:06}.jpg", "caption": ["a caption of usual length, in all ways"] * 5} for i in range(45_000)]
     path = write(many)
     assert path.stat().st_size > 10_000_000

@@ -1,4 +1,4 @@
-"""Flickr30K Entities: coordinates, phrases, and files that are not what they should be."""
+"""Flickr30K Entities: coordinates, phrases, and malformed files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.boxes.entities import MAX_FILE_BYTES, Phrase, parse_sentence, read_entities, read_entity_photo
+from pipeline.datasets.boxes.flickr_entities import (
+    MAX_FILE_BYTES,
+    Phrase,
+    parse_sentence,
+    read_entities,
+    read_entity_photo,
+)
 from pipeline.errors import QpertError
 
 REAL = Path(__file__).parents[4] / "shared" / "photos" / "flickr30k_entities"
@@ -41,12 +47,12 @@ def test_one_based_inclusive_becomes_zero_based_half_open(tmp_path: Path) -> Non
 
 
 def test_zero_based_boxes_at_the_border_survive(tmp_path: Path) -> None:
-    """COCO boxes written in this form are 0-based: an xmin of 0 must not wrap around or vanish."""
+    """COCO boxes written in this format are 0-based: an xmin of 0 must not wrap around or vanish."""
     (labelled,) = read_entities(write(tmp_path, thing(box(0, 0, 100, 80))))["1"].boxes
     assert labelled[1] == (0, 0, 100, 80)
 
 
-def test_several_names_several_boxes_and_things_without_a_box(tmp_path: Path) -> None:
+def test_objects_with_several_names_several_boxes_or_none(tmp_path: Path) -> None:
     root = write(
         tmp_path,
         thing(box(1, 1, 10, 10), box(21, 1, 30, 10), names=("5", "6")),
@@ -60,7 +66,7 @@ def test_several_names_several_boxes_and_things_without_a_box(tmp_path: Path) ->
     assert photo.captions == ("Two men and one man in a field .",)
 
 
-def test_what_is_outside_is_cut_off_or_skipped_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_boxes_are_clipped_or_skipped_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     wrong = [(50, 10, 20, 30), (10, 50, 30, 20), ("nan", 1, 5, 5), ("inf", 1, 5, 5), ("x", 1, 5, 5), ("", 1, 5, 5)]
     root = write(
         tmp_path,
@@ -115,7 +121,7 @@ OUTSIDE = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/pass
         ("<a>" + " " * MAX_FILE_BYTES + "</a>", "larger than"),
     ],
 )
-def test_harmful_and_broken_files_are_named(tmp_path: Path, text: str, why: str) -> None:
+def test_harmful_and_damaged_files_are_named(tmp_path: Path, text: str, why: str) -> None:
     write(tmp_path)
     (tmp_path / "Annotations" / "2.xml").write_text(text)
     with pytest.raises(QpertError, match=rf"2\.xml: .*{why}"):
@@ -128,7 +134,7 @@ def test_harmful_and_broken_files_are_named(tmp_path: Path, text: str, why: str)
     ("inside", "end"),
     [("<object><name>1</name><bndbox>", "</bndbox></object>"), ("<object>", "</object>"), ("<a>", "</a>")],
 )
-def test_objects_in_objects_take_no_time(tmp_path: Path, inside: str, end: str) -> None:
+def test_nested_objects_take_no_time(tmp_path: Path, inside: str, end: str) -> None:
     depth = (MAX_FILE_BYTES - 1000) // len(inside + end)
     write(tmp_path, inside * depth + end * depth)
     started = time.process_time()
@@ -139,7 +145,7 @@ def test_objects_in_objects_take_no_time(tmp_path: Path, inside: str, end: str) 
 @pytest.mark.parametrize(
     "part", ["[/EN#1 " + " " * 100, "[/EN#1/[", "[/EN#1/x", "[/EN#1", "1", "/a", " ", "[", "[/EN#1 x"]
 )
-def test_a_line_of_megabytes_takes_no_time(part: str) -> None:
+def test_a_line_of_megabytes_is_parsed_quickly(part: str) -> None:
     line = "[/EN#1" + part * (3_000_000 // len(part))
     started = time.process_time()
     caption, phrases = parse_sentence(line)
@@ -153,14 +159,14 @@ def test_a_sentence_file_of_megabytes_is_refused(tmp_path: Path) -> None:
         read_entities(tmp_path)
 
 
-def test_no_annotations(tmp_path: Path) -> None:
+def test_a_folder_without_annotations_is_refused(tmp_path: Path) -> None:
     with pytest.raises(QpertError, match="expected Annotations"):
         read_entities(tmp_path)
     assert read_entity_photo(write(tmp_path), "unknown") is None
     assert read_entity_photo(tmp_path, "x" * 5000) is None
 
 
-def test_what_the_scenes_write_is_what_they_drew(tmp_path: Path) -> None:
+def test_annotations_of_scenes_match_what_was_drawn(tmp_path: Path) -> None:
     from pipeline.datasets.scenes import distinct_scenes, write_scenes
 
     write_scenes(tmp_path, 12, seed=3)

@@ -1,4 +1,4 @@
-"""One real data set in the forms that people have on disk: all of them say the same."""
+"""One real data set in all supported formats, which must give the same captions, boxes and objects."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.boxes.boxes import largest_areas, read_boxes
-from pipeline.datasets.captions.captions import read_captions
-from pipeline.datasets.captions.photos import find_images
+from pipeline.datasets.boxes.areas import largest_areas
+from pipeline.datasets.boxes.reading import read_boxes
+from pipeline.datasets.captions.image_files import find_images
+from pipeline.datasets.captions.reading import read_captions
 from pipeline.detectors.annotated import AnnotatedBoxes
 
 SHARED = Path(__file__).parents[3] / "shared" / "photos"
@@ -17,7 +18,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "photos"
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared photos are not here")
 
 
-def test_the_same_captions() -> None:
+def test_all_formats_give_the_same_captions() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         karpathy = read_captions(SHARED / "dataset_flickr30k.json")
@@ -29,8 +30,8 @@ def test_the_same_captions() -> None:
     assert {i.image_id: i.captions for i in karpathy} == {i.image_id: i.captions for i in coco}
 
 
-def test_the_same_boxes_and_areas() -> None:
-    """To the last digit: 1-based inclusive (xmin, xmax) in the XML is x = xmin - 1, width = xmax - xmin + 1 in COCO."""
+def test_all_formats_give_the_same_boxes_and_areas() -> None:
+    """Exactly: 1-based inclusive (xmin, xmax) in the XML is x = xmin - 1, width = xmax - xmin + 1 in COCO."""
     captions = read_captions(SHARED / "dataset_flickr30k.json")
     entities = read_boxes(SHARED / "flickr30k_entities")
     coco = read_boxes(SHARED / "coco_style" / "instances.json")
@@ -48,7 +49,7 @@ def test_the_same_boxes_and_areas() -> None:
     assert len(areas) == 26
 
 
-def test_the_same_objects() -> None:
+def test_all_formats_give_the_same_objects() -> None:
     from PIL import Image
 
     captions = read_captions(SHARED / "flickr30k_test.json")

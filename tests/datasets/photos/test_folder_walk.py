@@ -1,4 +1,4 @@
-"""Folders walked and patterns matched, on local disks and by URI."""
+"""Walking folders and matching patterns, on local disks and by URI."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from pipeline.datasets.photos.files import Files, glob
+from pipeline.datasets.photos.folder_walk import FolderWalk, glob
 from pipeline.datasets.photos.rules import SourceRules
 from pipeline.errors import QpertError
 
@@ -40,7 +40,7 @@ def test_names_in_order_without_hidden_files(fill: Callable[..., Path]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for folder in (str(root), f"file://{root}", f"file://{root}/", f"fsspec+file://{root}"):
-            assert list(Files(folder)) == ["a/1.PNG", "a/2", "a b/é#1?.jpg", "b.jpg"]
+            assert list(FolderWalk(folder)) == ["a/1.PNG", "a/2", "a b/é#1?.jpg", "b.jpg"]
 
 
 def test_links_in_a_circle_are_followed_once(fill: Callable[..., Path]) -> None:
@@ -48,21 +48,21 @@ def test_links_in_a_circle_are_followed_once(fill: Callable[..., Path]) -> None:
     (root / "loop" / "a" / "up").symlink_to("..")
     (root / "loop" / "twice").symlink_to("a")
     (root / "loop" / "other").symlink_to(root / "elsewhere")
-    assert list(Files(str(root / "loop"))) == ["a/p.jpg", "other/q.jpg", "twice/p.jpg"]
-    files = Files(f"file://{root}/loop")
+    assert list(FolderWalk(str(root / "loop"))) == ["a/p.jpg", "other/q.jpg", "twice/p.jpg"]
+    files = FolderWalk(f"file://{root}/loop")
     assert list(files) == ["a/p.jpg", "other/q.jpg", "twice/p.jpg"]
     assert list(files.skipped.lines()) == ["2 links back to a folder that they lie in: a/up/, twice/up/"]
 
 
-def test_what_is_left_out_is_counted(fill: Callable[..., Path]) -> None:
+def test_files_that_are_left_out_are_counted(fill: Callable[..., Path]) -> None:
     root = fill("a.jpg", "in/b.jpg", ".hidden/x.jpg", "in/.y.jpg", "in/._b.jpg", "@eaDir/b.jpg/SYNOPHOTO_THUMB_M.jpg")
     for name in (b"caf\xe9.jpg", b"in/caf\xe9.jpg"):
         Path(os.fsdecode(os.fsencode(root) + b"/" + name)).write_bytes(b"")
     (root / "gone.jpg").symlink_to("nowhere.jpg")
     (root / "loop.jpg").symlink_to("loop.jpg")
     os.mkfifo(root / "in" / "pipe.jpg")
-    files = Files(str(root))
-    for _ in range(2):  # counted once, however often it is looked through
+    files = FolderWalk(str(root))
+    for _ in range(2):  # counted once, however often it is walked
         assert list(files) == ["a.jpg", "in/b.jpg"]
         assert list(files.skipped.lines()) == [
             "2 files and folders whose names are not UTF-8: caf\\xe9.jpg, in/caf\\xe9.jpg",
@@ -80,22 +80,22 @@ def test_sizes_and_times_of_change_links_followed(fill: Callable[..., Path], tmp
     os.utime(root / "in" / "a.jpg", ns=(0, 1_700_000_000_123_456_789))
     (root / "in" / "b.jpg").symlink_to("a.jpg")
     for folder in (f"{root}/in", f"file://{root}/in", f"fsspec+file://{root}/in"):
-        first, link = Files(folder).found()
+        first, link = FolderWalk(folder).files()
         micros = first.mtime
         assert first.size == link.size == 5
         assert micros is not None
         assert abs(micros - 1_700_000_000_123_456) <= 1
 
 
-def test_excluded_folders_are_not_looked_into(fill: Callable[..., Path]) -> None:
+def test_excluded_folders_are_not_entered(fill: Callable[..., Path]) -> None:
     root = fill("raw/x/a.jpg", "2023/raw/b.jpg", "2023/c.jpg", "d.tmp.jpg", "2023/raw.jpg")
-    files = Files(str(root), None, SourceRules(exclude=("raw", "*.tmp.*")))
+    files = FolderWalk(str(root), None, SourceRules(exclude=("raw", "*.tmp.*")))
     assert list(files) == ["2023/c.jpg", "2023/raw.jpg"]
     assert list(files.skipped.lines()) == ["3 not chosen by --include and --exclude: d.tmp.jpg, raw/, 2023/raw/"]
-    assert "raw/x/a.jpg" in list(Files(str(root), None, SourceRules(exclude=("2023/raw",))))
+    assert "raw/x/a.jpg" in list(FolderWalk(str(root), None, SourceRules(exclude=("2023/raw",))))
 
 
-def test_own_output_is_never_given(fill: Callable[..., Path], write_features: Callable[..., Any]) -> None:
+def test_own_output_is_left_out(fill: Callable[..., Path], write_features: Callable[..., Any]) -> None:
     root = fill("a.jpg", "out/features/x.parquet", "out/report.png", "other/features/y.jpg", "other/manifest.json")
     write_features([[[1.0, 0.0]]], ["a"], name="former")
     (root / "link").symlink_to("out")
@@ -103,7 +103,7 @@ def test_own_output_is_never_given(fill: Callable[..., Path], write_features: Ca
     (root / "outside").mkdir()
     for out in (f"{root}/out", f"file://{root}/out/", f"{root}/link", f"{root}/outside/../out"):
         for folder in (str(root), f"file://{root}", f"fsspec+file://{root}"):
-            files = Files(folder, out=out)
+            files = FolderWalk(folder, out=out)
             found = list(files)
             assert found == [
                 "a.jpg",
@@ -111,32 +111,32 @@ def test_own_output_is_never_given(fill: Callable[..., Path], write_features: Ca
                 "other/manifest.json",
             ]
             assert set(files.skipped.counts()) == {"feature sets of qpert"}
-    # The source may be where the features go: its own photos beside them.
-    files = Files(f"{root}/out", out=f"{root}/out")
+    # The output folder may be the source itself, with the features beside the photos.
+    files = FolderWalk(f"{root}/out", out=f"{root}/out")
     assert list(files) == ["report.png"]
-    assert list(Files(f"{root}/former")) == ["manifest.json"]
+    assert list(FolderWalk(f"{root}/former")) == ["manifest.json"]
 
 
-def test_folders_within_folders_without_end(tmp_path: Path) -> None:
+def test_deeply_nested_folders(tmp_path: Path) -> None:
     top = tmp_path / "top"
     top.mkdir()
     folder = os.open(top, os.O_RDONLY)
     try:
-        for _ in range(1200):  # more than Python's calls may lie in each other
+        for _ in range(1200):  # deeper than Python's limit of recursion
             os.mkdir("a", dir_fd=folder)
             inner = os.open("a", os.O_RDONLY, dir_fd=folder)
             os.close(folder)
             folder = inner
         os.close(os.open("x.jpg", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
         os.close(folder)
-        assert list(Files(str(top))) == ["a/" * 1200 + "x.jpg"]
+        assert list(FolderWalk(str(top))) == ["a/" * 1200 + "x.jpg"]
     finally:
-        subprocess.run(["rm", "-rf", str(top)], check=True)  # shutil.rmtree calls itself for each folder
+        subprocess.run(["rm", "-rf", str(top)], check=True)  # shutil.rmtree is recursive
 
 
 @pytest.fixture
 def memory() -> Iterator[Any]:
-    """A file system of fsspec's in memory, empty."""
+    """An empty in-memory file system of fsspec."""
     filesystem = fsspec.filesystem("memory")
     filesystem.rm("/", recursive=True) if filesystem.ls("/") else None
     yield filesystem
@@ -146,21 +146,21 @@ def memory() -> Iterator[Any]:
 def test_many_folders_of_a_slow_file_system_in_order(fill: Callable[..., Path], memory: Any) -> None:
     names = [f"{first:02}/{second:02}/{third}.jpg" for first in range(5) for second in range(40) for third in "ab"]
     root = fill(*names, "02.jpg", "03/x.jpg")
-    local = list(Files(str(root)))
+    local = list(FolderWalk(str(root)))
     assert len(local) == len(names) + 2
     for name in local:
         memory.pipe(f"/bucket/{name}", b"1234567")
-    assert list(Files("fsspec+memory://bucket")) == local
-    first = next(Files("fsspec+memory://bucket").found())  # and stops without the rest
-    assert first == (local[0], 7, None)  # memory keeps no times
+    assert list(FolderWalk("fsspec+memory://bucket")) == local
+    first = next(FolderWalk("fsspec+memory://bucket").files())  # the rest is not listed
+    assert first == (local[0], 7, None)  # this file system keeps no times
 
 
-def test_the_same_is_left_out_of_a_slow_file_system(memory: Any) -> None:
+def test_the_same_files_are_left_out_of_a_slow_file_system(memory: Any) -> None:
     manifest = json.dumps({"fingerprint": "f", "identity": {}, "encoder": {}, "counts": {}}).encode()
     for name in ("a.jpg", ".b.jpg", "in/._c.jpg", "@eaDir/d.jpg", "out/features/x.parquet", "raw/e.jpg", "new/y.jpg"):
         memory.pipe(f"/bucket/{name}", b"1")
     memory.pipe("/bucket/out/manifest.json", manifest)
-    files = Files("fsspec+memory://bucket", None, SourceRules(exclude=("raw",)), out="fsspec+memory://bucket/new/")
+    files = FolderWalk("fsspec+memory://bucket", None, SourceRules(exclude=("raw",)), out="fsspec+memory://bucket/new/")
     assert list(files) == ["a.jpg"]
     assert files.skipped.counts() == {
         "hidden": 1,
@@ -171,9 +171,9 @@ def test_the_same_is_left_out_of_a_slow_file_system(memory: Any) -> None:
     }
 
 
-def test_a_folder_that_cannot_be_read(fill: Callable[..., Path]) -> None:
+def test_a_folder_that_cannot_be_read_is_an_error(fill: Callable[..., Path]) -> None:
     with pytest.raises(QpertError, match=r"cannot read the folder .*nowhere"):
-        list(Files(str(fill() / "nowhere")))
+        list(FolderWalk(str(fill() / "nowhere")))
 
 
 @pytest.mark.parametrize(
@@ -214,8 +214,8 @@ def test_a_pattern_starts_from_the_last_folder_that_exists(fill: Callable[..., P
 
 @pytest.mark.parametrize(
     ("pattern", "message"),
-    [("nowhere/*.jpg", "there is no folder .*nowhere$"), ("[z-a].jpg", "makes no sense: bad character range z-a")],
+    [("nowhere/*.jpg", "there is no folder .*nowhere$"), ("[z-a].jpg", "is not valid: bad character range z-a")],
 )
-def test_patterns_that_cannot_be(fill: Callable[..., Path], pattern: str, message: str) -> None:
+def test_invalid_patterns_are_refused(fill: Callable[..., Path], pattern: str, message: str) -> None:
     with pytest.raises(QpertError, match=message):
         glob(f"{fill()}/{pattern}")

@@ -1,73 +1,15 @@
-"""COCO's captions and instances: joined by id, 0-based, and bad entries named."""
+"""COCO's instances: boxes are 0-based and labelled, and errors name the bad entry."""
 
 from __future__ import annotations
 
-import json
 import warnings
 
 import pytest
 
-from pipeline.datasets.boxes.boxes import PhotoBoxes, read_boxes
-from pipeline.datasets.captions.captions import CaptionedImage, read_captions
+from pipeline.datasets.boxes.photo_boxes import PhotoBoxes
+from pipeline.datasets.boxes.reading import read_boxes
 from pipeline.errors import QpertError
-
-IMAGES = [
-    {"id": 7, "file_name": "b.jpg", "width": 100, "height": 80},
-    {"id": 3, "file_name": "val2014/a.jpg", "width": 50, "height": 50},
-]
-
-
-def captions(*pairs, images=IMAGES):
-    annotations = [{"id": n, "image_id": image, "caption": text} for n, (image, text) in enumerate(pairs)]
-    return {"info": {}, "images": images, "annotations": annotations}
-
-
-def instance(bbox, image_id=7, category_id=1, **more):
-    outline = [[1, 2, 3, 4]]
-    return {"image_id": image_id, "category_id": category_id, "bbox": bbox, "segmentation": outline, "area": 1, **more}
-
-
-def instances(*annotations, images=IMAGES):
-    categories = [{"id": 1, "name": "dog"}, {"id": 1001, "name": "tripod"}]
-    return {"images": images, "annotations": list(annotations), "categories": categories}
-
-
-def test_captions_are_joined_by_id(write):
-    path = write(captions((3, "x"), (7, "one"), (3, "y "), (7, "two")))
-    expected = [CaptionedImage("b.jpg", ["one", "two"]), CaptionedImage("a.jpg", ["x", "y"])]
-    assert read_captions(path) == read_captions(path, "val") == expected
-
-
-def test_captions_without_images_and_images_without_captions_are_said(write):
-    with pytest.warns(UserWarning, match=r"dataset\.json: ") as said:
-        images = read_captions(write(captions((7, "one"), (9, "x"), ("7", "y"), (7, " "))))
-    assert images == [CaptionedImage("b.jpg", ["one"]), CaptionedImage("a.jpg", [])]
-    text = " | ".join(str(each.message) for each in said)
-    assert "2 captions of images that are not listed are left out; the first: annotations[1] of image 9" in text
-    assert "1 blank captions are left out; the first: annotations[3]" in text
-    assert "1 images have no captions and are only distractors; the first: a.jpg" in text
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"images": IMAGES, "annotations": [{"image_id": 7}]}, r"annotations\[0\]\.caption: Field required"),
-        ({"images": IMAGES, "annotations": [{"caption": "x"}]}, r"annotations\[0\]\.image_id: Field required"),
-        ({"images": IMAGES, "annotations": [{"image_id": 7, "caption": 5}]}, r"annotations\[0\]\.caption: .*string"),
-        ({"images": IMAGES, "annotations": {}}, r"annotations: .*list"),
-        ({"images": [{"id": 7}], "annotations": []}, r"images\[0\]\.file_name: Field required"),
-        ({"images": [{"file_name": "a.jpg"}], "annotations": []}, r"images\[0\]\.id: Field required"),
-        (
-            captions(images=[IMAGES[0], {"id": 7, "file_name": "c.jpg"}]),
-            r"images\[1\] and images\[0\] both have the id 7",
-        ),
-        (captions(images=[IMAGES[0], {"id": 8, "file_name": "b.jpg"}]), r"images\[1\] and images\[0\] are both b\.jpg"),
-    ],
-)
-def test_bad_captions_are_named_with_their_entry(write, content, message):
-    with pytest.raises(QpertError, match=message) as caught:
-        read_captions(write(content))
-    assert "dataset.json" in str(caught.value)
+from tests.datasets.coco_files import IMAGES, captions, instance, instances
 
 
 def test_instances_are_zero_based_and_labelled(write):
@@ -89,7 +31,7 @@ def test_instances_are_zero_based_and_labelled(write):
 
 
 def test_boxes_keep_the_order_of_the_file(write):
-    """Annotations of different images come in any order, and what is said first gives the label."""
+    """Annotations of different images may alternate, and the first of equal boxes gives the label."""
     many = [instance([n, 0, 1, 1], image_id=(7, 3)[n % 2]) for n in range(50)] * 2
     boxes = read_boxes(write(instances(*many)))
     assert [box[0] for _, box in boxes.of("b.jpg").boxes] == list(range(0, 50, 2))
@@ -97,13 +39,13 @@ def test_boxes_keep_the_order_of_the_file(write):
 
 
 def test_boxes_at_the_border_survive(write):
-    """An x or y of 0 must not become -1, which in an array is the other end."""
+    """An x or y of 0 must not become -1, which indexes the far end of an array."""
     boxes = read_boxes(write(instances(instance([0, 0, 1, 1]), instance([-0.6, 70, 30, 20]), instance([99, 0, 1, 80]))))
     assert [box for _, box in boxes.of("b.jpg").boxes] == [(0, 0, 1, 1), (0, 70, 29.4, 80), (99, 0, 100, 80)]
     assert boxes.of("a.jpg") == PhotoBoxes((50, 50), (), 0)
 
 
-def test_what_is_no_box_is_skipped_and_counted(write):
+def test_invalid_boxes_are_skipped_and_counted(write):
     nan, inf = float("nan"), float("inf")
     wrong = [
         [50, 50, -20, 10],
@@ -125,9 +67,9 @@ def test_what_is_no_box_is_skipped_and_counted(write):
 def test_crowds_and_boxes_of_unknown_images_are_left_out_and_counted(write):
     crowd = instance([0, 0, 90, 80], iscrowd=1, segmentation={"counts": [1, 2], "size": [3, 4]})
     path = write(instances(instance([1, 1, 2, 2], iscrowd=0), crowd, crowd, instance([1, 1, 2, 2], image_id=9)))
-    with pytest.warns(UserWarning, match=r"dataset\.json: ") as said:
+    with pytest.warns(UserWarning, match=r"dataset\.json: ") as caught:
         boxes = read_boxes(path)
-    text = " | ".join(str(each.message) for each in said)
+    text = " | ".join(str(warning.message) for warning in caught)
     assert "2 boxes of crowds are left out; the first: annotations[1]" in text
     assert "1 boxes of images that are not listed are left out; the first: annotations[3] of image 9" in text
     assert boxes.of("b.jpg").boxes == (("dog", (1, 1, 3, 3)),)
@@ -169,8 +111,3 @@ def test_bad_instances_are_named_with_their_entry(write, content, message):
     with pytest.raises(QpertError, match=message) as caught:
         read_boxes(write(content))
     assert "dataset.json" in str(caught.value)
-
-
-def test_instances_for_captions(write):
-    with pytest.raises(QpertError, match=r"not COCO's captions: annotations\[0\]\.caption: Field required"):
-        read_captions(write(json.dumps(instances(instance([1, 2, 3, 4])))))

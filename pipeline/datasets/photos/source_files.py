@@ -1,10 +1,10 @@
-"""What the files of a source are: photos, tars or Parquet files; the others counted by reason."""
+"""Sorting the files of a source into photos, tars and Parquet files; all others are counted by reason."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from pipeline.datasets.photos.files import FoundFile
+from pipeline.datasets.photos.folder_walk import FoundFile
 from pipeline.datasets.photos.formats import HEAD, FileKind, file_kind, is_image, not_a_photo
 from pipeline.datasets.photos.parquet import find_columns
 from pipeline.datasets.photos.photo_columns import Columns
@@ -14,20 +14,21 @@ from pipeline.errors import QpertError
 from pipeline.io.locations import is_inside, join, local_path, locate
 
 _METADATA = "Parquet files without photos"
-_NAMED = 3
+_SHOWN = 3
+"""Names of files that a message shows."""
 
 
-class Folder:
-    """The files of a source, told apart by what they are.
+class SourceFiles:
+    """The files of a source, sorted by kind.
 
     Args:
-        source: as the user names it.
-        root: folder that the files are in.
+        source: the source as the user names it, for messages.
+        root: folder of the files.
         files: walks through them; called anew by every iteration.
-        skipped: counts those that are left out.
-        rules: whose `include` applies. Where it lets through no file at all, tars are taken whole: it speaks of the
-            photos in them then.
-        only: "table" or "tar", where an option of the user's is of use for these alone; None for whatever is there.
+        skipped: counts the files that are left out.
+        rules: their `include` applies. If it lets no file through, all tars are taken, and it selects among the photos
+            in them.
+        only: "table" or "tar" if the user has set an option that applies to these alone; None for any kind.
     """
 
     def __init__(
@@ -45,20 +46,20 @@ class Folder:
         self.tables: list[FoundFile] = []
 
     def photos(self) -> Iterator[FoundFile]:
-        """Those that are photos; `tars` and `tables` are known when all have been given.
+        """Yield the photos; `tars` and `tables` are complete at the end.
 
         Raises:
-            QpertError: by the end, if there are tars or Parquet with photos as well: which ones are meant?
+            QpertError: at the end, if the source also has tars or Parquet with photos, so that the choice is unclear.
         """
         self.skipped.clear()
         self.tars, self.tables = [], []
-        closed_tars: list[FoundFile] = []  # that `include` does not let through
+        excluded_tars: list[FoundFile] = []  # not let through by `include`
         count, first = 0, ""
         for file in self._files():
             kind = file_kind(file.name)
             if not self.rules.includes(file.name):
                 if kind == "tar":
-                    closed_tars.append(file)
+                    excluded_tars.append(file)
                 else:
                     self.skipped.add(NOT_CHOSEN, file.name)
             elif kind in ("tar", "table") and not self._within_root(file):
@@ -76,16 +77,16 @@ class Folder:
             else:
                 self.skipped.add(not_a_photo(file.name, kind), file.name)
         if not count and not self.tars and not self.tables:
-            self.tars, closed_tars = closed_tars, []
-        for file in closed_tars:
+            self.tars, excluded_tars = excluded_tars, []
+        for file in excluded_tars:
             self.skipped.add(NOT_CHOSEN, file.name)
-        self._settle(count, first)
+        self._keep_one_kind(count, first)
 
     def _option(self) -> str:
         return "image-key" if self._only == "tar" else "bytes-column, --uri-column or --id-column"
 
-    def _settle(self, photos: int, first: str) -> None:
-        """Leave one kind, or say what there is."""
+    def _keep_one_kind(self, photos: int, first: str) -> None:
+        """Drop the tars or tables that only accompany another kind; raise if several kinds hold photos."""
         if self._only == "table" and self.tables:
             self._skip(self.tars, "tars beside the Parquet files")
             self.tars = []
@@ -93,20 +94,20 @@ class Folder:
         if not photos and not self.tars:
             return
         stems = {_stem(file.name) for file in self.tars}
-        # Beside a tar img2dataset puts a table of the same name; beside photos people keep their captions.
+        # img2dataset writes a table of the same name beside each tar, and people keep captions beside photos.
         beside = [file for file in self.tables if _stem(file.name) not in stems]
         if self._only == "tar" or not any(_holds_photos(join(self.root, file.name)) for file in beside):
             beside = []
         if beside or (photos and self.tars):
-            raise QpertError(self._mixed(photos, first, beside))
+            raise QpertError(self._several_kinds(photos, first, beside))
         self._skip(self.tables, _METADATA)
         self.tables = []
 
-    def _mixed(self, photos: int, first: str, tables: list[FoundFile]) -> str:
+    def _several_kinds(self, photos: int, first: str, tables: list[FoundFile]) -> str:
         kinds = [f"{photos:,} photos ({first}{', ...' if photos > 1 else ''})"] if photos else []
         for files, what in ((self.tars, "tars"), (tables, "Parquet files with photos")):
             if files:
-                names = ", ".join(file.name for file in files[:_NAMED]) + (", ..." if len(files) > _NAMED else "")
+                names = ", ".join(file.name for file in files[:_SHOWN]) + (", ..." if len(files) > _SHOWN else "")
                 kinds.append(f"{len(files):,} {what} ({names})")
         patterns = [f"'*.{files[0].name.rpartition('.')[2]}'" for files in (self.tars, tables) if files]
         ways = [f"--include {pattern}" for pattern in patterns]
@@ -118,14 +119,14 @@ class Folder:
             self.skipped.add(reason, file.name)
 
     def _within_root(self, file: FoundFile) -> bool:
-        """Whether a file of many photos lies where it may; a single photo is judged when it is opened."""
+        """Whether a tar or Parquet file lies inside `--root`; a single photo is checked when it is opened."""
         place = join(self.root, file.name)
         return self.rules.root is None or local_path(place) is None or is_inside(place, self.rules.root)
 
     def _begins_like_a_photo(self, file: FoundFile) -> bool:
         try:
             return is_image(_head(join(self.root, file.name)))
-        except Exception:  # what cannot be read now is told by its name: it is not called like a photo
+        except Exception:  # cannot be read now, and its name is not that of a photo
             return False
 
 

@@ -1,10 +1,10 @@
-"""Names that systems and programs keep for themselves."""
+"""Names that operating systems and programs keep for themselves."""
 
 from __future__ import annotations
 
 import pytest
 
-from pipeline.datasets.photos.housekeeping import housekeeping_in, is_housekeeping
+from pipeline.datasets.photos.ignored_names import reason_to_ignore, reason_to_ignore_path
 
 
 @pytest.mark.parametrize(
@@ -15,12 +15,12 @@ from pipeline.datasets.photos.housekeeping import housekeeping_in, is_housekeepi
         *("System Volume Information", "#snapshot", "~snapshot", ".AppleDouble", "Temporary Items", "...jpg"),
     ],
 )
-def test_names_of_systems(name: str) -> None:
-    assert is_housekeeping(name)
-    assert housekeeping_in(f"a/{name}/b.jpg") == housekeeping_in(f"./{name}") == is_housekeeping(name)
+def test_names_of_operating_systems_are_ignored(name: str) -> None:
+    assert reason_to_ignore(name)
+    assert reason_to_ignore_path(f"a/{name}/b.jpg") == reason_to_ignore_path(f"./{name}") == reason_to_ignore(name)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "_a.jpg", "lost.jpg", "@home", "#1.jpg", "$5.jpg", "Desktop", "", ".", ".."])
-def test_names_of_people(name: str) -> None:
-    assert is_housekeeping(name) is None
-    assert housekeeping_in(f"./{name}/b.jpg") is None
+def test_ordinary_names_are_not_ignored(name: str) -> None:
+    assert reason_to_ignore(name) is None
+    assert reason_to_ignore_path(f"./{name}/b.jpg") is None

@@ -1,0 +1,71 @@
+"""The annotated boxes of one photo, and what every annotation format offers.
+
+Boxes are 0-based half-open pixels, whatever the files use: the box of a whole photo of W x H pixels is (0, 0, W, H) and
+has area 1. Of the supported formats only Flickr30K Entities counts from 1, so only its reader subtracts 1. Doing so for
+COCO as well would give boxes at the border the coordinate -1, which indexes the far end of an array.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+Box = tuple[float, float, float, float]
+"""(x0, y0, x1, y1) in 0-based half-open pixels."""
+
+
+@dataclass(frozen=True)
+class PhotoBoxes:
+    """The annotated boxes of one photo.
+
+    Attributes:
+        size: (width, height) of the photo in pixels, or None if the annotation does not state it.
+        boxes: (label, box) clipped to the photo, "" for no label; equal boxes are kept once.
+        skipped: number of boxes left out: not finite, inverted, empty, or outside the photo.
+    """
+
+    size: tuple[int, int] | None
+    boxes: tuple[tuple[str, Box], ...]
+    skipped: int
+
+    @classmethod
+    def clip(
+        cls, size: tuple[int, int] | None, boxes: Iterable[tuple[str, Sequence[float]]], skipped: int = 0
+    ) -> PhotoBoxes:
+        """Clip boxes to the photo, and leave out those of which nothing remains."""
+        width, height = size or (math.inf, math.inf)
+        labels: dict[Box, str] = {}
+        for label, (x0, y0, x1, y1) in boxes:
+            box = (max(float(x0), 0.0), max(float(y0), 0.0), min(float(x1), width), min(float(y1), height))
+            if all(map(math.isfinite, (x0, y0, x1, y1))) and box[0] < box[2] and box[1] < box[3]:
+                labels.setdefault(box, label)
+            else:
+                skipped += 1
+        return cls(size, tuple((label, box) for box, label in labels.items()), skipped)
+
+    def within(self, size: tuple[int, int]) -> PhotoBoxes:
+        """Clip to a photo of `size` (width, height), unless the annotation states a size itself."""
+        return self if self.size else PhotoBoxes.clip(size, self.boxes, self.skipped)
+
+
+class Boxes(Protocol):
+    """The annotated boxes of a set of photos."""
+
+    @property
+    def source(self) -> Path:
+        """The annotation file or folder."""
+        ...
+
+    def of(self, image_id: str) -> PhotoBoxes | None:
+        """The annotated boxes of one photo; None if it is not annotated.
+
+        Args:
+            image_id: file name of the photo, with or without folders; its suffix and Unicode normal form are ignored.
+
+        Raises:
+            QpertError: the annotation cannot be read.
+        """
+        ...

@@ -1,0 +1,50 @@
+"""Boxes in any format: how the format is recognised, and what is refused."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from pipeline.datasets.boxes.photo_boxes import PhotoBoxes
+from pipeline.datasets.boxes.reading import read_boxes
+from pipeline.errors import QpertError
+
+
+def test_a_folder_is_read_photo_by_photo(folder):
+    boxes = read_boxes(folder)
+    assert boxes.of("x/a.png") == PhotoBoxes((100, 80), (("", (0, 0, 100, 80)), ("", (4, 4, 9, 9))), 0)
+    assert boxes.of("b.jpg") == PhotoBoxes((100, 80), (("", (0, 0, 10, 8)),), 2)
+    assert boxes.of("d.jpg") is None
+    with pytest.raises(QpertError, match=r"broken\.xml: not XML"):
+        boxes.of("broken.jpg")
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        ({"images": []}, "x.json", "none of the supported box formats: a Flickr30K Entities folder"),
+        ([], "x.json", "none of the supported box formats"),
+        ({}, "x.json", "none of the supported box formats"),
+        ("<annotation/>", "x.xml", "Invalid JSON"),
+        ("", "x.json", "Invalid JSON"),
+        ('{"1": ' + "[" * 10_000_000, "x.json", "Invalid JSON"),
+        ('{"1": "' + "x" * 10_000_000 + '"}', "x.json", "should be an object"),
+        ('{"1": {"' + "x" * 10_000_000 + '": 7}}', "x.json", "Field required"),
+    ],
+)
+def test_unsupported_formats_are_refused_quickly(write, content, name, message):
+    path = write(content, name)
+    started = time.process_time()
+    with pytest.raises(QpertError, match=message) as caught:
+        read_boxes(path)
+    assert name in str(caught.value)
+    assert len(str(caught.value)) < 500
+    assert time.process_time() - started < 10
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(QpertError, match=r"cannot read .*nowhere\.json"):
+        read_boxes(tmp_path / "nowhere.json")
+    with pytest.raises(QpertError, match=r"no annotations in .*nowhere: expected"):
+        read_boxes(tmp_path / "nowhere")
