@@ -81,8 +81,8 @@ class FeatureSet:
         files.check_unnoted()
         with files.opened(files.names[0]) as file:
             schema = file.schema_arrow
-        if problem := mismatch(schema, manifest):
-            raise QpertError(f"{files.path(files.names[0])} does not match {folder.root}/manifest.json: {problem}")
+        if difference := mismatch(schema, manifest):
+            raise QpertError(f"{files.path(files.names[0])} does not match {folder.root}/manifest.json: {difference}")
         rows = LiveRows(files, known_columns(schema))
         index = 0 if variant is None else manifest.variants.index(variant)
         return cls(folder, manifest, manifest.vectors, manifest.dim, rows, index)

@@ -1,6 +1,6 @@
-"""A file system around another one that tries again what fails for a reason that may pass.
+"""A file system that wraps another one and retries operations that fail with a transient error.
 
-This is the one place where storage is tried again: whoever uses such a file system does not do it once more.
+Storage is retried here and nowhere else: users of such a file system must not retry once more.
 """
 
 from __future__ import annotations
@@ -17,32 +17,30 @@ from pipeline.io.retrying import patiently
 
 Result = TypeVar("Result")
 _PIECE = 8 * 2**20
-
-
 KEPT = 64 * 2**20
-"""Bytes of a file that is being written that are kept in memory; a larger one waits in a temporary file."""
+"""Bytes of a file being written that are buffered in memory; beyond, it is buffered in a temporary file."""
 
 
 def patient(filesystem: fs.FileSystem) -> fs.FileSystem:
-    """`filesystem` with every operation tried several times, and reading taken up again where it broke off.
+    """`filesystem` with every operation retried, and reading resumed where it failed.
 
-    What is written to a file is kept until the file is closed, and written then, all of it, as often as it takes.
+    What is written to a file is buffered until the file is closed; then all of it is written, and retried as a whole.
     """
     return filesystem if is_patient(filesystem) else fs.PyFileSystem(_Patient(filesystem))
 
 
 def is_patient(filesystem: fs.FileSystem) -> bool:
-    """Whether it tries again by itself."""
+    """Whether the file system retries by itself."""
     return isinstance(filesystem, fs.PyFileSystem) and isinstance(filesystem.handler, _Patient)
 
 
 def patiently_on(filesystem: fs.FileSystem, call: Callable[[], Result]) -> Result:
-    """What `call` returns, which uses `filesystem`: called again when it fails, where that does not do so itself."""
+    """Call `call`, which uses `filesystem`, and retry it unless the file system does so itself."""
     return call() if is_patient(filesystem) else patiently(call)
 
 
 class _Patient(fs.FileSystemHandler):  # type: ignore[misc]
-    """Says to pyarrow how each operation is done."""
+    """Implements the operations for pyarrow."""
 
     def __init__(self, inner: fs.FileSystem) -> None:
         self.inner = inner
@@ -108,7 +106,7 @@ class _Patient(fs.FileSystemHandler):  # type: ignore[misc]
 
 
 def _once(call: Callable[[], None], done: Callable[[], bool]) -> None:
-    """Do what cannot be done twice: an attempt that said it failed may have worked all the same."""
+    """Retry what cannot be done twice: an attempt that reported a failure may have succeeded all the same."""
     failed: list[OSError] = []
 
     def attempt() -> None:
@@ -129,9 +127,9 @@ def _readable(first: Callable[[], pa.NativeFile], again: Callable[[], pa.NativeF
 
 
 class _Writer(io.RawIOBase):
-    """A file to be: what is written is kept, and goes to `opened`, in one go or several, when it is closed.
+    """A buffer that is written to the file `opened` when it is closed.
 
-    Where a disk is full, or nothing may be written, closing raises that.
+    Errors such as a full disk or missing permissions are raised by `close`.
     """
 
     def __init__(self, opened: Callable[[], pa.NativeFile]) -> None:
@@ -164,11 +162,11 @@ class _Writer(io.RawIOBase):
 
 
 class _Reader(io.RawIOBase):
-    """An open file that is opened anew, at the same place, when reading it fails.
+    """An open file that is reopened at the same position when reading fails.
 
     Args:
-        file: as it was opened first.
-        again: opens it so that it can be set to a place.
+        file: the file, open.
+        again: reopens it as a seekable file.
     """
 
     def __init__(self, file: pa.NativeFile, again: Callable[[], pa.NativeFile]) -> None:

@@ -40,10 +40,10 @@ ORDINARY = {
     "dtype": "auto",
     "max_megapixels": 100.0,
 }
-"""As the first versions wrote it down."""
+"""As the first versions recorded it."""
 
 
-def test_fingerprints_depend_on_values_and_nothing_else() -> None:
+def test_fingerprints_depend_on_values_only() -> None:
     one = fingerprint({"a": 8.0, "b": {"c": [1, None, "x"], "d": True}})
     assert one == fingerprint({"b": {"d": True, "c": (1, None, "x")}, "a": 8})
     assert len(one) == 16
@@ -51,7 +51,7 @@ def test_fingerprints_depend_on_values_and_nothing_else() -> None:
     assert one != fingerprint({"a": 8.0, "b": {"c": [1, None, "x"], "d": False}})
 
 
-def test_weights_are_known_by_content_not_by_place(tmp_path: Path) -> None:
+def test_weights_are_identified_by_content_not_by_path(tmp_path: Path) -> None:
     for folder in ("here", "there"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "model.bin").write_bytes(b"x" * 3_000_000 + b"end")
@@ -62,7 +62,7 @@ def test_weights_are_known_by_content_not_by_place(tmp_path: Path) -> None:
     assert weights_identity("hf-hub:laion/model") == {"name": "hf-hub:laion/model"}
 
 
-def test_folders_are_known_by_all_their_files(tmp_path: Path) -> None:
+def test_folders_are_identified_by_all_their_files(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "config.json").write_text("{}")
     before = weights_identity(str(tmp_path))
@@ -85,7 +85,7 @@ def test_annotations_are_read_whole(tmp_path: Path) -> None:
     assert weights_identity(str(path), whole=True) != before[1]
 
 
-def test_the_fingerprint_of_an_ordinary_run_is_that_of_earlier_versions() -> None:
+def test_an_ordinary_run_has_the_fingerprint_of_earlier_versions() -> None:
     assert fingerprint(ORDINARY) == "0369d9992cffd1d9"
     assert canonical_identity(ORDINARY) == ORDINARY
     remote = ORDINARY | {"source": "s3://bucket/photos/**/*.jpg"}
@@ -112,7 +112,7 @@ def test_the_fingerprint_of_an_ordinary_run_is_that_of_earlier_versions() -> Non
         {"perturbation": {"stages": ["itc", "itm"], "sites": ["x.*", 2, 0, 2]}},
     ],
 )
-def test_the_same_in_other_words_has_the_same_fingerprint(words: dict[str, Any]) -> None:
+def test_other_spellings_have_the_same_fingerprint(words: dict[str, Any]) -> None:
     plain: dict[str, Any] = {"source": "/photos", "detector": {}, "perturbation": {}}
     plain["detector"] = {"classes": ["car", "dog"]} if "detector" in words else {}
     if "perturbation" in words:
@@ -134,7 +134,7 @@ def test_the_spelling_of_local_weights_does_not_matter(tmp_path: Path, monkeypat
     assert {tuple(weights_identity(form).items()) for form in forms} == {tuple(weights_identity("model").items())}
 
 
-def test_sets_that_were_begun_in_other_words_are_resumed_in_these(
+def test_sets_begun_with_another_spelling_are_resumed_with_it(
     tmp_path: Path, write_features: Callable[..., Any]
 ) -> None:
     old = ORDINARY | {"source": "s3://bucket/photos/"}
@@ -148,7 +148,7 @@ def test_sets_that_were_begun_in_other_words_are_resumed_in_these(
 
 
 @pytest.mark.parametrize("strange", [{"source": 3}, {"detector": [1]}, {"detector": {"classes": [1, "a", []]}}, {}])
-def test_a_strange_manifest_is_just_another_one(strange: dict[str, Any], write_features: Callable[..., Any]) -> None:
+def test_a_strange_identity_counts_as_different(strange: dict[str, Any], write_features: Callable[..., Any]) -> None:
     out = write_features([[[1.0, 0.0]]]).root
     FeatureStore(out).write_manifest(Manifest(fingerprint="0" * 16, identity=strange))
     manifest = FeatureStore(out).manifest()
@@ -177,7 +177,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "max_megapixels": ({}, {"max_megapixels": 99}),
     "allow_truncated": ({}, {"allow_truncated": True}),
 }
-"""Key of the identity, and how else it is set -> options before and after."""
+"""Key of the identity (and another option that sets it) -> options before and after."""
 
 
 def of(options: dict[str, Any]) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def test_what_changes_the_features_changes_the_fingerprint(change: str) -> None:
     assert fingerprint(before) != fingerprint(after)
 
 
-def test_no_key_of_the_identity_is_left_untried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_key_of_the_identity_is_tested(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = set(of({})) | set(of({"allow_truncated": True}))
     assert keys == {name.partition(":")[0] for name in CHANGES}
     before = of({})
@@ -212,5 +212,5 @@ def test_no_key_of_the_identity_is_left_untried(monkeypatch: pytest.MonkeyPatch)
         {"patience": 5},
     ],
 )
-def test_what_does_not_change_the_features_does_not(options: dict[str, Any]) -> None:
+def test_other_options_leave_the_fingerprint_unchanged(options: dict[str, Any]) -> None:
     assert of(options) == of({})

@@ -1,4 +1,4 @@
-"""What is tried again, and what never is."""
+"""Which errors are retried, and which are not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("error", PASSES, ids=str)
-def test_what_may_pass_is_tried_again(error: OSError) -> None:
+def test_transient_errors_are_retried(error: OSError) -> None:
     failures = [error, error, error]
 
     def call() -> str:
@@ -46,7 +46,7 @@ def test_what_may_pass_is_tried_again(error: OSError) -> None:
 
 
 @pytest.mark.parametrize("error", PASSES + STAYS, ids=str)
-def test_in_the_end_the_error_itself_is_raised(error: Exception) -> None:
+def test_the_last_error_is_raised(error: Exception) -> None:
     calls = 0
 
     def call() -> None:
@@ -60,5 +60,5 @@ def test_in_the_end_the_error_itself_is_raised(error: Exception) -> None:
     assert calls == (3 if error in PASSES else 1)
 
 
-def test_a_full_disk_is_known_by_number_and_by_text() -> None:
+def test_a_full_disk_is_recognised_by_number_and_by_text() -> None:
     assert [out_of_space(error) for error in STAYS] == [False, False, False, True, True, False, False]
