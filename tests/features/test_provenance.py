@@ -54,7 +54,7 @@ def test_a_manifest_of_qpert_index_is_read() -> None:
     ],
 )
 def test_values_of_another_type_or_range_are_named(fields: dict[str, Any], key: str) -> None:
-    with pytest.raises(QpertError, match=rf"not one that qpert index wrote: .*{key}"):
+    with pytest.raises(QpertError, match=rf"was not written by qpert index: .*{key}"):
         made(**fields)
 
 
