@@ -26,7 +26,7 @@ from pipeline.features.store import FeatureStore
 from pipeline.io import locations as storage
 from pipeline.io.locations import Folder, write_atomically
 from pipeline.io.retrying import TRIES
-from pipeline.io.retrying_files import patient
+from pipeline.io.retrying_files import retrying
 from pipeline.runs.graph import resumable
 
 TABLE = pa.table({"number": [1, 2, 3]})
@@ -195,7 +195,7 @@ def test_ray_data_does_not_retry_what_its_file_system_has_retried(
     """As Ray reads and writes: through its wrapper around our file system, with its own retries of a file."""
     handler = Broken()
     inner = fs.PyFileSystem(handler)
-    monkeypatch.setattr(storage, "locate", lambda path: (inner if local else patient(inner), str(tmp_path)))
+    monkeypatch.setattr(storage, "locate", lambda path: (inner if local else retrying(inner), str(tmp_path)))
     with resumable(FeatureStore("out"), "f00"):
         context = DataContext.get_current()
         config = context.checkpoint_config
@@ -229,5 +229,5 @@ def test_ray_data_does_not_retry_what_its_file_system_has_retried(
 
 
 def test_a_retrying_file_system_is_not_wrapped_twice() -> None:
-    files = patient(fs.LocalFileSystem())
-    assert patient(files) is files
+    files = retrying(fs.LocalFileSystem())
+    assert retrying(files) is files

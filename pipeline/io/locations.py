@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from pyarrow import fs
 
 from pipeline.errors import QpertError, first_line
-from pipeline.io.retrying_files import patient, patiently_on
+from pipeline.io.retrying_files import retry_on, retrying
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _OPTIONS = re.compile(r"\?\w+=.*", re.DOTALL)
@@ -42,7 +42,7 @@ def locate(path: str) -> tuple[fs.FileSystem, str]:
     with answering(path, "cannot open the URI:"):
         filesystem, inner = fs.FileSystem.from_uri(join(path))
     if not isinstance(filesystem, fs.LocalFileSystem):
-        filesystem = patient(filesystem)
+        filesystem = retrying(filesystem)
     return filesystem, inner.rstrip("/") or inner
 
 
@@ -245,4 +245,4 @@ def _replace(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
             raise
         filesystem.move(temporary, path)
 
-    patiently_on(filesystem, write)
+    retry_on(filesystem, write)

@@ -30,7 +30,7 @@ def transient(error: BaseException) -> bool:
     return not any(words in str(error) for words in _FINAL_WORDS)
 
 
-def patiently(call: Callable[[], Result], tries: int = TRIES) -> Result:
+def retry(call: Callable[[], Result], tries: int = TRIES) -> Result:
     """Call `call` up to `tries` times, until it does not fail with a transient error.
 
     Raises:

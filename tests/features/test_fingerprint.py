@@ -52,13 +52,13 @@ def test_fingerprints_depend_on_values_only() -> None:
 
 
 def test_weights_are_identified_by_content_not_by_path(tmp_path: Path) -> None:
-    for folder in ("here", "there"):
+    for folder in ("one", "other"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "model.bin").write_bytes(b"x" * 3_000_000 + b"end")
-    one = weights_identity(str(tmp_path / "here" / "model.bin"))
-    assert one == weights_identity(f"coca_ViT-B-32:{tmp_path}/there/model.bin")
-    (tmp_path / "there" / "model.bin").write_bytes(b"x" * 3_000_000 + b"END")
-    assert one["digest"] != weights_identity(str(tmp_path / "there" / "model.bin"))["digest"]
+    one = weights_identity(str(tmp_path / "one" / "model.bin"))
+    assert one == weights_identity(f"coca_ViT-B-32:{tmp_path}/other/model.bin")
+    (tmp_path / "other" / "model.bin").write_bytes(b"x" * 3_000_000 + b"END")
+    assert one["digest"] != weights_identity(str(tmp_path / "other" / "model.bin"))["digest"]
     assert weights_identity("hf-hub:laion/model") == {"name": "hf-hub:laion/model"}
 
 
@@ -90,9 +90,9 @@ def test_an_ordinary_run_has_the_fingerprint_of_earlier_versions() -> None:
     assert canonical_identity(ORDINARY) == ORDINARY
     remote = ORDINARY | {"source": "s3://bucket/photos/**/*.jpg"}
     assert canonical_identity(remote) == remote
-    found = identity(Config(source="/photos", out="o"))
-    assert set(found) == set(ORDINARY)
-    assert found["source"] == "/photos"
+    made = identity(Config(source="/photos", out="o"))
+    assert set(made) == set(ORDINARY)
+    assert made["source"] == "/photos"
     several = {"plain": None, "best": ORDINARY["perturbation"] | {"sites": [2, 0]}}
     assert canonical_identity(ORDINARY | {"perturbation": several})["perturbation"] == several
 
@@ -118,7 +118,7 @@ def test_other_spellings_have_the_same_fingerprint(words: dict[str, Any]) -> Non
     if "perturbation" in words:
         plain["perturbation"] = {"stages": ["itc", "itm"]}
         plain["perturbation"] |= {"sites": [0, 2, "x.*"]} if "sites" in words["perturbation"] else {}
-    one, other = (identity(Config.model_validate({"out": "o", **each})) for each in (plain, plain | words))
+    one, other = (identity(Config.model_validate({"out": "o", **options})) for options in (plain, plain | words))
     assert fingerprint(one) == fingerprint(other)
     elsewhere = identity(Config.model_validate({"out": "o", **plain, "source": "/photos2"}))
     assert fingerprint(elsewhere) != fingerprint(one)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
+from pipeline.datasets.photos.own_output import OWN_FOLDERS, is_feature_set
 from pipeline.errors import QpertError
 from pipeline.features.store import FeatureStore
 from pipeline.io import locations
@@ -67,3 +69,16 @@ def test_tables_that_runs_start_from(tmp_path: Path) -> None:
     ]
     checkpoint = store.checkpoint("f00")
     assert (Path(store.root) / checkpoint).is_dir()
+
+
+def test_collecting_photos_skips_every_folder_of_a_set(tmp_path: Path) -> None:
+    store = FeatureStore(str(tmp_path / "out"))
+    make_set(store.root, some_photos(tmp_path / "photos", 2))
+    store.write_listing(ROWS.schema, ROWS.to_batches)
+    store.scores("key").write_pairs(ROWS)
+    store.tokens.write(["a"], [torch.zeros(1)])
+    mark = pa.table({"file": ["run_0-0.parquet"], "image_id": ["0.jpg"]})
+    store.remove_rows(MARK, mark.append_column("reason", pa.array(["gone"])))
+    store.note_seen(mark.append_column("mtime", pa.array([0], pa.timestamp("us", "UTC"))))
+    assert {path.name for path in Path(store.root).iterdir() if path.is_dir()} == set(OWN_FOLDERS)
+    assert is_feature_set(store.root)

@@ -14,13 +14,13 @@ from pyarrow import fs
 from pipeline.errors import QpertError
 from pipeline.features.store import FeatureStore
 from pipeline.io import locations
-from pipeline.io.retrying_files import patient
+from pipeline.io.retrying_files import retrying
 from tests.payloads import Touch
 
 
 def in_a_bucket(path: str) -> tuple[fs.FileSystem, str]:
     """A replacement for `locate` with a file system that does not look local."""
-    return patient(fs.LocalFileSystem()), path
+    return retrying(fs.LocalFileSystem()), path
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -25,7 +25,7 @@ from pipeline.io.locations import (
 
 def test_paths_and_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert [is_uri(each) for each in ("s3://b/k", "file:///x", "C:/photos", "photos/a:b.jpg")] == [
+    assert [is_uri(text) for text in ("s3://b/k", "file:///x", "C:/photos", "photos/a:b.jpg")] == [
         True,
         True,
         False,
@@ -136,7 +136,7 @@ def test_every_spelling_of_a_place_has_one_real_place(tmp_path: Path, monkeypatc
     assert not is_inside("a b-2", "a b")
     assert not is_inside("s3://bucket-2/x", "s3://bucket")
     assert is_inside("/x", "/")
-    assert [local_path(each) for each in ("s3://b/x", "file://host/x", "file:///x", "fsspec+file:///x")] == [
+    assert [local_path(text) for text in ("s3://b/x", "file://host/x", "file:///x", "fsspec+file:///x")] == [
         None,
         None,
         "/x",

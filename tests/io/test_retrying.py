@@ -7,7 +7,7 @@ import errno
 import pytest
 import tenacity
 
-from pipeline.io.retrying import out_of_space, patiently
+from pipeline.io.retrying import out_of_space, retry
 
 PASSES = [
     OSError(errno.EIO, "Input/output error"),
@@ -41,7 +41,7 @@ def test_transient_errors_are_retried(error: OSError) -> None:
             raise failures.pop()
         return "done"
 
-    assert patiently(call) == "done"
+    assert retry(call) == "done"
     assert not failures
 
 
@@ -55,7 +55,7 @@ def test_the_last_error_is_raised(error: Exception) -> None:
         raise error
 
     with pytest.raises(type(error)) as raised:
-        patiently(call, tries=3)
+        retry(call, tries=3)
     assert raised.value is error
     assert calls == (3 if error in PASSES else 1)
 

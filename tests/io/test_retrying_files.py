@@ -14,7 +14,7 @@ import tenacity
 from fsspec.implementations.local import LocalFileSystem
 from pyarrow import fs
 
-from pipeline.io.retrying_files import patient
+from pipeline.io.retrying_files import retrying
 from tests.flaky import FlakyFileSystem
 
 
@@ -38,7 +38,7 @@ def test_without_retries_it_fails(flaky: fs.FileSystem, tmp_path: Path) -> None:
 
 
 def test_every_operation_succeeds_with_retries(flaky: fs.FileSystem, tmp_path: Path) -> None:
-    files = patient(flaky)
+    files = retrying(flaky)
     table = pa.table({"number": list(range(50_000))})
     for number in range(8):
         folder = tmp_path / str(number)
@@ -63,7 +63,7 @@ def test_every_operation_succeeds_with_retries(flaky: fs.FileSystem, tmp_path: P
 
 
 def test_missing_files_are_reported_at_once(tmp_path: Path) -> None:
-    files = patient(fs.PyFileSystem(fs.FSSpecHandler(LocalFileSystem())))
+    files = retrying(fs.PyFileSystem(fs.FSSpecHandler(LocalFileSystem())))
     assert files.get_file_info(str(tmp_path / "no")).type == fs.FileType.NotFound
     for call in (files.open_input_file, files.delete_file, lambda path: files.move(path, path + "2")):
         with pytest.raises(FileNotFoundError):
@@ -77,11 +77,11 @@ def test_a_move_that_succeeded_but_reported_a_failure(tmp_path: Path) -> None:
             raise OSError("flaky: the answer was lost")
 
     (tmp_path / "a").write_text("x")
-    files = patient(fs.PyFileSystem(fs.FSSpecHandler(Lies(rate=0.0, skip_instance_cache=True))))
+    files = retrying(fs.PyFileSystem(fs.FSSpecHandler(Lies(rate=0.0, skip_instance_cache=True))))
     files.move(str(tmp_path / "a"), str(tmp_path / "b"))
     assert (tmp_path / "b").read_text() == "x"
 
 
 def test_it_can_be_pickled(tmp_path: Path) -> None:
-    files = patient(fs.PyFileSystem(fs.FSSpecHandler(LocalFileSystem())))
+    files = retrying(fs.PyFileSystem(fs.FSSpecHandler(LocalFileSystem())))
     assert pickle.loads(pickle.dumps(files)) == files
