@@ -1,11 +1,11 @@
-"""Compact features: delete rows that count no more, and put small files together.
+"""Compact features: delete rows that no longer count, and combine small files.
 
 Examples:
   qpert compact features/
   qpert compact s3://bucket/features
 
-Photos that have changed or are gone leave rows behind that no search finds; this writes their files without them. It
-may be cut off at any time: nothing is lost, nothing is there twice, and the next run goes on from there.
+Photos that have changed or are gone leave rows behind that no search finds; this rewrites their files without them. It
+may be interrupted at any time: nothing is lost or repeated, and the next run continues.
 """
 
 from __future__ import annotations
@@ -37,10 +37,7 @@ def run(config: Config) -> int:
     done = FeatureStore(config.features).compact(counted=counting)
     counting.end()
     if not done.before:
-        place = printable(config.features)
-        print(f"nothing to do: {place} has no rows that count no more, and no small files to put together")
+        print(f"nothing to do: {printable(config.features)} has neither removed rows nor small files to combine")
         return 0
-    print(
-        f"wrote {done.after:,} files in the place of {done.before:,}, without {done.dropped:,} rows that count no more"
-    )
+    print(f"replaced {done.before:,} files by {done.after:,}, without {done.dropped:,} rows that no longer count")
     return 0

@@ -1,12 +1,12 @@
-"""Verify features: read all of a feature set and say what is lost, damaged or twice.
+"""Verify features: read a whole feature set and report what is lost, damaged or repeated.
 
 Examples:
   qpert verify features/
   qpert verify s3://bucket/features
 
-Reads every page of every file and its checksum, counts rows, compares shapes, and looks for ids that come twice. Exits
-with 1 when something is wrong, and says what to do. What is damaged is noted, so that the same qpert index makes just
-those photos anew.
+Reads every page of every file, checks checksums, counts and shapes, and looks for repeated ids. If something is wrong,
+exits with 1 and says what to do. Damaged files are recorded, so that the same qpert index indexes just their photos
+again.
 """
 
 from __future__ import annotations
@@ -37,19 +37,18 @@ def run(config: Config) -> int:
     from pipeline.runs.status_line import Counting
 
     counting = Counting("files read")
-    found = FeatureStore(config.features).verify(counting)
+    result = FeatureStore(config.features).verify(counting)
     counting.end()
-    for remark in found.remarks:
+    for remark in result.remarks:
         print(f"note: {printable(remark)}")
-    for problem in found.problems:
+    for problem in result.problems:
         print(f"wrong: {printable(problem)}", file=sys.stderr)
-    removed = f", {found.removed:,} more rows count no more (qpert compact deletes them)" if found.removed else ""
-    print(f"{printable(config.features)}: {found.files:,} files with {found.photos:,} photos are in order{removed}")
-    if not found.problems:
+    removed = f", {result.removed:,} more rows no longer count (qpert compact deletes them)" if result.removed else ""
+    print(f"{printable(config.features)}: {result.files:,} files with {result.photos:,} photos are intact{removed}")
+    if not result.problems:
         return 0
     print(
-        f"{len(found.problems):,} things are wrong; run the same qpert index again, which makes what is lost or damaged"
-        " anew",
+        f"{len(result.problems):,} problems; run the same qpert index again, which replaces what is lost or damaged",
         file=sys.stderr,
     )
     return 1

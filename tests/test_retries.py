@@ -1,4 +1,4 @@
-"""How often an operation that fails for good is tried, whoever asks for it: storage is tried again in one place."""
+"""How often an operation that keeps failing is tried: storage is retried in one place only."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from pipeline.features.store import FeatureStore
 from pipeline.io import locations as storage
 from pipeline.io.locations import Folder, write_atomically
 from pipeline.io.retrying import TRIES
-from pipeline.io.retrying_files import patient
+from pipeline.io.retrying_files import retrying
 from pipeline.runs.graph import resumable
 
 TABLE = pa.table({"number": [1, 2, 3]})
 
 
 class Broken(fs.FileSystemHandler):  # type: ignore[misc]
-    """A local file system of which some operations always fail; `tries` counts all of them."""
+    """A local file system on which some operations always fail; `tries` counts all operations."""
 
     def __init__(self, *broken: str) -> None:
         self.local, self.broken, self.tries = fs.LocalFileSystem(), broken, Counter[str]()
@@ -95,7 +95,7 @@ class Broken(fs.FileSystemHandler):  # type: ignore[misc]
 
 
 class _File:
-    """An open file that can be neither read nor written."""
+    """An open file that cannot be read or written."""
 
     closed = False
 
@@ -122,7 +122,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Broken]:
-    """Makes every URI one of a broken store; what it holds lies in the folder of the test."""
+    """Opens every URI on a broken file system, whose files are in the folder of the test."""
     for name in ("photo.jpg", "manifest.json", "features/a-0.parquet", "tokens/a.safetensors"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
@@ -161,15 +161,17 @@ CALLS: dict[str, tuple[Callable[[], object], list[str]]] = {
 @pytest.mark.parametrize(
     ("name", "operation"), [(name, operation) for name, (_, operations) in CALLS.items() for operation in operations]
 )
-def test_what_fails_for_good_is_tried_some_times(bucket: Callable[..., Broken], name: str, operation: str) -> None:
+def test_an_operation_that_keeps_failing_is_tried_a_few_times(
+    bucket: Callable[..., Broken], name: str, operation: str
+) -> None:
     handler = bucket(operation)
     with pytest.raises((OSError, QpertError), match="no answer"):
         CALLS[name][0]()
     assert handler.tries[operation] == TRIES <= 10
 
 
-def test_so_it_is_on_local_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They may be another machine's."""
+def test_local_reads_are_retried_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A local path may be mounted from another machine."""
     (tmp_path / "photo.jpg").write_bytes(b"x")
     tries, opened = 0, os.open
 
@@ -187,13 +189,13 @@ def test_so_it_is_on_local_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("local", [False, True])
-def test_ray_data_does_not_try_again_what_its_file_system_has_tried(
+def test_ray_data_does_not_retry_what_its_file_system_has_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: bool
 ) -> None:
-    """As Ray reads and writes: its own wrapper around our file system, and its own tries of a whole file."""
+    """As Ray reads and writes: through its wrapper around our file system, with its own retries of a file."""
     handler = Broken()
-    found = fs.PyFileSystem(handler)
-    monkeypatch.setattr(storage, "locate", lambda path: (found if local else patient(found), str(tmp_path)))
+    inner = fs.PyFileSystem(handler)
+    monkeypatch.setattr(storage, "locate", lambda path: (inner if local else retrying(inner), str(tmp_path)))
     with resumable(FeatureStore("out"), "f00"):
         context = DataContext.get_current()
         config = context.checkpoint_config
@@ -201,20 +203,20 @@ def test_ray_data_does_not_try_again_what_its_file_system_has_tried(
         given = config.filesystem
         match = context.retried_io_errors
     handler.broken = ("get_file_info", "open_input_file", "write")
-    handler.tries.clear()  # what is there already has been looked through
+    handler.tries.clear()  # not those of listing what exists
     files = RetryingPyFileSystem.wrap(given, retryable_errors=match)
     handler.broken = ("get_file_info", "open_input_file", "write")
     handler.tries.clear()
-    (tmp_path / "there").write_bytes(b"x")
+    (tmp_path / "file").write_bytes(b"x")
 
     def info() -> object:
-        return files.get_file_info(["there"])
+        return files.get_file_info(["file"])
 
     def write() -> None:
         pq.write_table(TABLE, "a.parquet", filesystem=files)
 
     def read() -> Any:
-        yield pq.ParquetFile("there", filesystem=files)
+        yield pq.ParquetFile("file", filesystem=files)
 
     for call in (
         lambda: call_with_retry(info, "look", match=match),
@@ -226,6 +228,6 @@ def test_ray_data_does_not_try_again_what_its_file_system_has_tried(
     assert handler.tries["get_file_info"] == handler.tries["write"] == handler.tries["open_input_file"] == TRIES
 
 
-def test_one_that_is_patient_is_not_made_so_twice() -> None:
-    files = patient(fs.LocalFileSystem())
-    assert patient(files) is files
+def test_a_retrying_file_system_is_not_wrapped_twice() -> None:
+    files = retrying(fs.LocalFileSystem())
+    assert retrying(files) is files

@@ -133,8 +133,9 @@ def write_simulated(sizes: Sizes, out: Path) -> None:
     owners = image_of_text(sizes.images, sizes.texts)
     texts = generator.standard_normal((sizes.texts, sizes.dim), np.float32) * np.float32(_NOISE / sizes.dim**0.5)
     schema = features_schema()
-    (out / "features").mkdir(parents=True)
-    with pq.ParquetWriter(out / "features" / "simulated-000000.parquet", schema) as writer:
+    store = FeatureStore(str(out))
+    (out / store.FEATURES).mkdir(parents=True)
+    with pq.ParquetWriter(out / store.FEATURES / "simulated-000000.parquet", schema) as writer:
         for start in range(0, sizes.images, _BLOCK):
             count = min(_BLOCK, sizes.images - start)
             vectors = unit(generator.standard_normal((count, sizes.vectors, sizes.dim), np.float32), "the simulation")
@@ -144,7 +145,7 @@ def write_simulated(sizes: Sizes, out: Path) -> None:
             writer.write_table(_table(start, vectors, schema))
     np.save(out / TEXTS, unit(texts, "the simulation"))
     manifest = Manifest(state="complete", fingerprint="simulated", vectors=sizes.vectors, dim=sizes.dim)
-    FeatureStore(str(out)).write_manifest(manifest)
+    store.write_manifest(manifest)
 
 
 def _table(start: int, vectors: np.ndarray, schema: pa.Schema) -> pa.Table:

@@ -23,7 +23,7 @@ from pipeline.features.mending import COMPACTED, note_committed, tidy
 from pipeline.features.removing import drop_repeated
 from pipeline.features.schema import DICTIONARY
 from pipeline.io.locations import Folder
-from pipeline.io.retrying import patiently
+from pipeline.io.retrying_files import retry_on
 
 _AT_ONCE = 2**30
 """Bytes of old files that are replaced in one step; the disk needs as much extra space for a while."""
@@ -133,7 +133,7 @@ def _write_group(files: FeatureFiles, group: Sequence[str]) -> dict[str, FileNot
                         rows += table.num_rows
         return rows
 
-    rows = patiently(write)
+    rows = retry_on(files.folder.filesystem, write)
     if not rows:
         files.folder.filesystem.delete_file(temporary)
         return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,14 +72,14 @@ class FeatureSet:
         files.check_complete()
         if manifest.state == "running":
             warnings.warn(f"{folder.root} is not finished; run the same qpert index again to complete it", stacklevel=2)
-        elif (more := rows_too_many(files.expected_rows(), manifest.counts.get("photos"))) is not None:
+        elif (more := rows_too_many(_expected_rows(files), manifest.counts.get("photos"))) is not None:
             warnings.warn(f"{folder.root}: {more}; run the same qpert index again, which corrects this", stacklevel=2)
         if not files.names and manifest.state == "complete":
             raise QpertError(f"{folder.root} holds no photos: the source had none when it was indexed")
         if not files.names or manifest.vectors is None or manifest.dim is None:
             raise QpertError(f"{folder.root} holds no features yet; run the same qpert index again to complete it")
         check_tables(folder.subfolder(FEATURES))
-        files.check_unnoted()
+        _open_unnoted(files)
         with files.opened(files.names[0]) as file:
             schema = file.schema_arrow
         if difference := mismatch(schema, manifest):
@@ -156,3 +157,24 @@ class FeatureSet:
 
 def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
+def _expected_rows(files: FeatureFiles) -> int | None:
+    """Rows that count by the ledger and the marks, without reading any; None if a file is not in the ledger."""
+    rows = 0
+    for name in files.names:
+        note, marks = files.note(name), files.removed.by_file.get(name)
+        if note is None:
+            return None
+        rows += note.rows - (0 if marks is None else int(marks.num_rows))
+    return rows
+
+
+def _open_unnoted(files: FeatureFiles) -> None:
+    """Open the files that count but are not in the ledger, so that damaged and foreign ones are found at once."""
+
+    def check(name: str) -> None:
+        with files.opened(name):
+            pass
+
+    deque(files.map(check, [name for name in files.names if files.note(name) is None]), maxlen=0)

@@ -1,27 +1,27 @@
-"""How work and files are cut: photos per block, the unit of work, and per file, the unit of commitment."""
+"""How many photos are in a block, the unit of work, and in a file, the unit of commitment."""
 
 from __future__ import annotations
 
 FILE_BYTES = 128 * 2**20
-"""Of a Parquet file of features, in a large run."""
+"""Size of a Parquet file of features in a large run."""
 ROW_BYTES = 300
-"""Of everything in a row but the embedding: id, URI, six objects."""
+"""Size of a row without its embedding: id, URI, six objects."""
 _FILES = 32
 
 
 def block_rows(todo: int | None) -> int:
-    """Photos per unit of work: 64, or as many as give some 16 units in a small run; `todo` None: unknown."""
+    """Photos per block: 64, or fewer in a small run, for some 16 blocks; `todo` is None if unknown."""
     return 64 if todo is None else max(8, min(64, todo // 16))
 
 
 def file_rows(todo: int | None, block: int, values: int = 0, precision: str = "float16") -> int:
-    """Photos per file: some 32 files, so that little is lost when a run is cut off, but never more than `FILE_BYTES`.
+    """Photos per file: some 32 files, so that an interruption loses little, but at most `FILE_BYTES` each.
 
     Args:
         todo: photos to index; None if unknown.
         block: photos per unit of work.
-        values: numbers in a photo's embeddings; 0 if unknown.
-        precision: in which they are stored.
+        values: numbers in the embeddings of a photo; 0 if unknown.
+        precision: how they are stored.
     """
     row = ROW_BYTES + values * (2 if precision == "float16" else 4)
     most = FILE_BYTES // row if values else 8192

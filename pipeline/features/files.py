@@ -6,9 +6,7 @@ killed run and always in sets of earlier versions, Ray's checkpoint does (see `p
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -24,7 +22,9 @@ from pipeline.features.damage import AGAIN, Damage, DamagedFileError, judge, los
 from pipeline.features.ledger import FileNote, Ledger, footer_digest
 from pipeline.features.manifest import Manifest
 from pipeline.features.marks import Marks
+from pipeline.features.schema import missing_column
 from pipeline.io.locations import Folder, is_uri
+from pipeline.io.map_ahead import map_ahead
 from pipeline.io.parquet import DamagedTable, open_table, read_all
 
 FEATURES = "features"
@@ -32,9 +32,6 @@ FEATURES = "features"
 _BUCKET_READERS, _DISK_READERS = 8, 2
 _ATTEMPTS = 3
 _BLOCK = 16 * 2**20
-_REQUIRED = ("image_id", "error")
-_RESULTS = ("embedding", "scores")
-"""The result for each photo, one of these: of indexing, or of matching, whose scores are stored in the same way."""
 _COUNTED = ("error", "objects.list.element.score")
 Result = TypeVar("Result")
 
@@ -117,20 +114,6 @@ class FeatureFiles:
             if (note := self.note(name)) is None or note.mtime != modified(self.present[name])
         ]
 
-    def check_unnoted(self) -> None:
-        """Open the files that count but are not in the ledger.
-
-        Raises:
-            QpertError: one is damaged, or not a features file.
-        """
-
-        def check(name: str) -> None:
-            with self.opened(name):
-                pass
-
-        for _ in self.map(check, [name for name in self.names if self.note(name) is None]):
-            pass
-
     @contextmanager
     def opened(self, name: str) -> Iterator[pq.ParquetFile]:
         """Open a features file; errors that its content causes become a QpertError that names it.
@@ -155,14 +138,12 @@ class FeatureFiles:
             raise self._damaged(name, first_line(cause or error)[:120]) from error
 
     def _check_columns(self, name: str, columns: Sequence[str]) -> None:
-        missing = [column for column in _REQUIRED if column not in columns]
-        if not any(column in columns for column in _RESULTS):
-            missing.append(_RESULTS[0])
+        missing = missing_column(columns)
         if missing and self.note(name) is not None:
             raise self._damaged(name, "not the file that was committed")
         if missing:
             raise QpertError(
-                f"{self.path(name)} is not a features file: it has no column {missing[0]}; move it out of that folder"
+                f"{self.path(name)} is not a features file: it has no column {missing}; move it out of that folder"
             )
 
     def _read_raw(self, name: str) -> None:
@@ -203,19 +184,7 @@ class FeatureFiles:
 
     def map(self, call: Callable[[str], Result], names: Sequence[str]) -> Iterator[Result]:
         """The results of `call` for each name, in order, with a few calls running at once."""
-        readers = _BUCKET_READERS if is_uri(self.folder.root) else _DISK_READERS
-        ahead: deque[Future[Result]] = deque()
-        with ThreadPoolExecutor(readers) as pool:
-            try:
-                for name in names:
-                    ahead.append(pool.submit(call, name))
-                    if len(ahead) > readers:
-                        yield ahead.popleft().result()
-                while ahead:
-                    yield ahead.popleft().result()
-            finally:
-                for future in ahead:
-                    future.cancel()
+        return map_ahead(call, names, _BUCKET_READERS if is_uri(self.folder.root) else _DISK_READERS)
 
     def examine(self, name: str, *, whole: bool) -> FileNote:
         """Read a file for its entry in the ledger.
@@ -248,16 +217,6 @@ class FeatureFiles:
         """Rows in these files by their footers, failed photos included."""
         filesystem = self.folder.filesystem
         return sum(int(pq.read_metadata(self.path(name), filesystem=filesystem).num_rows) for name in names)
-
-    def expected_rows(self) -> int | None:
-        """Rows that count by the ledger and the marks, without reading any; None if a file is not in the ledger."""
-        rows = 0
-        for name in self.names:
-            note, marks = self.note(name), self.removed.by_file.get(name)
-            if note is None:
-                return None
-            rows += note.rows - (0 if marks is None else int(marks.num_rows))
-        return rows
 
     def counts(self) -> dict[str, int]:
         """``photos``, ``failed`` and ``objects`` that count; reads only files with removed rows or without an entry.

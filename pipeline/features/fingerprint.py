@@ -1,4 +1,4 @@
-"""What a feature set is made of: everything that changes the features and nothing else, and its fingerprint."""
+"""The identity of a feature set: everything that affects the features and nothing else, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _EDGE = 1024 * 1024
 
 
 def fingerprint(identity: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that stand for `identity`, whatever the order of its keys; 8 and 8.0 are the same."""
+    """16 hexadecimal digits that identify `identity`; the order of keys does not matter, and 8 equals 8.0."""
     text = json.dumps(_plain(identity), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def canonical_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """`identity` in its one form: the same source and the same choices are the same however they were written.
+    """`identity` in canonical form, in which the same source and choices are equal, however they were written.
 
-    What an ordinary command gives is in this form already, so that its fingerprint is that of earlier versions.
+    An ordinary command gives this form anyway, so that its fingerprint is that of earlier versions.
     """
     detector, perturbation = identity.get("detector"), identity.get("perturbation")
     changed: dict[str, Any] = {}
@@ -33,7 +33,7 @@ def canonical_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
         changed["source"] = canonical(identity["source"])
     if detector and detector.get("classes"):
         changed["detector"] = {**detector, "classes": sorted({*detector["classes"]})}
-    if perturbation and perturbation.get("operator"):  # of a set with several, each has a name and stays as it is
+    if perturbation and perturbation.get("operator"):  # unlike the named ones of several variants
         lists = {name: _in_order(perturbation[name]) for name in ("stages", "sites") if perturbation.get(name)}
         changed["perturbation"] = {**perturbation, **lists}
     return {**identity, **changed}
@@ -58,29 +58,29 @@ def _in_order(values: Iterable[int | str]) -> list[int | str]:
 
 
 def weights_identity(weights: str, *, whole: bool = False) -> dict[str, str]:
-    """What `weights` are: the name as given and, if it leads to a local file or folder, a digest of that.
+    """The identity of weights: the name as given and, if it leads to a local file or folder, a digest of that.
 
-    The digest of a file is over its size and its first and last megabyte: enough to tell trained weights apart, and
-    quick for those of many gigabytes. Annotations may differ in the middle, so they are read `whole`. `kind:path` is
-    looked at as `path`, and of `path+path` both.
+    The digest of a file covers its size and its first and last megabyte: enough to tell trained weights apart, and
+    quick for many gigabytes. Annotations may differ in the middle, so they are read `whole`. `kind:path` counts as
+    `path`, and `path+path` as both.
     """
     first, second = split_weights(weights)
     if second is not None:
-        found = [weights_identity(part, whole=whole) for part in (first, second)]
-        digests = [each["digest"] for each in found if "digest" in each]
+        parts = [weights_identity(part, whole=whole) for part in (first, second)]
+        digests = [part["digest"] for part in parts if "digest" in part]
         together = {"digest": hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]} if digests else {}
-        return {"name": "+".join(each["name"] for each in found), **together}
+        return {"name": "+".join(part["name"] for part in parts), **together}
     for place in (weights, weights.partition(":")[2]):
         if place and os.path.exists(os.path.expanduser(place)):
             path = os.path.expanduser(place)
-            digests = [_digest(path, whole), *(_digest(each, whole=True) for each in _beside(path))]
+            digests = [_digest(path, whole), *(_digest(file, whole=True) for file in _beside(path))]
             joined = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
             return {"name": os.path.basename(os.path.abspath(path)), "digest": joined}
     return {"name": weights}
 
 
 def _beside(path: str) -> list[str]:
-    """Files that a checkpoint is read with: its words, and how many heads it has."""
+    """Files that are read together with a checkpoint: its vocabulary and configuration."""
     if not path.endswith(".pth"):
         return []
     folder = os.path.dirname(path)
@@ -97,9 +97,9 @@ def bundled(weights: str | None, name: str) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(inner) for inner in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

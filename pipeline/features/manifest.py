@@ -1,4 +1,4 @@
-"""``manifest.json``: what made a feature set, and how far it is."""
+"""The manifest of a feature set, ``manifest.json``."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ Precision = Literal["float16", "float32"]
 
 
 class Manifest(BaseModel):
-    """``manifest.json``: what made a feature set, and how far it is."""
+    """How a feature set was made, and whether it is complete."""
 
     model_config = ConfigDict(extra="ignore")
 
     format: int = FORMAT_VERSION
     state: Literal["running", "complete"] = "running"
     fingerprint: str = Field(
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_ .-]{0,99}$", description="names a folder, so it is no path"
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_ .-]{0,99}$", description="names a folder, so it is not a path"
     )
-    identity: dict[str, Any] = Field(default_factory=dict, description="everything the fingerprint is made of")
-    config: dict[str, Any] = Field(default_factory=dict, description="the configuration of the last run")
+    identity: dict[str, Any] = Field(default_factory=dict, description="everything that the fingerprint depends on")
+    config: dict[str, Any] = Field(default_factory=dict, description="configuration of the last run")
     encoder: dict[str, Any] = Field(default_factory=dict, description="name and weights")
     vectors: int | None = Field(None, ge=1, le=2**20, description="V; unknown until the first encoder is up")
     dim: int | None = Field(None, ge=1, le=2**20, description="D; unknown until the first encoder is up")
     precision: Precision = "float16"
     variants: list[str] = Field(
-        default_factory=list, description="names of several embeddings of each photo, one behind the other in its row"
+        default_factory=list,
+        description="names of the embeddings, if each photo has several, in order",
     )
     versions: dict[str, str] = Field(default_factory=dict)
     devices: dict[str, float] = Field(
         default_factory=dict,
-        description="device and dtype of the encoders of the last run -> 1 - cosine of their probe embeddings to those"
-        " of the most exact one",
+        description="device and dtype of the encoders of the last run -> 1 - cosine between their probe embeddings and"
+        " those of the most exact one",
     )
     counts: dict[str, int] = Field(default_factory=dict, description="photos, failed, objects")
 
@@ -76,7 +77,7 @@ class Manifest(BaseModel):
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Lines ``name: old -> new`` for what differs between two identities, nested names joined by dots."""
+    """The differences between two identities, as lines ``name: old -> new``; nested names are joined by dots."""
     lines: list[str] = []
     for name in sorted({*old, *new}):
         before, after = old.get(name), new.get(name)

@@ -1,4 +1,4 @@
-"""What a manifest says of how its features were made, checked before anything acts on it: it may be anybody's."""
+"""How features were made, by their manifest: checked before it is used, because it may come from anybody."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PERTURBATION = TypeAdapter(Perturbation)
 
 
 class _Identity(BaseModel):
-    """Of the weights."""
+    """The identity of the weights."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -26,7 +26,7 @@ class _Identity(BaseModel):
 
 
 class _Encoder(BaseModel):
-    """`encoder` of a manifest."""
+    """The field `encoder` of a manifest."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -35,7 +35,7 @@ class _Encoder(BaseModel):
 
 
 class _Config(BaseModel):
-    """What of `config` is used again."""
+    """The values of `config` that are used again."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -51,15 +51,15 @@ class MadeWith:
     """How the features of a set were made.
 
     Attributes:
-        encoder: its registered name.
-        digest: of the weights, where they were files.
-        dtype: of the encoder, as it was asked for; None where the manifest does not say.
-        max_megapixels: of the photos.
-        allow_truncated: whether photos that are cut short were decoded as far as they go.
+        encoder: registered name of the encoder.
+        digest: of the weights, if they were files.
+        dtype: of the encoder, as requested; None if the manifest does not say.
+        max_megapixels: limit on the size of photos.
+        allow_truncated: whether incomplete photos were decoded as far as possible.
         accelerators: GPU types that were named; None for every GPU.
-        patience: minutes, as asked for; None where the manifest does not say.
-        recorded: the weights as the manifest names them, unchecked: use `weights`.
-        out: the folder or URI of the set.
+        patience: minutes, as requested; None if the manifest does not say.
+        recorded: the weights as the manifest names them, not checked: use `weights`.
+        out: path or URI of the set, for messages.
     """
 
     encoder: str
@@ -74,14 +74,14 @@ class MadeWith:
 
     @classmethod
     def of(cls, manifest: Manifest, out: str) -> MadeWith:
-        """Checked.
+        """Read a manifest.
 
         Args:
             manifest: of the set.
-            out: its folder or URI, for messages.
+            out: path or URI of the set, for messages.
 
         Raises:
-            QpertError: no encoder is named, or a value is of another type or out of range.
+            QpertError: the manifest names no encoder, or a value has another type or is out of range.
         """
         if not manifest.encoder.get("name"):
             raise QpertError(f"{out}/manifest.json names no encoder: the folder was not made by qpert index")
@@ -90,7 +90,7 @@ class MadeWith:
         except ValidationError as error:
             first = error.errors()[0]
             raise QpertError(
-                f"{out}/manifest.json is not one that qpert index wrote: {'.'.join(map(str, first['loc']))} cannot be"
+                f"{out}/manifest.json was not written by qpert index: {'.'.join(map(str, first['loc']))} cannot be"
                 f" {str(first['input'])[:60]!r}"
             ) from None
         return cls(
@@ -114,11 +114,11 @@ def perturbation_from(values: Any, out: str) -> Perturbation | None:
     """The perturbation that a manifest records.
 
     Args:
-        values: what `Perturbation.as_dict` gave, out of JSON; None: none.
-        out: the feature set, for messages.
+        values: the result of `Perturbation.as_dict`, from JSON; None for none.
+        out: path or URI of the feature set, for messages.
 
     Raises:
-        QpertError: it is something else.
+        QpertError: `values` is something else.
     """
     if values is None:
         return None
@@ -127,6 +127,6 @@ def perturbation_from(values: Any, out: str) -> Perturbation | None:
     except ValidationError as error:
         first = error.errors()[0]
         raise QpertError(
-            f"{out}/manifest.json is not one that qpert index wrote: identity.perturbation"
+            f"{out}/manifest.json was not written by qpert index: identity.perturbation"
             f" {'.'.join(map(str, first['loc']))}: {first['msg']}"
         ) from None

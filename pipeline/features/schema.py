@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from pipeline.features.manifest import Manifest
@@ -12,6 +14,9 @@ OBJECT_TYPE = pa.struct(
 )
 DICTIONARY = ("error", "device", "dtype", "objects.list.element.label")
 """Columns stored with a dictionary, because their values repeat; embeddings never do."""
+_REQUIRED = ("image_id", "error")
+_RESULTS = ("embedding", "scores")
+"""The result for each photo, one of these: of indexing, or of matching, whose scores are stored in the same way."""
 _OPTIONAL = ("object_embeddings", "tokens")
 """Further columns that some feature sets have."""
 _LATER = ("dtype", *(field.name for field in PHOTO_STATE), "truncated")
@@ -53,6 +58,12 @@ def features_schema(precision: str = "float16", *, with_objects: bool = False) -
             *further,
         ]
     )
+
+
+def missing_column(columns: Sequence[str]) -> str | None:
+    """The first column that a file with `columns` lacks to be one of features or scores; None if it lacks none."""
+    results = [] if any(column in columns for column in _RESULTS) else [_RESULTS[0]]
+    return next((column for column in (*_REQUIRED, *results) if column not in columns), None)
 
 
 def known_columns(stored: pa.Schema) -> pa.Schema:

@@ -30,7 +30,7 @@ from pipeline.features.manifest import Manifest
 from pipeline.features.marks import add_marks
 from pipeline.features.tokens import TokenFiles
 from pipeline.io.locations import Folder
-from pipeline.io.retrying_files import patient, patiently_on
+from pipeline.io.retrying_files import retry_on, retrying
 
 Progress = Callable[[int], object]
 
@@ -163,7 +163,7 @@ class FeatureStore:
         it looks at the suffix, and takes ``a=b`` for a column. Failed operations are retried, on a local path as well,
         which may be mounted from another machine.
         """
-        return fs.SubTreeFileSystem(self.folder.path, patient(self.folder.filesystem))
+        return fs.SubTreeFileSystem(self.folder.path, retrying(self.folder.filesystem))
 
     @property
     def tokens(self) -> TokenFiles:
@@ -184,4 +184,4 @@ class FeatureStore:
                     writer.write_batch(batch)
             filesystem.move(f"{path}.tmp", path)
 
-        patiently_on(filesystem, write)
+        retry_on(filesystem, write)

@@ -1,4 +1,4 @@
-"""Where things are kept: a local path or any URI that pyarrow opens (``s3://``, ``gs://``, ``hdfs://``, ``file://``)."""
+"""Files and folders by local path or by any URI that pyarrow opens (``s3://``, ``gs://``, ``hdfs://``, ``file://``)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from filelock import FileLock, Timeout
 from pyarrow import fs
 
 from pipeline.errors import QpertError, first_line
-from pipeline.io.retrying_files import patient, patiently_on
+from pipeline.io.retrying_files import retry_on, retrying
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _OPTIONS = re.compile(r"\?\w+=.*", re.DOTALL)
 _LEGAL = "/!$&'()*+,;=:@"
-"""What the path of a URI may hold as it is, besides letters, digits and ``_.-~``."""
+"""Characters that need no encoding in the path of a URI, besides letters, digits and ``_.-~``."""
 
 
 def is_uri(path: str) -> bool:
@@ -30,9 +30,9 @@ def is_uri(path: str) -> bool:
 def locate(path: str) -> tuple[fs.FileSystem, str]:
     """The file system that holds `path`, and the path within it; local paths become absolute.
 
-    A file system named by a URI retries operations that fail for a passing reason (see `pipeline.io.retrying`). A URI
-    may end in options of the file system, such as ``?region=eu-west-1``. Characters that a URI cannot hold, such as
-    blanks, are taken as part of the path. ``fsspec+SCHEME://`` opens any file system that fsspec knows.
+    The file system of a URI retries operations that fail with a transient error (see `pipeline.io.retrying_files`). A
+    URI may end in options of the file system, such as ``?region=eu-west-1``. Characters that are not allowed in a URI,
+    such as blanks, are taken as part of the path. ``fsspec+SCHEME://`` opens any file system that fsspec knows.
 
     Raises:
         QpertError: no file system is known for the URI's scheme, a package for it is missing, or it cannot be reached.
@@ -42,12 +42,12 @@ def locate(path: str) -> tuple[fs.FileSystem, str]:
     with answering(path, "cannot open the URI:"):
         filesystem, inner = fs.FileSystem.from_uri(join(path))
     if not isinstance(filesystem, fs.LocalFileSystem):
-        filesystem = patient(filesystem)
+        filesystem = retrying(filesystem)
     return filesystem, inner.rstrip("/") or inner
 
 
 def file_type(path: str) -> fs.FileType:
-    """Whether `path` is a file, a folder, or not there.
+    """Whether `path` is a file, a folder, or does not exist.
 
     Raises:
         QpertError: its file system does not answer.
@@ -70,7 +70,7 @@ def answering(path: str, problem: str = "cannot look at") -> Iterator[None]:
 
 
 def local_path(path: str) -> str | None:
-    """Where on this machine's disks `path` is, a path or a URI; None when it is elsewhere."""
+    """The local path of `path`, a path or a URI; None if it is not on this machine."""
     if not is_uri(path):
         return os.path.abspath(os.path.expanduser(path))
     head, inner, _ = _take_apart(path)
@@ -80,7 +80,7 @@ def local_path(path: str) -> str | None:
 
 
 def real_place(path: str) -> str:
-    """One name for a file or folder however it is written: links of local ones resolved, URIs without their options."""
+    """The canonical name of a file or folder: with local links resolved, and URIs without options or credentials."""
     local = local_path(path)
     if local is not None:
         return os.path.realpath(local)
@@ -96,17 +96,17 @@ def is_inside(path: str, folder: str) -> bool:
 
 
 def absolute(path: str) -> str:
-    """`path` itself when it is a URI, else the absolute local path: it means the same on every node and directory."""
+    """`path` itself if it is a URI, else the absolute local path, which does not depend on the current directory."""
     return path if is_uri(path) else locate(path)[1]
 
 
 def as_uri(path: str) -> str:
-    """`path` as a valid URI, also when it is local."""
+    """`path` as a valid URI, even if it is local."""
     return join(path) if is_uri(path) else join("file:///", absolute(path).lstrip("/"))
 
 
 def join(base: str, *parts: str) -> str:
-    """`base` (a path or a URI) extended by `parts`, which are plain names and paths: a URI gets them encoded."""
+    """`base` (a path or a URI) extended by `parts`, which are plain names and paths; in a URI they get encoded."""
     if not is_uri(base):
         return posixpath.join(base.rstrip("/") or "/", *parts)
     head, inner, options = _take_apart(base)
@@ -114,7 +114,7 @@ def join(base: str, *parts: str) -> str:
 
 
 def split(path: str) -> tuple[str, str]:
-    """The folder of `path` (a path or a URI) and the name in it, decoded: what `join` put together."""
+    """The folder of `path` (a path or a URI) and the decoded name in it: the inverse of `join`."""
     if not is_uri(path):
         return posixpath.split(path)
     head, inner, options = _take_apart(path)
@@ -128,7 +128,7 @@ def without_options(path: str) -> str:
 
 
 def _take_apart(uri: str) -> tuple[str, str, str]:
-    """Scheme and host, the decoded path (which begins with a slash, if there is one), and the options."""
+    """Scheme and host, the decoded path (which begins with a slash if it is not empty), and the options."""
     bare = without_options(uri)
     scheme, _, rest = bare.partition("://")
     host, slash, inner = rest.partition("/")
@@ -245,4 +245,4 @@ def _replace(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
             raise
         filesystem.move(temporary, path)
 
-    patiently_on(filesystem, write)
+    retry_on(filesystem, write)

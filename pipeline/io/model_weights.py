@@ -1,4 +1,4 @@
-"""How weights are named: a name, a path, `kind:path`, or two of them joined by a plus."""
+"""Names of weights: a name, a path, `kind:path`, or two of these joined by a plus."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMES = ("miniature", "annotated", "none")
 
 
 def split_weights(weights: str) -> tuple[str, str | None]:
-    """`FIRST+SECOND` in two, at the plus that is followed by a file, else at the last; a path may hold some itself."""
+    """Split `FIRST+SECOND` at the plus that is followed by a file, else at the last; paths may contain one too."""
     if "+" not in weights or os.path.exists(os.path.expanduser(weights)):
         return weights, None
     parts = weights.split("+")
@@ -23,7 +23,7 @@ def split_weights(weights: str) -> tuple[str, str | None]:
 
 
 def absolute_weights(weights: str | None) -> str | None:
-    """Local weights by absolute paths: workers, and searches later on, run in other folders."""
+    """`weights` with local paths made absolute, because workers and later searches run in other folders."""
     if weights is None or weights in _NAMES:
         return weights
     first, second = split_weights(weights)
@@ -35,19 +35,19 @@ def absolute_weights(weights: str | None) -> str | None:
 
 
 def chosen_weights(given: str | None, recorded: object, out: str) -> str | None:
-    """The weights to load for a feature set: those of the command, else what the manifest names, where that is safe.
+    """The weights to load for a feature set: those of the command, else those of the manifest, if that is safe.
 
-    A feature set may come from anybody. What its manifest names is opened only if it is bundled (None, "miniature"), or
-    published under a name (a hub id, or a tag of open_clip). Files and folders are opened only for a command that names
-    them.
+    A feature set may come from anybody. Weights that its manifest names are opened only if they are bundled (None,
+    "miniature") or published under a name (a hub id, or a tag of open_clip). Files and folders are opened only if the
+    command names them.
 
     Args:
         given: `--weights` of the command.
-        recorded: `weights` in the manifest, as yet unchecked.
+        recorded: `weights` of the manifest, not checked yet.
         out: the feature set, for the message.
 
     Raises:
-        QpertError: the manifest names a file or folder, or something that is no name of weights at all.
+        QpertError: the manifest names a file or folder, or something that is not a name of weights at all.
     """
     if given is not None:
         return given
@@ -55,7 +55,7 @@ def chosen_weights(given: str | None, recorded: object, out: str) -> str | None:
         return None
     if not isinstance(recorded, str) or not recorded.isprintable() or len(recorded) > 4096:
         raise QpertError(
-            f"the manifest of {out} names weights that cannot be: {str(recorded)[:80]!r}; give yours with --weights"
+            f"the manifest of {out} names impossible weights: {str(recorded)[:80]!r}; give yours with --weights"
         )
     if _PUBLISHED.fullmatch(recorded) and not any(map(os.path.exists, (recorded, recorded.partition(":")[2]))):
         return recorded

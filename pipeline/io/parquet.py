@@ -1,8 +1,8 @@
-"""The gate for Parquet from outside: what a file declares is checked before Arrow builds anything from it.
+"""Safe reading of Parquet from outside: what a file declares is checked before Arrow builds anything from it.
 
-A Parquet file may carry an Arrow schema with extension types. Where one is registered in this process, as Ray's are
-wherever `ray.data` was imported, Arrow rebuilds it when the file is opened, and the values of some of them are pickles:
-to look at one runs what it says. So the file's footer is searched before Arrow sees it, and only plain types pass.
+A Parquet file may carry an Arrow schema with extension types. Arrow rebuilds those that are registered in this process
+(Ray's are, once `ray.data` is imported) when the file is opened, and the values of some of them are pickles, which run
+code when they are looked at. So the file's footer is searched before Arrow sees it, and only plain types are accepted.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from pipeline.io.locations import Folder, locate
 
 MAX_COLUMNS = 10_000
 MAX_DEPTH = 32
-"""Types within types: a list of structs of lists has three."""
+"""Nesting of types: a list of structs of lists has depth three."""
 MAX_FOOTER = 2**27
-"""Bytes of what a file says of itself: a few thousand for each of its row groups."""
+"""Bytes of metadata: a file needs a few thousand per row group."""
 
 _AT_ONCE = 16
 _MAGIC = b"PAR1"
 _NAME = b"ARROW:extension:name"
 _NEUTRAL = b"ARROW:extension-name"
-"""Of the same length, and nothing to Arrow: a schema in which it stands for `_NAME` is read without its extensions."""
+"""Same length, but meaningless to Arrow: with it in the place of `_NAME`, a schema is read without its extensions."""
 _SCHEMA = re.compile(rb"/////[A-Za-z0-9+/]*={0,2}")
-"""An Arrow schema as a footer holds it: base64 of a message that begins with FF FF FF FF."""
+"""An Arrow schema in a footer: base64 of a message that begins with FF FF FF FF."""
 _DAMAGE = (OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError, pa.ArrowException)
 
 
 class DamagedTable(QpertError):
-    """A file that is not Parquet, or not all of it: the others of its source may be whole."""
+    """A file that is not Parquet, or is incomplete; other files of its source may be intact."""
 
 
 @contextmanager
@@ -50,19 +50,18 @@ def open_table(
     dictionaries: Sequence[str] = (),
     checksums: bool = False,
 ) -> Iterator[pq.ParquetFile]:
-    """A Parquet file of plain columns, open for reading in the context.
+    """Open a Parquet file of plain columns for reading.
 
     Args:
-        path: path or URI; a path within `filesystem` where that is given.
-        filesystem: where it lies.
-        buffer_size: bytes that are read ahead of a column; 0 for all of a row group.
-        dictionaries: columns of text to leave in the form of dictionaries: a short file can repeat a long text a
-            million times.
-        checksums: check the checksums of pages, where the file has them.
+        path: path or URI; a path within `filesystem` if that is given.
+        filesystem: where the file is.
+        buffer_size: bytes to read ahead per column; 0 for a whole row group.
+        dictionaries: text columns to keep as dictionaries: a short file can repeat a long text a million times.
+        checksums: verify the checksums of pages, if the file has any.
 
     Raises:
-        QpertError: it has extension types, or far too many columns or bytes of metadata.
-        DamagedTable: it is not there or cannot be read, also where that shows in the context.
+        QpertError: the file has extension types, or far too many columns or bytes of metadata.
+        DamagedTable: it does not exist or cannot be read, even if that only shows within the context.
     """
     name = path
     if filesystem is None:
@@ -88,7 +87,7 @@ def open_table(
 
 
 def read_table(path: str, columns: Sequence[str] | None = None, filesystem: fs.FileSystem | None = None) -> pa.Table:
-    """A whole Parquet file, or some `columns` of it, through the gate.
+    """Read a whole Parquet file, or some `columns` of it, with the checks of `open_table`.
 
     Raises:
         QpertError: see `open_table`.
@@ -98,16 +97,16 @@ def read_table(path: str, columns: Sequence[str] | None = None, filesystem: fs.F
 
 
 def read_all(table: pq.ParquetFile, columns: Sequence[str] | None = None) -> pa.Table:
-    """All rows of a file that `open_table` opened, as many as it states; in its context, which names what is damaged.
+    """Read all rows of a file within the context of `open_table`, which turns errors into messages.
 
     Raises:
-        ArrowInvalid: it gives fewer, or values that are none.
+        ArrowInvalid: the file has fewer rows than it states, or invalid values.
     """
-    found = table.read(columns=None if columns is None else list(columns))
-    if found.num_rows != table.metadata.num_rows:  # Arrow says nothing of some damage
-        raise pa.ArrowInvalid(f"{found.num_rows} of {table.metadata.num_rows} rows")
-    found.validate(full=True)  # what points outside of a dictionary would be read from anywhere
-    return found
+    rows = table.read(columns=None if columns is None else list(columns))
+    if rows.num_rows != table.metadata.num_rows:  # Arrow does not report every damage
+        raise pa.ArrowInvalid(f"{rows.num_rows} of {table.metadata.num_rows} rows")
+    rows.validate(full=True)  # an index beyond a dictionary would read foreign memory
+    return rows
 
 
 def check_tables(root: str | Folder) -> None:
@@ -136,7 +135,7 @@ def _check_table(filesystem: fs.FileSystem, path: str) -> None:
 
 
 def _refuse_extensions(file: pa.NativeFile, name: str) -> None:
-    """Search the bytes of the footer, which hold the Arrow schema once or, made with bad intent, several times."""
+    """Search the footer, which holds the Arrow schema once or, in a malicious file, several times."""
     size = file.size()
     file.seek(max(size - 8, 0))
     tail = file.read(8)
@@ -150,8 +149,10 @@ def _refuse_extensions(file: pa.NativeFile, name: str) -> None:
     file.seek(0)
     if not any(form in footer for form in _in_base64(_NAME)):
         return
-    found = [extension for schema in _SCHEMA.findall(footer) for extension in _extensions(schema)]
-    what = "; ".join(f"column {column} is {kind}" for column, kind in found[:5]) or "in a schema that cannot be read"
+    extensions = [extension for schema in _SCHEMA.findall(footer) for extension in _extensions(schema)]
+    what = (
+        "; ".join(f"column {column} is {kind}" for column, kind in extensions[:5]) or "in a schema that cannot be read"
+    )
     raise QpertError(
         f"{name} has Arrow extension types, which may hold programs and are never read: {what}."
         " Write the table again with plain columns (text, whole numbers, binary), or without these"
@@ -159,7 +160,7 @@ def _refuse_extensions(file: pa.NativeFile, name: str) -> None:
 
 
 def _in_base64(text: bytes) -> list[bytes]:
-    """What is the same in all texts of base64 that have `text` inside, for each of the three ways it may lie."""
+    """What every base64 encoding that contains `text` has in common, for each of its three alignments."""
     forms = []
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + text)
@@ -170,7 +171,7 @@ def _in_base64(text: bytes) -> list[bytes]:
 
 
 def _extensions(schema: bytes) -> Iterator[tuple[str, str]]:
-    """Columns and their extension types, of a schema in base64, without building one of them."""
+    """Columns and their extension types in a base64 schema, without building any."""
     try:
         message = base64.b64decode(schema[: len(schema) // 4 * 4]).replace(_NAME, _NEUTRAL)
         fields = pa.ipc.read_schema(pa.py_buffer(message))

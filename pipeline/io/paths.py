@@ -1,4 +1,4 @@
-"""Options that name files and folders: declared once as a type, read in the same way wherever they come from."""
+"""Types of options that name files and folders, so that command line and configuration files read them alike."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from pipeline.io.model_weights import split_weights
 
 _FILE_URI = re.compile(r"(?i:file):(?://(?:localhost)?(?=/)|(?!//))(/.*)", re.DOTALL)
 _HOME = re.compile(r"(?<=[:+])~(?=[^:+/]*(?:/|$))")
-"""A home folder in the path of ``kind:path`` or ``path+path``."""
+"""A home folder (``~``) in the path of ``kind:path`` or ``path+path``."""
 
 
 def local(path: str) -> str:
-    """`path` with the home folder for ``~`` and without ``file://``; other URIs stay."""
-    found = _FILE_URI.fullmatch(path)
-    if found is not None and without_options(path) == path:
-        return unquote(found[1])
+    """`path` with ``~`` expanded and without ``file://``; other URIs are unchanged."""
+    uri = _FILE_URI.fullmatch(path)
+    if uri is not None and without_options(path) == path:
+        return unquote(uri[1])
     return path if is_uri(path) else os.path.expanduser(path)
 
 
 def canonical(path: str) -> str:
-    """The one form of a path or URI: absolute and without ``.``, ``..``, doubled or trailing slashes where it is local.
+    """The canonical form of a path or URI; local ones are absolute, without ``.``, ``..``, double or trailing slashes.
 
-    In object stores such parts belong to the name; there only encoding, the scheme's case and trailing slashes differ.
+    In object stores these belong to the name: there, only the encoding, the scheme's case and trailing slashes change.
     """
     path = local(path)
     if not is_uri(path):
@@ -42,7 +42,7 @@ def canonical(path: str) -> str:
 
 
 def _weights(text: str) -> str:
-    """Weights by name, path, ``kind:path`` or ``path+path``, with the home folder for ``~``."""
+    """Weights by name, path, ``kind:path`` or ``path+path``, with ``~`` expanded."""
     first, second = split_weights(text)
     if second is not None:
         return f"{_weights(first)}+{_weights(second)}"
@@ -52,20 +52,20 @@ def _weights(text: str) -> str:
 def _on_disk(path: str) -> str:
     path = local(path)
     if is_uri(path):
-        raise ValueError("this has to be a local path, no URI")
+        raise ValueError("this must be a local path, not a URI")
     return path
 
 
 def _report(path: str) -> str:
-    """Said before the work, and not after hours of it: that the file cannot be written."""
+    """Fails now, rather than after hours of work, if the file cannot be written."""
     path = _on_disk(path)
     if not path or path.endswith("/") or os.path.isdir(path):
         raise ValueError("this is a folder; name a file")
     folder = os.path.dirname(os.path.abspath(path))
     try:
         if not os.path.isdir(folder):
-            raise ValueError(f"there is no folder {folder}; make it first")
-        if not _is_there(path):
+            raise ValueError(f"there is no folder {folder}; create it first")
+        if not _exists(path):
             with tempfile.TemporaryFile(dir=folder):
                 pass
         elif stat.S_ISREG(os.stat(path).st_mode):
@@ -78,9 +78,9 @@ def _report(path: str) -> str:
     return path
 
 
-def _is_there(path: str) -> bool:
+def _exists(path: str) -> bool:
     try:
-        os.lstat(path)
+        os.lstat(path)  # unlike os.path.lexists it reports names that are too long
     except FileNotFoundError:
         return False
     return True
@@ -91,8 +91,8 @@ PathText = Annotated[str, AfterValidator(local)]
 LocalPath = Annotated[str, AfterValidator(_on_disk)]
 """A path on this machine's disks."""
 ReportPath = Annotated[str, AfterValidator(_report)]
-"""A file that a command writes besides: its folder is there, and it can be written."""
+"""A file that a command writes in addition, checked to be writable."""
 WeightsText = Annotated[str, AfterValidator(_weights)]
 """Weights: a name, a hub id, or a path in one of the forms that `pipeline.io.model_weights` knows."""
 CHECKS = (local, _on_disk, _report)
-"""What the types of paths do; weights may be names as well."""
+"""The validators of the types for paths; `WeightsText` may also be a name."""

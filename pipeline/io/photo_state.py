@@ -1,4 +1,4 @@
-"""What tells whether a photo has changed since it was read: size, time of change, digest of its content."""
+"""What shows whether a photo has changed since it was read: size, modification time, and a digest of its content."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import hashlib
 import pyarrow as pa
 
 FILE_STATE = (pa.field("size", pa.int64()), pa.field("mtime", pa.timestamp("us", "UTC")))
-"""What listing knows of a photo's file without opening it: bytes, and when it was changed last."""
+"""What a listing tells about a photo's file without opening it: its size in bytes and its modification time."""
 PHOTO_STATE = (*FILE_STATE, pa.field("digest", pa.string()))
-"""Columns of read photos and of features. `size` is of the photo's own bytes, also where it comes from a file of many,
-`mtime` of the file that it comes from, `digest` as `digest_of` has it; null where it is not known."""
+"""Columns of read photos and of features: the `size` of the photo itself, even if its file holds many; the `mtime` of
+that file; and the `digest` by `digest_of`. Unknown values are null."""
 
 
 def digest_of(photo: bytes) -> str:
-    """BLAKE2b of a photo's encoded bytes, 32 hexadecimal digits: shows a change that size and time do not."""
+    """BLAKE2b of a photo's encoded bytes, as 32 hexadecimal digits: detects changes that size and time do not show."""
     return hashlib.blake2b(photo, digest_size=16).hexdigest()

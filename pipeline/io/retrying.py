@@ -1,4 +1,4 @@
-"""Storage that fails now and then: try again, more and more slowly, before giving up."""
+"""Retrying storage operations that fail, with growing pauses, before giving up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tenacity
 Result = TypeVar("Result")
 
 TRIES = 6
-"""Of one operation; the waits between them come to half a minute at most."""
+"""Attempts at one operation; the pauses between them add up to half a minute at most."""
 _FINAL = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 _FINAL_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG, errno.EFBIG}
 _FINAL_WORDS = (
@@ -20,21 +20,21 @@ _FINAL_WORDS = (
     *("ACCESS_DENIED", "NO_SUCH_BUCKET", "NO_SUCH_KEY", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH"),
     *("Path does not exist", "Unable to locate credentials", "Couldn't resolve host"),
 )
-"""What object stores say in the text of a plain OSError."""
+"""What object stores say in the text of a plain OSError, when retrying is pointless."""
 
 
 def transient(error: BaseException) -> bool:
-    """Whether it may go well next time: an OSError that does not say that something is missing, full or forbidden."""
+    """Whether a retry may succeed: an OSError that does not mean that something is missing, full or forbidden."""
     if not isinstance(error, OSError) or isinstance(error, _FINAL) or error.errno in _FINAL_NUMBERS:
         return False
     return not any(words in str(error) for words in _FINAL_WORDS)
 
 
-def patiently(call: Callable[[], Result], tries: int = TRIES) -> Result:
-    """What `call` returns; called again, up to so many times, when it fails for a reason that may pass.
+def retry(call: Callable[[], Result], tries: int = TRIES) -> Result:
+    """Call `call` up to `tries` times, until it does not fail with a transient error.
 
     Raises:
-        OSError: what it raised last.
+        OSError: the last error of `call`.
     """
     attempts = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(tries),
@@ -47,11 +47,11 @@ def patiently(call: Callable[[], Result], tries: int = TRIES) -> Result:
 
 
 def out_of_space(error: BaseException) -> bool:
-    """Whether a disk is full."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or any(words in str(error) for words in _FINAL_WORDS[:2])
+    """Whether an error says that a disk is full."""
+    by_number = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return by_number or any(words in str(error) for words in _FINAL_WORDS[:2])
 
 
 def full(out: str) -> str:
-    """What to say when there is no room for `out`."""
+    """The message when the disk of `out` is full."""
     return f"no space left for {out}; make room and run the same command again: what is done stays done"

@@ -1,6 +1,6 @@
-"""A file system around another one that tries again what fails for a reason that may pass.
+"""A file system that wraps another one and retries operations that fail with a transient error.
 
-This is the one place where storage is tried again: whoever uses such a file system does not do it once more.
+Storage is retried here and nowhere else: users of such a file system must not retry once more.
 """
 
 from __future__ import annotations
@@ -13,66 +13,64 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline.io.retrying import patiently
+from pipeline.io.retrying import retry
 
 Result = TypeVar("Result")
 _PIECE = 8 * 2**20
-
-
 KEPT = 64 * 2**20
-"""Bytes of a file that is being written that are kept in memory; a larger one waits in a temporary file."""
+"""Bytes of a file being written that are buffered in memory; beyond, it is buffered in a temporary file."""
 
 
-def patient(filesystem: fs.FileSystem) -> fs.FileSystem:
-    """`filesystem` with every operation tried several times, and reading taken up again where it broke off.
+def retrying(filesystem: fs.FileSystem) -> fs.FileSystem:
+    """`filesystem` with every operation retried, and reading resumed where it failed.
 
-    What is written to a file is kept until the file is closed, and written then, all of it, as often as it takes.
+    What is written to a file is buffered until the file is closed; then all of it is written, and retried as a whole.
     """
-    return filesystem if is_patient(filesystem) else fs.PyFileSystem(_Patient(filesystem))
+    return filesystem if is_retrying(filesystem) else fs.PyFileSystem(_Retrying(filesystem))
 
 
-def is_patient(filesystem: fs.FileSystem) -> bool:
-    """Whether it tries again by itself."""
-    return isinstance(filesystem, fs.PyFileSystem) and isinstance(filesystem.handler, _Patient)
+def is_retrying(filesystem: fs.FileSystem) -> bool:
+    """Whether the file system retries by itself."""
+    return isinstance(filesystem, fs.PyFileSystem) and isinstance(filesystem.handler, _Retrying)
 
 
-def patiently_on(filesystem: fs.FileSystem, call: Callable[[], Result]) -> Result:
-    """What `call` returns, which uses `filesystem`: called again when it fails, where that does not do so itself."""
-    return call() if is_patient(filesystem) else patiently(call)
+def retry_on(filesystem: fs.FileSystem, call: Callable[[], Result]) -> Result:
+    """Call `call`, which uses `filesystem`, and retry it unless the file system does so itself."""
+    return call() if is_retrying(filesystem) else retry(call)
 
 
-class _Patient(fs.FileSystemHandler):  # type: ignore[misc]
-    """Says to pyarrow how each operation is done."""
+class _Retrying(fs.FileSystemHandler):  # type: ignore[misc]
+    """Implements the operations for pyarrow."""
 
     def __init__(self, inner: fs.FileSystem) -> None:
         self.inner = inner
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Patient) and bool(self.inner == other.inner)
+        return isinstance(other, _Retrying) and bool(self.inner == other.inner)
 
     def __hash__(self) -> int:
         return hash(self.inner.type_name)
 
     def get_type_name(self) -> str:
-        return f"patient+{self.inner.type_name}"
+        return f"retrying+{self.inner.type_name}"
 
     def normalize_path(self, path: str) -> str:
         return str(self.inner.normalize_path(path))
 
     def get_file_info(self, paths: Sequence[str]) -> list[fs.FileInfo]:
-        return patiently(lambda: self.inner.get_file_info(paths))
+        return retry(lambda: self.inner.get_file_info(paths))
 
     def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
-        return patiently(lambda: self.inner.get_file_info(selector))
+        return retry(lambda: self.inner.get_file_info(selector))
 
     def create_dir(self, path: str, recursive: bool) -> None:
-        patiently(lambda: self.inner.create_dir(path, recursive=recursive))
+        retry(lambda: self.inner.create_dir(path, recursive=recursive))
 
     def delete_dir(self, path: str) -> None:
-        patiently(lambda: self.inner.delete_dir(path))
+        retry(lambda: self.inner.delete_dir(path))
 
     def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
-        patiently(lambda: self.inner.delete_dir_contents(path, missing_dir_ok=missing_dir_ok))
+        retry(lambda: self.inner.delete_dir_contents(path, missing_dir_ok=missing_dir_ok))
 
     def delete_root_dir_contents(self) -> None:
         raise PermissionError("the root of a file system is not deleted")
@@ -84,7 +82,7 @@ class _Patient(fs.FileSystemHandler):  # type: ignore[misc]
         _once(lambda: self.inner.move(src, dest), lambda: self._gone(src) and not self._gone(dest))
 
     def copy_file(self, src: str, dest: str) -> None:
-        patiently(lambda: self.inner.copy_file(src, dest))
+        retry(lambda: self.inner.copy_file(src, dest))
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
         return _readable(lambda: self.inner.open_input_stream(path, compression=None), self._at(path))
@@ -98,7 +96,7 @@ class _Patient(fs.FileSystemHandler):  # type: ignore[misc]
         )
 
     def open_append_stream(self, path: str, metadata: Any) -> pa.NativeFile:
-        return patiently(lambda: self.inner.open_append_stream(path, compression=None, metadata=metadata))
+        return retry(lambda: self.inner.open_append_stream(path, compression=None, metadata=metadata))
 
     def _gone(self, path: str) -> bool:
         return bool(self.inner.get_file_info(path).type == fs.FileType.NotFound)
@@ -108,7 +106,7 @@ class _Patient(fs.FileSystemHandler):  # type: ignore[misc]
 
 
 def _once(call: Callable[[], None], done: Callable[[], bool]) -> None:
-    """Do what cannot be done twice: an attempt that said it failed may have worked all the same."""
+    """Retry what cannot be done twice: an attempt that reported a failure may have succeeded all the same."""
     failed: list[OSError] = []
 
     def attempt() -> None:
@@ -121,17 +119,17 @@ def _once(call: Callable[[], None], done: Callable[[], bool]) -> None:
             failed.append(error)
             raise
 
-    patiently(attempt)
+    retry(attempt)
 
 
 def _readable(first: Callable[[], pa.NativeFile], again: Callable[[], pa.NativeFile]) -> pa.NativeFile:
-    return pa.PythonFile(_Reader(patiently(first), again), mode="r")
+    return pa.PythonFile(_Reader(retry(first), again), mode="r")
 
 
 class _Writer(io.RawIOBase):
-    """A file to be: what is written is kept, and goes to `opened`, in one go or several, when it is closed.
+    """A buffer that is written to the file `opened` when it is closed.
 
-    Where a disk is full, or nothing may be written, closing raises that.
+    Errors such as a full disk or missing permissions are raised by `close`.
     """
 
     def __init__(self, opened: Callable[[], pa.NativeFile]) -> None:
@@ -152,7 +150,7 @@ class _Writer(io.RawIOBase):
             return
         super().close()
         try:
-            patiently(self._write_all)
+            retry(self._write_all)
         finally:
             self._kept.close()
 
@@ -164,11 +162,11 @@ class _Writer(io.RawIOBase):
 
 
 class _Reader(io.RawIOBase):
-    """An open file that is opened anew, at the same place, when reading it fails.
+    """An open file that is reopened at the same position when reading fails.
 
     Args:
-        file: as it was opened first.
-        again: opens it so that it can be set to a place.
+        file: the file, open.
+        again: reopens it as a seekable file.
     """
 
     def __init__(self, file: pa.NativeFile, again: Callable[[], pa.NativeFile]) -> None:
@@ -187,7 +185,7 @@ class _Reader(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence == io.SEEK_END:
-            offset += patiently(lambda: self._opened().size())
+            offset += retry(lambda: self._opened().size())
         elif whence == io.SEEK_CUR:
             offset += self._place
         self._place = offset
@@ -195,7 +193,7 @@ class _Reader(io.RawIOBase):
         return offset
 
     def read(self, size: int | None = -1) -> bytes:
-        data = patiently(lambda: self._read(None if size is None or size < 0 else size))
+        data = retry(lambda: self._read(None if size is None or size < 0 else size))
         self._place += len(data)
         return data
 

@@ -1,4 +1,4 @@
-"""A feature set on disk as a run leaves it, made without Ray or a model, and what is in it."""
+"""Feature sets on disk as a run leaves them, made without Ray or a model, and helpers to inspect them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ VECTORS, DIM = 2, 4
 
 @dataclass(frozen=True)
 class Source:
-    """Files in a folder, listed with size and time of change."""
+    """Files in a folder, listed with size and modification time."""
 
     folder: Path
 
     def put(self, name: str, content: bytes, second: int = 1_000) -> None:
-        """Write a file that was changed so many seconds after 1970."""
+        """Write a file, last modified `second` seconds after 1970."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -42,7 +42,7 @@ class Source:
         return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*.jpg"))
 
     def listing(self, *, states: bool = True) -> Listing:
-        """As listing the folder would have it; `states` False: without size and time."""
+        """The listing of the folder, with size and time if `states`."""
         table = rows_of_photos(self, self.names()) if self.names() else LISTING_SCHEMA.empty_table()
         if not states:
             nulls = {name: pa.nulls(table.num_rows, LISTING_SCHEMA.field(name).type) for name in ("size", "mtime")}
@@ -54,7 +54,7 @@ class Source:
 
 
 def some_photos(folder: Path, count: int) -> Source:
-    """A source of so many different ones: 0.jpg, 1.jpg, ..."""
+    """A source of `count` different photos: 0.jpg, 1.jpg, ..."""
     made = Source(folder)
     for number in range(count):
         made.put(f"{number}.jpg", b"photo %d" % number)
@@ -62,7 +62,7 @@ def some_photos(folder: Path, count: int) -> Source:
 
 
 def rows_of_photos(source: Source, names: Sequence[str], failed: Iterable[str] = ()) -> pa.Table:
-    """Rows of features for these photos."""
+    """Feature rows of these photos."""
     rows = []
     for name in names:
         path = source.folder / name
@@ -90,7 +90,7 @@ def rows_of_photos(source: Source, names: Sequence[str], failed: Iterable[str] =
 
 
 def commit(out: str, name: str, rows: pa.Table, mark: str = MARK) -> None:
-    """Write a file as Ray does: the features, and then the checkpoint that commits them."""
+    """Write a file as Ray does: the features first, then the checkpoint that commits them."""
     for folder in ("features", f"checkpoint/{mark}"):
         (Path(out) / folder).mkdir(parents=True, exist_ok=True)
     pq.write_table(rows, Path(out) / "features" / f"{name}-0.parquet", write_page_checksum=True)
@@ -98,7 +98,7 @@ def commit(out: str, name: str, rows: pa.Table, mark: str = MARK) -> None:
 
 
 def make_set(out: str, source: Source, *, files: int = 3, ledger: bool = True, failed: Iterable[str] = ()) -> None:
-    """A complete set of all photos of `source`."""
+    """Write a complete set of all photos of `source`."""
     for number, part in enumerate(np.array_split(np.array(source.names()), files)):
         commit(out, f"run_{number}", rows_of_photos(source, part.tolist(), failed))
     manifest(out)
@@ -117,18 +117,18 @@ def manifest(out: str, **changes: Any) -> Manifest:
 
 
 def ids_in(out: str) -> list[str]:
-    """Ids of all rows that count, in order."""
+    """Sorted ids of the rows that count."""
     return sorted(FeatureSet.open(out).dataset.to_table(columns=["image_id"])["image_id"].to_pylist())
 
 
 def checkpointed(out: str) -> list[str]:
-    """Ids in the checkpoint, in order."""
-    found = [pq.read_table(path)["image_id"].to_pylist() for path in (Path(out) / "checkpoint" / MARK).iterdir()]
-    return sorted(name for ids in found for name in ids)
+    """Sorted ids in the checkpoint."""
+    tables = [pq.read_table(path)["image_id"].to_pylist() for path in (Path(out) / "checkpoint" / MARK).iterdir()]
+    return sorted(name for ids in tables for name in ids)
 
 
 def damage_page(path: Path, place: float = 0.5) -> None:
-    """Change eight bytes of a Parquet file, so far into its pages (0..1), and not its size."""
+    """Change eight bytes in the pages of a Parquet file, at a relative `place` (0..1), but not its size."""
     data = bytearray(path.read_bytes())
     footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
     at = 4 + int(place * (footer - 4))

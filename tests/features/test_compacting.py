@@ -1,4 +1,4 @@
-"""Rewriting features without removed rows, cut off at every step."""
+"""Rewriting features without removed rows, interrupted at every step."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def source(tmp_path: Path) -> Source:
 
 @pytest.fixture
 def out(tmp_path: Path, source: Source) -> str:
-    """Nine rows in three files; two of them are of photos that are gone, and one was touched."""
+    """Nine rows in three files: the photos of two are gone, and one photo was touched."""
     out = str(tmp_path / "out")
     make_set(out, source)
     (source.folder / "1.jpg").unlink()
@@ -55,7 +55,7 @@ def rows_in(out: str) -> Any:
     return FeatureSet.open(out).dataset.to_table().sort_by("image_id").drop_columns(["mtime"])
 
 
-def test_removed_rows_go_and_small_files_become_one(out: str, source: Source) -> None:
+def test_removed_rows_are_deleted_and_small_files_combined(out: str, source: Source) -> None:
     before = rows_in(out)
     assert FeatureStore(out).compact() == Compacted(3, 1, 2)
     assert rows_in(out).equals(before)
@@ -73,16 +73,16 @@ def test_removed_rows_go_and_small_files_become_one(out: str, source: Source) ->
     assert FeatureStore(out).counts(FeatureStore(out).manifest())["photos"] == 7
 
 
-def test_pruning_rewrites_only_files_with_such_rows(out: str) -> None:
+def test_without_merging_only_files_with_removed_rows_are_rewritten(out: str) -> None:
     kept = (Path(out) / "features" / "run_2-0.parquet").stat().st_mtime_ns
-    for path in mark_files(Folder.open(out), "seen"):
-        Path(path).unlink()
+    for path in (Path(out) / "seen").iterdir():
+        path.unlink()
     assert FeatureStore(out).compact(merge=False) == Compacted(2, 2, 2)
     assert (Path(out) / "features" / "run_2-0.parquet").stat().st_mtime_ns == kept
     assert duckdb.sql(f"select count(*) from '{out}/features/*.parquet'").fetchall() == [(7,)]
 
 
-def test_photos_that_are_there_twice_are_put_right_first(out: str, source: Source) -> None:
+def test_repeated_photos_are_resolved_first(out: str, source: Source) -> None:
     commit(out, "twice", rows_of_photos(source, ["2.jpg", "3.jpg"]))
     FeatureStore(out).compact()
     rows = duckdb.sql(f"select image_id from '{out}/features/*.parquet' order by 1").fetchall()
@@ -90,7 +90,7 @@ def test_photos_that_are_there_twice_are_put_right_first(out: str, source: Sourc
     assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 0
 
 
-def test_a_file_without_any_row_left_goes(out: str, source: Source) -> None:
+def test_a_file_without_remaining_rows_is_deleted(out: str, source: Source) -> None:
     for name in ("0.jpg", "2.jpg"):
         (source.folder / name).unlink()
     inspect(FeatureStore(out), IDENTITY, source.listing()).write(FeatureStore(out))
@@ -108,8 +108,8 @@ STEPS = (
 )
 
 
-def cut_off(monkeypatch: pytest.MonkeyPatch, calls: int, *, before: bool) -> None:
-    """Raise at the so-manieth step that writes or deletes, before or after it is done."""
+def interrupt(monkeypatch: pytest.MonkeyPatch, calls: int, *, before: bool) -> None:
+    """Interrupt the step number `calls` that writes or deletes, before or after it is done."""
     left = calls
 
     def counted(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -132,26 +132,26 @@ def cut_off(monkeypatch: pytest.MonkeyPatch, calls: int, *, before: bool) -> Non
 
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("merge", [True, False])
-def test_it_may_be_cut_off_anywhere(
+def test_it_may_be_interrupted_anywhere(
     out: str, source: Source, monkeypatch: pytest.MonkeyPatch, before: bool, merge: bool
 ) -> None:
     cuts = 0
     for calls in range(1, 40):
         with monkeypatch.context() as patched:
-            cut_off(patched, calls, before=before)
+            interrupt(patched, calls, before=before)
             try:
                 FeatureStore(out).compact(merge=merge)
                 break
             except KeyboardInterrupt:
                 cuts += 1
-        assert ids_in(out) == source.names()  # whoever opens it now
+        assert ids_in(out) == source.names()  # for anyone who opens it now
         assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 0
         if calls % 2:
             assert FeatureStore(out).mend(MARK) == ()
             assert ids_in(out) == source.names()
         else:
             continue
-        # Some more to do for the next round.
+        # More work for the next round.
         name = f"more{calls}"
         source.put(f"{name}.jpg", name.encode())
         source.put(f"{name}-gone.jpg", name.encode())
@@ -169,7 +169,7 @@ def test_it_may_be_cut_off_anywhere(
     assert FeatureStore(out).verify().problems == ()
 
 
-def test_a_loss_is_not_swept_under_the_carpet(out: str) -> None:
+def test_a_lost_file_is_an_error(out: str) -> None:
     (Path(out) / "features" / "run_0-0.parquet").write_bytes(b"")
     with pytest.raises(QpertError, match=r"run_0-0\.parquet .*(?s:.*)the same qpert index again"):
         FeatureStore(out).compact()

@@ -50,7 +50,7 @@ def rows(start: int, count: int, failed: int | None = None) -> pa.Table:
 
 
 def set_embedding(out: Path, kind: pa.DataType) -> None:
-    """Give the column `embedding` of all files another type and other values."""
+    """Change type and values of the column `embedding` in all files."""
     for path in (out / "features").iterdir():
         table = pq.read_table(path)
         index = table.schema.get_field_index("embedding")
@@ -127,7 +127,7 @@ def test_duckdb_and_pandas_read_the_files_without_this_package(out: Path) -> Non
     assert frame["objects"].iloc[2][0]["label"] == "star"
 
 
-def test_an_unfinished_run_shows_what_is_committed(out: Path) -> None:
+def test_an_unfinished_run_shows_only_committed_rows(out: Path) -> None:
     manifest = FeatureStore(str(out)).manifest().model_copy(update={"state": "running"})
     FeatureStore(str(out)).write_manifest(manifest)
     assert FeatureStore(str(out)).files_of(manifest).names == ()
@@ -159,7 +159,7 @@ def test_counts(out: Path) -> None:
         (lambda out: set_embedding(out, pa.list_(pa.float16(), 5)), "does not match .*[[]5[]]"),
     ],
 )
-def test_what_cannot_be_opened_says_why(out: Path, damage, message: str) -> None:
+def test_sets_that_cannot_be_opened_say_why(out: Path, damage, message: str) -> None:
     damage(out)
     with pytest.raises(QpertError, match=message):
         FeatureSet.open(str(out))
@@ -196,12 +196,12 @@ def test_object_embeddings_come_back_by_photo(out: Path) -> None:
     features = FeatureSet.open(str(out))
     block = next(features.iter_blocks(["object_embeddings"], rows=8))
     vectors = features.object_embeddings(block)
-    assert [each.shape for each in vectors] == [(number % 3, V, D) for number in range(8)]
+    assert [array.shape for array in vectors] == [(number % 3, V, D) for number in range(8)]
     assert (vectors[5] == 5).all()
 
 
 @pytest.mark.parametrize("column", ["image_id", "error", "extra"])
-def test_programs_in_features_of_others_never_run(tmp_path: Path, column: str) -> None:
+def test_programs_in_foreign_features_never_run(tmp_path: Path, column: str) -> None:
     ran, folder = tmp_path / "ran", tmp_path / "out" / "features"
     folder.mkdir(parents=True)
     program = pa.array([pickle.dumps(Touch(str(ran)))], pa.large_binary())

@@ -1,4 +1,4 @@
-"""How large blocks and files get."""
+"""The sizes of blocks and files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pipeline.features.file_sizes import FILE_BYTES, block_rows, file_rows
 
 
 @pytest.mark.parametrize(("todo", "rows"), [(None, 64), (0, 8), (100, 8), (500, 31), (10**9, 64)])
-def test_blocks(todo: int | None, rows: int) -> None:
+def test_block_sizes(todo: int | None, rows: int) -> None:
     assert block_rows(todo) == rows
 
 
@@ -21,7 +21,7 @@ def test_files_of_a_large_run_have_a_sensible_size(values: int, precision: str) 
     assert 64 * 2**20 <= FILE_BYTES <= 256 * 2**20
 
 
-def test_a_small_run_is_committed_in_some_thirty_parts() -> None:
+def test_a_small_run_is_committed_in_about_thirty_files() -> None:
     assert file_rows(3200, 8, 768) == 100
     assert file_rows(100, 8, 768) == 8
     assert file_rows(None, 64) == 8192

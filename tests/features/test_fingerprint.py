@@ -40,10 +40,10 @@ ORDINARY = {
     "dtype": "auto",
     "max_megapixels": 100.0,
 }
-"""As the first versions wrote it down."""
+"""As the first versions recorded it."""
 
 
-def test_fingerprints_depend_on_values_and_nothing_else() -> None:
+def test_fingerprints_depend_on_values_only() -> None:
     one = fingerprint({"a": 8.0, "b": {"c": [1, None, "x"], "d": True}})
     assert one == fingerprint({"b": {"d": True, "c": (1, None, "x")}, "a": 8})
     assert len(one) == 16
@@ -51,18 +51,18 @@ def test_fingerprints_depend_on_values_and_nothing_else() -> None:
     assert one != fingerprint({"a": 8.0, "b": {"c": [1, None, "x"], "d": False}})
 
 
-def test_weights_are_known_by_content_not_by_place(tmp_path: Path) -> None:
-    for folder in ("here", "there"):
+def test_weights_are_identified_by_content_not_by_path(tmp_path: Path) -> None:
+    for folder in ("one", "other"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "model.bin").write_bytes(b"x" * 3_000_000 + b"end")
-    one = weights_identity(str(tmp_path / "here" / "model.bin"))
-    assert one == weights_identity(f"coca_ViT-B-32:{tmp_path}/there/model.bin")
-    (tmp_path / "there" / "model.bin").write_bytes(b"x" * 3_000_000 + b"END")
-    assert one["digest"] != weights_identity(str(tmp_path / "there" / "model.bin"))["digest"]
+    one = weights_identity(str(tmp_path / "one" / "model.bin"))
+    assert one == weights_identity(f"coca_ViT-B-32:{tmp_path}/other/model.bin")
+    (tmp_path / "other" / "model.bin").write_bytes(b"x" * 3_000_000 + b"END")
+    assert one["digest"] != weights_identity(str(tmp_path / "other" / "model.bin"))["digest"]
     assert weights_identity("hf-hub:laion/model") == {"name": "hf-hub:laion/model"}
 
 
-def test_folders_are_known_by_all_their_files(tmp_path: Path) -> None:
+def test_folders_are_identified_by_all_their_files(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "config.json").write_text("{}")
     before = weights_identity(str(tmp_path))
@@ -85,14 +85,14 @@ def test_annotations_are_read_whole(tmp_path: Path) -> None:
     assert weights_identity(str(path), whole=True) != before[1]
 
 
-def test_the_fingerprint_of_an_ordinary_run_is_that_of_earlier_versions() -> None:
+def test_an_ordinary_run_has_the_fingerprint_of_earlier_versions() -> None:
     assert fingerprint(ORDINARY) == "0369d9992cffd1d9"
     assert canonical_identity(ORDINARY) == ORDINARY
     remote = ORDINARY | {"source": "s3://bucket/photos/**/*.jpg"}
     assert canonical_identity(remote) == remote
-    found = identity(Config(source="/photos", out="o"))
-    assert set(found) == set(ORDINARY)
-    assert found["source"] == "/photos"
+    made = identity(Config(source="/photos", out="o"))
+    assert set(made) == set(ORDINARY)
+    assert made["source"] == "/photos"
     several = {"plain": None, "best": ORDINARY["perturbation"] | {"sites": [2, 0]}}
     assert canonical_identity(ORDINARY | {"perturbation": several})["perturbation"] == several
 
@@ -112,13 +112,13 @@ def test_the_fingerprint_of_an_ordinary_run_is_that_of_earlier_versions() -> Non
         {"perturbation": {"stages": ["itc", "itm"], "sites": ["x.*", 2, 0, 2]}},
     ],
 )
-def test_the_same_in_other_words_has_the_same_fingerprint(words: dict[str, Any]) -> None:
+def test_other_spellings_have_the_same_fingerprint(words: dict[str, Any]) -> None:
     plain: dict[str, Any] = {"source": "/photos", "detector": {}, "perturbation": {}}
     plain["detector"] = {"classes": ["car", "dog"]} if "detector" in words else {}
     if "perturbation" in words:
         plain["perturbation"] = {"stages": ["itc", "itm"]}
         plain["perturbation"] |= {"sites": [0, 2, "x.*"]} if "sites" in words["perturbation"] else {}
-    one, other = (identity(Config.model_validate({"out": "o", **each})) for each in (plain, plain | words))
+    one, other = (identity(Config.model_validate({"out": "o", **options})) for options in (plain, plain | words))
     assert fingerprint(one) == fingerprint(other)
     elsewhere = identity(Config.model_validate({"out": "o", **plain, "source": "/photos2"}))
     assert fingerprint(elsewhere) != fingerprint(one)
@@ -134,7 +134,7 @@ def test_the_spelling_of_local_weights_does_not_matter(tmp_path: Path, monkeypat
     assert {tuple(weights_identity(form).items()) for form in forms} == {tuple(weights_identity("model").items())}
 
 
-def test_sets_that_were_begun_in_other_words_are_resumed_in_these(
+def test_sets_begun_with_another_spelling_are_resumed_with_it(
     tmp_path: Path, write_features: Callable[..., Any]
 ) -> None:
     old = ORDINARY | {"source": "s3://bucket/photos/"}
@@ -148,7 +148,7 @@ def test_sets_that_were_begun_in_other_words_are_resumed_in_these(
 
 
 @pytest.mark.parametrize("strange", [{"source": 3}, {"detector": [1]}, {"detector": {"classes": [1, "a", []]}}, {}])
-def test_a_strange_manifest_is_just_another_one(strange: dict[str, Any], write_features: Callable[..., Any]) -> None:
+def test_a_strange_identity_counts_as_different(strange: dict[str, Any], write_features: Callable[..., Any]) -> None:
     out = write_features([[[1.0, 0.0]]]).root
     FeatureStore(out).write_manifest(Manifest(fingerprint="0" * 16, identity=strange))
     manifest = FeatureStore(out).manifest()
@@ -177,7 +177,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "max_megapixels": ({}, {"max_megapixels": 99}),
     "allow_truncated": ({}, {"allow_truncated": True}),
 }
-"""Key of the identity, and how else it is set -> options before and after."""
+"""Key of the identity (and another option that sets it) -> options before and after."""
 
 
 def of(options: dict[str, Any]) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def test_what_changes_the_features_changes_the_fingerprint(change: str) -> None:
     assert fingerprint(before) != fingerprint(after)
 
 
-def test_no_key_of_the_identity_is_left_untried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_key_of_the_identity_is_tested(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = set(of({})) | set(of({"allow_truncated": True}))
     assert keys == {name.partition(":")[0] for name in CHANGES}
     before = of({})
@@ -212,5 +212,5 @@ def test_no_key_of_the_identity_is_left_untried(monkeypatch: pytest.MonkeyPatch)
         {"patience": 5},
     ],
 )
-def test_what_does_not_change_the_features_does_not(options: dict[str, Any]) -> None:
+def test_other_options_leave_the_fingerprint_unchanged(options: dict[str, Any]) -> None:
     assert of(options) == of({})

@@ -1,4 +1,4 @@
-"""Feature sets with files lost, cut short and overwritten: what opening says, and what is made anew."""
+"""Feature sets with lost, truncated and overwritten files: what opening says, and what is indexed again."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def read_all(out: str) -> None:
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("ledger", [True, False])
-def test_a_broken_file_is_named_and_exactly_its_photos_are_to_be_made_anew(
+def test_a_broken_file_is_named_and_just_its_photos_are_to_be_indexed_again(
     out: str, source: Source, damage: str, ledger: bool
 ) -> None:
     if not ledger:
@@ -100,7 +100,7 @@ def test_a_broken_file_is_named_and_exactly_its_photos_are_to_be_made_anew(
     assert FeatureStore(out).verify().problems == ()
 
 
-def test_a_dry_look_counts_what_is_lost_and_writes_nothing(out: str, source: Source) -> None:
+def test_inspecting_counts_what_is_lost_and_writes_nothing(out: str, source: Source) -> None:
     (Path(out) / "features" / "run_2-0.parquet").unlink()
     before = sorted((path, path.stat().st_mtime_ns) for path in Path(out).rglob("*") if path.is_file())
     resume = inspect(FeatureStore(out), IDENTITY, source.listing())
@@ -109,7 +109,7 @@ def test_a_dry_look_counts_what_is_lost_and_writes_nothing(out: str, source: Sou
     assert sorted((path, path.stat().st_mtime_ns) for path in Path(out).rglob("*") if path.is_file()) == before
 
 
-def test_all_files_lost_is_not_a_set_without_photos(out: str, source: Source) -> None:
+def test_a_set_that_lost_all_files_is_not_an_empty_set(out: str, source: Source) -> None:
     for path in (Path(out) / "features").iterdir():
         path.unlink()
     with pytest.raises(QpertError, match=r"3 of its 3 files are lost or damaged, with 9 photos"):
@@ -118,7 +118,7 @@ def test_all_files_lost_is_not_a_set_without_photos(out: str, source: Source) ->
     assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 9
 
 
-def test_rot_that_leaves_the_time_of_the_file_is_found_by_verify_and_then_mended(out: str) -> None:
+def test_damage_under_the_same_modification_time_is_found_by_verify_and_then_mended(out: str) -> None:
     path = Path(out) / "features" / "run_1-0.parquet"
     times = path.stat().st_atime_ns, path.stat().st_mtime_ns
     damage_page(path, 0.5)
@@ -131,7 +131,7 @@ def test_rot_that_leaves_the_time_of_the_file_is_found_by_verify_and_then_mended
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 1, "files": {"../x.parquet": {}}}', b"\xff\xfe"])
-def test_a_damaged_ledger_is_made_anew_from_the_files(out: str, content: bytes) -> None:
+def test_a_damaged_ledger_is_rebuilt_from_the_files(out: str, content: bytes) -> None:
     (Path(out) / "committed.json").write_bytes(content)
     with pytest.raises(QpertError, match=r"committed.json is damaged .*run the same qpert index again"):
         FeatureSet.open(out)
@@ -146,7 +146,7 @@ def test_a_damaged_ledger_is_made_anew_from_the_files(out: str, content: bytes) 
 @pytest.mark.parametrize(
     "name", ["../../x.parquet", "a/b.parquet", "..", "/etc/passwd", ".x.parquet", "x.txt", "a\\b.parquet"]
 )
-def test_a_ledger_names_no_files_elsewhere(out: str, name: str) -> None:
+def test_a_ledger_that_names_files_elsewhere_is_refused(out: str, name: str) -> None:
     stored = json.loads((Path(out) / "committed.json").read_text())
     stored["retired"] = [name]
     (Path(out) / "committed.json").write_text(json.dumps(stored))
@@ -174,7 +174,7 @@ def test_a_damaged_checkpoint_loses_nothing(out: str, source: Source, content: b
 
 
 @pytest.mark.parametrize("state", ["running", "complete"])
-def test_neither_checkpoint_nor_ledger_is_no_reason_to_start_over(out: str, source: Source, state: str) -> None:
+def test_a_set_without_checkpoint_and_ledger_is_taken_over(out: str, source: Source, state: str) -> None:
     (Path(out) / "committed.json").unlink()
     for path in (Path(out) / "checkpoint" / MARK).iterdir():
         path.unlink()
@@ -185,7 +185,7 @@ def test_neither_checkpoint_nor_ledger_is_no_reason_to_start_over(out: str, sour
     assert not (Path(out) / "features" / "half-0.parquet").exists()
 
 
-def test_what_a_killed_driver_did_not_note_is_read_whole_and_taken_in(out: str, source: Source) -> None:
+def test_files_that_a_killed_driver_did_not_record_are_read_whole_and_added(out: str, source: Source) -> None:
     for name in ("9.jpg", "10.jpg"):
         source.put(name, name.encode())
     commit(out, "late_0", rows_of_photos(source, ["9.jpg"]))
@@ -199,7 +199,7 @@ def test_what_a_killed_driver_did_not_note_is_read_whole_and_taken_in(out: str, 
 
 
 @pytest.mark.parametrize("name", ["run_0-1", "run_0-copy", "run_0-0 (1)", "zz", "compact-a-0"])
-def test_a_copy_of_a_file_counts_for_nothing(out: str, source: Source, name: str) -> None:
+def test_a_copy_of_a_file_does_not_count(out: str, source: Source, name: str) -> None:
     features = Path(out) / "features"
     shutil.copy(features / "run_0-0.parquet", features / f"{name}.parquet")
     assert ids_in(out) == source.names()
@@ -208,7 +208,7 @@ def test_a_copy_of_a_file_counts_for_nothing(out: str, source: Source, name: str
     assert FeatureStore(out).verify().problems == ()
 
 
-def test_a_table_that_is_no_file_of_features_is_named_and_kept(out: str, source: Source) -> None:
+def test_a_foreign_table_is_named_and_kept(out: str, source: Source) -> None:
     for folder in ("committed.json", f"checkpoint/{MARK}"):
         path = Path(out) / folder
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -227,7 +227,7 @@ def test_a_table_that_is_no_file_of_features_is_named_and_kept(out: str, source:
     assert ids_in(out) == source.names()
 
 
-def test_what_is_pending_is_taken_back(out: str) -> None:
+def test_pending_files_are_deleted(out: str) -> None:
     features, checkpoint = Path(out) / "features", Path(out) / "checkpoint" / MARK
     (features / "half-0.parquet").write_bytes(b"PAR1")
     (checkpoint / "half.pending.parquet").write_bytes(b"x")
@@ -238,7 +238,7 @@ def test_what_is_pending_is_taken_back(out: str) -> None:
     assert len(ids_in(out)) == 9
 
 
-def test_a_photo_that_is_there_twice_keeps_its_later_row(out: str, source: Source) -> None:
+def test_a_repeated_photo_keeps_its_latest_row(out: str, source: Source) -> None:
     source.put("4.jpg", b"new content")
     commit(out, "a_later_name_would_not_do", rows_of_photos(source, ["4.jpg", "5.jpg"]))
     store = FeatureStore(out).note_committed(MARK)
@@ -260,18 +260,18 @@ def _is(name: str):  # type: ignore[no-untyped-def]
     return ds.field("image_id") == name
 
 
-def test_failed_photos_are_tried_again_wherever_it_was_cut_off(
+def test_failed_photos_are_tried_again_wherever_forgetting_them_was_interrupted(
     tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The row goes first, then the id leaves the checkpoint: never a row without an id that holds, never neither."""
+    """The row is removed before its id leaves the checkpoint, so that one of the two always holds."""
     out = str(tmp_path / "failed")
     make_set(out, source, failed=["1.jpg", "7.jpg"])
 
-    def cut_off(*of: object) -> None:
+    def interrupt(*of: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(removing, "record", cut_off)
+        patched.setattr(removing, "record", interrupt)
         with pytest.raises(KeyboardInterrupt):
             FeatureStore(out).forget_failures(MARK)
     assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 2
@@ -280,10 +280,10 @@ def test_failed_photos_are_tried_again_wherever_it_was_cut_off(
     source.put("9.jpg", b"9")
     commit(out, "more", rows_of_photos(source, ["9.jpg"], failed=["9.jpg"]))
     with monkeypatch.context() as patched:
-        patched.setattr(removing, "add_marks", cut_off)
+        patched.setattr(removing, "add_marks", interrupt)
         with pytest.raises(KeyboardInterrupt):
             FeatureStore(out).forget_failures(MARK)
-    assert "9.jpg" in checkpointed(out)  # not before its row is out of use
+    assert "9.jpg" in checkpointed(out)  # until its row is removed
     assert inspect(FeatureStore(out), IDENTITY, source.listing()).todo == 2
 
     assert FeatureStore(out).forget_failures(MARK) == 1
@@ -292,9 +292,7 @@ def test_failed_photos_are_tried_again_wherever_it_was_cut_off(
     assert ids_in(out) == [f"{number}.jpg" for number in (0, 2, 3, 4, 5, 6, 8)]
 
 
-def test_taking_out_a_broken_file_may_be_cut_off_anywhere(
-    out: str, source: Source, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mending_may_be_interrupted_anywhere(out: str, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = ["Ledger.write", "Folder.delete", "drop_marks", "record"]
     for count in range(6):
         path = Path(out) / "features" / "run_1-0.parquet"
@@ -354,7 +352,7 @@ def test_features_with_types_that_may_hold_programs_are_refused_and_kept(out: st
     assert path.exists()
 
 
-def test_no_memory_and_no_storage_are_not_taken_for_damage(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_memory_and_storage_are_not_taken_for_damage(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path(out) / "features" / "run_1-0.parquet"
     os.utime(path, (5, 5))
 

@@ -1,4 +1,4 @@
-"""What a manifest says of the making of its features: checked, whoever wrote it."""
+"""Checks of what a manifest says about how its features were made."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ def made(**fields: Any) -> MadeWith:
     return MadeWith.of(Manifest(fingerprint="f00", **{"encoder": {"name": "coca"}, **fields}), "out")
 
 
-def test_what_index_writes_is_read() -> None:
-    found = made(
+def test_a_manifest_of_qpert_index_is_read() -> None:
+    made_with = made(
         encoder={"name": "blip2", "weights": {"name": "x", "digest": "0123"}},
         config={"weights": "org/name", "dtype": "bfloat16", "max_megapixels": 250, "source": "photos"},
     )
-    assert (found.encoder, found.digest, found.dtype, found.max_megapixels) == ("blip2", "0123", "bfloat16", 250)
-    assert found.weights(None) == "org/name"
-    assert found.weights("/mine") == "/mine"
+    assert (made_with.encoder, made_with.digest, made_with.dtype, made_with.max_megapixels) == (
+        "blip2",
+        "0123",
+        "bfloat16",
+        250,
+    )
+    assert made_with.weights(None) == "org/name"
+    assert made_with.weights("/mine") == "/mine"
     bare = made()
     assert (bare.digest, bare.dtype, bare.max_megapixels, bare.weights(None)) == (None, None, 100, None)
 
@@ -49,7 +54,7 @@ def test_what_index_writes_is_read() -> None:
     ],
 )
 def test_values_of_another_type_or_range_are_named(fields: dict[str, Any], key: str) -> None:
-    with pytest.raises(QpertError, match=rf"not one that qpert index wrote: .*{key}"):
+    with pytest.raises(QpertError, match=rf"was not written by qpert index: .*{key}"):
         made(**fields)
 
 
@@ -82,7 +87,7 @@ fields = st.sampled_from(["name", "weights", "dtype", "max_megapixels", "scale",
 
 @settings(max_examples=150, deadline=None)
 @given(encoder=st.dictionaries(fields, plain), config=st.dictionaries(fields, plain), perturbation=plain)
-def test_whatever_a_manifest_holds_comes_to_values_or_to_an_error(
+def test_any_content_gives_valid_values_or_an_error(
     encoder: dict[str, Any], config: dict[str, Any], perturbation: object
 ) -> None:
     for action in (

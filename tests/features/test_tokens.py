@@ -1,4 +1,4 @@
-"""Image tokens on disk: what was written comes back, mapped where it is local."""
+"""Image tokens on disk: written, read back, and memory-mapped if local."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pyarrow import fs
 from pipeline.errors import QpertError
 from pipeline.features.store import FeatureStore
 from pipeline.io import locations
-from pipeline.io.retrying_files import patient
+from pipeline.io.retrying_files import retrying
 from tests.payloads import Touch
 
 
 def in_a_bucket(path: str) -> tuple[fs.FileSystem, str]:
-    """Instead of `locate`: a file system that is not that of local files."""
-    return patient(fs.LocalFileSystem()), path
+    """A replacement for `locate` with a file system that does not look local."""
+    return retrying(fs.LocalFileSystem()), path
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -48,7 +48,7 @@ def test_an_object_store_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert torch.equal(FeatureStore(str(tmp_path)).tokens.read(name)[0], tokens)
 
 
-def test_the_same_photos_overwrite_and_others_go(tmp_path: Path) -> None:
+def test_the_same_photos_overwrite_their_file_and_other_files_are_removed(tmp_path: Path) -> None:
     files = FeatureStore(str(tmp_path)).tokens
     first = files.write(["a", "b"], [torch.zeros(2, 1, 1)])
     again = files.write(["a", "b"], [torch.ones(2, 1, 1)])
@@ -63,7 +63,7 @@ def test_the_same_photos_overwrite_and_others_go(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["../x.safetensors", "/etc/passwd", "", "a.pt", "0" * 20 + ".pt", "0" * 20 + ".safetensors\n"]
 )
-def test_names_that_are_no_file_of_the_features(tmp_path: Path, name: str) -> None:
+def test_impossible_names_of_token_files_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(QpertError, match="image tokens that cannot be in"):
         FeatureStore(str(tmp_path)).tokens.read(name)
 

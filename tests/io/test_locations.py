@@ -25,7 +25,7 @@ from pipeline.io.locations import (
 
 def test_paths_and_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert [is_uri(each) for each in ("s3://b/k", "file:///x", "C:/photos", "photos/a:b.jpg")] == [
+    assert [is_uri(text) for text in ("s3://b/k", "file:///x", "C:/photos", "photos/a:b.jpg")] == [
         True,
         True,
         False,
@@ -45,7 +45,7 @@ NAMES = ["a.jpg", "my photo.jpg", "é.jpg", "100%.jpg", "a%20b.jpg", "a#1?b=c.jp
     "base", ["/f", "file:///f", "file:///f/?x=http://h:9000/y&z=1", "gs://anonymous@f", "s3://f?region=eu-west-1"]
 )
 @pytest.mark.parametrize("name", NAMES)
-def test_any_name_is_found_again(base: str, name: str) -> None:
+def test_join_and_split_are_inverse_for_any_name(base: str, name: str) -> None:
     place = join(base, name)
     assert locate(place)[1].lstrip("/") == f"f/{name}"
     folder, last = split(place)
@@ -54,7 +54,7 @@ def test_any_name_is_found_again(base: str, name: str) -> None:
     assert as_uri(place) == (place if is_uri(place) else join("file:///f", name))
 
 
-def test_uris_as_people_write_them() -> None:
+def test_unencoded_uris_are_located() -> None:
     region = "?region=eu-west-1"
     for written, inner in {
         f"s3://b/my photos/é.jpg{region}": "b/my photos/é.jpg",
@@ -73,7 +73,7 @@ def test_uris_as_people_write_them() -> None:
     assert is_uri("http://[")
 
 
-def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     for text in (b"one", b"two"):
         write_atomically(str(tmp_path / "new" / "file.json"), text)
     assert [info.base_name for info in Folder.open(str(tmp_path / "new")).files()] == ["file.json"]
@@ -81,7 +81,7 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     assert Folder.open(str(tmp_path / "nowhere")).files() == []
 
 
-def test_a_second_writer_is_refused_until_the_first_is_gone_even_killed(tmp_path: Path) -> None:
+def test_a_second_writer_is_refused_until_the_first_ends_or_is_killed(tmp_path: Path) -> None:
     holder = subprocess.Popen(
         [
             sys.executable,
@@ -109,7 +109,7 @@ def test_a_second_writer_is_refused_until_the_first_is_gone_even_killed(tmp_path
             pass
 
 
-def test_whatever_a_file_system_raises_is_one_line() -> None:
+def test_errors_of_file_systems_become_one_line() -> None:
     for error in (ImportError("no package\nfor it"), OSError("ill\nvery"), RuntimeError(), TypeError("x" * 5000)):
         with pytest.raises(QpertError, match=r"^cannot look at s3://b ") as caught, answering("s3://b"):
             raise error
@@ -117,7 +117,7 @@ def test_whatever_a_file_system_raises_is_one_line() -> None:
         assert len(str(caught.value)) < 400
 
 
-def test_one_name_for_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_spelling_of_a_place_has_one_real_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a b").mkdir()
     (tmp_path / "link").symlink_to("a b")
@@ -136,7 +136,7 @@ def test_one_name_for_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert not is_inside("a b-2", "a b")
     assert not is_inside("s3://bucket-2/x", "s3://bucket")
     assert is_inside("/x", "/")
-    assert [local_path(each) for each in ("s3://b/x", "file://host/x", "file:///x", "fsspec+file:///x")] == [
+    assert [local_path(text) for text in ("s3://b/x", "file://host/x", "file:///x", "fsspec+file:///x")] == [
         None,
         None,
         "/x",

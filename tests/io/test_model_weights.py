@@ -10,7 +10,7 @@ from pipeline.features.fingerprint import weights_identity
 from pipeline.io.model_weights import absolute_weights, chosen_weights, split_weights
 
 
-def test_a_plus_joins_two_unless_it_is_in_a_path_that_is_there(tmp_path: Path) -> None:
+def test_a_plus_joins_two_weights_unless_it_is_in_an_existing_path(tmp_path: Path) -> None:
     (tmp_path / "a+b").mkdir()
     assert split_weights(str(tmp_path / "a+b")) == (str(tmp_path / "a+b"), None)
     assert split_weights("x.pth+y.pth") == ("x.pth", "y.pth")
@@ -38,7 +38,7 @@ def test_bundled_weights_of_a_manifest_are_used(recorded: str | None) -> None:
 def test_published_weights_of_a_manifest_are_used(
     recorded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unless a folder or file here has that name, which libraries would open instead."""
+    """Unless a local folder or file has that name, which libraries would open instead."""
     monkeypatch.chdir(tmp_path)
     assert chosen_weights(None, recorded, "out") == recorded
     place = Path(recorded.rpartition(":")[2])
@@ -56,20 +56,20 @@ def test_published_weights_of_a_manifest_are_used(
         "hf-hub:/etc", "org/..", "-x/y", "",
     ],
 )  # fmt: skip
-def test_files_of_a_manifest_are_named_with_the_option_to_open_them(recorded: str) -> None:
+def test_files_named_by_a_manifest_are_refused_with_the_option_that_opens_them(recorded: str) -> None:
     with pytest.raises(QpertError, match="only if you name them") as caught:
         chosen_weights(None, recorded, "out")
     assert shlex.split(str(caught.value).rpartition("--weights ")[2]) == [recorded]
 
 
 @pytest.mark.parametrize("recorded", [3, ["a"], {"a": 1}, True, "a\x1b[31m", "a\nb", "x" * 5000])
-def test_what_is_no_name_of_weights_is_not_repeated_raw(recorded: object) -> None:
-    with pytest.raises(QpertError, match="cannot be") as caught:
+def test_impossible_names_of_weights_are_escaped_in_the_message(recorded: object) -> None:
+    with pytest.raises(QpertError, match="impossible weights") as caught:
         chosen_weights(None, recorded, "out")
     assert str(caught.value).isprintable()
 
 
-def test_the_identity_of_a_checkpoint_is_of_all_that_it_is_read_with(tmp_path: Path) -> None:
+def test_the_identity_of_a_checkpoint_covers_the_files_read_with_it(tmp_path: Path) -> None:
     folder = tmp_path / "a+b"
     folder.mkdir()
     path, other = folder / "x.pth", folder / "eva.pth"

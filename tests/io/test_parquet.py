@@ -1,4 +1,4 @@
-"""The gate for Parquet from outside: extension types never pass, and nothing of a file runs."""
+"""Safe reading of Parquet: extension types are refused, and no code in a file runs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_program_in_a_column_never_runs(tmp_path: Path, place: str) -> None:
         with pytest.raises(QpertError, match=rf"column {place} is ray\.data\.arrow_pickled_object"):
             use(str(path))
     assert not ran.exists()
-    if place == "x":  # the payload is one: what the gate keeps out does run
+    if place == "x":  # the payload works: unchecked, it does run
         pq.read_table(path)["x"][0].as_py()
         assert ran.exists()
 
@@ -79,15 +79,15 @@ def test_every_extension_type_is_refused_by_name(tmp_path: Path, column: pa.Arra
         read_table(str(tmp_path / "t.parquet"))
 
 
-def test_types_that_nobody_registered_are_refused_too(tmp_path: Path) -> None:
+def test_unregistered_extension_types_are_refused_too(tmp_path: Path) -> None:
     marked = pa.field("x", pa.string(), metadata={"ARROW:extension:name": "some.thing", "ARROW:extension:metadata": ""})
     pq.write_table(pa.table([TEXT], schema=pa.schema([marked])), tmp_path / "t.parquet")
     with pytest.raises(QpertError, match=r"column x is some\.thing"):
         read_table(str(tmp_path / "t.parquet"))
 
 
-def test_a_second_schema_in_the_metadata_is_no_way_in(tmp_path: Path) -> None:
-    """Readers differ in which of two they take; the bytes that the gate looks at have both."""
+def test_a_second_schema_in_the_metadata_is_searched_too(tmp_path: Path) -> None:
+    """Readers differ in which of the two they use; the searched bytes hold both."""
     path = tmp_path / "t.parquet"
     plain, harmful = pa.schema([("x", pa.binary())]), pa.schema([("x", ArrowPythonObjectType())])
     entries = {key: base64.b64encode(schema.serialize().to_pybytes()) for key, schema in (("a", plain), ("b", harmful))}
@@ -100,7 +100,7 @@ def test_a_second_schema_in_the_metadata_is_no_way_in(tmp_path: Path) -> None:
         read_table(str(path))
 
 
-def test_names_are_found_wherever_they_lie_in_base64() -> None:
+def test_names_are_found_at_every_alignment_in_base64() -> None:
     draw = random.Random(0)
     for _ in range(300):
         before, after = draw.randbytes(draw.randrange(40)), draw.randbytes(draw.randrange(40))
@@ -109,7 +109,7 @@ def test_names_are_found_wherever_they_lie_in_base64() -> None:
         assert not any(form in base64.b64encode(before + after) for form in tables._in_base64(tables._NAME))
 
 
-def test_logical_types_of_other_writers_are_read_by_storage(tmp_path: Path) -> None:
+def test_logical_types_of_other_writers_are_read_as_their_storage_type(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"x": UUID, "j": extension(pa.json_(), TEXT)}), path, store_schema=False)
     assert read_table(str(path)).schema.types == [pa.binary(16), pa.string()]
@@ -126,14 +126,14 @@ def test_logical_types_of_other_writers_are_read_by_storage(tmp_path: Path) -> N
         (lambda path: None, "^file not found: "),
     ],
 )
-def test_files_that_are_none(tmp_path: Path, make: Callable[[Path], Any], message: str) -> None:
+def test_damaged_and_missing_files_are_named(tmp_path: Path, make: Callable[[Path], Any], message: str) -> None:
     path = tmp_path / "t.parquet"
     make(path)
     with pytest.raises(QpertError, match=message):
         read_table(str(path))
 
 
-def test_a_folder_that_something_else_will_read(tmp_path: Path) -> None:
+def test_all_files_of_a_folder_are_checked(tmp_path: Path) -> None:
     check_tables(str(tmp_path / "nowhere"))
     (tmp_path / "deep" / "er").mkdir(parents=True)
     pq.write_table(pa.table({"x": [1]}), tmp_path / "fine.parquet")

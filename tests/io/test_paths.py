@@ -51,8 +51,8 @@ def test_weights(given: str, read: str, home: str) -> None:
     assert TypeAdapter(WeightsText).validate_python(given) == read.format(home=home)
 
 
-def test_local_paths_are_no_uris() -> None:
-    with pytest.raises(ValidationError, match="local path, no URI"):
+def test_local_paths_must_not_be_uris() -> None:
+    with pytest.raises(ValidationError, match="local path, not a URI"):
         TypeAdapter(LocalPath).validate_python("s3://bucket/captions.json")
     assert TypeAdapter(LocalPath).validate_python("file:///c.json") == "/c.json"
 
@@ -60,18 +60,18 @@ def test_local_paths_are_no_uris() -> None:
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("no/such/dir/x.html", "there is no folder .*no/such/dir; make it first"),
+        ("no/such/dir/x.html", "there is no folder .*no/such/dir; create it first"),
         ("folder", "this is a folder; name a file"),
         ("new/", "this is a folder; name a file"),
         ("", "this is a folder; name a file"),
         ("file.txt/x", "there is no folder .*file.txt"),
-        ("s3://bucket/x.html", "no URI"),
+        ("s3://bucket/x.html", "not a URI"),
         ("/proc/x.html", "it cannot be written"),
         ("a" * 300, "it cannot be written: File name too long"),
         ("dangling", "it cannot be written"),
     ],
 )
-def test_reports_that_cannot_be_written_are_refused_and_nothing_is_made(path: str, reason: str, home: str) -> None:
+def test_unwritable_reports_are_refused_and_nothing_is_created(path: str, reason: str, home: str) -> None:
     (Path(home) / "folder").mkdir()
     (Path(home) / "file.txt").write_text("kept")
     (Path(home) / "dangling").symlink_to("no/such/target")
@@ -94,7 +94,7 @@ def test_a_read_only_report_is_refused(home: str) -> None:
             TypeAdapter(ReportPath).validate_python(str(place / name))
 
 
-def test_reports_that_can_be_written(home: str) -> None:
+def test_writable_reports_are_accepted(home: str) -> None:
     old = Path(home) / "old.html"
     old.write_text("old")
     os.mkfifo(Path(home) / "pipe")
@@ -107,7 +107,7 @@ def test_reports_that_can_be_written(home: str) -> None:
 @pytest.mark.parametrize(
     "form", ["{p}", "{p}/", "{p}//", "file://{p}", "file://{p}/", "p", "./p/", "q/../p", "~/p", "/{p}"]
 )
-def test_one_form_of_a_folder(form: str, home: str) -> None:
+def test_every_spelling_of_a_folder_has_one_canonical_form(form: str, home: str) -> None:
     assert canonical(form.format(p=f"{home}/p")) == f"{home}/p"
 
 
@@ -124,5 +124,5 @@ def test_one_form_of_a_folder(form: str, home: str) -> None:
         ("/", "/"),
     ],
 )
-def test_one_form_of_a_uri(given: str, form: str) -> None:
+def test_canonical_form_of_a_uri(given: str, form: str) -> None:
     assert canonical(given) == form

@@ -1,4 +1,4 @@
-"""What is tried again, and what never is."""
+"""Which errors are retried, and which are not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import errno
 import pytest
 import tenacity
 
-from pipeline.io.retrying import out_of_space, patiently
+from pipeline.io.retrying import out_of_space, retry
 
 PASSES = [
     OSError(errno.EIO, "Input/output error"),
@@ -33,7 +33,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("error", PASSES, ids=str)
-def test_what_may_pass_is_tried_again(error: OSError) -> None:
+def test_transient_errors_are_retried(error: OSError) -> None:
     failures = [error, error, error]
 
     def call() -> str:
@@ -41,12 +41,12 @@ def test_what_may_pass_is_tried_again(error: OSError) -> None:
             raise failures.pop()
         return "done"
 
-    assert patiently(call) == "done"
+    assert retry(call) == "done"
     assert not failures
 
 
 @pytest.mark.parametrize("error", PASSES + STAYS, ids=str)
-def test_in_the_end_the_error_itself_is_raised(error: Exception) -> None:
+def test_the_last_error_is_raised(error: Exception) -> None:
     calls = 0
 
     def call() -> None:
@@ -55,10 +55,10 @@ def test_in_the_end_the_error_itself_is_raised(error: Exception) -> None:
         raise error
 
     with pytest.raises(type(error)) as raised:
-        patiently(call, tries=3)
+        retry(call, tries=3)
     assert raised.value is error
     assert calls == (3 if error in PASSES else 1)
 
 
-def test_a_full_disk_is_known_by_number_and_by_text() -> None:
+def test_a_full_disk_is_recognised_by_number_and_by_text() -> None:
     assert [out_of_space(error) for error in STAYS] == [False, False, False, True, True, False, False]

@@ -1,4 +1,4 @@
-"""A file system that fails at random, made patient."""
+"""Retrying on a file system that fails at random."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tenacity
 from fsspec.implementations.local import LocalFileSystem
 from pyarrow import fs
 
-from pipeline.io.retrying_files import patient
+from pipeline.io.retrying_files import retrying
 from tests.flaky import FlakyFileSystem
 
 
@@ -28,7 +28,7 @@ def flaky() -> fs.FileSystem:
     return fs.PyFileSystem(fs.FSSpecHandler(FlakyFileSystem(rate=0.15, seed=1, skip_instance_cache=True)))
 
 
-def test_without_patience_it_fails(flaky: fs.FileSystem, tmp_path: Path) -> None:
+def test_without_retries_it_fails(flaky: fs.FileSystem, tmp_path: Path) -> None:
     def fifty() -> None:
         for number in range(50):
             flaky.create_dir(str(tmp_path / str(number)))
@@ -37,8 +37,8 @@ def test_without_patience_it_fails(flaky: fs.FileSystem, tmp_path: Path) -> None
         fifty()
 
 
-def test_every_operation_gets_through(flaky: fs.FileSystem, tmp_path: Path) -> None:
-    files = patient(flaky)
+def test_every_operation_succeeds_with_retries(flaky: fs.FileSystem, tmp_path: Path) -> None:
+    files = retrying(flaky)
     table = pa.table({"number": list(range(50_000))})
     for number in range(8):
         folder = tmp_path / str(number)
@@ -56,32 +56,32 @@ def test_every_operation_gets_through(flaky: fs.FileSystem, tmp_path: Path) -> N
         files.move(str(folder / "bytes"), str(folder / "moved"))
         files.copy_file(str(folder / "moved"), str(folder / "copied"))
         files.delete_file(str(folder / "moved"))
-        found = files.get_file_info(fs.FileSelector(str(folder)))
-        assert sorted(info.base_name for info in found) == ["a.parquet", "copied"]
+        infos = files.get_file_info(fs.FileSelector(str(folder)))
+        assert sorted(info.base_name for info in infos) == ["a.parquet", "copied"]
         files.delete_dir(str(folder))
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_missing_is_told_at_once(tmp_path: Path) -> None:
-    files = patient(fs.PyFileSystem(fs.FSSpecHandler(LocalFileSystem())))
+def test_missing_files_are_reported_at_once(tmp_path: Path) -> None:
+    files = retrying(fs.PyFileSystem(fs.FSSpecHandler(LocalFileSystem())))
     assert files.get_file_info(str(tmp_path / "no")).type == fs.FileType.NotFound
     for call in (files.open_input_file, files.delete_file, lambda path: files.move(path, path + "2")):
         with pytest.raises(FileNotFoundError):
             call(str(tmp_path / "no"))
 
 
-def test_a_move_that_worked_and_said_it_had_not(tmp_path: Path) -> None:
+def test_a_move_that_succeeded_but_reported_a_failure(tmp_path: Path) -> None:
     class Lies(FlakyFileSystem):
         def mv(self, path1: str, path2: str, **options: Any) -> None:
             super().mv(path1, path2, **options)
             raise OSError("flaky: the answer was lost")
 
     (tmp_path / "a").write_text("x")
-    files = patient(fs.PyFileSystem(fs.FSSpecHandler(Lies(rate=0.0, skip_instance_cache=True))))
+    files = retrying(fs.PyFileSystem(fs.FSSpecHandler(Lies(rate=0.0, skip_instance_cache=True))))
     files.move(str(tmp_path / "a"), str(tmp_path / "b"))
     assert (tmp_path / "b").read_text() == "x"
 
 
-def test_it_travels_to_other_processes(tmp_path: Path) -> None:
-    files = patient(fs.PyFileSystem(fs.FSSpecHandler(LocalFileSystem())))
+def test_it_can_be_pickled(tmp_path: Path) -> None:
+    files = retrying(fs.PyFileSystem(fs.FSSpecHandler(LocalFileSystem())))
     assert pickle.loads(pickle.dumps(files)) == files

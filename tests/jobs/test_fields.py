@@ -87,7 +87,7 @@ def test_a_report_in_no_folder_is_refused_at_the_start(verb: str, option: str, t
     target = tmp_path / "no" / "x.svg"
     needed = {name: NEEDED[name] for name, field in models()[verb].model_fields.items() if field.is_required()}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(needed))
-    message = f"{option}: there is no folder {tmp_path}/no; make it first"
+    message = f"{option}: there is no folder {tmp_path}/no; create it first"
     with pytest.raises(QpertError, match=message):
         parse(models()[verb], ["--config", f"{tmp_path}/run.yaml", f"{option}={target}"], verb=verb)
     assert not target.parent.exists()

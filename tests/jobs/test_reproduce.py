@@ -31,7 +31,7 @@ def test_a_dry_run_says_what_would_be_done(capsys: pytest.CaptureFixture[str], t
         (["--encoder", "clap"], "unknown encoder 'clap'"),
         (["--perturbation", "none"], "leaves nothing to compare"),
         (["--preset", "mnist"], "--preset"),
-        (["--out", "s3://bucket/reproduction"], "has to be a local path, no URI"),
+        (["--out", "s3://bucket/reproduction"], "must be a local path, not a URI"),
         (["--out", "/dev/null/out"], "/dev/null is a file"),
         (["--detector", "/no/such/yolo.pt"], "/no/such/yolo.pt"),
         (["--encoder", "coca", "--weights", "/no/such/folder"], "/no/such/folder"),

@@ -125,7 +125,7 @@ def test_what_there_is_to_match_on_is_the_commands_or_the_features(
     ):
         assert _as_indexed(recorded(config), asked, False)[1] == patience
     for bad in ({"patience": -1}, {"patience": 1e9}, {"patience": float("nan")}, {"accelerators": [1, {}]}):
-        with pytest.raises(QpertError, match=r"out/manifest\.json is not one that qpert index wrote: \w+"):
+        with pytest.raises(QpertError, match=r"out/manifest\.json was not written by qpert index: \w+"):
             recorded(bad)
 
 

@@ -28,7 +28,7 @@ def out(tmp_path: Path, source: Source) -> str:
 def test_a_set_in_order(out: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["verify", out]) == 0
     said = capsys.readouterr()
-    assert said.out == f"{out}: 3 files with 6 photos are in order\n"
+    assert said.out == f"{out}: 3 files with 6 photos are intact\n"
     assert said.err == ""
 
 
@@ -39,7 +39,7 @@ def test_what_is_wrong_is_said_with_what_to_do(out: str, capsys: pytest.CaptureF
     said = capsys.readouterr()
     assert "wrong: features/run_1-0.parquet (gone, 2 photos)" in said.err
     assert "wrong: features/run_0-0.parquet (" in said.err
-    assert "2 things are wrong; run the same qpert index again" in said.err
+    assert "2 problems; run the same qpert index again" in said.err
     ledger = Ledger.find(Folder.open(out))
     assert ledger is not None
     assert ledger.damaged == {"run_0-0.parquet"}
@@ -56,9 +56,9 @@ def test_rows_that_count_no_more_are_counted_and_then_compacted(
     (source.folder / "0.jpg").unlink()
     inspect(FeatureStore(out), IDENTITY, source.listing()).write(FeatureStore(out))
     assert cli.main(["verify", out]) == 0
-    assert "with 5 photos are in order, 1 more rows count no more (qpert compact" in capsys.readouterr().out
+    assert "with 5 photos are intact, 1 more rows no longer count (qpert compact" in capsys.readouterr().out
     assert cli.main(["compact", out]) == 0
-    assert capsys.readouterr().out == "wrote 1 files in the place of 3, without 1 rows that count no more\n"
+    assert capsys.readouterr().out == "replaced 3 files by 1, without 1 rows that no longer count\n"
     assert ids_in(out) == source.names()
     assert cli.main(["compact", out]) == 0
     assert "nothing to do" in capsys.readouterr().out

@@ -35,9 +35,10 @@ def out(tmp_path: Path, photos: Listing, write_features: Callable[..., Any]) -> 
     ids = sorted(pair[0] for pair in photos.pairs())
     features = write_features([[[1.0, 0.0]]] * 4, ids[:4], failed=[ids[1]], files=2)
     mark = fingerprint(IDENTITY)
-    FeatureStore(features.root).manifest().model_copy(
-        update={"state": "running", "fingerprint": mark, "identity": IDENTITY}
-    ).write(features.root)
+    store = FeatureStore(features.folder)
+    store.write_manifest(
+        store.manifest().model_copy(update={"state": "running", "fingerprint": mark, "identity": IDENTITY})
+    )
     folder = Path(features.root)
     checkpoint = folder / "checkpoint" / mark
     checkpoint.mkdir(parents=True)

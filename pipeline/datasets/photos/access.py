@@ -13,7 +13,7 @@ from pipeline.datasets.photos.rules import SCHEMES, SourceRules
 from pipeline.datasets.photos.web import WEB, check_address, fetch
 from pipeline.errors import QpertError
 from pipeline.io.locations import is_uri, local_path, locate, without_options
-from pipeline.io.retrying import patiently
+from pipeline.io.retrying import retry
 
 _CHAINED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::")
 _CHAIN_INSIDE = re.compile(r"::[A-Za-z][A-Za-z0-9+.-]*:/")
@@ -73,9 +73,9 @@ def read_file(uri: str, rules: SourceRules) -> bytes:
         raise QpertError(reason)
     local = local_path(uri)
     if local is not None:
-        return patiently(lambda: _read_local(local, rules))
+        return retry(lambda: _read_local(local, rules))
     if scheme_of(uri) in WEB:
-        return patiently(lambda: fetch(uri.removeprefix("fsspec+"), rules))
+        return retry(lambda: fetch(uri.removeprefix("fsspec+"), rules))
     _check_endpoint(uri, rules)
     return _read_remote(uri, rules)  # its file system retries by itself
 

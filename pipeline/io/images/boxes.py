@@ -61,7 +61,7 @@ def boxes(data: bytes, start: int = 0) -> Iterator[tuple[bytes, int, int]]:
         start = end
 
 
-def lacking(data: bytes) -> int:
+def missing_bytes(data: bytes) -> int:
     """Number of bytes by which the last box exceeds the file."""
     return max((end - len(data) for kind, _, end in boxes(data) if kind.isascii() and kind.isalnum()), default=0)
 
@@ -78,4 +78,4 @@ def strip(data: bytes) -> Stripped:
     """
     start = data[: 1 << 22]
     hidden = _EXIF_ITEM.sub(lambda match: b"infe" + match[1] + b"skip", start)
-    return Stripped(data if hidden == start else hidden + data[1 << 22 :], cut_short=lacking(data) > 0)
+    return Stripped(data if hidden == start else hidden + data[1 << 22 :], cut_short=missing_bytes(data) > 0)

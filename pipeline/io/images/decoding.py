@@ -151,10 +151,10 @@ def _complete(
     """
     if name == "PNG":
         check_size(*png.size(stripped.data), max_pixels)
-        refilled, lacking = png.refill(data, stripped.data)
-        if lacking and not allow_truncated:
+        refilled, missing = png.refill(data, stripped.data)
+        if missing and not allow_truncated:
             raise Truncated()
-        return _pixels(name, Stripped(refilled, stripped.orientation), max_pixels), lacking
+        return _pixels(name, Stripped(refilled, stripped.orientation), max_pixels), missing
     pictures: list[Image.Image] = []
     versions = _filled(name, data, stripped)
     for version in versions:
@@ -179,7 +179,7 @@ def _filled(name: str, data: bytes, stripped: Stripped) -> list[Stripped]:
     if name == "JPEG 2000":
         # OpenJPEG refuses files that lack more than their end.
         return [Stripped(data.removesuffix(b"\xff") + boxes.JPEG_2000_END)]
-    short = boxes.lacking(data) if _STRIP.get(name) is boxes.strip else 1 << 16
+    short = boxes.missing_bytes(data) if _STRIP.get(name) is boxes.strip else 1 << 16
     return [
         Stripped(stripped.data + filler * min(short, MAX_FILLED), stripped.orientation) for filler in (b"\0", b"\xff")
     ]

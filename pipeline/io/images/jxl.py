@@ -6,7 +6,7 @@ import importlib.util
 
 from PIL import Image
 
-from pipeline.io.images.boxes import boxes, lacking
+from pipeline.io.images.boxes import boxes, missing_bytes
 from pipeline.io.images.limits import check_size
 from pipeline.io.images.reasons import Damaged, ImageError, Truncated
 
@@ -33,7 +33,7 @@ def load(data: bytes, max_pixels: int) -> Image.Image | bytes:
         was_jpeg, info, pixels, _, _ = Decoder(num_threads=1)(data)
     except Exception as error:
         # The decoder does not tell whether a bare code stream ends early.
-        raise (Truncated() if data.startswith(BOXED) and lacking(data) else Damaged()) from error
+        raise (Truncated() if data.startswith(BOXED) and missing_bytes(data) else Damaged()) from error
     except BaseException as error:  # a Rust panic is not an Exception
         if type(error).__name__ != "PanicException":
             raise

@@ -104,9 +104,9 @@ def refill(data: bytes, stripped: bytes) -> tuple[bytes, bool]:
     as_written = all(_sound(view[first:end]) for kind, first, end in _chunks(data) if kind == b"IDAT")
     wanted = _raw_bytes(stripped[len(SIGNATURE) + 8 :])
     raw = _inflate(stripped[start + 8 : start + 8 + length], wanted, checked=not as_written)
-    lacking = wanted - len(raw)
-    stream = zlib.compress(raw + bytes(lacking), 0)
-    return b"".join([stripped[:start], *_chunk(b"IDAT", stream), *_chunk(b"IEND", b"")]), lacking > 0
+    missing = wanted - len(raw)
+    stream = zlib.compress(raw + bytes(missing), 0)
+    return b"".join([stripped[:start], *_chunk(b"IDAT", stream), *_chunk(b"IEND", b"")]), missing > 0
 
 
 def _inflate(stream: bytes, wanted: int, *, checked: bool) -> bytes:

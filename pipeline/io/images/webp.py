@@ -21,15 +21,15 @@ def strip(data: bytes, filler: bytes = b"") -> Stripped:
     view = memoryview(data)
     kept: list[bytes | memoryview] = []
     seen: set[bytes] = set()
-    exif_orientation, position, parts, lacking = 1, 12, 0, 0
-    while position + 8 <= len(data) and not lacking:
+    exif_orientation, position, parts, missing = 1, 12, 0, 0
+    while position + 8 <= len(data) and not missing:
         check_parts(parts := parts + 1)
         kind, size = struct.unpack_from("<4sI", data, position)
         body, end = view[position + 8 : position + 8 + size], position + 8 + size
         wanted = kind in (*_FRAME, b"VP8X", b"ANIM", b"ANMF") and kind not in seen
         if wanted:
-            lacking = size - len(body)
-            filled = filler * min(lacking, MAX_FILLED)
+            missing = size - len(body)
+            filled = filler * min(missing, MAX_FILLED)
             length = len(body) + len(filled)
             # The last chunk of a file of odd length may lack its padding, which holds no pixels.
             kept += [kind, length.to_bytes(4, "little"), body, filled, b"\0" * (length & 1)]
@@ -43,5 +43,5 @@ def strip(data: bytes, filler: bytes = b"") -> Stripped:
             break  # the simple format has only one chunk
         position = end + (size & 1)
     chunks = b"".join(kept)
-    cut_short = lacking > 0 or not seen.intersection({b"VP8 ", b"VP8L", b"ANMF"})
+    cut_short = missing > 0 or not seen.intersection({b"VP8 ", b"VP8L", b"ANMF"})
     return Stripped(struct.pack("<4sI4s", b"RIFF", 4 + len(chunks), b"WEBP") + chunks, exif_orientation, cut_short)
