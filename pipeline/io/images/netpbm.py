@@ -32,12 +32,12 @@ def load(data: bytes, max_pixels: int, *, allow_truncated: bool) -> tuple[Image.
     """
     if data[:2] == b"Pf":
         return _load_float(data, max_pixels, allow_truncated)
-    found = _SIZE.match(data, 0, _HEADER)
-    if found is None:
+    header = _SIZE.match(data, 0, _HEADER)
+    if header is None:
         raise Truncated() if len(data) < 16 else Damaged()
-    kind, width, height = (int(group) for group in found.groups())
+    kind, width, height = (int(group) for group in header.groups())
     check_size(width, height, max_pixels)
-    position, maximum = found.end(), 1
+    position, maximum = header.end(), 1
     if kind not in (1, 4):
         ranged = _MAXIMUM.match(data, position, position + _HEADER)
         if ranged is None:
@@ -67,14 +67,14 @@ def load(data: bytes, max_pixels: int, *, allow_truncated: bool) -> tuple[Image.
 
 
 def _load_float(data: bytes, max_pixels: int, allow_truncated: bool) -> tuple[Image.Image, bool]:
-    found = _FLOAT.match(data, 0, _HEADER)
-    if found is None:
+    header = _FLOAT.match(data, 0, _HEADER)
+    if header is None:
         raise Damaged()
-    width, height = int(found[1]), int(found[2])
+    width, height = int(header[1]), int(header[2])
     check_size(width, height, max_pixels)
-    dtype = np.dtype("<f4" if float(found[3]) < 0 else ">f4")
-    whole = min((len(data) - found.end()) // 4, width * height)
-    samples, cut_short = _fill(np.frombuffer(data, dtype, whole, found.end()), width * height, allow_truncated)
+    dtype = np.dtype("<f4" if float(header[3]) < 0 else ">f4")
+    whole = min((len(data) - header.end()) // 4, width * height)
+    samples, cut_short = _fill(np.frombuffer(data, dtype, whole, header.end()), width * height, allow_truncated)
     return Image.fromarray(samples.astype(np.float32).reshape(height, width)[::-1].copy()), cut_short  # upside down
 
 
