@@ -33,7 +33,7 @@ class Names:
         return None if name.isascii() else self._composed.get(unicodedata.normalize("NFC", name))
 
 
-def alike_file(path: Path) -> Path:
+def file_in_any_form(path: Path) -> Path:
     """`path`, or if it does not exist, the file beside it whose name is the same in another normal form."""
     if path.name.isascii() or path.exists():
         return path

@@ -11,7 +11,7 @@ from jobs.evaluate import annotated_areas
 from pipeline.datasets.boxes.reading import read_boxes
 from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.datasets.captions.image_files import find_images
-from pipeline.datasets.names import Names, alike_file, join_names
+from pipeline.datasets.names import Names, file_in_any_form, join_names
 from pipeline.detectors.annotated import AnnotatedBoxes
 from pipeline.errors import QpertError
 from pipeline.retrieval.evaluation import evaluate
@@ -81,7 +81,7 @@ def test_photos_are_joined_to_boxes_in_a_folder(name: str, other: str, tmp_path:
         (tmp_path / folder / file).with_suffix(".xml" if folder == "Annotations" else ".txt").write_text(text)
     objects = AnnotatedBoxes(tmp_path).objects_for(f"x/{name}", (200, 100))
     assert objects.labels == ("A field",)
-    assert alike_file(tmp_path / name) == tmp_path / name  # neither exists
+    assert file_in_any_form(tmp_path / name) == tmp_path / name  # neither exists
 
 
 @pytest.mark.parametrize(("name", "other"), FORMS)

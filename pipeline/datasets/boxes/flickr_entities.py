@@ -19,7 +19,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from pipeline.datasets.boxes.photo_boxes import Box, PhotoBoxes
-from pipeline.datasets.names import alike_file
+from pipeline.datasets.names import file_in_any_form
 from pipeline.errors import QpertError
 from pipeline.printing import printable
 
@@ -82,7 +82,7 @@ def read_entity_photo(folder: Path, stem: str) -> EntityPhoto | None:
     Raises:
         QpertError: the annotation cannot be read; the message names the file.
     """
-    path = alike_file(folder / "Annotations" / f"{stem}.xml")
+    path = file_in_any_form(folder / "Annotations" / f"{stem}.xml")
     if not os.path.isfile(path):  # also False for a name that is too long for a file system
         return None
     return _read(folder, path)
@@ -122,7 +122,7 @@ def parse_sentence(line: str) -> tuple[str, list[Phrase]]:
 
 
 def _read(root: Path, path: Path) -> EntityPhoto:
-    captions, labels = _read_sentences(alike_file(root / "Sentences" / f"{path.stem}.txt"))
+    captions, labels = _read_sentences(file_in_any_form(root / "Sentences" / f"{path.stem}.txt"))
     try:
         document = fromstring(_read_file(path), forbid_dtd=True)
     except (ParseError, ValueError, LookupError) as error:  # DefusedXmlException is a ValueError

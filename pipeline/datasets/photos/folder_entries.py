@@ -66,8 +66,8 @@ def local_entries(folder: str, out: str | None) -> Entries:
     links: set[str] = set()
     left_out: list[tuple[str, str]] = []
     try:
-        with os.scandir(folder) as found:
-            for entry in found:
+        with os.scandir(folder) as entries:
+            for entry in entries:
                 reason = reason_to_ignore(entry.name)
                 kind = _kind(entry)
                 if not entry.name.isprintable() and not _is_text(entry.name):

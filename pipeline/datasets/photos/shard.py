@@ -1,4 +1,4 @@
-"""Files that hold many photos each, webdataset tars and Parquet: what they are called, and one photo in them."""
+"""Files that hold many photos each, webdataset tars and Parquet: their names, and the URIs of the photos in them."""
 
 from __future__ import annotations
 

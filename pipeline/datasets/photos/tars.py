@@ -135,7 +135,7 @@ def tar_member(path: str, name: str, number: int, max_bytes: int) -> bytes:
     except Exception as error:  # tarfile and decompressors can raise anything on hostile bytes
         raise QpertError(f"damaged archive: {_short(error)}") from error
     if data is None:
-        raise QpertError("link to what is not in the archive" if normal_name(name) in links else "not a file")
+        raise QpertError("link to a file that is not in the archive" if normal_name(name) in links else "not a file")
     return data
 
 
@@ -158,7 +158,9 @@ def _linked_photos(
             yield from (row._replace(data=content.data, error=content.error) for row in rows)
         if not wanted:
             return
-    yield from (row._replace(error="link to what is not in the archive") for rows in wanted.values() for row in rows)
+    yield from (
+        row._replace(error="link to a file that is not in the archive") for rows in wanted.values() for row in rows
+    )
 
 
 def _link_target(name: str, links: dict[str, tarfile.TarInfo]) -> str:
@@ -181,10 +183,10 @@ def _member_data(
     """The data of the `number`-th member of a name; None, with `links` filled, if that member is not a file."""
 
     def matches(member: tarfile.TarInfo) -> bool:
-        found = member_name(member)
+        own_name = member_name(member)
         if member.issym() or member.islnk():
-            links.setdefault(normal_name(found), member)
-        return not member.isdir() and (normal_name(found) == name if normal else found == name)
+            links.setdefault(normal_name(own_name), member)
+        return not member.isdir() and (normal_name(own_name) == name if normal else own_name == name)
 
     matching = ((tar, member) for tar, member in members(path) if matches(member) and (member.isreg() or not normal))
     tar_and_member = next(islice(matching, number - 1, None), None)

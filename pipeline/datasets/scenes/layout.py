@@ -43,7 +43,7 @@ _STREAM = {"natural": 1, "balanced": 2}
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One shape; `box` is (x0, y0, x1, y1) in pixels, half-open, exact for what is drawn."""
+    """One shape; `box` is (x0, y0, x1, y1) in pixels, half-open, the exact extent of the shape."""
 
     shape: str
     colour: str

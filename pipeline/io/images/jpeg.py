@@ -79,23 +79,23 @@ def strip(data: bytes) -> Stripped:
 
 def scans(data: bytes) -> tuple[list[Scan], bool]:
     """The scans, and whether the end of the image follows them."""
-    listed: list[Scan] = []
+    complete: list[Scan] = []
     position, parts = 2, 0
     pattern = _MARKER
     while match := pattern.search(data, position):
         check_parts(parts := parts + 1)
         marker, position = match[1][0], match.end()
         if marker == END[1]:
-            return listed, True
+            return complete, True
         if marker in _STANDALONE:
             continue
         body = _body(data, position)
         position += 2 + len(body)
         if marker == 0xDA and body and len(body) >= 4 + 2 * body[0]:
             first, last, bits = body[1 + 2 * body[0] : 4 + 2 * body[0]]
-            listed.append(Scan(tuple(body[1 : 1 + 2 * body[0] : 2]), first, last, bits & 15))
+            complete.append(Scan(tuple(body[1 : 1 + 2 * body[0] : 2]), first, last, bits & 15))
             pattern = _IN_SCAN
-    return listed, False
+    return complete, False
 
 
 def unwritten(data: bytes) -> int:
@@ -119,9 +119,9 @@ def all_scanned(data: bytes) -> bool:
     if frame is None:
         return False
     progressive, components = frame
-    listed, _ = scans(data)
+    all_scans, _ = scans(data)
     for component in components:
-        own = [scan for scan in listed if component in scan.components]
+        own = [scan for scan in all_scans if component in scan.components]
         wanted = range(64) if progressive else range(1)
         for coefficient in wanted:
             if not any(scan.low == 0 and scan.first <= coefficient <= max(scan.last, scan.first) for scan in own):

@@ -27,7 +27,7 @@ def load(data: bytes, max_pixels: int) -> Image.Image | bytes:
     if importlib.util.find_spec("pillow_jxl") is None:
         raise ImageError("unsupported format: JPEG XL (needs qpert[jxl])")
     check_size(*size(data), max_pixels)
-    from pillow_jxl.pillow_jxl import Decoder
+    from pillow_jxl.pillow_jxl import Decoder  # here, since it is an optional dependency
 
     try:
         was_jpeg, info, pixels, _, _ = Decoder(num_threads=1)(data)

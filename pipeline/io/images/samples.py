@@ -34,7 +34,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return canvas
     if image.mode == "LAB":
         raise ImageError("unsupported colour mode: LAB")
-    return image.convert("RGB")  # a copy where the mode is RGB already: it drops the file object
+    return image.convert("RGB")  # also a copy in mode RGB, which drops the file object
 
 
 def to_8_bit(samples: NDArray[Any], white: float | None = None) -> NDArray[np.uint8]:
