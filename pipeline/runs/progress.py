@@ -124,9 +124,9 @@ def summary(stats: RunStats, seconds: float) -> str:
 
 
 def device_report(stats: RunStats, tolerance: float) -> tuple[str | None, str | None]:
-    """How far embeddings of different devices differ: a line to tell, and a warning where that is too much.
+    """How far the embeddings of the devices differ, and a warning if that exceeds `tolerance` (1 - cosine).
 
-    None where one kind of device made them all, and its devices agree.
+    None for what there is no reason to print: all devices are of one kind and agree, or the difference is tolerable.
     """
     if len(stats.differences) < 2 and max(stats.differences.values(), default=0.0) < 1e-6:
         return None, None
@@ -141,13 +141,13 @@ def device_report(stats: RunStats, tolerance: float) -> tuple[str | None, str | 
 
 
 def gpu_warning(stats: RunStats, gpus: Counter[str], asked: list[str] | None) -> str | None:
-    """A line to be loud about: a GPU was there, or was asked for, and no actor computed on one."""
+    """A warning if GPUs were present, or were asked for, and no actor used one."""
     used = any(name.startswith("cuda") for names in stats.devices.values() for name in names)
     if used or asked == ["none"]:
         return None
     if gpus:
-        there = ", ".join(f"{count} x {kind}" for kind, count in gpus.items())
-        return f"WARNING: {there} present but NOT USED; everything ran on the CPU"
+        present = ", ".join(f"{count} x {kind}" for kind, count in gpus.items())
+        return f"WARNING: {present} present but NOT USED; everything ran on the CPU"
     if asked:
         return f"WARNING: GPUs of type {', '.join(asked)} were asked for and NOT USED; everything ran on the CPU"
     return None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import ray
 import torch
 from PIL import Image
 
@@ -126,6 +127,34 @@ def test_photos_are_read_where_a_table_only_names_them(photos: pa.Table, tiny_en
     assert errors[2].startswith("file not found")
     assert errors[3:] == ["not an image", "scheme not allowed: http (--allow-scheme http)"]
     assert [vector is None for vector in table["embedding"].to_pylist()] == [False, True, True, True, True]
+
+
+@pytest.mark.usefixtures("ray_cpu")
+def test_stages_work_in_a_ray_data_pipeline_of_ones_own(
+    photos: pa.Table, tiny_detector: Any, tiny_encoder: Any
+) -> None:
+    names = PhotoColumns(data="bytes", image_id="key")
+    table = pa.table({"key": range(6), "bytes": photos["data"], "caption": list("abcdef")})
+    options: dict[str, Any] = {
+        "batch_format": "pyarrow",
+        "batch_size": 4,
+        "compute": ray.data.ActorPoolStrategy(size=1),
+    }
+    dataset = ray.data.from_arrow(table)
+    dataset = dataset.map_batches(
+        DetectStage, fn_constructor_args=(tiny_detector, Worker(), Reporter(), names), **options
+    )
+    dataset = dataset.map_batches(
+        EncodeStage,
+        fn_constructor_args=(tiny_encoder, [None], False, "float16", Worker(), Reporter()),
+        fn_constructor_kwargs={"photos": names, "keep_columns": True},
+        **options,
+    )
+    rows = sorted(dataset.take_all(), key=lambda row: int(row["key"]))
+    assert [row["caption"] for row in rows] == list("abcdef")
+    assert [row["error"] for row in rows] == [None, "empty file", None, "no bytes in this row", None, "not an image"]
+    assert [row["embedding"] is None for row in rows] == [row["error"] is not None for row in rows]
+    assert [row["width"] for row in rows] == [64, None, 64, None, 30, None]
 
 
 def test_a_table_without_photos_is_an_error(tiny_encoder: Any) -> None:
