@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from jobs.index import Config
 from pipeline.features.fingerprint import as_recorded, bundled, canonical_identity, fingerprint, weights_identity
 from pipeline.features.manifest import FORMAT_VERSION, Manifest
 from pipeline.features.store import FeatureStore
 from pipeline.runs.index_plan import identity
-from pipeline.runs.spec import IndexSpec
 
 ORDINARY = {
     "format": 1,
@@ -90,7 +90,7 @@ def test_the_fingerprint_of_an_ordinary_run_is_that_of_earlier_versions() -> Non
     assert canonical_identity(ORDINARY) == ORDINARY
     remote = ORDINARY | {"source": "s3://bucket/photos/**/*.jpg"}
     assert canonical_identity(remote) == remote
-    found = identity(IndexSpec(source="/photos", out="o"))
+    found = identity(Config(source="/photos", out="o"))
     assert set(found) == set(ORDINARY)
     assert found["source"] == "/photos"
     several = {"plain": None, "best": ORDINARY["perturbation"] | {"sites": [2, 0]}}
@@ -118,9 +118,9 @@ def test_the_same_in_other_words_has_the_same_fingerprint(words: dict[str, Any])
     if "perturbation" in words:
         plain["perturbation"] = {"stages": ["itc", "itm"]}
         plain["perturbation"] |= {"sites": [0, 2, "x.*"]} if "sites" in words["perturbation"] else {}
-    one, other = (identity(IndexSpec.model_validate({"out": "o", **each})) for each in (plain, plain | words))
+    one, other = (identity(Config.model_validate({"out": "o", **each})) for each in (plain, plain | words))
     assert fingerprint(one) == fingerprint(other)
-    elsewhere = identity(IndexSpec.model_validate({"out": "o", **plain, "source": "/photos2"}))
+    elsewhere = identity(Config.model_validate({"out": "o", **plain, "source": "/photos2"}))
     assert fingerprint(elsewhere) != fingerprint(one)
 
 
@@ -181,7 +181,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 def of(options: dict[str, Any]) -> dict[str, Any]:
-    return identity(IndexSpec.model_validate({"source": LIST, "out": "out"} | options))
+    return identity(Config.model_validate({"source": LIST, "out": "out"} | options))
 
 
 @pytest.mark.parametrize("change", [name for name in CHANGES if name != "format"])
