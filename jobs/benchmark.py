@@ -44,11 +44,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs import index, indexing
-from jobs.options import PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.io.paths import LocalPath, PathText, ReportPath, WeightsText
+from pipeline.runs.perturbation_config import PerturbationConfig
+from pipeline.runs.spec import IndexSpec
 
 Part = Literal["pipeline", "query-former", "blip2", "internvl", "tune", "graph", "evaluate"]
 
@@ -145,15 +145,14 @@ def _pipeline(config: Config, folder: Path) -> dict[str, float]:
     from pipeline.datasets.scenes import write_scenes
     from pipeline.detectors import load_detector
     from pipeline.encoders import load_encoder
-    from pipeline.features.store import FeatureStore
-    from pipeline.runs.index_run import index_photos
+    from pipeline.runs.index_run import IndexRun
 
     source = config.source
     if source is None:
         write_scenes(folder / "scenes", config.photos, seed=2)
         source = str(folder / "scenes" / "images")
-    options = {name: value for name, value in config if name in index.Config.model_fields}
-    settings = index.Config(**options | {"source": source, "out": str(folder / "out"), "limit": config.photos})
+    options = {name: value for name, value in config if name in IndexSpec.model_fields}
+    spec = IndexSpec(**options | {"source": source, "out": str(folder / "out"), "limit": config.photos})
     photos = find_photos(source)
     if not isinstance(photos, Listing) or config.detector.model == "annotated":
         raise QpertError("the benchmark takes photos in files of their own, and a detector that looks at them")
@@ -166,10 +165,7 @@ def _pipeline(config: Config, folder: Path) -> dict[str, float]:
         bare_loop, paths, encoder, detector, config.perturbation.build(), batch=config.batch_size, threads=cores
     )
     before = loop()
-    what = indexing.identity(settings)
-    make_graph = partial(indexing.build_graph, settings, photos, what, len(paths))
-    store = FeatureStore(settings.out)
-    outcome = index_photos(make_graph, indexing.make_manifest(settings, what), store, todo=len(paths), cpus=config.cpus)
+    outcome = IndexRun(spec).run()
     if outcome.totals["failed"]:
         raise QpertError(f"{outcome.totals['failed']} of {len(paths)} photos cannot be indexed: choose others")
     rate, whole = outcome.counts.warm_rate(), outcome.counts.rate()

@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.options import PerturbationConfig
-from jobs.source_options import SourceOptions
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.io.paths import PathText, ReportPath, WeightsText
 from pipeline.printing import printable
+from pipeline.runs.options import SourceOptions
+from pipeline.runs.perturbation_config import PerturbationConfig
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 import ray
 
 from jobs.evaluate import annotated_areas
-from jobs.options import OnMachines
-from jobs.variants import index_variants
 from pipeline.cluster.machines import SMALL
 from pipeline.cluster.session import ray_session
 from pipeline.cluster.waiting import result_of
+from pipeline.experiments.indexing import index_variants
 from pipeline.experiments.measuring import Variant, measure
 from pipeline.experiments.settings import PLAIN
 from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval import embed_texts, evaluate, load_text_encoder
 from pipeline.retrieval.ranks import Ranks
+from pipeline.runs.options import OnMachines
+from pipeline.runs.spec import IndexSpec, Variants
 from pipeline.tuning.tuning_report import Confirmed
 
 if TYPE_CHECKING:
-    from jobs import index
     from pipeline.experiments.material import Material
     from pipeline.method.settings import Perturbation
 
@@ -30,7 +30,7 @@ BEST = "best"
 
 
 def confirm(
-    options: index.Config, material: Material, best: Perturbation, *, device: str, dtype: str, rerank_k: int | None
+    options: IndexSpec, material: Material, best: Perturbation, *, device: str, dtype: str, rerank_k: int | None
 ) -> Confirmed:
     """Index and measure; what is indexed already is not indexed again. GPU types that are gone by now do not matter.
 
@@ -42,7 +42,7 @@ def confirm(
         dtype: of the encoder that reads them.
         rerank_k: re-rank so many of the best by matching, which `best` perturbs where its stages include `itm`.
     """
-    index_variants(options, {PLAIN: None, BEST: best}, begun=True)
+    index_variants(options, Variants({PLAIN: None, BEST: best}), begun=True)
     sets = {name: FeatureSet.open(options.out, name) for name in (PLAIN, BEST)}
     captions = list(material.captions)
     areas = annotated_areas(material.annotations, captions, sets[PLAIN]) if material.annotations else None
@@ -53,7 +53,7 @@ def confirm(
     found = Confirmed(ranks[PLAIN], ranks[BEST])
     if rerank_k is None:
         return found
-    from jobs.reranking import rerank_features
+    from pipeline.runs.reranking import rerank_features
 
     reader = partial(embed_texts, load_text_encoder(sets[PLAIN], weights=options.weights, device=device, dtype=dtype))
     matched = [

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs import evaluate, index
-from jobs.indexing import check_writable
-from jobs.options import MINIATURE, PerturbationConfig
 from jobs.search import answer_sections
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.store import FeatureStore
 from pipeline.io.paths import LocalPath
+from pipeline.io.writable import check_writable
 from pipeline.reports import Section, difference_table, terminal, write_gallery
 from pipeline.retrieval import Hit, embed_texts, load_text_encoder, top_k
+from pipeline.runs.perturbation_config import MINIATURE, PerturbationConfig
 
 if TYPE_CHECKING:
     from pipeline.datasets.scenes import Scene

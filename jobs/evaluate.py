@@ -34,8 +34,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from jobs.options import WAIT, OnMachines
-from jobs.source_options import ReadOptions
 from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.datasets.captions.reading import read_captions
 from pipeline.errors import QpertError
@@ -47,6 +45,7 @@ from pipeline.reports.recall_report import as_csv, as_json, as_markdown, as_text
 from pipeline.retrieval import Evaluation, embed_texts, evaluate, load_text_encoder
 from pipeline.retrieval.intervals import SAMPLES
 from pipeline.retrieval.measurement import Measurement, measurement, paired_measurement
+from pipeline.runs.options import WAIT, OnMachines, ReadOptions
 
 CANDIDATES = 128
 """LAVIS' k_test."""
@@ -222,7 +221,7 @@ def _evaluate(
 
 def _reranked(config: Config) -> Measurement:
     """What matching adds to the order by contrast; with a baseline, what OUT adds to that, both re-ranked."""
-    from jobs.reranking import check_reranking, rerank_sets
+    from pipeline.runs.reranking import check_reranking, rerank_sets
 
     sets = [(config.out, config.variant)]
     sets += [(config.against, config.against_variant)] if config.against else []

@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from jobs import index
 from jobs.evaluate import annotated_areas
-from jobs.options import OnMachines
-from jobs.reranking import rerank_features
-from jobs.variants import index_variants
 from pipeline.benchmarks.encoder_cost import measure_cost
 from pipeline.cluster.machines import SMALL
 from pipeline.cluster.session import ray_session
@@ -22,6 +18,7 @@ from pipeline.cluster.waiting import result_of
 from pipeline.detectors.config import DetectorConfig
 from pipeline.encoders import Encoder, can_match, load_encoder, twin_of
 from pipeline.experiments import paper
+from pipeline.experiments.indexing import index_variants
 from pipeline.experiments.material import SEED, Material
 from pipeline.experiments.measuring import Variant, measure
 from pipeline.experiments.outcomes import Outcomes
@@ -33,6 +30,9 @@ from pipeline.method.settings import Perturbation
 from pipeline.reproduction.figure_b import FigureB, measure_figure_b
 from pipeline.reproduction.result import Result
 from pipeline.retrieval import Ranks, embed_texts, evaluate, load_text_encoder
+from pipeline.runs.options import OnMachines
+from pipeline.runs.reranking import rerank_features
+from pipeline.runs.spec import IndexSpec, Variants
 from pipeline.stages.columns import objects_from_row
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Experiment:
         *,
         begun: bool,
     ) -> None:
-        options = index.Config(
+        spec = IndexSpec(
             source=material.photos,
             out=out,
             encoder=self.encoder,
@@ -146,7 +146,7 @@ class Experiment:
             detector=detector,
             **vars(self.machines),
         )
-        index_variants(options, settings, with_objects=with_objects, begun=begun)
+        index_variants(spec, Variants(settings, with_objects=with_objects), begun=begun)
 
     def _ranks(self, material: Material, features: FeatureSet, variants: dict[str, Variant]) -> dict[str, Any]:
         outcomes = Outcomes(Path(self.folder) / "outcomes" / question(variants, material))

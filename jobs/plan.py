@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -24,21 +26,18 @@ from uuid import uuid4
 
 from pydantic import Field, field_validator
 
-from jobs import index, indexing
 from pipeline.errors import QpertError
+from pipeline.io.locations import join
 from pipeline.io.paths import PathText, ReportPath
+from pipeline.runs.spec import IndexSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pipeline.datasets.photos.found_photos import Listing, Shards
-    from pipeline.runs.estimate import Sample
-    from pipeline.runs.index_run import Outcome
+    from pipeline.runs.estimate import Estimate, Sample
 
 _PRICE = re.compile(r"(.+)=(\d+(?:\.\d+)?)")
 
 
-class Config(index.Options):
+class Config(IndexSpec):
     """The options of ``qpert plan``: those of ``qpert index``, and what to scale up to."""
 
     out: PathText = Field(
@@ -58,152 +57,46 @@ class Config(index.Options):
     def _prices(cls, prices: list[str]) -> list[str]:
         for price in prices:
             if not _PRICE.fullmatch(price):
-                raise ValueError(f"{price!r} is no price; write NAME=NUMBER, such as A100=3.70")
+                raise ValueError(f"{price!r} is not a price; write NAME=NUMBER, such as A100=3.70")
         return prices
 
 
 def run(config: Config) -> int:
-    """Measure on a sample, and print what all photos will take."""
-    import os
-
-    from pipeline.io.locations import join
+    """Measures on a sample, and prints what all photos will take."""
+    # These import torch and Ray, which `--help` does without.
+    from pipeline.reports.plan_text import plan_text
+    from pipeline.runs.estimate import estimate, price_of
+    from pipeline.runs.sample_run import measure_sample
 
     if not config.out and (config.address or os.environ.get("RAY_ADDRESS")):
         raise QpertError("on a cluster the sample's features need an --out that all nodes see")
     with TemporaryDirectory(prefix="qpert-plan-") as scratch:
-        # A folder of its own each time: what is there already would not be measured again.
+        # A new folder each time: photos that are indexed already would not be measured again.
         out = join(config.out, f"plan-{uuid4().hex[:8]}") if config.out else f"{scratch}/features"
-        chosen = config.model_copy(update={"out": out})
-        return _plan(chosen, scratch)
-
-
-def _plan(config: Config, scratch: str) -> int:
-    from pipeline.encoders import encoder_spec
-    from pipeline.features.file_sizes import block_rows, file_rows
-    from pipeline.features.store import FeatureStore
-    from pipeline.reports.plan_text import plan_text
-    from pipeline.runs.estimate import estimate, price_of
-    from pipeline.runs.resume import inspect
-    from pipeline.runs.status_line import Counting
-
-    options, source = index.checked(index.Config(**_options(config)))
-    what = indexing.identity(options) | {"sample": config.sample}
-    counting = Counting("photos listed")
-    found = inspect(FeatureStore(f"{scratch}/none"), what, source, config.limit, counting, f"{scratch}/all.parquet")
-    counting.end()
-    photos = config.photos or found.total
-    if photos is None:
-        raise QpertError(f"how many photos {config.source} holds shows only in reading it; say how many: --photos N")
-    sample, count = _spread(found.photos, found.total, config.sample)
-    # Blocks as the whole run will have them: larger ones serve GPUs better.
-    options = options.model_copy(update={"block_size": options.block_size or block_rows(photos)})
-    measured = _measure(options, sample, count, what)
-    values = encoder_spec(options.encoder, options.weights).embedding_values
-    rows = options.file_size or file_rows(photos, options.block_size or 1, values, options.precision)
-    measured = dataclasses.replace(measured, file_rows=rows)
-    prices = {name: float(price) for each in config.prices for name, price in [_split(each)]}
-    result = estimate(measured, photos, prices)
-    unknown = [name for name in prices if not any(price_of(device, {name: 1.0}) for device in result.device_hours)]
-    if unknown:
-        print(f"warning: no price is used of: {', '.join(unknown)}; there is {', '.join(result.device_hours)}")
-    print(plan_text(measured, result))
+        options = {name: value for name, value in config if name in IndexSpec.model_fields}
+        sample, photos, warnings = measure_sample(
+            IndexSpec(**options | {"out": out}), config.sample, config.photos, scratch
+        )
+    prices = {name: float(price) for name, _, price in (text.rpartition("=") for text in config.prices)}
+    result = estimate(sample, photos, prices)
+    unused = [name for name in prices if not any(price_of(device, {name: 1.0}) for device in result.device_hours)]
+    if unused:
+        devices = ", ".join(result.device_hours)
+        warnings.append(f"warning: no price is used of: {', '.join(unused)}; the devices are {devices}")
+    for warning in warnings:
+        print(warning, file=sys.stderr)
+    print(plan_text(sample, result))
     if config.json_file:
-        figures = {"sample": _plain(measured), "estimate": _plain(result)}
+        figures = {"sample": _plain(sample), "estimate": _plain(result)}
         Path(config.json_file).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
-def _options(config: Config) -> dict[str, Any]:
-    return {name: value for name, value in config if name in index.Options.model_fields}
-
-
-def _split(price: str) -> tuple[str, str]:
-    name, _, number = price.rpartition("=")
-    return name, number
-
-
-def _spread(photos: Listing | Shards, total: int | None, count: int) -> tuple[Listing | Shards, int]:
-    """So many of the photos, evenly spread; of tars and Parquet with bytes the first ones."""
-    from pipeline.datasets.photos.found_photos import Item, Listing
-
-    if not isinstance(photos, Listing) or total is None:
-        return photos, count if total is None else min(count, total)
-    count = min(count, total)
-
-    def items() -> Iterator[Item]:
-        for number, item in enumerate(photos.saved_items()):
-            if (number + 1) * count // total > number * count // total:
-                yield item
-
-    return dataclasses.replace(photos, items=items, saved=None), count
-
-
-def _measure(options: index.Config, photos: Listing | Shards, count: int, what: dict[str, Any]) -> Sample:
-    from pipeline.datasets.photos.found_photos import Listing
-    from pipeline.encoders import prepare_environment
-    from pipeline.features.store import FeatureStore
-    from pipeline.runs.index_run import index_photos
-
-    prepare_environment(options.encoder)
-    graph_for = indexing.graphs_for(options, photos, what, count)
-    outcome = index_photos(
-        lambda machines: dataclasses.replace(graph_for(machines), limit=count),
-        indexing.make_manifest(options, what),
-        FeatureStore(options.out),
-        find_machines=indexing.machines_for(options),
-        todo=count,
-        exact=isinstance(photos, Listing),
-        address=options.address,
-        cpus=options.cpus,
-        verbose=options.verbose,
-    )
-    return _sample(options, outcome)
-
-
-def _sample(options: index.Config, outcome: Outcome) -> Sample:
-    from pipeline.encoders import encoder_spec
-    from pipeline.features.store import FeatureStore
-    from pipeline.runs.estimate import CPU, Sample
-    from pipeline.runs.graph import IO_CPUS
-
-    counts, graph, machines = outcome.counts, outcome.graph, outcome.machines
-    if not counts.photos or counts.photos == sum(counts.failures.values()):
-        raise QpertError(f"none of the {counts.photos} photos of the sample could be indexed; see qpert index --help")
-    fetched, seconds, size = counts.fetched
-    # An actor that was started again is counted again.
-    actors = {
-        (stage, device): min(number, graph.pools[stage].size)
-        for stage, names in counts.devices.items()
-        for device, number in names.items()
-    }
-    work = {key: spent / done for key, (done, spent) in counts.work.items() if done and spent and key in actors}
-    gpus: dict[str, float] = {}
-    for (stage, device), number in actors.items():
-        if device != CPU:
-            gpus[device] = max(gpus.get(device, 0.0), number * (graph.pools[stage].num_gpus or 1.0))
-    taken = sum(pool.size * pool.num_cpus for pool in graph.pools.values())
-    features = FeatureStore(options.out).feature_bytes()
-    dtype = "float32" if not gpus else "float16"
-    return Sample(
-        photos=counts.photos,
-        photo_bytes=size / max(1, fetched),
-        row_bytes=features / outcome.totals["photos"],
-        read_seconds=seconds / max(1, fetched),
-        readers=max(1.0, (machines.cpus - taken) // IO_CPUS),
-        work=work,
-        actors=actors,
-        gpus=gpus,
-        cores=machines.cpus,
-        token_bytes=encoder_spec(options.encoder, options.weights).token_bytes(dtype),
-        rate=counts.warm_rate(),
-    )
-
-
-def _plain(found: Any) -> dict[str, Any]:
-    """Of a dataclass, what JSON holds: keys of two parts become "stage, device"."""
+def _plain(figures: Sample | Estimate) -> dict[str, Any]:
+    """A dataclass as JSON holds it: keys of two parts become "stage, device"."""
     return {
-        name: {", ".join(key) if isinstance(key, tuple) else key: each for key, each in value.items()}
+        name: {", ".join(key) if isinstance(key, tuple) else key: number for key, number in value.items()}
         if isinstance(value, dict)
         else value
-        for name, value in dataclasses.asdict(found).items()
+        for name, value in dataclasses.asdict(figures).items()
     }

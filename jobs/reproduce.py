@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.indexing import check_writable
-from jobs.options import ACCELERATORS, MINIATURE, MINIATURES, PATIENCE, WAIT, OnMachines, PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.io.paths import LocalPath, PathText, WeightsText
+from pipeline.io.writable import check_writable
 from pipeline.printing import printable
+from pipeline.runs.options import ACCELERATORS, PATIENCE, WAIT, OnMachines
+from pipeline.runs.perturbation_config import MINIATURE, MINIATURES, PerturbationConfig
 
 if TYPE_CHECKING:
     from jobs.experiment import Experiment

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.indexing import check_writable
 from pipeline.datasets.scenes import write_scenes
 from pipeline.datasets.scenes.layout import Profile
 from pipeline.io.paths import LocalPath
+from pipeline.io.writable import check_writable
 
 
 class Config(BaseModel):

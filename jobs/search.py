@@ -20,7 +20,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.source_options import ReadOptions
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.io.paths import LocalPath, PathText, ReportPath, WeightsText
@@ -28,6 +27,7 @@ from pipeline.printing import printable, printable_json
 from pipeline.reports import Photo, Section, photos_of, write_gallery
 from pipeline.retrieval import Hit, embed_texts, load_text_encoder, top_k
 from pipeline.retrieval.similarity import rows_of
+from pipeline.runs.options import ReadOptions
 
 
 class SearchOptions(BaseModel):

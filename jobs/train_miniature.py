@@ -18,8 +18,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.indexing import check_writable
 from pipeline.io.paths import LocalPath
+from pipeline.io.writable import check_writable
 
 
 class Config(BaseModel):

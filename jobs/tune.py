@@ -27,12 +27,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs.indexing import check_writable
-from jobs.options import ACCELERATORS, PATIENCE, WAIT, PerturbationConfig
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.io.locations import is_uri
 from pipeline.io.paths import LocalPath, PathText, WeightsText
+from pipeline.io.writable import check_writable
+from pipeline.runs.options import ACCELERATORS, PATIENCE, WAIT
+from pipeline.runs.perturbation_config import PerturbationConfig
 
 if TYPE_CHECKING:
     from pipeline.tuning.search import Search

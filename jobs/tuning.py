@@ -15,12 +15,9 @@ from typing import TYPE_CHECKING
 
 import ray
 
-from jobs import index
 from jobs.confirming import confirm
 from jobs.evaluate import annotated_areas
 from jobs.experiment import question as question_key
-from jobs.options import OnMachines
-from jobs.variants import index_variants
 from pipeline.cluster.machines import Machines
 from pipeline.cluster.session import ray_session
 from pipeline.cluster.waiting import NamedGpus
@@ -28,6 +25,7 @@ from pipeline.datasets.captions.reading import read_captions
 from pipeline.detectors.config import DetectorConfig
 from pipeline.encoders import can_match, check_room, encoder_spec
 from pipeline.errors import QpertError
+from pipeline.experiments.indexing import index_variants
 from pipeline.experiments.material import Material, on_disk, scenes
 from pipeline.experiments.measuring import Variant
 from pipeline.experiments.outcomes import Outcomes
@@ -39,6 +37,8 @@ from pipeline.io.locations import Folder
 from pipeline.printing import printable
 from pipeline.retrieval.text import EmbeddedTexts, load_text_encoder
 from pipeline.runs.attempts import readable
+from pipeline.runs.options import OnMachines
+from pipeline.runs.spec import IndexSpec, Variants
 from pipeline.tuning.actors import staffed_desk
 from pipeline.tuning.findings import Findings
 from pipeline.tuning.search import run_search
@@ -133,7 +133,8 @@ class Tuning:
         material = self._material(self.config.split, SEARCHED)
         tokens = str(self.folder / "tokens")
         wanted = [self.space.setting(each) for each in self.space.samples()]
-        passed = index_variants(self._options(material, tokens), {PLAIN: None}, with_tokens=True, to_come=wanted)
+        variants = Variants({PLAIN: None}, with_tokens=True, to_come=tuple(wanted))
+        passed = index_variants(self._options(material, tokens), variants)
         store = FeatureStore(tokens)
         features = store.open(PLAIN)
         kept = kept_photos(features)
@@ -175,10 +176,10 @@ class Tuning:
             print(f"warning: {printable(found.remark)}", file=sys.stderr)
         return found
 
-    def _options(self, material: Material, out: str) -> index.Config:
+    def _options(self, material: Material, out: str) -> IndexSpec:
         config = self.config
         detector = config.detector or DetectorConfig(model="annotated", annotations=material.annotations)
-        return index.Config(
+        return IndexSpec(
             source=material.photos,
             out=out,
             encoder=self.encoder,

@@ -1,7 +1,7 @@
-"""The graph without models: images a second of reading, writing and keeping books, and whether memory stays flat.
+"""The graph without models: images per second of reading, writing and bookkeeping, and whether memory stays flat.
 
-Tiny JPEGs pass a trivial encoder that makes as many numbers as BLIP-2 does. Each run is a process of its own, whose
-peak memory is asked of the kernel; its workers are looked at once a second.
+Tiny JPEGs pass a trivial encoder whose embeddings are as long as BLIP-2's. Each run is a process of its own, whose
+peak memory the kernel reports; the memory of its workers is sampled every few seconds.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ from pipeline.encoders.base import Encoder
 from pipeline.errors import QpertError
 from pipeline.method.objects import Objects, TokenGrid
 from pipeline.method.settings import Perturbation
+from pipeline.runs.encoder_choice import EncoderChoice
+from pipeline.runs.index_run import IndexRun
+from pipeline.runs.spec import IndexSpec
 
 _PER_FOLDER = 1000
 _SIDE = 8
 
 
 class TrivialEncoder(Encoder):
-    """A random projection of a few pixels: embeddings of BLIP-2's size for next to no work."""
+    """A random projection of a few pixels: embeddings of BLIP-2's size at almost no cost."""
 
     name = "trivial"
     grid = TokenGrid(image_size=_SIDE, patch=_SIDE, mode="squash")
@@ -46,7 +49,7 @@ class TrivialEncoder(Encoder):
 
     @classmethod
     def load(cls, weights: str | None, device: torch.device, dtype: torch.dtype) -> TrivialEncoder:
-        """There is nothing to load."""
+        """Has nothing to load."""
         return cls()
 
     def preprocess(self, image: Image.Image) -> Tensor:
@@ -68,8 +71,8 @@ class TrivialEncoder(Encoder):
     def embed_text(
         self, texts: Sequence[str] | None = None, *, input_ids: Tensor | None = None, attention_mask: Any = None
     ) -> Tensor:
-        """It has none."""
-        raise QpertError("the trivial encoder knows no texts")
+        """Is not supported."""
+        raise QpertError("the trivial encoder reads no texts")
 
     def sites(self) -> Mapping[str, nn.Module]:
         """None."""
@@ -77,16 +80,24 @@ class TrivialEncoder(Encoder):
 
 
 def build(*, device: str, dtype: str) -> TrivialEncoder:
-    """As the encode stage wants it."""
+    """Builds the encoder, for the encode stage."""
     return TrivialEncoder()
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one run over `photos`.
+    """What one run over `photos` took.
 
-    Memory is in MiB, `rate` in images per second once all actors were up, `driver_cpu` in milliseconds of the driver's
-    CPU time for a photo, `smallest` and `largest` in MB.
+    Attributes:
+        photos: how many there were.
+        driver: peak memory of the driver, in MiB.
+        driver_cpu: CPU time of the driver per photo, in milliseconds.
+        worker: largest memory of a worker, in MiB.
+        rate: images per second once all actors were up.
+        seconds: wall-clock time.
+        files: Parquet files written.
+        smallest: size of the smallest of them, in MB.
+        largest: size of the largest, in MB.
     """
 
     photos: int
@@ -100,16 +111,16 @@ class Costs:
     largest: float
 
     def __str__(self) -> str:
-        """One line for people."""
+        """One line."""
         return (
-            f"{self.photos:>9,} photos: driver {self.driver:6.0f} MiB and {self.driver_cpu:.2f} ms of CPU a photo,"
+            f"{self.photos:>9,} photos: driver {self.driver:6.0f} MiB and {self.driver_cpu:.2f} ms of CPU per photo,"
             f" largest worker {self.worker:6.0f} MiB, {self.rate:7.1f} images/s ({self.seconds:.0f} s in all),"
             f" {self.files} files of {self.smallest:.0f} to {self.largest:.0f} MB"
         )
 
 
 def write_tiny(folder: Path, count: int) -> None:
-    """So many JPEGs of 8 x 8 pixels and some 340 bytes, a thousand to a folder; those that are there stay."""
+    """Writes `count` JPEGs of 8 x 8 pixels and some 340 bytes, a thousand to a folder; existing ones are kept."""
     for number in range(count):
         if number % _PER_FOLDER == 0:
             inner = folder / f"{number // _PER_FOLDER:05}"
@@ -123,7 +134,7 @@ def write_tiny(folder: Path, count: int) -> None:
 
 
 def measure_graph(folder: Path, photos: int, cpus: int | None = None) -> Costs:
-    """Index `photos` of `folder`, which has at least so many, in a process of its own."""
+    """Indexes `photos` of the tiny JPEGs in `folder`, in a process of its own."""
     command = [sys.executable, "-m", "pipeline.benchmarks.graph_alone", str(folder), str(photos), str(cpus or 0)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
         largest = 0
@@ -132,59 +143,30 @@ def measure_graph(folder: Path, photos: int, cpus: int | None = None) -> Costs:
             largest = max(largest, _largest_worker(run.pid))
         said = run.stdout.read() if run.stdout else ""
     if run.returncode:
-        raise QpertError(f"the run over {photos:,} tiny photos failed; what it said is above")
+        raise QpertError(f"the run over {photos:,} tiny photos failed; its messages are above")
     return Costs(**json.loads(said.splitlines()[-1]) | {"worker": largest / 2**20})
 
 
 def _largest_worker(pid: int) -> int:
-    """Bytes that are a worker's own: what it shares with the others, the object store, is not counted."""
+    """Private memory of the largest worker below a process, in bytes; the shared object store does not count."""
     sizes = [0]
     try:
         for process in psutil.Process(pid).children(recursive=True):
             if process.name().startswith("ray::"):
                 sizes.append(process.memory_full_info().uss)
-    except psutil.Error:  # gone meanwhile
+    except psutil.Error:  # the process has ended
         pass
     return max(sizes)
 
 
 def run(folder: str, photos: int, cpus: int | None) -> dict[str, Any]:
-    """What `measure_graph` runs: index, and say what it took."""
-    from pipeline.cluster.machines import Machines
-    from pipeline.cluster.pools import plan_pools
-    from pipeline.datasets.photos.source import find_photos
-    from pipeline.features.file_sizes import block_rows, file_rows
-    from pipeline.features.manifest import Manifest
-    from pipeline.features.store import FeatureStore
-    from pipeline.runs.graph import Graph
-    from pipeline.runs.index_run import index_photos
-    from pipeline.runs.resume import inspect
-    from pipeline.workers.worker import Worker
-
+    """Indexes, and returns what it took; `measure_graph` runs it in a process of its own."""
     out = f"{folder.rstrip('/')}-features-{photos}"
-    store = FeatureStore(out)
-    resume = inspect(store, {}, find_photos(folder), photos, note=f"{out}.listing")
-    block = block_rows(photos)
-    values = TrivialEncoder.vectors * TrivialEncoder.dim
-
-    def make_graph(machines: Machines) -> Graph:
-        return Graph(
-            photos=resume.photos,
-            store=store,
-            fingerprint="graph-alone",
-            make_encoder=build,
-            make_detector=None,
-            settings=(None,),
-            precision="float16",
-            pools=plan_pools(machines, ["encode"]),
-            worker=Worker(),
-            block_rows=block,
-            file_rows=file_rows(photos, block, values),
-            limit=photos,
-        )
-
+    plain = {"detector": {"model": "none"}, "perturbation": {"preset": "none"}}
+    spec = IndexSpec.model_validate({"source": folder, "out": out, "limit": photos, "cpus": cpus, **plain})
+    encoder = EncoderChoice(build, {"name": TrivialEncoder.name}, TrivialEncoder.vectors * TrivialEncoder.dim)
     spent = time.process_time()
-    outcome = index_photos(make_graph, Manifest(fingerprint="graph-alone"), store, todo=resume.todo, cpus=cpus)
+    outcome = IndexRun(spec, encoder=encoder).run()
     assert outcome.totals["photos"] == photos, outcome.totals
     sizes = [path.stat().st_size / 1e6 for path in Path(out, "features").glob("*.parquet")]
     return {

@@ -1,19 +1,17 @@
-"""Attempts at running a dataset to its end: what Ray cannot mend is begun anew from what is committed."""
+"""Attempts at running a graph to its end: after a failure that Ray cannot handle, the next one goes on."""
 
 from __future__ import annotations
 
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
 
 import ray
 from ray.data.exceptions import ExecutionTimeoutError
 
 from pipeline.cluster.machines import Machines
-from pipeline.cluster.pools import Pool
 from pipeline.cluster.rescaling import Pace, Rescaling
 from pipeline.cluster.session import ray_session
 from pipeline.cluster.waiting import settle
@@ -21,55 +19,46 @@ from pipeline.errors import QpertError, one_line
 from pipeline.features.store import FeatureStore
 from pipeline.io.retrying import full, out_of_space
 from pipeline.printing import duration, printable
+from pipeline.runs.graph import Graph, run_graph
 from pipeline.runs.progress import progress
 from pipeline.runs.run_actor import start_run_actor
 from pipeline.runs.run_stats import RunStats
+from pipeline.runs.status_line import StatusLine
 
 _BROKEN = (ray.exceptions.RayError, ExecutionTimeoutError)
 
 
-class Plan(Protocol):
-    """What runs in one attempt: how many actors of each stage there are, and how many photos wait for their file."""
-
-    @property
-    def pools(self) -> Mapping[str, Pool]: ...  # noqa: D102
-
-    @property
-    def file_rows(self) -> int: ...  # noqa: D102
-
-
-AnyPlan = TypeVar("AnyPlan", bound=Plan)
-
-
 @dataclass(frozen=True)
-class Done(Generic[AnyPlan]):
+class Done:
     """The attempt that came to its end.
 
     Attributes:
-        counts: of what was done in it.
-        machines: that there were.
-        plan: as it ran on them.
+        counts: what was done in it.
+        machines: where it ran.
+        graph: what ran.
     """
 
     counts: RunStats
     machines: Machines
-    plan: AnyPlan
+    graph: Graph
 
 
-class Attempts(Generic[AnyPlan]):
-    """At running a plan to its end.
+class Attempts:
+    """Attempts at running a graph to its end.
 
-    Ray mends most of what breaks: it starts a dead process or its work anew. What it cannot mend (of the nodes too many
-    are gone, or what is left waits for each other) ends an attempt; the next one begins with the machines that there
-    are then and goes on from what is committed, in a Ray session of its own, as only that frees all of the last one.
-    So it is when machines have joined with which the rest is done sooner.
+    Ray recovers from most failures: it restarts dead processes and repeats their work. A failure that it cannot handle
+    (too many nodes are gone, or the remaining actors wait for each other) ends an attempt. The next one plans for the
+    machines available then and goes on from what is committed, in a Ray session of its own, since only a new session
+    frees everything that the last one held. An attempt also ends early if machines join that would finish the rest
+    sooner.
 
     Args:
         store: what is written to, with Ray's checkpoint.
         fingerprint: of what is written there.
-        todo: photos to do; None when unknown.
-        execute: runs a plan in the current Ray session; its actors report to the `RunActor`.
+        todo: photos to do; None if unknown.
         on_counts: called with what was done so far, now and then and at the end of each attempt.
+        verbose: show Ray's own messages.
+        execute: runs a graph in the current Ray session; its actors report to the `RunActor`.
     """
 
     def __init__(
@@ -77,63 +66,64 @@ class Attempts(Generic[AnyPlan]):
         store: FeatureStore,
         fingerprint: str,
         todo: int | None,
-        execute: Callable[[AnyPlan, Any], None],
         on_counts: Callable[[RunStats], None] = lambda counts: None,
+        *,
+        verbose: bool = False,
+        execute: Callable[..., None] = run_graph,
     ) -> None:
         self.store, self.fingerprint, self.todo = store, fingerprint, todo
-        self.execute, self.on_counts = execute, on_counts
+        self.on_counts, self.verbose, self.execute = on_counts, verbose, execute
         self.files = self.begun_with = self._committed()
-        self.in_vain, self.number = 0, 0
-        self.stopped: str | None = None  # why the attempt is ended for a better one
-        self.gpus = 0.0  # that are free once the session has ended
+        self.in_vain, self.number, self.status = 0, 0, StatusLine()
+        self.stopped: str | None = None  # why the attempt was ended for a faster one
+        self.gpus = 0.0  # GPUs that are free once the session has ended
 
     def run(
         self,
-        make_plan: Callable[[Machines], AnyPlan],
+        make_graph: Callable[[Machines], Graph],
         find_machines: Callable[[], Machines],
         *,
         address: str | None = None,
         cpus: int | None = None,
-        verbose: bool = False,
-    ) -> Done[AnyPlan]:
-        """As many attempts as it takes.
+    ) -> Done:
+        """Makes as many attempts as it takes.
 
         Args:
-            make_plan: the plan for the machines that there are.
-            find_machines: finds these, at the start of each attempt.
+            make_graph: builds the graph for the machines of an attempt.
+            find_machines: finds the machines, at the start of each attempt.
             address: see `ray_session`.
             cpus: see `ray_session`.
-            verbose: show Ray's own messages.
 
         Raises:
-            QpertError: a model does not work, the cluster lacks what was asked for, or attempt after attempt does
-                nothing. What is done stays done.
+            QpertError: a model does not work, the cluster lacks what was asked for, or attempt after attempt makes no
+                progress. What is done stays done.
             KeyboardInterrupt: with what to do next as its text.
         """
+        self.status.show("starting Ray ...")
         try:
             while True:
-                with ray_session(address, cpus=cpus, verbose=verbose) as ours:
+                with ray_session(address, cpus=cpus, verbose=self.verbose) as ours:
                     try:
                         if self.number:
                             settle(self.gpus)
                         machines = find_machines()
-                        plan = make_plan(machines)
-                        return Done(self._once(plan, machines, make_plan, ours), machines, plan)
+                        graph = make_graph(machines)
+                        return Done(self._once(graph, machines, make_graph, ours), machines, graph)
                     except _BROKEN as error:
                         self.may_go_on(error, ours)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("run the same command again to go on where it stopped") from None
+        finally:
+            self.status.close()
 
-    def _once(
-        self, plan: AnyPlan, machines: Machines, make_plan: Callable[[Machines], AnyPlan], ours: bool
-    ) -> RunStats:
-        """One attempt. In a session of ours it is ended where a new one would be done sooner, as machines joined."""
+    def _once(self, graph: Graph, machines: Machines, make_graph: Callable[[Machines], Graph], ours: bool) -> RunStats:
+        """Makes one attempt. In a session of ours it ends when machines join that would finish sooner."""
         self.number += 1
         self.files = self._committed()
-        self.gpus = held = sum(pool.size * (pool.num_gpus or 0.0) for pool in plan.pools.values())
-        run_actor, todo = start_run_actor(sum(pool.size for pool in plan.pools.values())), self.left()
+        self.gpus = held = sum(pool.size * (pool.num_gpus or 0.0) for pool in graph.pools.values())
+        run_actor, todo = start_run_actor(sum(pool.size for pool in graph.pools.values())), self.left()
         rescaling = Rescaling(
-            machines, plan.pools, lambda now: make_plan(now).pools, plan.file_rows, todo if ours else None
+            machines, graph.pools, lambda now: make_graph(now).pools, graph.file_rows, todo if ours else None
         )
         started = time.time()
 
@@ -148,16 +138,17 @@ class Attempts(Generic[AnyPlan]):
                 )
                 run_actor.request_stop.remote(self.stopped)
 
-        with progress(run_actor, todo, look):
-            self.execute(plan, run_actor)
+        with progress(run_actor, todo, look, self.status):
+            self.execute(graph, run_actor, verbose=self.verbose)
         counts: RunStats = ray.get(run_actor.read.remote())
         self.on_counts(counts)
         return counts
 
     def may_go_on(self, error: BaseException, ours: bool) -> None:
-        """Whether another attempt makes sense; where it does not, raises what the user shall read.
+        """Returns if another attempt makes sense, and raises what the user should read otherwise.
 
-        It does after a failure of the machines, in a session that is ours to end; twice at most without anything done.
+        It makes sense after a failure of the machines, in a session that is ours to end, and at most twice in a row
+        without progress.
         """
         reason, self.stopped = self.stopped, None
         if reason is not None:
@@ -176,14 +167,14 @@ class Attempts(Generic[AnyPlan]):
         self.in_vain = self.in_vain + 1 if self.files == before else 0
         if self.in_vain > 2:
             raise QpertError(
-                f"Ray could not go on, three times without anything done: {one_line(cause)}. Is the cluster whole? Run"
-                " the same command again to go on; --verbose shows more"
+                f"Ray could not go on, three times without anything done: {one_line(cause)}. Are all nodes of the"
+                " cluster up? Run the same command again to go on; --verbose shows more"
             ) from error
         reason = printable(one_line(cause))
-        print(f"warning: Ray could not go on ({reason}); starting anew from what is done", file=sys.stderr)
+        print(f"warning: Ray could not go on ({reason}); starting again from what is done", file=sys.stderr)
 
     def left(self) -> int | None:
-        """Photos that the attempt has before it; None when unknown."""
+        """Returns the number of photos that are left; None if unknown."""
         if self.todo is None:
             return None
         written = sorted(self.files - self.begun_with)
@@ -194,7 +185,7 @@ class Attempts(Generic[AnyPlan]):
 
 
 def pace_of(counts: RunStats, started: float) -> Pace | None:
-    """How an attempt that began at `started` (time.time()) is doing; None until all its actors are at work."""
+    """Measures the pace of an attempt that began at `started` (time.time()); None until all its actors are at work."""
     if counts.warm is None or not counts.history:
         return None
     measured = counts.history[-1][0] - counts.warm[0]
@@ -203,18 +194,15 @@ def pace_of(counts: RunStats, started: float) -> Pace | None:
 
 
 def readable(error: BaseException, out: str | None = None) -> BaseException:
-    """The QpertError that an actor raised, or that says what happened to `out`, dug out of what Ray wraps around it.
-
-    Else the error itself.
-    """
+    """Unwraps Ray's error: returns the QpertError of an actor, or one about a full `out`, or else `error` itself."""
     cause: BaseException | None = error
     while cause is not None:
-        # Ray makes classes that are both its own error and the cause's; the plain one has the plain message.
+        # Ray raises classes that derive from its own error and the cause's; the original has the original message.
         if type(cause) is QpertError:
             return cause
         cause = getattr(cause, "cause", None) or cause.__cause__
     if out is not None and out_of_space(error):
         return QpertError(full(out))
-    # Of an actor that could not start, Ray keeps the traceback as text only.
+    # For an actor that could not start, Ray keeps only the text of the traceback.
     lines = re.findall(rf"^{QpertError.__module__}\.{QpertError.__name__}: (.+)$", str(error), re.MULTILINE)
     return QpertError(lines[-1]) if lines else error

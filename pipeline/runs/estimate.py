@@ -1,4 +1,4 @@
-"""What many photos will take, worked out from what a few took on the same machines."""
+"""Time, cost and bytes of many photos, estimated from a few on the same machines."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ CPU = "cpu"
 
 @dataclass(frozen=True)
 class Sample:
-    """What a run over a few photos showed.
+    """What a run over a few photos took.
 
     Attributes:
-        photos: how many.
-        photo_bytes: of an encoded photo, on average.
-        row_bytes: of a photo's row in the features, on average.
-        read_seconds: of one reader's time for a photo, on average.
-        readers: that there is room for.
-        work: (stage, device) -> seconds of one actor's time for a photo, on average. Of several on one GPU each was
-            measured beside the others.
-        actors: (stage, device) -> how many there were.
-        gpus: device -> GPUs of that kind that were used; none of "cpu".
+        photos: how many there were.
+        photo_bytes: mean size of an encoded photo.
+        row_bytes: mean size of a photo's row in the features.
+        read_seconds: mean time of one reader for a photo.
+        readers: how many readers the CPUs have room for.
+        work: (stage, device) -> mean seconds of one actor for a photo. Actors that share a GPU were measured while
+            they shared it.
+        actors: (stage, device) -> number of actors.
+        gpus: device -> GPUs of that kind that were used; without "cpu".
         cores: CPU cores of the machines.
-        token_bytes: of a photo's image tokens, as `qpert tune` keeps them; 0 if unknown.
+        token_bytes: size of a photo's image tokens, as `qpert tune` keeps them; 0 if unknown.
         file_rows: photos per Parquet file of the whole run.
-        rate: photos per second once all actors were up, as measured; None where the sample was too small.
+        rate: measured photos per second once all actors were up; None if the sample was too small.
     """
 
     photos: int
@@ -48,20 +48,20 @@ class Estimate:
     """What `photos` will take.
 
     Attributes:
-        photos: how many.
-        rates: stage -> photos per second that it could do if it had never to wait.
-        seconds: in all, if the stages are never in each other's way.
-        at_most: seconds, if they take turns: they share GPUs and cores, and a short sample does not show how well.
+        photos: how many there are.
+        rates: stage -> photos per second if it never had to wait.
+        seconds: total time if the stages never slow each other down.
+        at_most: total seconds if they take turns: they share GPUs and cores, and a short sample does not show how well.
         bottleneck: the slowest stage, which the others wait for.
-        shares: device -> its part of the bottleneck's work.
-        device_hours: device -> hours of all its GPUs together in `seconds`; of "cpu" of all cores.
-        alone: device -> hours that all photos would take one such GPU (or the CPU cores) alone, where it did every
+        shares: device -> its share of the bottleneck's work.
+        device_hours: device -> hours of all its GPUs together in `seconds`; for "cpu", of all cores.
+        alone: device -> hours that a single such GPU (or the CPU cores) would take for all photos, if it did every
             stage that runs on GPUs.
-        feature_bytes: of the Parquet files.
-        files: how many they are.
-        read_bytes: to read.
-        token_bytes: if image tokens were kept of all.
-        costs: device -> price of these hours, of those that have one.
+        feature_bytes: size of the Parquet files.
+        files: number of Parquet files.
+        read_bytes: bytes to read.
+        token_bytes: size of the image tokens, if those of all photos were kept.
+        costs: device -> price of its hours, where one is known.
     """
 
     photos: int
@@ -80,12 +80,12 @@ class Estimate:
 
 
 def estimate(sample: Sample, photos: int, prices: Mapping[str, float] | None = None) -> Estimate:
-    """Scale a sample up: the photos are alike, the machines the same, and every stage works while the others do.
+    """Scales a sample up, for similar photos on the same machines and stages that all work at the same time.
 
     Args:
         sample: what was measured.
         photos: how many there will be.
-        prices: of an hour of one GPU by a part of its name ("A100"), of one core by "cpu".
+        prices: price of an hour of one GPU, by a part of its name ("A100"), and of one core, by "cpu".
     """
     rates = {"read": sample.readers / sample.read_seconds} if sample.read_seconds > 0 else {}
     for stage in dict.fromkeys(stage for stage, _ in sample.work):
@@ -103,9 +103,9 @@ def estimate(sample: Sample, photos: int, prices: Mapping[str, float] | None = N
         seconds=seconds,
         at_most=max(seconds, photos * sum(1 / rate for stage, rate in rates.items() if stage != "read")),
         bottleneck=bottleneck,
-        shares={device: each / sum(done.values()) for device, each in done.items()},
+        shares={device: rate / sum(done.values()) for device, rate in done.items()},
         device_hours=device_hours,
-        alone={device: photos / each / 3600 for device, each in _alone(sample).items()},
+        alone={device: photos / rate / 3600 for device, rate in _alone(sample).items()},
         feature_bytes=photos * sample.row_bytes,
         files=-(-photos // sample.file_rows),
         read_bytes=photos * sample.photo_bytes,
@@ -115,10 +115,10 @@ def estimate(sample: Sample, photos: int, prices: Mapping[str, float] | None = N
 
 
 def price_of(device: str, prices: Mapping[str, float]) -> float | None:
-    """The price whose words stand in the device's name in that order ("GeForce-GTX-1080-Ti", "A100"), the longest."""
+    """Looks up the price whose words ("GeForce-GTX-1080-Ti", "A100") occur in the device's name; the longest wins."""
     name = f" {_words(device)} "
-    found = [each for each in prices if f" {_words(each)} " in name]
-    return prices[max(found, key=len)] if found else None
+    matching = [words for words in prices if f" {_words(words)} " in name]
+    return prices[max(matching, key=len)] if matching else None
 
 
 def _words(name: str) -> str:
@@ -126,12 +126,12 @@ def _words(name: str) -> str:
 
 
 def _alone(sample: Sample) -> dict[str, float]:
-    """Device -> photos per second of one GPU of the kind (or of all cores), its slowest stage deciding."""
+    """Device -> photos per second of one such GPU (or of all cores) in its slowest stage."""
     rates: dict[str, float] = {}
     for (stage, device), seconds in sample.work.items():
-        each = sample.actors[stage, device] / seconds / max(1.0, sample.gpus.get(device, 1.0))
-        rates[device] = min(each, rates.get(device, each))
-    # Not of a device that did only some of the stages, as GPUs do that are too small for the encoder.
+        rate = sample.actors[stage, device] / seconds / max(1.0, sample.gpus.get(device, 1.0))
+        rates[device] = min(rate, rates.get(device, rate))
+    # Without devices that did only some of the stages, such as GPUs that are too small for the encoder.
     needed = {stage for stage, device in sample.work if device != CPU} or {stage for stage, _ in sample.work}
-    did = {device: {stage for stage, each in sample.work if each == device} for device in rates}
+    did = {device: {stage for stage, where in sample.work if where == device} for device in rates}
     return {device: rate for device, rate in rates.items() if needed <= did[device]}

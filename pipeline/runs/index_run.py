@@ -1,136 +1,180 @@
-"""One run of the graph into a feature set: manifest before, progress during, counts after."""
+"""Indexing from options to a complete feature set: the one way to run the graph."""
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from pipeline.cluster.machines import Machines
-from pipeline.cluster.waiting import machines_with
+from pipeline.cluster.session import ray_session
+from pipeline.cluster.waiting import NamedGpus
+from pipeline.datasets.photos.found_photos import Listing, Shards
 from pipeline.errors import QpertError
-from pipeline.features.manifest import Manifest
-from pipeline.features.store import FeatureStore
-from pipeline.runs.attempts import Attempts
-from pipeline.runs.graph import Graph, run_graph
+from pipeline.runs.encoder_choice import EncoderChoice
+from pipeline.runs.index_plan import IndexPlan
+from pipeline.runs.indexing import index_photos
+from pipeline.runs.outcome import Outcome
+from pipeline.runs.report import describe, lost_text, report, say
+from pipeline.runs.resume import Resume, inspect, mend_earlier
 from pipeline.runs.run_stats import RunStats
+from pipeline.runs.spec import IndexSpec, Variants
+from pipeline.runs.status_line import Counting
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a run did.
-
-    Attributes:
-        counts: of this run, or of its last attempt where it took several.
-        totals: ``photos``, ``failed`` and ``objects`` in the feature set now.
-        seconds: wall-clock time, with starting Ray and loading models.
-        machines: that there were, in the last attempt.
-        graph: as it ran on them.
-        attempts: how many it took.
-    """
-
-    counts: RunStats
-    totals: dict[str, int]
-    seconds: float
-    machines: Machines
-    graph: Graph
-    attempts: int = 1
-
-
-def index_photos(
-    make_graph: Callable[[Machines], Graph],
-    manifest: Manifest,
-    store: FeatureStore,
-    *,
-    find_machines: Callable[[], Machines] = machines_with,
-    todo: int | None = None,
-    exact: bool = True,
-    address: str | None = None,
-    cpus: int | None = None,
-    verbose: bool = False,
-) -> Outcome:
-    """Run the graph to its end, in as many `Attempts` as it takes, and leave `store` complete.
+class IndexRun:
+    """Indexes what is not indexed yet.
 
     Args:
-        make_graph: the graph for the machines that there are.
-        manifest: what to write into `store`; its state, shape and counts are filled in here.
-        store: the feature set.
-        find_machines: finds these, at the start of each attempt.
-        todo: photos that will be indexed; None when unknown.
-        exact: there are so many, so a run that writes fewer is not complete; else the number is for the progress only.
-        address: see `ray_session`.
-        cpus: see `ray_session`.
-        verbose: show Ray's own messages.
-
-    Raises:
-        QpertError: a model does not work, the cluster lacks what was asked for, another run is writing to `store`, or
-            photos are missing in the end. What is done stays done.
-        KeyboardInterrupt: with what to do next as its text.
-    """
-    started = time.monotonic()
-    manifest = manifest.model_copy(update={"state": "running"})
-    with store.lock():
-        there = store.find_manifest()
-        if there is not None and there.fingerprint != manifest.fingerprint and store.files_of(there).names:
-            raise QpertError(
-                f"another run has just written features with other settings to {store.root}; choose another --out"
-            )
-        if there is not None and there.fingerprint == manifest.fingerprint and manifest.vectors is None:
-            manifest = manifest.model_copy(update={"vectors": there.vectors, "dim": there.dim})
-        store.write_manifest(manifest)
-        if there is not None:
-            store.take_back(there.fingerprint)
-            store.mend(manifest.fingerprint, adopt=there.fingerprint == manifest.fingerprint)
-        before = store.counts(manifest)["photos"]
-        noted = _Noted(store, manifest)
-        attempts = Attempts(store, manifest.fingerprint, todo, partial(run_graph, verbose=verbose), noted)
-        done = attempts.run(make_graph, find_machines, address=address, cpus=cpus, verbose=verbose)
-        manifest = noted.manifest
-        manifest = manifest.model_copy(update={"state": "complete", "devices": manifest.devices | noted.devices})
-        totals = close(store, manifest.fingerprint)
-        if exact and todo is not None and totals["photos"] - before < todo:
-            missing = todo - (totals["photos"] - before)
-            raise QpertError(
-                f"{missing:,} of {todo:,} photos are missing from {store.root}, though nothing failed; the rest is"
-                " kept. Run the same command again to index them"
-            )
-        store.write_manifest(manifest.model_copy(update={"counts": totals}))
-    return Outcome(done.counts, totals, time.monotonic() - started, done.machines, done.plan, attempts.number)
-
-
-def close(store: FeatureStore, fingerprint: str) -> dict[str, int]:
-    """Note what is committed in the ledger, see that no photo is there twice, and count.
-
-    Returns:
-        ``photos``, ``failed`` and ``objects`` that count.
-
-    Raises:
-        QpertError: a file is damaged.
-    """
-    files = store.note_committed(fingerprint)
-    if repeated := store.drop_repeated(fingerprint):
-        print(f"warning: {repeated:,} photos were indexed twice; their later rows count", file=sys.stderr)
-        files = store.note_committed(fingerprint)
-    return files.counts()
-
-
-class _Noted:
-    """The manifest of a run that goes on, with what its encoders say.
-
-    V and D are written down before any feature is: by the first encoder that is up.
+        spec: what to make of which photos, where, and how.
+        variants: several embeddings of each photo, in place of the one of `spec.perturbation`.
+        retry_failed: index photos that failed before once more.
+        keep_removed: photos that the source no longer has stay in use.
+        prune: delete the rows of photos that the source no longer has, or has changed.
+        begun: the command has found all GPU types of `spec.accelerators` before: those that are left will do.
+        encoder: takes the place of the one that `spec` names.
+        photos: take the place of those that `spec` names.
+        expected: photos to index, about, where only reading the source tells (tars).
+        extra_identity: further values that keep these features apart from others.
     """
 
-    def __init__(self, store: FeatureStore, manifest: Manifest) -> None:
-        self.store, self.manifest = store, manifest
-        self.devices: dict[str, float] = {}
+    def __init__(
+        self,
+        spec: IndexSpec,
+        variants: Variants | None = None,
+        *,
+        retry_failed: bool = False,
+        keep_removed: bool = False,
+        prune: bool = False,
+        begun: bool = False,
+        encoder: EncoderChoice | None = None,
+        photos: Listing | Shards | None = None,
+        expected: int | None = None,
+        extra_identity: Mapping[str, Any] | None = None,
+    ) -> None:
+        if prune and keep_removed:
+            raise QpertError("choose one of --prune and --keep-removed: photos that are gone are deleted or kept")
+        self.spec, self.variants = spec, variants
+        self.retry_failed, self.keep_removed, self.prune, self.begun = retry_failed, keep_removed, prune, begun
+        self.instead: dict[str, Any] = {"encoder": encoder, "photos": photos}
+        self.instead |= {"expected": expected, "extra_identity": extra_identity}
 
-    def __call__(self, counts: RunStats) -> None:
-        """Note what is new in `counts`: how far devices differ, and the shape of the embeddings."""
-        kinds = {f"{device} in {dtype}": far for (device, dtype), far in sorted(counts.differences.items())}
-        self.devices |= {kind: max(far, self.devices.get(kind, 0.0)) for kind, far in kinds.items()}
-        if counts.embedding is not None and self.manifest.vectors is None:
-            shape = dict(zip(("vectors", "dim"), counts.embedding, strict=True))
-            self.manifest = self.manifest.model_copy(update=shape)
-            self.store.write_manifest(self.manifest)
+    def inspect(self, scratch: str) -> tuple[IndexPlan, Resume]:
+        """Finds out what would be done, without writing to the output or fetching weights.
+
+        Args:
+            scratch: a local folder for the list of photos, which must last as long as the plan is used.
+        """
+        plan = self._plan(fetch=False)
+        return plan, self._inspect(plan, scratch)
+
+    def describe(self) -> str:
+        """What would be done, in words. Ray is started only if the answer depends on a cluster or its GPU types."""
+        with TemporaryDirectory(prefix="qpert-") as scratch:
+            plan, resume = self.inspect(scratch)
+            spec = plan.spec
+            if spec.address or os.environ.get("RAY_ADDRESS") or spec.accelerators not in (None, ["none"]):
+                with ray_session(spec.address, cpus=spec.cpus, verbose=spec.verbose):
+                    machines = Machines.cluster()
+            else:
+                machines = Machines.here(spec.cpus)
+            return describe(plan, resume, machines, keep_removed=self.keep_removed)
+
+    def run(self) -> Outcome:
+        """Indexes; a rerun goes on where this one stopped.
+
+        Raises:
+            QpertError: the options are wrong, a model does not work, the cluster lacks what was asked for, another run
+                is writing to the output, or photos are missing in the end. What is done stays done.
+            KeyboardInterrupt: with what to do next as its text.
+        """
+        with TemporaryDirectory(prefix="qpert-") as scratch:
+            plan = self._plan(fetch=True)
+            counting = Counting("files of features looked through")
+            lost = mend_earlier(plan.store, plan.identity, counting)
+            counting.end()
+            resume = self._inspect(plan, scratch)
+            resume = replace(resume, lost=(*lost, *resume.lost))
+            if resume.lost:
+                say(f"warning: {lost_text(resume.lost)}")
+            resume.write(plan.store)
+            if resume.manifest is not None and self.retry_failed:
+                resume = self._forget_failures(plan, resume)
+            if resume.manifest is not None and resume.todo == 0:
+                outcome = _confirm(plan, resume)
+            else:
+                outcome = self._index(plan, resume)
+            resume.photos.skipped.update(outcome.counts.skipped)
+            if not outcome.totals["photos"]:  # of tars, only reading them tells
+                raise QpertError(f"{plan.spec.source} holds no photos")
+            pruned = None
+            if self.prune and resume.manifest is not None:
+                pruned = plan.store.compact(merge=False)
+            said = report(plan, resume, outcome, keep_removed=self.keep_removed, pruned=pruned)
+            return replace(outcome, report=said)
+
+    def _plan(self, *, fetch: bool) -> IndexPlan:
+        return IndexPlan.of(self.spec, self.variants, fetch=fetch, **self.instead)
+
+    def _inspect(self, plan: IndexPlan, scratch: str) -> Resume:
+        listing, comparing = Counting("photos listed"), Counting("photos compared with their rows")
+        resume = inspect(
+            plan.store,
+            plan.identity,
+            plan.photos,
+            plan.spec.limit,
+            listing,
+            os.path.join(scratch, "photos.parquet"),
+            whole=_same_selection(plan),
+            keep_removed=self.keep_removed,
+            compared=comparing,
+        )
+        comparing.end()
+        return resume
+
+    def _forget_failures(self, plan: IndexPlan, resume: Resume) -> Resume:
+        assert resume.manifest is not None
+        with plan.store.lock():
+            forgotten = plan.store.forget_failures(resume.manifest.fingerprint)
+        say(f"trying {forgotten:,} failed photos again")
+        source = (resume.photos, plan.spec.limit)
+        again = inspect(plan.store, plan.identity, *source, whole=False, keep_removed=self.keep_removed)
+        return replace(resume, total=again.total, done=again.done)
+
+    def _index(self, plan: IndexPlan, resume: Resume) -> Outcome:
+        plan.encoder.prepare()
+        spec, manifest = plan.spec, plan.manifest()
+        if resume.manifest is not None:
+            say(f"going on in {spec.out}: {resume.done:,} photos are done")
+            manifest = manifest.model_copy(update={"vectors": resume.manifest.vectors, "dim": resume.manifest.dim})
+        gpus = NamedGpus(spec.accelerators, spec.wait, begun=self.begun)
+        return index_photos(
+            lambda machines: plan.graph(resume, machines, gpus.on(machines)),
+            manifest,
+            plan.store,
+            find_machines=gpus.find,
+            todo=plan.expected if resume.todo is None else resume.todo,
+            exact=resume.todo is not None,
+            address=spec.address,
+            cpus=spec.cpus,
+            verbose=spec.verbose,
+        )
+
+
+def _confirm(plan: IndexPlan, resume: Resume) -> Outcome:
+    """Counts what is there, where nothing is left to do: rows may have gone out of use since."""
+    assert resume.manifest is not None
+    with plan.store.lock():
+        totals = plan.store.note_committed(resume.manifest.fingerprint).counts()
+        # All of the first photos are done, which does not complete an interrupted run over more of them.
+        state = resume.manifest.state if plan.spec.limit else "complete"
+        plan.store.write_manifest(resume.manifest.model_copy(update={"state": state, "counts": totals}))
+    return Outcome(RunStats(), totals)
+
+
+def _same_selection(plan: IndexPlan) -> bool:
+    """Whether the last run chose photos by the same rules: otherwise those that are missing are not gone."""
+    manifest = plan.store.find_manifest()
+    return manifest is None or (plan.spec.image_key or None) == (manifest.config.get("image_key") or None)

@@ -31,7 +31,8 @@ from pipeline.datasets.photos.source import find_photos
 from pipeline.features.manifest import Manifest
 from pipeline.features.store import FeatureStore
 from pipeline.runs.graph import Graph, run_graph
-from pipeline.runs.index_run import index_photos
+from pipeline.runs.index_graph import index_graph
+from pipeline.runs.indexing import index_photos
 from pipeline.runs.progress import device_report
 from pipeline.runs.run_actor import start_run_actor
 from pipeline.runs.run_stats import RunStats
@@ -105,8 +106,8 @@ def add_node(cluster: Cluster, kind: str) -> None:
 
 def graph_for(folder: Path, photos: int, machines: Machines) -> Graph:
     """Of the encoder alone."""
-    return Graph(
-        photos=find_photos(str(folder / "tiny")),
+    return index_graph(
+        find_photos(str(folder / "tiny")),
         store=FeatureStore(str(folder / "out")),
         fingerprint="mixed",
         make_encoder=build,

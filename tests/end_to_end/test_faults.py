@@ -25,7 +25,8 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.features.manifest import Manifest
 from pipeline.features.store import FeatureStore
 from pipeline.runs.graph import Graph
-from pipeline.runs.index_run import index_photos
+from pipeline.runs.index_graph import index_graph
+from pipeline.runs.indexing import index_photos
 from pipeline.workers.poison import TRIES
 from pipeline.workers.worker import Worker
 
@@ -119,8 +120,8 @@ def test_a_photo_that_kills_the_model_is_left_out_after_some_tries(
         return Poisoned()
 
     def make_graph(machines: Machines) -> Graph:
-        return Graph(
-            photos=find_photos(str(tmp_path / "photos")),
+        return index_graph(
+            find_photos(str(tmp_path / "photos")),
             store=FeatureStore(out),
             fingerprint="f00",
             make_encoder=build,

@@ -86,9 +86,10 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
     (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
     from jobs import index as verb
     from pipeline.errors import QpertError
+    from pipeline.runs.index_plan import IndexPlan
 
     first = verb.Config(source=str(tmp_path / "photos"), out=str(tmp_path / "out"))
-    manifest = verb.make_manifest(first, verb.identity(first))
+    manifest = IndexPlan.of(first).manifest()
     FeatureStore(first.out).write_manifest(manifest)
     for folder, name in (("features", "x-0.parquet"), (f"checkpoint/{manifest.fingerprint}", "x.parquet")):
         (tmp_path / "out" / folder).mkdir(parents=True)

@@ -18,17 +18,18 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from jobs import cli, index
+from jobs import cli
 from jobs.evaluate import annotated_areas
-from jobs.variants import index_variants
 from pipeline.datasets.captions.reading import read_captions
 from pipeline.detectors.config import DetectorConfig
 from pipeline.encoders import load_encoder
+from pipeline.experiments.indexing import index_variants
 from pipeline.experiments.settings import PLAIN
 from pipeline.features.feature_set import FeatureSet
 from pipeline.method.settings import Perturbation
 from pipeline.retrieval import embed_texts, evaluate, load_text_encoder
 from pipeline.retrieval.metrics import ALL_METRICS, metrics_of
+from pipeline.runs.spec import IndexSpec, Variants
 from pipeline.tuning.actors import as_actor
 from pipeline.tuning.token_embedder import Sweeper, kept_photos
 from pipeline.workers.worker import Worker
@@ -76,9 +77,9 @@ def test_every_trial_is_what_index_and_evaluate_give(tmp_path: Path, capsys: pyt
     captions = read_captions(scenes / "dataset_scenes.json")
     detector = DetectorConfig(model="annotated", annotations=str(scenes))
     out = str(tmp_path / "indexed")
-    options = index.Config(source=str(scenes / "images"), out=out, encoder="coca", detector=detector, cpus=2)
+    options = IndexSpec(source=str(scenes / "images"), out=out, encoder="coca", detector=detector, cpus=2)
     settings = [Perturbation(weight=row["weight"], scale=row["scale"], threshold=row["threshold"]) for row in found]
-    index_variants(options, {str(number): setting for number, setting in enumerate(settings)})
+    index_variants(options, Variants({str(number): setting for number, setting in enumerate(settings)}))
     tokens = FeatureSet.open(str(tmp_path / "coca" / "tokens"), PLAIN)
     kept = kept_photos(tokens)
     order = np.argsort([row for each in kept for row in each.rows])

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jobs import cli
 from jobs.arguments import parse
-from jobs.options import PerturbationConfig
 from jobs.output import printable_output
 from pipeline.errors import QpertError
 from pipeline.method.settings import Perturbation
+from pipeline.runs.perturbation_config import PerturbationConfig
 
 
 class Inner(BaseModel):

@@ -14,15 +14,19 @@ import pytest
 from PIL import Image
 
 from jobs import cli
-from jobs.index import Config, _finish, with_absolute_paths
-from jobs.indexing import machines_for
+from jobs.index import Config
 from pipeline.cluster.machines import Machines
 from pipeline.datasets.photos.found_photos import Shards
+from pipeline.datasets.photos.shard import Shard
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.store import FeatureStore
-from pipeline.runs.resume import Resume
+from pipeline.runs import index_run
+from pipeline.runs.index_plan import with_absolute_paths
+from pipeline.runs.index_run import IndexRun
+from pipeline.runs.outcome import Outcome
+from pipeline.runs.run_stats import RunStats
 from tests.features.stored import damage_page
 
 
@@ -87,15 +91,23 @@ def test_classes_are_checked_against_the_detector_before_ray_starts(
     assert not (tmp_path / "out").exists()
 
 
-def test_gpu_types_that_are_lost_are_not_waited_for_again(photos: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_types_that_are_lost_are_not_waited_for_again(
+    photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[list[str] | None] = []
     there = Machines(8, Counter(A100=1))
     monkeypatch.setattr(Machines, "cluster", lambda ask: there)
     monkeypatch.setattr("pipeline.cluster.waiting.machines_with", lambda kinds, minutes: asked.append(kinds) or there)
-    find = machines_for(Config(source=photos, out="out", accelerators=["A100", "V100"], wait=20))
-    assert [find(), find()] == [there, there]
-    there = Machines(8)
-    find()
+
+    def index_photos(*_: object, find_machines: Callable[[], Machines], **options: object) -> Outcome:
+        nonlocal there
+        assert [find_machines(), find_machines()] == [there, there]
+        there = Machines(8)
+        find_machines()
+        return Outcome(RunStats(photos=4), {"photos": 4, "failed": 0, "objects": 0})
+
+    monkeypatch.setattr(index_run, "index_photos", index_photos)
+    IndexRun(Config(source=photos, out=str(tmp_path / "out"), accelerators=["A100", "V100"], wait=20)).run()
     assert asked == [["A100", "V100"], ["A100"], ["A100", "V100"]]
 
 
@@ -114,10 +126,12 @@ def test_local_places_are_kept_as_absolute_paths(tmp_path: Path, monkeypatch: py
     assert config.weights == "coca_ViT-B-32:laion2b"
 
 
-def test_a_source_that_turned_out_empty_is_an_error() -> None:
-    resume = Resume(None, None, 0, 0, Shards("webdataset", "tars", ()))
+def test_a_source_that_turns_out_to_be_empty_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = Outcome(RunStats(), {"photos": 0, "failed": 0, "objects": 0})
+    monkeypatch.setattr(index_run, "index_photos", lambda *_, **options: empty)
+    tars = Shards("webdataset", "tars", (Shard("tar", "tars/0.tar", "0.tar"),))
     with pytest.raises(QpertError, match="tars holds no photos"):
-        _finish(Config(source="tars", out="o"), resume, {"photos": 0, "failed": 0, "objects": 0})
+        IndexRun(Config(source="tars", out=str(tmp_path / "out")), photos=tars).run()
 
 
 @pytest.mark.usefixtures("ray_cpu")

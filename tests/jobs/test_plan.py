@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from jobs import cli
-from jobs.plan import Config, _spread
+from jobs.plan import Config
 from pipeline.datasets.photos.found_photos import Listing, Shards
 from pipeline.datasets.photos.source import find_photos
+from pipeline.runs.sample_run import spread
 
 
 def test_prices_are_checked_before_anything_else(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plan", "nowhere", "--prices", "A100:3.7"]) == 2
-    assert "'A100:3.7' is no price; write NAME=NUMBER, such as A100=3.70" in capsys.readouterr().err
+    assert "'A100:3.7' is not a price; write NAME=NUMBER, such as A100=3.70" in capsys.readouterr().err
     assert Config(source="x", prices=["GeForce-GTX-1080-Ti=0.12", "cpu=1"]).prices[1] == "cpu=1"
 
 
@@ -34,13 +35,13 @@ def test_what_is_wrong_is_said_before_ray_is_started(
 
 def test_the_sample_is_spread_over_the_source(tmp_path: Path, make_photos: Callable[[Path, int], list[str]]) -> None:
     names = make_photos(tmp_path / "photos", 50)
-    photos, count = _spread(find_photos(str(tmp_path / "photos")), 50, 10)
+    photos, count = spread(find_photos(str(tmp_path / "photos")), 50, 10)
     assert count == 10
     assert isinstance(photos, Listing)
     assert [name for name, _ in photos.saved_pairs()] == names[4::5]
     shards = Shards("webdataset", "tars", ())
-    assert _spread(shards, None, 10) == (shards, 10)
-    assert _spread(shards, 7, 10) == (shards, 7)
+    assert spread(shards, None, 10) == (shards, 10)
+    assert spread(shards, 7, 10) == (shards, 7)
 
 
 @pytest.mark.usefixtures("ray_cpu")

@@ -25,7 +25,7 @@ from pipeline.runs.attempts import Attempts, pace_of, readable
 from pipeline.runs.run_stats import RunStats
 
 
-def execute(plan: object, tally: object) -> None:
+def execute(graph: object, run_actor: object, *, verbose: bool) -> None:
     """Nothing."""
 
 
@@ -70,14 +70,14 @@ def test_a_full_disk_is_said_so() -> None:
 
 
 @pytest.fixture
-def attempts(write_features: Callable[..., Any]) -> Attempts[Any]:
+def attempts(write_features: Callable[..., Any]) -> Attempts:
     features = write_features([[[1.0, 0.0]]] * 2)
-    return Attempts(FeatureStore(features.folder), features.manifest.fingerprint, None, execute)
+    return Attempts(FeatureStore(features.folder), features.manifest.fingerprint, None, execute=execute)
 
 
-def commit(attempts: Attempts[Any], name: str) -> None:
+def commit(attempts: Attempts, name: str) -> None:
     """One file more that counts."""
-    folder = Path(attempts.out)
+    folder = Path(attempts.store.root)
     written = next((folder / "features").iterdir())
     (folder / "features" / f"{name}-000000.parquet").write_bytes(written.read_bytes())
     checkpoint = folder / "checkpoint" / attempts.fingerprint
@@ -86,20 +86,20 @@ def commit(attempts: Attempts[Any], name: str) -> None:
 
 
 def test_machines_that_fail_get_further_attempts_as_long_as_something_is_done(
-    attempts: Attempts[Any], capsys: pytest.CaptureFixture[str]
+    attempts: Attempts, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = ray.exceptions.RayError("the node is gone\nand more")
     for number in range(5):
         commit(attempts, f"part{number}")
         attempts.may_go_on(error, ours=True)
-    assert "warning: Ray could not go on (RayError: the node is gone); starting anew" in capsys.readouterr().err
+    assert "warning: Ray could not go on (RayError: the node is gone); starting again" in capsys.readouterr().err
     attempts.may_go_on(ExecutionTimeoutError("stuck"), ours=True)
     attempts.may_go_on(error, ours=True)
     with pytest.raises(QpertError, match="three times without anything done: RayError: the node is gone"):
         attempts.may_go_on(error, ours=True)
 
 
-def test_what_no_further_attempt_mends_is_raised_at_once(attempts: Attempts[Any]) -> None:
+def test_what_no_further_attempt_mends_is_raised_at_once(attempts: Attempts) -> None:
     broken = QpertError("the encoder does not work here")
     with pytest.raises(QpertError) as raised:
         attempts.may_go_on(Wrapped(broken), ours=True)
@@ -109,7 +109,7 @@ def test_what_no_further_attempt_mends_is_raised_at_once(attempts: Attempts[Any]
         attempts.may_go_on(error, ours=False)
 
 
-def test_storage_that_failed_for_good_and_bugs_are_no_reason_for_another_attempt(attempts: Attempts[Any]) -> None:
+def test_storage_that_failed_for_good_and_bugs_are_no_reason_for_another_attempt(attempts: Attempts) -> None:
     def failed(cause: Exception) -> Exception:
         error: Exception = ray.exceptions.RayTaskError("Map", "traceback", cause)
         return error
@@ -124,7 +124,7 @@ def test_storage_that_failed_for_good_and_bugs_are_no_reason_for_another_attempt
 
 
 def test_an_attempt_that_was_ended_for_a_better_one_is_no_failure(
-    attempts: Attempts[Any], capsys: pytest.CaptureFixture[str]
+    attempts: Attempts, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = ray.exceptions.RayTaskError("Map", "traceback", RuntimeError("now there are 2 x A100"))
     for _ in range(5):
@@ -147,7 +147,7 @@ def test_the_pace_is_measured_once_all_actors_are_at_work() -> None:
 
 
 def test_storage_that_does_not_answer_does_not_hide_what_went_wrong(
-    attempts: Attempts[Any], monkeypatch: pytest.MonkeyPatch
+    attempts: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def down(*of: object) -> None:
         raise OSError("no answer")
@@ -160,12 +160,12 @@ def test_storage_that_does_not_answer_does_not_hide_what_went_wrong(
 
 def test_a_further_attempt_knows_how_much_is_left(write_features: Callable[..., Any]) -> None:
     features = write_features([[[1.0, 0.0]]] * 2)
-    attempts = Attempts(FeatureStore(features.folder), features.manifest.fingerprint, 10, execute)
+    attempts = Attempts(FeatureStore(features.folder), features.manifest.fingerprint, 10, execute=execute)
     assert attempts.left() == 10  # what there was before does not count
     commit(attempts, "part0")
     attempts.may_go_on(ray.exceptions.RayError("gone"), ours=True)
     assert attempts.left() == 8
-    assert Attempts(FeatureStore(features.folder), features.manifest.fingerprint, None, execute).left() is None
+    assert Attempts(FeatureStore(features.folder), features.manifest.fingerprint, None, execute=execute).left() is None
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Planned:
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> list[Machines]:
-    """Sessions and a tally without Ray; what the cluster has in each of the sessions that begin."""
+    """Sessions and a run actor without Ray; what the cluster has in each of the sessions that begin."""
     left = [Machines(8.0, Counter(A100=1, V100=1)), Machines(8.0, Counter(V100=1))]
     now: list[Machines] = []
 
@@ -192,8 +192,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[Machines]:
     monkeypatch.setattr(module, "ray_session", session)
     monkeypatch.setattr(module, "progress", watched)
     monkeypatch.setattr(module, "settle", lambda gpus: None)
-    tally = SimpleNamespace(read=SimpleNamespace(remote=lambda: RunStats(photos=3)))
-    monkeypatch.setattr(module, "start_run_actor", lambda actors: tally)
+    run_actor = SimpleNamespace(read=SimpleNamespace(remote=lambda: RunStats(photos=3)))
+    monkeypatch.setattr(module, "start_run_actor", lambda actors: run_actor)
     monkeypatch.setattr(module.ray, "get", lambda found: found)
     monkeypatch.setattr(Machines, "cluster", lambda ask=True: now[0])
     return left
@@ -205,8 +205,8 @@ def test_a_further_attempt_takes_the_gpu_types_that_are_left(
 ) -> None:
     ran: list[str] = []
 
-    def execute(plan: Planned, tally: object) -> None:
-        ran.append(str(plan.pools["match"]))
+    def execute(graph: Planned, run_actor: object, *, verbose: bool) -> None:
+        ran.append(str(graph.pools["match"]))
         if len(ran) == 1:
             raise ray.exceptions.RayError("the node is gone")
 
@@ -215,12 +215,14 @@ def test_a_further_attempt_takes_the_gpu_types_that_are_left(
 
     gpus, seen = NamedGpus(["A100", "V100"]), list[int]()
     features = write_features([[[1.0, 0.0]]])
-    attempts = Attempts(FeatureStore(features.folder), "f00", None, execute, lambda counts: seen.append(counts.photos))
+    attempts = Attempts(
+        FeatureStore(features.folder), "f00", None, lambda counts: seen.append(counts.photos), execute=execute
+    )
     done = attempts.run(plan, gpus.find)
     assert ran == ["2 actors, each 1 GPU of in(A100,V100)", "1 actor, each 1 GPU of V100"]
     assert (done.machines.gpus, done.counts.photos, attempts.number, seen) == ({"V100": 1}, 3, 2, [3])
     said = capsys.readouterr().err
-    assert "Ray could not go on (RayError: the node is gone); starting anew" in said
+    assert "Ray could not go on (RayError: the node is gone); starting again" in said
     assert "going on without GPUs of type A100: there are none" in said
 
 
@@ -229,7 +231,7 @@ def test_a_gpu_type_that_was_never_there_is_an_error_at_once(
 ) -> None:
     del cluster[0]
     gpus = NamedGpus(["A100", "V100"])
-    attempts = Attempts[Planned](write_features([[[1.0, 0.0]]]).root, "f00", None, execute)
+    attempts = Attempts(FeatureStore(write_features([[[1.0, 0.0]]]).folder), "f00", None, execute=execute)
 
     def plan(machines: Machines) -> Planned:
         return Planned(plan_pools(machines, ["match"], accelerators=gpus.on(machines)))
@@ -241,11 +243,11 @@ def test_a_gpu_type_that_was_never_there_is_an_error_at_once(
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize("when", ["machines", "run"])
 def test_who_interrupts_is_told_what_to_do(write_features: Callable[..., Any], when: str) -> None:
-    def interrupt(*of: Any) -> Any:
+    def interrupt(*of: Any, **options: Any) -> Any:
         raise KeyboardInterrupt
 
     machines = Machines(4.0)
     find = interrupt if when == "machines" else lambda: machines
-    attempts = Attempts[Planned](write_features([[[1.0, 0.0]]]).root, "f00", None, interrupt)
+    attempts = Attempts(FeatureStore(write_features([[[1.0, 0.0]]]).folder), "f00", None, execute=interrupt)
     with pytest.raises(KeyboardInterrupt, match="run the same command again to go on where it stopped"):
         attempts.run(lambda there: Planned(), find)

@@ -24,7 +24,9 @@ from pipeline.features.store import FeatureStore
 from pipeline.io.locations import join
 from pipeline.method.settings import Perturbation
 from pipeline.runs.graph import Graph
-from pipeline.runs.index_run import Outcome, index_photos
+from pipeline.runs.index_graph import index_graph
+from pipeline.runs.indexing import index_photos
+from pipeline.runs.outcome import Outcome
 from pipeline.workers.worker import Worker
 from tests.payloads import Touch
 
@@ -50,7 +52,7 @@ def index(tmp_path: Path, tiny_encoder: Any, tiny_detector: Any) -> Callable[...
             pools = plan_pools(machines, names, sizes={"detect": 1, "encode": 1})
             photos = find_photos(str(source))
             chosen.update(precision="float16", pools=pools, worker=Worker(micro_batch=4))
-            return Graph(photos, fingerprint="f00", **chosen)
+            return index_graph(photos, fingerprint="f00", **chosen)
 
         return index_photos(make_graph, Manifest(fingerprint="f00"), chosen["store"])
 

@@ -10,11 +10,12 @@ import pytest
 from jobs.arguments import parse
 from jobs.caption import Config as CaptionConfig
 from jobs.index import Config
-from jobs.indexing import identity, left_out
 from jobs.plan import Config as PlanConfig
 from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
 from pipeline.datasets.photos.skipped import Skipped
 from pipeline.errors import QpertError
+from pipeline.runs.index_plan import identity
+from pipeline.runs.report import left_out
 
 WORDS: dict[Any, list[str]] = {
     Config: ["photos", "--out", "out"],

@@ -12,8 +12,6 @@ import pytest
 import torch
 
 from jobs.cli import main
-from jobs.options import OnMachines
-from jobs.reranking import _as_indexed, perturbation_of
 from pipeline.cluster.machines import Machines
 from pipeline.datasets.scenes import write_scenes
 from pipeline.encoders import load_encoder
@@ -23,7 +21,9 @@ from pipeline.features.manifest import Manifest
 from pipeline.features.provenance import MadeWith
 from pipeline.io.images import decode
 from pipeline.method.settings import Perturbation
-from pipeline.runs.match_run import match_pairs
+from pipeline.runs.match_run import MatchRun
+from pipeline.runs.options import OnMachines
+from pipeline.runs.reranking import _as_indexed, perturbation_of
 from pipeline.stages.columns import objects_from_row
 from tests.encoders.blip2.tiny_blip2 import write_folder
 
@@ -57,16 +57,16 @@ def test_figures_are_those_of_matching_the_best_again(
     found = json.loads(figures.read_text())
     seen: list[tuple[Any, Any]] = []
 
-    def match(matching: Any, **how: Any) -> Any:
-        seen.append((matching, how))
-        return match_pairs(matching)
+    def match(spec: Any, **session: Any) -> MatchRun:
+        seen.append((spec, session))
+        return MatchRun(spec)
 
-    monkeypatch.setattr("pipeline.runs.match_run.match_pairs", match)
+    monkeypatch.setattr("pipeline.runs.reranking.MatchRun", match)
     options = ["--accelerators", "none", "--patience", "6", "--wait", "1", "--cpus", "2"]
     assert main([*command, "--rerank-k", str(K), *options]) == 0
-    ((matching, how),) = seen
-    assert (matching.gpus.names, matching.gpus.minutes, matching.patience) == (["none"], 1, 360)
-    assert (matching.worker.patience, how) == (120, {"address": None, "cpus": 2, "verbose": False})
+    ((spec, session),) = seen
+    assert (spec.gpus.names, spec.gpus.minutes, spec.patience) == (["none"], 1, 360)
+    assert (spec.worker.patience, session) == (120, {"address": None, "cpus": 2, "verbose": False})
 
     features = FeatureSet.open(str(out))
     setting = perturbation_of(features)

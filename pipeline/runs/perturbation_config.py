@@ -1,9 +1,8 @@
-"""Groups of options that several verbs share, kept free of torch so that ``--help`` is quick."""
+"""The options of a perturbation, and the presets of the miniature encoders."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -12,44 +11,8 @@ if TYPE_CHECKING:
     from pipeline.method.settings import Perturbation
 
 
-ACCELERATORS: Any = Field(
-    None, description="GPU types to use, by Ray's names (A100 GeForce-GTX-1080-Ti), or none (default: every GPU)"
-)
-WAIT: Any = Field(
-    0, ge=0, description="minutes to wait for the GPU types named; an autoscaling cluster is asked for one of each"
-)
-PATIENCE: Any = Field(
-    30,
-    gt=0,
-    le=10_000,
-    description="minutes without anything done after which a run counts as stuck and begins anew where it was; a"
-    " process counts as stuck after a third of it",
-)
-"""Fields of every command that runs actors over photos."""
-
-
-@dataclass(frozen=True)
-class OnMachines:
-    """How a command uses the machines that there are: the options of those names.
-
-    Of features that were indexed before, `accelerators` and `patience` are None where they shall be as they were then.
-    """
-
-    accelerators: list[str] | None = None
-    wait: float = 0
-    patience: float | None = 30
-    address: str | None = None
-    cpus: int | None = None
-    verbose: bool = False
-
-    @classmethod
-    def of(cls, config: BaseModel) -> OnMachines:
-        """Those of a command."""
-        return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})
-
-
 class PerturbationConfig(BaseModel):
-    """A preset, and what shall differ from it."""
+    """A preset, and the fields that differ from it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -84,7 +47,7 @@ class PerturbationConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _accept(cls, value: Any) -> Any:
-        """A `Perturbation` counts as well, and so does None."""
+        """Accepts a `Perturbation` as well, and None for plain embeddings."""
         if value is None:
             return {"preset": "none"}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -92,12 +55,12 @@ class PerturbationConfig(BaseModel):
         return value
 
     def build(self) -> Perturbation | None:
-        """The perturbation that this describes; None for plain embeddings.
+        """Builds the perturbation; None for plain embeddings.
 
         Raises:
-            QpertError: values that do not go together.
+            QpertError: the values contradict each other.
         """
-        from pipeline.method.settings import Perturbation
+        from pipeline.method.settings import Perturbation  # imports torch, which `--help` does without
 
         if self.preset == "none":
             return None
@@ -108,13 +71,14 @@ class PerturbationConfig(BaseModel):
 
 
 MINIATURE = PerturbationConfig(weight="1-area", scale=0.25, threshold=0.99)
-"""Chosen for the miniature CoCa among 45 settings on 1,000 other scenes (series 2, annotated boxes): the most Recall@1
-for the smallest objects at a loss of less than 1.25 points over all. The paper's scales, 2 to 10, are too strong."""
+"""For the miniature CoCa: of 45 settings on 1,000 other scenes (series 2, annotated boxes), the one with the highest
+Recall@1 for the smallest objects that loses less than 1.25 points overall. The paper's scales, 2 to 10, are too
+strong for it."""
 MINIATURE_BLIP2 = PerturbationConfig(weight="constant", scale=1, threshold=0.99)
-"""The same for the miniature BLIP-2, among 40 settings on 500 scenes of series 2: the most Recall@1 over all, but for
-`area`, which does nothing for small objects, and among the most for these."""
+"""For the miniature BLIP-2: of 40 settings on 500 scenes of series 2, the one with the highest Recall@1 overall except
+for `area`, which does nothing for small objects; among the best for these."""
 MINIATURE_INTERNVL = PerturbationConfig(weight="constant", scale=0.5, threshold=0.99)
-"""The same for the miniature InternVL-G, among 92 settings on 500 scenes of series 2: nearly the most Recall@1 over all
-and for the smallest objects, too."""
+"""For the miniature InternVL-G: of 92 settings on 500 scenes of series 2, close to the highest Recall@1 both overall
+and for the smallest objects."""
 MINIATURES = {"blip2": MINIATURE_BLIP2, "internvl": MINIATURE_INTERNVL, "internvl-c": MINIATURE_INTERNVL}
-"""By encoder; `MINIATURE` for all others."""
+"""Preset by encoder; `MINIATURE` for all others."""

@@ -1,23 +1,70 @@
-"""Options of every verb that reads photos: where these may come from, and which files are meant."""
+"""Groups of options that several commands share. Free of torch and Ray, so that ``--help`` is quick."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, ByteSize, Field, field_validator
 
+from pipeline.datasets.photos.patterns import compile_pattern
+from pipeline.datasets.photos.rules import SCHEMES, SourceRules
+from pipeline.errors import QpertError
 from pipeline.io.paths import LocalPath
 
-if TYPE_CHECKING:
-    from pipeline.datasets.photos.rules import SourceRules
-
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+ACCELERATORS: Any = Field(
+    None, description="GPU types to use, by Ray's names (A100 GeForce-GTX-1080-Ti), or none (default: every GPU)"
+)
+WAIT: Any = Field(
+    0, ge=0, description="minutes to wait for the GPU types named; an autoscaling cluster is asked for one of each"
+)
+PATIENCE: Any = Field(
+    30,
+    gt=0,
+    le=10_000,
+    description="minutes without progress after which a run counts as stuck and starts again from where it was; a"
+    " process counts as stuck after a third of it",
+)
+"""Fields of every command that runs actors over photos."""
+
+
+class ClusterOptions(BaseModel):
+    """How a command that runs actors over photos uses the cluster."""
+
+    accelerators: list[str] | None = ACCELERATORS
+    wait: float = WAIT
+    patience: float = PATIENCE
+    address: str | None = Field(None, description="Ray cluster to join; auto for the one here (default: RAY_ADDRESS)")
+    cpus: int | None = Field(None, ge=1, description="CPU cores for a Ray session started here (default: all)")
+    verbose: bool = Field(False, description="show Ray's own messages and progress bars")
+
+
+@dataclass(frozen=True)
+class OnMachines:
+    """The values of `ClusterOptions`, on their own.
+
+    For features that were indexed before, `accelerators` and `patience` may be None: the values of that time are used.
+    """
+
+    accelerators: list[str] | None = None
+    wait: float = 0
+    patience: float | None = 30
+    address: str | None = None
+    cpus: int | None = None
+    verbose: bool = False
+
+    @classmethod
+    def of(cls, config: BaseModel) -> OnMachines:
+        """Picks them from the options of a command."""
+        return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})
 
 
 class ReadOptions(BaseModel):
-    """What may be opened of the photos that lists, tables and feature sets name."""
+    """Which of the photos that lists, tables and feature sets name may be opened."""
 
     allow_scheme: list[str] = Field(
         [], description="further schemes that lists and tables may name, such as http https (always: file s3 gs hf)"
@@ -47,9 +94,7 @@ class ReadOptions(BaseModel):
         return size
 
     def rules(self) -> SourceRules:
-        """The same for those who read."""
-        from pipeline.datasets.photos.rules import SCHEMES, SourceRules
-
+        """Builds the rules that readers follow."""
         return SourceRules(
             schemes=(*SCHEMES, *self.allow_scheme),
             root=None if self.root is None else os.path.abspath(self.root),
@@ -59,7 +104,7 @@ class ReadOptions(BaseModel):
 
 
 class SourceOptions(ReadOptions):
-    """And which files of a source are meant."""
+    """Which files of a source to take, and which of them may be opened."""
 
     include: list[str] = Field(
         [], description="only files that match one of these patterns, such as '*.jpg' or '2024/**' (default: all)"
@@ -72,9 +117,6 @@ class SourceOptions(ReadOptions):
     @field_validator("include", "exclude")
     @classmethod
     def _patterns(cls, patterns: list[str]) -> list[str]:
-        from pipeline.datasets.photos.patterns import compile_pattern
-        from pipeline.errors import QpertError
-
         for pattern in patterns:
             if not pattern.strip("/"):
                 raise ValueError("a pattern is empty")
@@ -85,9 +127,7 @@ class SourceOptions(ReadOptions):
         return patterns
 
     def rules(self) -> SourceRules:
-        """The same for those who read."""
-        from dataclasses import replace
-
-        return replace(
+        """Builds the rules that readers follow."""
+        return dataclasses.replace(
             super().rules(), include=tuple(self.include), exclude=tuple(self.exclude), image_key=self.image_key
         )

@@ -1,0 +1,69 @@
+"""Which encoder the actors of a run load, and what it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pipeline.cluster.pools import Need
+from pipeline.encoders import (
+    check_encoder,
+    encoder_spec,
+    load_encoder,
+    prepare_environment,
+    resolve_weights,
+    runtime_env,
+)
+from pipeline.features.fingerprint import weights_identity
+from pipeline.stages.encode import EncoderBuilder
+
+
+@dataclass(frozen=True)
+class EncoderChoice:
+    """An encoder by its name and weights (`EncoderChoice.of`), or one that a program brings along.
+
+    Attributes:
+        build: called in each actor.
+        identity: name and weights, as the manifest has them.
+        values: numbers in a photo's embedding; 0 if unknown.
+        need: from a dtype to the bytes that the model takes; None where it fits anywhere.
+        registered: the name among `list_encoders()`; None for an encoder that is not registered.
+    """
+
+    build: EncoderBuilder
+    identity: dict[str, Any]
+    values: int = 0
+    need: Need | None = None
+    registered: str | None = None
+
+    @classmethod
+    def of(cls, name: str, weights: str | None) -> EncoderChoice:
+        """Chooses a registered encoder, with the weights that `load_encoder` takes.
+
+        Raises:
+            QpertError: there is no such encoder, or no such weights, as far as that shows without loading them.
+        """
+        check_encoder(name, weights)
+        spec = encoder_spec(name, weights)
+        return cls(
+            build=partial(load_encoder, name, weights=weights),
+            identity={"name": name, "weights": weights_identity(resolve_weights(name, weights))},
+            values=spec.embedding_values,
+            need=spec.memory,
+            registered=name,
+        )
+
+    def prepare(self) -> None:
+        """Makes the encoder's environment on this machine, where it needs one that does not exist yet.
+
+        Raises:
+            QpertError: it cannot be made here.
+        """
+        if self.registered is not None:
+            prepare_environment(self.registered)
+
+    @property
+    def environment(self) -> dict[str, Any] | None:
+        """Ray's runtime environment of its actors; None: the driver's own."""
+        return None if self.registered is None else runtime_env(self.registered)

@@ -1,0 +1,234 @@
+"""From an `IndexSpec` to what runs: checks, identity, manifest and graph."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from importlib.metadata import version
+from typing import Any, cast
+
+from pipeline.cluster.machines import Machines
+from pipeline.cluster.pools import plan_pools
+from pipeline.datasets.photos.found_photos import Listing, Shards
+from pipeline.datasets.photos.source import find_photos
+from pipeline.detectors import check_detector, load_detector
+from pipeline.errors import QpertError
+from pipeline.features.file_sizes import block_rows, file_rows
+from pipeline.features.fingerprint import as_recorded, bundled, canonical_identity, fingerprint, weights_identity
+from pipeline.features.manifest import FORMAT_VERSION, Manifest
+from pipeline.features.store import FeatureStore
+from pipeline.io.locations import absolute
+from pipeline.io.model_weights import absolute_weights
+from pipeline.io.writable import check_writable
+from pipeline.method.settings import Perturbation
+from pipeline.runs.encoder_choice import EncoderChoice
+from pipeline.runs.graph import Graph
+from pipeline.runs.index_graph import index_graph
+from pipeline.runs.resume import Resume
+from pipeline.runs.spec import IndexSpec, Variants
+from pipeline.workers.worker import Worker
+
+
+@dataclass(frozen=True)
+class IndexPlan:
+    """A run whose options have been checked.
+
+    Attributes:
+        spec: the options, with absolute paths.
+        store: the output.
+        photos: what the source has.
+        encoder: embeds them.
+        variants: several embeddings of each photo; None for the one of `spec.perturbation`.
+        expected: photos that there are to index, about, where only reading the source tells (tars).
+        extra_identity: further values that keep these features apart from others.
+    """
+
+    spec: IndexSpec
+    store: FeatureStore
+    photos: Listing | Shards
+    encoder: EncoderChoice
+    variants: Variants | None = None
+    expected: int | None = None
+    extra_identity: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        spec: IndexSpec,
+        variants: Variants | None = None,
+        *,
+        encoder: EncoderChoice | None = None,
+        photos: Listing | Shards | None = None,
+        fetch: bool = True,
+        expected: int | None = None,
+        extra_identity: Mapping[str, Any] | None = None,
+    ) -> IndexPlan:
+        """Checks the options and finds the photos.
+
+        Args:
+            spec: the options.
+            variants: see `IndexPlan`.
+            encoder: takes the place of the one that `spec` names.
+            photos: take the place of those that `spec` names.
+            fetch: weights of the detector may be downloaded.
+            expected: see `IndexPlan`.
+            extra_identity: see `IndexPlan`.
+
+        Raises:
+            QpertError: something is wrong with them, as far as that shows without loading a model.
+        """
+        encoder = encoder or EncoderChoice.of(spec.encoder, absolute_weights(spec.weights))
+        wanted = [spec.perturbation.build()] if variants is None else [*variants.settings.values(), *variants.to_come]
+        if spec.detector.model == "none" and any(setting is not None for setting in wanted):
+            raise QpertError("a perturbation needs objects: choose a --detector, or --perturbation none")
+        check_detector(spec.detector, fetch=fetch)
+        check_writable(spec.out)
+        if photos is None:
+            photos = find_photos(
+                spec.source,
+                uri_column=spec.uri_column,
+                bytes_column=spec.bytes_column,
+                id_column=spec.id_column,
+                rules=spec.rules(),
+                out=spec.out,
+            )
+        return cls(
+            with_absolute_paths(spec), FeatureStore(spec.out), photos, encoder, variants, expected, extra_identity or {}
+        )
+
+    @property
+    def settings(self) -> tuple[Perturbation | None, ...]:
+        """The perturbations to embed with, None for plain."""
+        return (self.spec.perturbation.build(),) if self.variants is None else tuple(self.variants.settings.values())
+
+    @property
+    def perturbs(self) -> bool:
+        """Whether objects act on some embedding, now or later."""
+        to_come = () if self.variants is None else self.variants.to_come
+        return any(setting is not None for setting in (*self.settings, *to_come))
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything that changes the features and nothing else, in the words that `store` already records."""
+        manifest = self.store.find_manifest()
+        return as_recorded(manifest, identity(self.spec, self.encoder, self.variants) | dict(self.extra_identity))
+
+    def manifest(self) -> Manifest:
+        """The manifest of a new run."""
+        versions = {name: version(name) for name in ("ray", "torch", "pyarrow")}
+        return Manifest(
+            fingerprint=fingerprint(self.identity),
+            identity=self.identity,
+            config=self.spec.model_dump(mode="json"),
+            encoder=self.identity["encoder"],
+            precision=self.spec.precision,
+            variants=[] if self.variants is None else list(self.variants.settings),
+            versions={"python": platform.python_version(), **versions},
+        )
+
+    def graph(self, resume: Resume, machines: Machines, accelerators: Sequence[str] | None) -> Graph:
+        """Builds the graph that indexes what is left.
+
+        Args:
+            resume: what is done.
+            machines: where it runs.
+            accelerators: the GPU types that it takes; None for all.
+
+        Raises:
+            QpertError: the machines lack what was asked for, or the models fit nowhere.
+        """
+        spec = self.spec
+        todo = self.expected if resume.todo is None else resume.todo
+        detects = spec.detector.model != "none"
+        block = spec.block_size or block_rows(todo)
+        values = self.encoder.values * (1 if self.variants is None else self.variants.embeddings)
+        variants = self.variants or Variants({})
+        return index_graph(
+            resume.photos,
+            store=self.store,
+            fingerprint=fingerprint(self.identity),
+            make_encoder=self.encoder.build,
+            make_detector=partial(load_detector, spec.detector) if detects else None,
+            settings=self.settings,
+            precision=spec.precision,
+            pools=plan_pools(
+                machines,
+                ["detect", "encode"] if detects else ["encode"],
+                accelerators=accelerators,
+                sizes={"detect": spec.detect_actors, "encode": spec.encode_actors},
+                num_gpus={"detect": spec.detect_gpus, "encode": spec.encode_gpus},
+                cpu_only=("detect",) if spec.detector.model == "annotated" else (),
+                blocks=None if todo is None else max(1, -(-todo // block)),
+                needs={} if self.encoder.need is None else {"encode": self.encoder.need},
+                dtype=spec.dtype,
+            ),
+            worker=Worker(
+                dtype=spec.dtype,
+                micro_batch=spec.batch_size,
+                max_pixels=round(spec.max_megapixels * 1e6),
+                allow_truncated=spec.allow_truncated,
+                patience=60 * spec.patience / 3,  # a photo that hangs is found twice before the run counts as stuck
+            ),
+            block_rows=block,
+            file_rows=spec.file_size or file_rows(todo, block, values, spec.precision),
+            limit=spec.limit,
+            patience=60 * spec.patience,
+            with_objects=variants.with_objects,
+            with_tokens=variants.with_tokens,
+            to_come=variants.to_come,
+            environment=self.encoder.environment,
+        )
+
+
+def with_absolute_paths(spec: IndexSpec) -> IndexSpec:
+    """Makes paths of local weights and annotations absolute: workers, and later searches, run in other folders."""
+    detector = {
+        name: absolute_weights(value)
+        for name, value in (("model", spec.detector.model), ("annotations", spec.detector.annotations))
+    }
+    return spec.model_copy(
+        update={"weights": absolute_weights(spec.weights), "detector": spec.detector.model_copy(update=detector)}
+    )
+
+
+def identity(spec: IndexSpec, encoder: EncoderChoice | None = None, variants: Variants | None = None) -> dict[str, Any]:
+    """Everything that changes the features, and nothing else; plain JSON values.
+
+    Args:
+        spec: the options.
+        encoder: takes the place of the one that `spec` names.
+        variants: take the place of `spec.perturbation`.
+    """
+    perturbation = spec.perturbation.build()
+    detector = spec.detector.model_dump(mode="json")
+    detector["model"] = weights_identity(bundled(spec.detector.model, "yolo.pt"))
+    if spec.detector.annotations:
+        detector["annotations"] = weights_identity(spec.detector.annotations, whole=True)
+    what = {
+        "format": FORMAT_VERSION,
+        "source": absolute(spec.source),
+        "columns": [spec.uri_column, spec.bytes_column, spec.id_column],
+        "encoder": (encoder or EncoderChoice.of(spec.encoder, spec.weights)).identity,
+        "detector": None if spec.detector.model == "none" else detector,
+        "perturbation": perturbation and perturbation.as_dict(),
+        "precision": spec.precision,
+        "dtype": spec.dtype,
+        "max_megapixels": spec.max_megapixels,
+    }
+    if spec.allow_truncated:  # only then, so that features from before this option existed can still be resumed
+        what["allow_truncated"] = True
+    what = canonical_identity(_plain(what))
+    if variants is not None:
+        named = {name: setting and setting.as_dict() for name, setting in variants.settings.items()}
+        what |= {"perturbation": _plain(named), "with_objects": variants.with_objects}
+        if variants.with_tokens:
+            what["with_tokens"] = True
+    return what
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As it will be read back from JSON: lists for tuples."""
+    return cast("dict[str, Any]", json.loads(json.dumps(values)))

@@ -1,0 +1,153 @@
+"""Features re-ranked by image-text matching: which photos, which texts, which encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.cluster.waiting import NamedGpus
+from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
+from pipeline.encoders import can_match
+from pipeline.errors import QpertError
+from pipeline.features.feature_set import FeatureSet
+from pipeline.features.provenance import MadeWith, perturbation_from
+from pipeline.features.store import FeatureStore
+from pipeline.io.model_weights import absolute_weights
+from pipeline.method.settings import Perturbation
+from pipeline.retrieval import Evaluation
+from pipeline.retrieval.reranking import rerank
+from pipeline.retrieval.similarity import rows_of
+from pipeline.runs.encoder_choice import EncoderChoice
+from pipeline.runs.graph import PATIENCE
+from pipeline.runs.match_run import PAIRS_SCHEMA, MatchRun, MatchSpec
+from pipeline.runs.options import OnMachines
+from pipeline.runs.report import say
+from pipeline.workers.worker import Worker
+
+_PHOTOS = 8
+"""Photos per pass of the vision tower; their matching goes photo by photo."""
+
+
+def check_reranking(outs: Sequence[str]) -> None:
+    """Checks, before any work, that the encoder of every feature set can match.
+
+    Raises:
+        QpertError: one cannot, or there are no features.
+    """
+    for out in outs:
+        name = MadeWith.of(FeatureStore(out).manifest(), out).encoder
+        if not can_match(name):
+            raise QpertError(
+                f"--rerank needs image-text matching, which the encoder {name} of {out} lacks; BLIP-2 has it"
+            )
+
+
+def rerank_sets(
+    sets: Sequence[tuple[str, str | None]],
+    evaluations: Sequence[Evaluation],
+    *,
+    weights: Sequence[str | None],
+    machines: OnMachines,
+    rules: SourceRules,
+) -> list[Evaluation]:
+    """Re-ranks each (folder, variant) as it was indexed, and says where matching ignores the objects."""
+    reranked: list[Evaluation] = []
+    for (out, variant), evaluation, of_set in zip(sets, evaluations, weights, strict=True):
+        features = FeatureSet.open(out, variant)
+        setting = perturbation_of(features)
+        if setting is not None and "itm" not in setting.stages:
+            advice = "was indexed without the stage itm (--perturbation.stages itc itm)"
+            say(f"matching is plain: {out} {advice}")
+        begun = bool(reranked)
+        again = rerank_features(
+            features, evaluation, setting, weights=of_set, machines=machines, rules=rules, begun=begun
+        )
+        reranked.append(again)
+    return reranked
+
+
+def rerank_features(
+    features: FeatureSet,
+    evaluation: Evaluation,
+    perturbation: Perturbation | None,
+    *,
+    weights: str | None = None,
+    machines: OnMachines,
+    rules: SourceRules | None = None,
+    begun: bool = False,
+) -> Evaluation:
+    """Re-ranks by the features' own encoder, with `perturbation` where its stages include `itm`.
+
+    The scores are kept in `OUT`/rerank, so that a rerun goes on where this one stopped.
+
+    Args:
+        features: whose photos are matched.
+        evaluation: made with `candidates`.
+        perturbation: the setting.
+        weights: where the encoder's weights are now, if they have moved.
+        machines: how the cluster is used; without GPU types or a patience, those of the features count.
+        rules: what may be read of the photos, whose places the features name; None for what is allowed everywhere.
+        begun: the command has found all GPU types that it names before: those that are left will do.
+    """
+    made_with = MadeWith.of(features.manifest, features.root)
+    chosen = EncoderChoice.of(made_with.encoder, absolute_weights(made_with.weights(weights)))
+    gpus, patience = _as_indexed(made_with, machines, begun)
+    spec = MatchSpec(
+        features=FeatureStore(features.folder),
+        pairs=_pairs(features, evaluation),
+        texts=evaluation.texts,
+        encoder=replace(chosen, identity=chosen.identity | {"dtype": made_with.dtype}),
+        perturbation=perturbation,
+        worker=Worker(
+            dtype=made_with.dtype or "auto",
+            micro_batch=_PHOTOS,
+            max_pixels=round(made_with.max_megapixels * 1e6),
+            allow_truncated=made_with.allow_truncated,
+            patience=patience / 3,  # as in indexing
+        ),
+        gpus=gpus,
+        patience=patience,
+        rules=rules or DEFAULT_RULES,
+    )
+    scores = MatchRun(spec, address=machines.address, cpus=machines.cpus, verbose=machines.verbose).run()
+    return rerank(evaluation, scores)
+
+
+def _as_indexed(made_with: MadeWith, machines: OnMachines, begun: bool) -> tuple[NamedGpus, float]:
+    """The GPU types, and the patience in seconds: those of the command, or else those that the features were made with.
+
+    Features from another cluster may name types that this one does not have: then every GPU is used.
+    """
+    patience = 60 * (machines.patience or made_with.patience or PATIENCE / 60)
+    if machines.accelerators is None:
+        return NamedGpus(made_with.accelerators, machines.wait, begun=True, wished=True), patience
+    return NamedGpus(machines.accelerators, machines.wait, begun=begun), patience
+
+
+def _pairs(features: FeatureSet, evaluation: Evaluation) -> pa.Table:
+    """The photos of the gallery that have candidate texts, and these, in the order of the evaluation."""
+    assert evaluation.candidates is not None
+    starts, texts = evaluation.candidates.texts_of_images()
+    if len(texts) > np.iinfo(np.int32).max:
+        raise QpertError(f"{len(texts):,} pairs are too many to match: lower --rerank-k")
+    rows = rows_of(features, evaluation.photo_ids, ["uri", "objects"])
+    lists = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), pa.array(texts, pa.int32()))
+    columns = {
+        "image_id": list(evaluation.photo_ids),
+        "uri": [rows[image_id]["uri"] for image_id in evaluation.photo_ids],
+        "objects": [rows[image_id]["objects"] for image_id in evaluation.photo_ids],
+        "texts": lists,
+    }
+    return pa.table(columns, schema=PAIRS_SCHEMA).filter(pa.array(np.diff(starts) > 0))
+
+
+def perturbation_of(features: FeatureSet) -> Perturbation | None:
+    """The perturbation that the features were made with; for a set with several, that of the variant."""
+    recorded = features.manifest.identity.get("perturbation")
+    if features.manifest.variants:
+        name = features.manifest.variants[features.variant]
+        recorded = recorded.get(name) if isinstance(recorded, dict) else None
+    return perturbation_from(recorded, features.root)
