@@ -9,8 +9,8 @@ Examples:
         --weights Salesforce/blip2-itm-vit-g-coco+blip2_finetune_coco.pth
 
 The queries of the Q-Former are strengthened along the key subspace of the objects while the caption is written (stage
-lm). --perturbation.scale says how much: too little changes nothing, too much makes nonsense. Objects have numbers in
-the order of the detector, as the output shows them. This runs in one process; use --device cuda for a GPU.
+lm). --perturbation.scale sets the strength: too little changes nothing, too much makes nonsense. Objects are numbered
+in the order of the detector, as in the output. This runs in one process; use --device cuda for a GPU.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +32,8 @@ from pipeline.runs.options import SourceOptions
 from pipeline.runs.perturbation_config import PerturbationConfig
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from pipeline.method.settings import Perturbation
-    from pipeline.reports import Photo
+    from pipeline.reports.gallery import Photo
 
 
 class WritingOptions(BaseModel):
@@ -51,11 +47,11 @@ class WritingOptions(BaseModel):
         json_schema_extra={"positional": True},
     )
     emphasise: str | None = Field(
-        None, min_length=1, description="which objects: a label, a number (from 1), or all: each in turn"
+        None, min_length=1, description="which objects: a label, a number (from 1), or all, one at a time"
     )
     encoder: str = Field("blip2", description="name of the encoder")
     weights: WeightsText | None = Field(
-        None, description="weights of the encoder, with a language head (default: miniature)"
+        None, description="weights of the encoder, with a language head (default: its miniature)"
     )
     detector: DetectorConfig = Field(
         DetectorConfig(), description="how objects are found", json_schema_extra={"short": "model"}
@@ -66,9 +62,9 @@ class WritingOptions(BaseModel):
         json_schema_extra={"short": "preset"},
     )
     num_beams: int | None = Field(None, ge=1, description="beams; 1 is greedy (default: the model's, LAVIS: 3)")
-    max_length: int | None = Field(None, ge=2, description="tokens at most (default: the model's, LAVIS: 30)")
-    min_length: int | None = Field(None, ge=0, description="tokens at least (default: the model's, LAVIS: 10)")
-    prompt: str = Field("", description="how every caption shall begin")
+    max_length: int | None = Field(None, ge=2, description="maximum number of tokens (default: the model's, LAVIS: 30)")
+    min_length: int | None = Field(None, ge=0, description="minimum number of tokens (default: the model's, LAVIS: 10)")
+    prompt: str = Field("", description="beginning of every caption")
     limit: int | None = Field(None, ge=1, description="only the first so many photos")
     batch_size: int = Field(8, ge=1, description="photos per pass")
     html: ReportPath | None = Field(None, description="write a report with the photos, boxes and captions to this file")
@@ -76,7 +72,7 @@ class WritingOptions(BaseModel):
         None, description="also write the captions to this file", json_schema_extra={"flag": "--json"}
     )
     device: str = Field("cpu", description="torch device")
-    dtype: str = Field("float32", description="of the vision tower: float32, float16, bfloat16")
+    dtype: str = Field("float32", description="number format of the vision tower: float32, float16, bfloat16")
 
 
 class Config(SourceOptions, WritingOptions):
@@ -85,117 +81,84 @@ class Config(SourceOptions, WritingOptions):
 
 def run(config: Config) -> int:
     """Prints the captions; returns 1 when no photo has one."""
-    from jobs.captioning import captioner
+    # Imported here, because --help must not wait for torch.
     from pipeline.detectors import check_detector, load_detector
     from pipeline.encoders import check_encoder, load_encoder
     from pipeline.encoders.emphasis import emphases
+    from pipeline.experiments.captioning import Captioner, open_photos
     from pipeline.method.objects import Objects
-    from pipeline.reports import Photo
     from pipeline.reports.caption_report import as_photo, as_row, as_text
-    from pipeline.workers.micro_batching import Failure
+    from pipeline.reports.gallery import Photo
 
     if config.min_length is not None and config.max_length is not None and config.min_length > config.max_length:
         raise QpertError(f"--min-length {config.min_length} is above --max-length {config.max_length}")
     if config.emphasise is not None:
-        emphases(Objects.empty((1, 1)), config.emphasise)  # a number that cannot be is said at once
+        emphases(Objects.empty((1, 1)), config.emphasise)  # refuses impossible numbers at once
     perturbation = _perturbation(config)
     check_encoder(config.encoder, config.weights)
     check_detector(config.detector)
-    photos = _photos(config)
+    photos = open_photos(config.source, config.rules(), limit=config.limit, batch_size=config.batch_size)
     encoder = load_encoder(config.encoder, weights=config.weights, device=config.device, dtype=config.dtype)
     detector = load_detector(config.detector, config.device)
     names = ("num_beams", "max_length", "min_length")
     decoding = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
     decoding |= {"prompt": config.prompt}
-    caption = captioner(encoder, detector, config.emphasise, perturbation, decoding, config.batch_size)
-    shown: list[dict[str, Any]] = []
+    caption = Captioner(encoder, detector, config.emphasise, perturbation, decoding, config.batch_size)
+    rows: list[dict[str, Any]] = []
     cards: list[Photo] = []
     try:
         while batch := list(islice(photos, config.batch_size)):
-            done = iter(caption([(name, image) for name, _, image in batch if not isinstance(image, str)]))
-            for name, uri, image in batch:
-                result = Failure(image) if isinstance(image, str) else next(done)
-                if isinstance(result, Failure):
-                    print(f"{printable(name)}: left out: {printable(result.reason)}", file=sys.stderr, flush=True)
-                    shown.append({"image_id": name, "uri": uri, "error": result.reason})
-                    cards.append(Photo(name, uri, error=result.reason))
+            for photo in caption(batch):
+                name, uri = photo.image_id, photo.uri
+                if photo.captions is None:
+                    print(f"{printable(name)}: left out: {printable(photo.problem)}", file=sys.stderr, flush=True)
+                    rows.append({"image_id": name, "uri": uri, "error": photo.problem})
+                    cards.append(Photo(name, uri, error=photo.problem))
                     continue
-                of_photo, captions = result
-                print(as_text(name, of_photo, captions, config.emphasise), flush=True)
-                shown.append(as_row(name, uri, of_photo, captions))
-                cards.append(as_photo(name, uri, of_photo, captions))
+                print(as_text(name, photo.objects, photo.captions, config.emphasise), flush=True)
+                rows.append(as_row(name, uri, photo.objects, photo.captions))
+                cards.append(as_photo(name, uri, photo.objects, photo.captions))
     finally:
-        if shown:  # interrupted or not, what was written is kept
-            _write_files(config, shown, cards)
-    _summarise(config, shown)
-    return 0 if any("caption" in row for row in shown) else 1
+        if rows:  # also after an interruption
+            _write_files(config, rows, cards)
+    _summarise(config, rows)
+    return 0 if any("caption" in row for row in rows) else 1
 
 
 def _perturbation(config: Config) -> Perturbation:
-    """The perturbation, in the one stage that writes."""
+    """The perturbation, in the only stage that writes."""
     chosen = config.perturbation
     if chosen.stages is not None and "lm" not in chosen.stages:
         raise QpertError(f"captions are written in the stage lm, not in {', '.join(chosen.stages)}")
-    built = chosen.model_copy(update={"stages": ("lm",)}).build()
-    if built is None:
+    perturbation = chosen.model_copy(update={"stages": ("lm",)}).build()
+    if perturbation is None:
         raise QpertError("--perturbation none emphasises nothing; leave --emphasise out for plain captions")
-    return built
+    return perturbation
 
 
-def _photos(config: Config) -> Iterator[tuple[str, str, Image.Image | str]]:
-    """Id, URI and image of each photo; instead of the image the reason why there is none."""
-    from pipeline.datasets.photos.found_photos import Listing
-    from pipeline.datasets.photos.reading import read_named, read_photo
-    from pipeline.datasets.photos.shard_reading import read_shard
-    from pipeline.datasets.photos.source import find_photos
-    from pipeline.io.images import decode
-
-    found = find_photos(config.source, rules=config.rules())  # says at once when there is nothing
-
-    def rows() -> Iterator[dict[str, Any]]:
-        if isinstance(found, Listing):
-            yield from chain.from_iterable(batch.to_pylist() for batch in found.batches(config.limit, rows=256))
-        else:
-            for shard in found.shards:
-                tables = read_shard(shard, config.batch_size, None, found.rules, partial(read_named, rules=found.rules))
-                yield from chain.from_iterable(table.to_pylist() for table in tables)
-
-    def open_all() -> Iterator[tuple[str, str, Image.Image | str]]:
-        for row in islice(rows(), config.limit):
-            try:
-                if row.get("error"):
-                    raise QpertError(row["error"])
-                image: Image.Image | str = decode(row["data"] if "data" in row else read_photo(row["uri"], found.rules))
-            except QpertError as error:
-                image = str(error)
-            yield row["image_id"], row["uri"], image
-
-    return open_all()
-
-
-def _summarise(config: Config, shown: list[dict[str, Any]]) -> None:
-    """What was left out, and whether there was anything to emphasise."""
-    failed = sum("error" in row for row in shown)
+def _summarise(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints how many photos were left out, and whether there was anything to emphasise."""
+    failed = sum("error" in row for row in rows)
     if failed:
-        print(f"{failed} of {len(shown)} photos were left out", file=sys.stderr)
-    if config.emphasise is None or any(row.get("emphasised") for row in shown):
+        print(f"{failed} of {len(rows)} photos were left out", file=sys.stderr)
+    if config.emphasise is None or any(row.get("emphasised") for row in rows):
         return
-    found = Counter(thing["label"] or "object" for row in shown for thing in row.get("objects", ()))
-    there = ", ".join(f"{label} ({count})" for label, count in found.most_common()) or "nothing"
-    print(f"no photo has {printable(config.emphasise)} to emphasise; found: {printable(there)}", file=sys.stderr)
+    labels = Counter(thing["label"] or "object" for row in rows for thing in row.get("objects", ()))
+    counts = ", ".join(f"{label} ({count})" for label, count in labels.most_common()) or "nothing"
+    print(f"no photo has {printable(config.emphasise)} to emphasise; found: {printable(counts)}", file=sys.stderr)
 
 
-def _write_files(config: Config, shown: list[dict[str, Any]], cards: list[Photo]) -> None:
+def _write_files(config: Config, rows: list[dict[str, Any]], cards: list[Photo]) -> None:
     if config.json_file is not None:
         try:
-            Path(config.json_file).write_text(json.dumps(shown, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            Path(config.json_file).write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as error:
             raise QpertError(f"cannot write {config.json_file}: {error.strerror}") from error
         print(f"captions: {config.json_file}")
     if config.html is not None:
-        from pipeline.reports import Section, write_gallery
+        from pipeline.reports.gallery import Section, write_gallery
 
-        what = f", emphasised: {config.emphasise}" if config.emphasise else ""
-        subtitle = f"{config.encoder}, {config.weights or 'miniature'} · {len(cards)} photos{what}"
+        emphasis = f", emphasised: {config.emphasise}" if config.emphasise else ""
+        subtitle = f"{config.encoder}, {config.weights or 'miniature'} · {len(cards)} photos{emphasis}"
         write_gallery(config.html, "Captions", [Section(config.source, cards)], subtitle=subtitle, rules=config.rules())
         print(f"report: {config.html}")

@@ -4,11 +4,12 @@ Examples:
   qpert demo                              500 held-out scenes, below ./demo
   qpert demo --out /tmp/demo --scenes 100
 
-Everything runs on this machine with the bundled miniature models. A second run uses what the first one made.
+Everything runs on this machine with the bundled miniature models. A second run reuses the output of the first.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -19,18 +20,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jobs import evaluate, index
-from jobs.search import answer_sections
-from pipeline.features.feature_set import FeatureSet
-from pipeline.features.store import FeatureStore
 from pipeline.io.paths import LocalPath
 from pipeline.io.writable import check_writable
-from pipeline.reports import Section, difference_table, terminal, write_gallery
-from pipeline.retrieval import Hit, embed_texts, load_text_encoder, top_k
 from pipeline.runs.perturbation_config import MINIATURE, PerturbationConfig
+from pipeline.search.hits import Hit, Hits
 
 if TYPE_CHECKING:
     from pipeline.datasets.scenes import Scene
+    from pipeline.features.feature_set import FeatureSet
+    from pipeline.reports.gallery import Section
 
 SEED = 1
 """A series of scenes that no miniature model was trained on."""
@@ -46,7 +44,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: LocalPath = Field("demo", description="folder for scenes, features and the report")
-    scenes: int = Field(500, ge=10, description="how many scenes")
+    scenes: int = Field(500, ge=10, description="number of scenes")
     perturbation: PerturbationConfig = Field(
         MINIATURE, description="what is compared with plain", json_schema_extra={"short": "preset"}
     )
@@ -56,15 +54,21 @@ class Config(BaseModel):
 
 @dataclass(frozen=True)
 class Query:
-    """A thing to look for, and the photos that show it, by the way the scenes were made."""
+    """A thing to look for, and the photos that show it according to the scenes."""
 
     text: str
     shown_in: frozenset[str]
 
 
 def run(config: Config) -> int:
-    """Runs the demo; returns 0 when all of it worked."""
+    """Runs the demo; returns 0 if all of it worked."""
+    # Imported here, as below, because --help must not wait for torch.
     from pipeline.datasets.scenes import KARPATHY_FILE, distinct_scenes, write_scenes
+    from pipeline.experiments.evaluating import evaluate_set
+    from pipeline.experiments.evaluation_spec import EvaluationSpec
+    from pipeline.features.feature_set import FeatureSet
+    from pipeline.reports import difference_table, terminal, write_gallery
+    from pipeline.search.exact import search
 
     check_writable(config.out)
     started = time.monotonic()
@@ -77,29 +81,31 @@ def run(config: Config) -> int:
         return code
 
     print("\n4. Recall in percent, object sizes by the true boxes, the difference in points\n", flush=True)
+    captions = str(folder / KARPATHY_FILE)
     reports = [
-        evaluate.measure(evaluate.Config(out=out, captions=str(folder / KARPATHY_FILE), annotations=str(folder))).report
+        evaluate_set(EvaluationSpec(out=out, captions=captions, annotations=str(folder))).report
         for out in outs.values()
     ]
     print(terminal(*difference_table((PLAIN, PERTURBED), (reports[0], reports[1]))))
 
     print("\n5. Search: the best photos of three queries; * marks those that do show it", flush=True)
     queries = choose_queries(list(distinct_scenes(config.scenes, SEED)))
-    features = {name: FeatureSet.open(out) for name, out in outs.items()}
-    answers = {name: _answer(each, queries) for name, each in features.items()}
+    sets = {name: FeatureSet.open(out) for name, out in outs.items()}
+    texts = [query.text for query in queries]
+    answers = {name: search(features, texts, TOP) for name, features in sets.items()}
     for number, query in enumerate(queries):
-        hits = {name: found[number] for name, found in answers.items()}
+        hits = {name: of_set[number] for name, of_set in answers.items()}
         print(f"\n{query.text} ({len(query.shown_in)} photos show one)\n\n{side_by_side(query, hits)}")
     report = Path(config.out) / f"report-{config.scenes}.html"
     subtitle = f"{config.scenes} held-out scenes, {PLAIN} and with {PERTURBED}"
-    write_gallery(report, "Three queries", _sections(queries, features, answers), subtitle=subtitle)
+    write_gallery(report, "Three queries", _sections(queries, sets, answers), subtitle=subtitle)
     print(f"\nreport with the photos and their objects: {report}")
     print(f"total time: {time.monotonic() - started:.0f} s")
     return 0
 
 
 def choose_queries(scenes: Sequence[Scene]) -> list[Query]:
-    """For each of `SIZES` the phrase that the most scenes show, such as "a small red star".
+    """For each of `SIZES` the thing that most scenes show, such as "a small red star".
 
     Scene number n is the photo `00000n.jpg`.
     """
@@ -114,8 +120,10 @@ def choose_queries(scenes: Sequence[Scene]) -> list[Query]:
     return queries
 
 
-def side_by_side(query: Query, answers: dict[str, list[Hit]]) -> str:
-    """A table with a line per rank, and two columns (photo, score) for each index."""
+def side_by_side(query: Query, answers: dict[str, Hits]) -> str:
+    """A table with a line per rank, and two columns (photo, score) per index."""
+    from pipeline.reports import terminal
+
     headers = ["rank", *(cell for name in answers for cell in (name, "score"))]
     rows = [
         [str(rank), *(cell for hit in hits for cell in (_marked(query, hit), f"{hit.score:.3f}"))]
@@ -125,50 +133,46 @@ def side_by_side(query: Query, answers: dict[str, list[Hit]]) -> str:
 
 
 def _index_both(config: Config, photos: Path, outs: dict[str, str]) -> int:
-    """Index `photos` plain and perturbed in one Ray session; none is started when both are complete already."""
+    """Indexes `photos` plain and perturbed in one Ray session; starts none if both are complete already."""
     from pipeline.cluster.session import ray_session
+    from pipeline.features.store import FeatureStore
+    from pipeline.runs.index_run import IndexRun
+    from pipeline.runs.spec import IndexSpec
 
-    found = [FeatureStore(out).find_manifest() for out in outs.values()]
-    complete = all(manifest is not None and manifest.state == "complete" for manifest in found)
+    manifests = [FeatureStore(out).find_manifest() for out in outs.values()]
+    complete = all(manifest is not None and manifest.state == "complete" for manifest in manifests)
     session: AbstractContextManager[object] = nullcontext()
     if not complete:
         session = ray_session(cpus=config.cpus, verbose=config.verbose)
     with session:
         for number, (name, out) in enumerate(outs.items(), 2):
             print(f"\n{number}. Index, {name}: {out}", flush=True)
-            code = index.run(
-                index.Config(
-                    source=str(photos),
-                    out=out,
-                    perturbation=PerturbationConfig(preset="none") if name == PLAIN else config.perturbation,
-                    cpus=config.cpus,
-                    strict=True,
-                    verbose=config.verbose,
-                )
+            perturbation = PerturbationConfig(preset="none") if name == PLAIN else config.perturbation
+            spec = IndexSpec(
+                source=str(photos), out=out, perturbation=perturbation, cpus=config.cpus, verbose=config.verbose
             )
-            if code:
-                return code
+            report = IndexRun(spec).run().report
+            print("\n".join(report.done), flush=True)
+            for warning in (*report.warnings, *filter(None, [report.failures])):
+                print(warning, file=sys.stderr)
+            if report.failures:
+                return 1
     return 0
-
-
-def _answer(features: FeatureSet, queries: Sequence[Query]) -> list[list[Hit]]:
-    encoder = load_text_encoder(features)
-    return top_k(features, embed_texts(encoder, [query.text for query in queries]), TOP)
 
 
 def _marked(query: Query, hit: Hit) -> str:
     return f"{hit.image_id} {'*' if hit.image_id in query.shown_in else ' '}"
 
 
-def _sections(
-    queries: Sequence[Query], features: dict[str, FeatureSet], answers: dict[str, list[list[Hit]]]
-) -> list[Section]:
-    """For each query its answers from each index."""
+def _sections(queries: Sequence[Query], sets: dict[str, FeatureSet], answers: dict[str, list[Hits]]) -> list[Section]:
+    """For each query its hits in each index."""
+    from pipeline.search.hit_gallery import hit_sections
+
     sections = []
     for number, query in enumerate(queries):
-        for name, each in features.items():
+        for name, features in sets.items():
             hits = answers[name][number]
             right = sum(hit.image_id in query.shown_in for hit in hits)
             note = f"{right} of these {len(hits)} show one; {len(query.shown_in)} of all photos do"
-            sections += answer_sections(each, [f"{query.text}: {name}"], [hits], note=note)
+            sections += hit_sections(features, [Hits(f"{query.text}: {name}", hits.hits)], note=note)
     return sections

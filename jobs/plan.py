@@ -64,8 +64,8 @@ class Config(IndexSpec):
 def run(config: Config) -> int:
     """Measures on a sample, and prints what all photos will take."""
     # These import torch and Ray, which `--help` does without.
-    from pipeline.reports.plan_text import plan_text
     from pipeline.runs.estimate import estimate, price_of
+    from pipeline.runs.plan_text import plan_text
     from pipeline.runs.sample_run import measure_sample
 
     if not config.out and (config.address or os.environ.get("RAY_ADDRESS")):

@@ -9,8 +9,8 @@ Examples:
 The photos pass the backbone once with the true boxes, under all settings of tables A, C and D and one for each switch
 between the paper and the released code, and once more with detected boxes. Then a Ray task measures every setting. With
 BLIP-2 the best are also re-ranked by image-text matching, plain and perturbed, and on scenes figure B is counted: how
-often the caption names an object that is emphasised. Interrupted, the same command goes on where it stopped. The
-report, its tables as CSV, and the figures lie in --out.
+often the caption names an emphasised object. After an interruption, the same command goes on where it stopped. The
+report, its tables as CSV, and the figures are in --out.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.io.paths import LocalPath, PathText, WeightsText
 from pipeline.io.writable import check_writable
 from pipeline.printing import printable
-from pipeline.runs.options import ACCELERATORS, PATIENCE, WAIT, OnMachines
+from pipeline.runs.options import ClusterOptions, OnMachines
 from pipeline.runs.perturbation_config import MINIATURE, MINIATURES, PerturbationConfig
 
 if TYPE_CHECKING:
-    from jobs.experiment import Experiment
     from pipeline.experiments.material import Material
+    from pipeline.reproduction.experiment import Experiment
     from pipeline.reproduction.result import Result
 
 PAPER = PerturbationConfig(weight="constant", scale=10, threshold=0.9)
-"""The paper does not say what Table A was made with; among its tables, this has the most Recall@1 for small objects."""
+"""The paper does not state the setting of Table A; this one has its highest Recall@1 for small objects."""
 FINER = (0.1, 0.25, 0.5, 1.0)
-"""Scales for the miniature, which are beside the paper's 2 to 10: its single layer does not stand those."""
+"""Further scales for the miniature: the paper's 2 to 10 are too strong for its single layer."""
 FIGURE_B = 500
-"""Scenes of figure B, at most."""
+"""Maximum number of scenes for figure B."""
 
 
-class Config(BaseModel):
-    """What to reproduce, with what, and where to."""
+class Config(ClusterOptions):
+    """What to reproduce, with which models, and where to."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,39 +53,34 @@ class Config(BaseModel):
     annotations: LocalPath | None = Field(
         None, description="true boxes: Entities folder, COCO instances or COCO Entities"
     )
-    split: str = Field("test", description="of the captions; all for every image")
+    split: str = Field("test", description="split of the captions; all for every image")
     encoder: str | None = Field(None, description="name of the encoder (miniature: every one that has a miniature)")
     weights: WeightsText | None = Field(None, description="its weights (default: its miniature)")
     detector: DetectorConfig = Field(
         DetectorConfig(),
-        description="what detects objects, beside the true boxes",
+        description="detector to compare with the true boxes",
         json_schema_extra={"short": "model"},
     )
     perturbation: PerturbationConfig | None = Field(
         None,
-        description="of Table A (default: chosen for each miniature on other scenes; constant, 10, 0.9 else)",
+        description="perturbation of Table A (default: constant, 10, 0.9; miniatures: chosen on other scenes)",
         json_schema_extra={"short": "preset"},
     )
     rerank_k: int | None = Field(
         None, ge=1, description="BLIP-2: how many of the best to re-rank by matching (default: 128; miniature: 16)"
     )
-    scenes: int = Field(1000, ge=50, description="miniature: how many scenes")
+    scenes: int = Field(1000, ge=50, description="miniature: number of scenes")
     samples: int = Field(2000, ge=100, description="bootstrap resamples of each interval")
-    seed: int = Field(0, description="of the bootstrap")
+    seed: int = Field(0, description="seed of the bootstrap")
     device: str = Field("cpu", description="torch device of Table B and of the texts")
-    accelerators: list[str] | None = ACCELERATORS
-    wait: float = WAIT
-    patience: float = PATIENCE
-    address: str | None = Field(None, description="Ray cluster to join; auto for the one here (default: RAY_ADDRESS)")
-    cpus: int | None = Field(None, ge=1, description="CPU cores for a Ray session started here (default: all)")
     dry_run: bool = Field(False, description="print what would be done and stop")
-    verbose: bool = Field(False, description="show Ray's own messages")
 
 
 def run(config: Config) -> int:
-    """Reproduce, print the report, and say where it is."""
+    """Reproduces, and prints the report and its place."""
+    # Imported here, as below, because --help must not wait for torch.
     from pipeline.detectors import check_detector
-    from pipeline.experiments.material import on_disk, scenes
+    from pipeline.experiments.material import draw_scenes, find_material
 
     check_writable(config.out)
     encoders = _encoders(config)
@@ -93,16 +88,16 @@ def run(config: Config) -> int:
     folder = Path(config.out) / config.preset
     experiments = {name: _experiment(config, name) for name in encoders}
     if config.dry_run:
-        print("\n".join(each.plan() for each in experiments.values()))
+        print("\n".join(experiment.plan() for experiment in experiments.values()))
         return 0
-    material: Material
     if config.preset == "miniature":
-        material = scenes(Path(config.out), config.scenes)
+        material = draw_scenes(Path(config.out), config.scenes)
     else:
-        material = on_disk(folder, str(config.images), str(config.captions), str(config.annotations), config.split)
+        paths = str(config.images), str(config.captions), str(config.annotations)
+        material = find_material(folder, *paths, config.split)
     if material.remark:
         print(f"warning: {printable(material.remark)}", flush=True)
-    results = {name: each.run(material) for name, each in experiments.items()}
+    results = {name: experiment.run(material) for name, experiment in experiments.items()}
     for name, result in results.items():
         _write(config, folder / name, name, material, result)
     return 0
@@ -118,7 +113,7 @@ def _encoders(config: Config) -> list[str]:
             raise QpertError(f"reproduce --preset {config.preset} needs {', '.join(missing)}")
     elif config.images or config.captions or config.annotations:
         raise QpertError(
-            "--images, --captions and --annotations are for flickr30k and coco; the miniature draws its own"
+            "--images, --captions and --annotations are for flickr30k and coco; the miniature draws its own scenes"
         )
     chosen = [config.encoder] if config.encoder else miniature_encoders()
     for name in chosen:
@@ -127,8 +122,8 @@ def _encoders(config: Config) -> list[str]:
 
 
 def _experiment(config: Config, encoder: str) -> Experiment:
-    from jobs.experiment import Experiment
     from pipeline.experiments import paper
+    from pipeline.reproduction.experiment import Experiment
 
     miniature = MINIATURES.get(encoder, MINIATURE)
     chosen = (config.perturbation or (miniature if config.preset == "miniature" else PAPER)).build()
@@ -151,11 +146,11 @@ def _experiment(config: Config, encoder: str) -> Experiment:
 def _write(config: Config, folder: Path, encoder: str, material: Material, result: Result) -> None:
     from pipeline.reproduction.reproduction_report import as_markdown, parts, write_figure_a, write_tables
 
-    found = parts(result, samples=config.samples, seed=config.seed)
+    report = parts(result, samples=config.samples, seed=config.seed)
     title = f"{encoder} on {config.preset}"
-    text = as_markdown(title, result, found)
+    text = as_markdown(title, result, report)
     (folder / "report.md").write_text(text, encoding="utf-8")
-    write_tables(folder / "tables", found)
+    write_tables(folder / "tables", report)
     gained, lost = write_figure_a(folder / "figure_a.html", title, material.captions, result, weights=config.weights)
     print(text)
     print(f"report: {folder}/report.md; tables as CSV: {folder}/tables")

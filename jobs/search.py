@@ -7,31 +7,27 @@ Examples:
     qpert search features --browse 100 --html boxes.html     (no query: see photos and their objects)
 
 The search is exact: every photo is compared, block by block, so that memory does not grow with the index. A photo's
-score is the highest cosine of its vectors with the text's. How high a good score is depends on the encoder: look at a
+score is the highest cosine of its vectors with the text's. What makes a good score depends on the encoder: look at a
 few answers before you choose --min-score.
 """
 
 from __future__ import annotations
 
 import sys
-from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import QpertError
-from pipeline.features.feature_set import FeatureSet
 from pipeline.io.paths import LocalPath, PathText, ReportPath, WeightsText
 from pipeline.printing import printable, printable_json
-from pipeline.reports import Photo, Section, photos_of, write_gallery
-from pipeline.retrieval import Hit, embed_texts, load_text_encoder, top_k
-from pipeline.retrieval.similarity import rows_of
 from pipeline.runs.options import ReadOptions
+from pipeline.search.hits import Hits
 
 
 class SearchOptions(BaseModel):
-    """What to look for, where, and how to show it."""
+    """What to search for, where, and how to show it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,38 +47,51 @@ class SearchOptions(BaseModel):
         None, description="write a report with thumbnails and the objects' boxes to this file"
     )
     browse: int | None = Field(None, ge=1, description="put the first N photos into the --html report, without a query")
-    variant: str | None = Field(None, description="which embedding, of a set that has several (qpert reproduce)")
+    variant: str | None = Field(None, description="which embedding, of a set with several (qpert reproduce)")
     weights: WeightsText | None = Field(
         None,
-        description="the encoder's weights, where they are files: what a feature set names is not opened unasked",
+        description="the encoder's weights, if they are files: files that a feature set names are not opened unasked",
     )
     device: str = Field("cpu", description="torch device for the texts")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
-        "float32", description="of the encoder for the texts; bfloat16 halves the memory of a large one"
+        "float32", description="of the text encoder; bfloat16 halves the memory of a large one"
     )
 
 
 class Config(ReadOptions, SearchOptions):
-    """The options of ``qpert search``; where photos may be read is for the report, which shows them."""
+    """The options of ``qpert search``; the read options apply to the report, which shows the photos."""
 
 
 def run(config: Config) -> int:
     """Answers the queries; returns 0, also when nothing is found."""
+    # Imported here, because --help must not wait for torch.
+    from pipeline.features.feature_set import FeatureSet
+    from pipeline.reports import write_gallery
+    from pipeline.search.exact import search
+    from pipeline.search.hit_gallery import first_photos, hit_sections
+
     texts = read_queries(config)
     if config.browse is not None and config.html is None:
-        raise QpertError("--browse shows photos in a report: say where with --html FILE")
+        raise QpertError("--browse shows photos in a report: name its file with --html FILE")
     if not texts and config.browse is None:
         raise QpertError(f'nothing to look for; for example: qpert search {config.out} "a small red star"')
     features = FeatureSet.open(config.out, config.variant)
     sections = []
     if texts:
-        encoder = load_text_encoder(features, weights=config.weights, device=config.device, dtype=config.dtype)
-        answers = top_k(features, embed_texts(encoder, texts), config.k, min_score=config.min_score)
-        print(as_json(texts, answers) if config.print_json else as_text(texts, answers))
+        answers = search(
+            features,
+            texts,
+            config.k,
+            min_score=config.min_score,
+            weights=config.weights,
+            device=config.device,
+            dtype=config.dtype,
+        )
+        print(as_json(answers) if config.print_json else as_text(answers))
         if config.html is not None:
-            sections += answer_sections(features, texts, answers)
+            sections += hit_sections(features, answers)
     if config.browse is not None:
-        sections.append(_browse(features, config.browse))
+        sections.append(first_photos(features, config.browse))
     if config.html is not None:
         subtitle = f"{config.out} · {features.manifest.encoder.get('name')} · {len(features)} photos"
         title = "Photos found" if texts else "Photos and their objects"
@@ -109,59 +118,34 @@ def read_queries(config: Config) -> list[str]:
             lines = Path(config.queries).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise QpertError(f"cannot read --queries {config.queries}: {error}") from error
-        found = [line.strip() for line in lines if line.strip()]
-        if not found:
+        queries = [line.strip() for line in lines if line.strip()]
+        if not queries:
             raise QpertError(f"--queries {config.queries} holds no query")
-        texts += found
+        texts += queries
     return texts
 
 
-def as_json(texts: list[str], answers: list[list[Hit]]) -> str:
+def as_json(answers: list[Hits]) -> str:
     """A JSON list of `{"query", "results": [{"rank", "score", "image_id", "uri"}]}`."""
     return printable_json(
         [
             {
-                "query": text,
+                "query": hits.query,
                 "results": [
                     {"rank": rank, "score": hit.score, "image_id": hit.image_id, "uri": hit.uri}
                     for rank, hit in enumerate(hits, 1)
                 ],
             }
-            for text, hits in zip(texts, answers, strict=True)
+            for hits in answers
         ],
         sys.stdout.encoding,
     )
 
 
-def as_text(texts: list[str], answers: list[list[Hit]]) -> str:
-    """Rank, score and path of every answer, below its query."""
+def as_text(answers: list[Hits]) -> str:
+    """Rank, score and path of every hit, below its query."""
     blocks = []
-    for text, hits in zip(texts, answers, strict=True):
+    for hits in answers:
         lines = [f"{rank:>4}  {hit.score:6.3f}  {printable(hit.uri)}" for rank, hit in enumerate(hits, 1)]
-        blocks.append("\n".join([printable(text), *(lines or ["      no photo scores high enough"])]))
+        blocks.append("\n".join([printable(hits.query), *(lines or ["      no photo scores high enough"])]))
     return "\n\n".join(blocks)
-
-
-def answer_sections(
-    features: FeatureSet, texts: list[str], answers: list[list[Hit]], *, note: str = ""
-) -> list[Section]:
-    """The answers as sections of a gallery, with the objects that the features hold."""
-    rows = rows_of(features, [hit.image_id for hit in chain(*answers)], ["objects"])
-    return [
-        Section(
-            text,
-            [
-                Photo(hit.image_id, hit.uri, rows[hit.image_id]["objects"] or (), rank, hit.score)
-                for rank, hit in enumerate(hits, 1)
-            ],
-            note,
-        )
-        for text, hits in zip(texts, answers, strict=True)
-    ]
-
-
-def _browse(features: FeatureSet, count: int) -> Section:
-    columns = ["image_id", "uri", "objects", "error"]
-    blocks = features.iter_blocks(columns, rows=min(count, 1024), failed=True)
-    rows = list(islice(chain.from_iterable(block.to_pylist() for block in blocks), count))
-    return Section(f"The first {len(rows)} photos", photos_of(rows))

@@ -1,13 +1,13 @@
-"""Train the bundled miniatures again, CoCa, BLIP-2, InternVL-G and YOLO: small enough for a CPU, on synthetic scenes.
+"""Train the bundled miniatures again: CoCa, BLIP-2, InternVL-G and YOLO, small enough for a CPU, on synthetic scenes.
 
 Examples:
   qpert train-miniature coca --out models/coca           an hour and a half on one core
-  qpert train-miniature blip2 --out models/blip2         an hour on one core; on the miniature CoCa's vision tower
-  qpert train-miniature internvl --out models/internvl   half an hour on one core; on the same
+  qpert train-miniature blip2 --out models/blip2         an hour on one core; uses the miniature CoCa's vision tower
+  qpert train-miniature internvl --out models/internvl   half an hour on one core; uses the same
   qpert train-miniature yolo --out models/
   qpert train-miniature coca --out /tmp/try --steps 20   see it run
 
-The weights in the package were made by these commands; the log beside them says with what result. Use your own by
+The weights in the package were made by these commands; the logs beside them record the results. Use your own with
 `--weights models/coca` and `--detector models/yolo.pt`.
 """
 
@@ -23,7 +23,7 @@ from pipeline.io.writable import check_writable
 
 
 class Config(BaseModel):
-    """Which model, where to, and how long."""
+    """Which model to train, where to, and for how long."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,13 +31,14 @@ class Config(BaseModel):
         description="coca, blip2, internvl or yolo", json_schema_extra={"positional": True}
     )
     out: LocalPath = Field(description="folder for the weights and the log")
-    steps: int | None = Field(None, ge=1, description="encoders: optimiser steps (default: as the bundled weights)")
-    epochs: int | None = Field(None, ge=1, description="yolo: passes over its scenes (default: as the bundled weights)")
+    steps: int | None = Field(None, ge=1, description="encoders: optimiser steps (default: as for the bundled weights)")
+    epochs: int | None = Field(None, ge=1, description="yolo: passes over its scenes (default: as for the bundled)")
     threads: int = Field(1, ge=1, description="CPU threads")
 
 
 def run(config: Config) -> int:
-    """Train, and print the held-out result."""
+    """Trains, and prints the result on held-out scenes."""
+    # Trainers are imported one by one, because each loads its own model library.
     check_writable(config.out)
     out = Path(config.out)
     command = f"qpert train-miniature {config.model}"

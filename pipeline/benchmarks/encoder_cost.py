@@ -1,4 +1,4 @@
-"""Table B: milliseconds per photo of an encoder, plain and perturbed, and what the subspaces take."""
+"""Table B: milliseconds per photo of an encoder, plain and perturbed, and the share of the subspaces."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EncoderCost:
         perturbed: the same with objects.
         construction: making the operators from the keys (the paper's KC), by itself.
         enhancement: applying them to the queries (QE): pooling with ready operators less pooling without.
-        device: where.
+        device: where it was measured.
         dtype: number format.
         images: photos in the batch.
         objects: mean number of objects per photo.
@@ -45,13 +45,13 @@ class EncoderCost:
 def measure_cost(
     encoder: Encoder, objects: Sequence[Objects], perturbation: Perturbation, repetitions: int = 9
 ) -> EncoderCost:
-    """Time the encoder on one batch of random pixels.
+    """Times the encoder on one batch of random pixels.
 
     Args:
-        encoder: on the device that is measured.
+        encoder: on the device to measure.
         objects: one `Objects` per photo of the batch.
-        perturbation: what is done to the queries.
-        repetitions: interleaved; medians are returned.
+        perturbation: how objects act on the queries.
+        repetitions: interleaved repetitions; the medians are returned.
     """
     images = len(objects)
     side = encoder.grid.image_size
@@ -60,16 +60,16 @@ def measure_cost(
     tokens = encoder.backbone(pixels)
     keys: dict[str, Tensor] = {}
 
-    def record(name: str, found: Tensor) -> Tensor:
-        keys[name] = found
-        return found.new_zeros(*found.shape[:2], found.shape[-1], found.shape[-1], dtype=torch.float32)
+    def record(name: str, of_site: Tensor) -> Tensor:
+        keys[name] = of_site
+        return of_site.new_zeros(*of_site.shape[:2], of_site.shape[-1], of_site.shape[-1], dtype=torch.float32)
 
     with perturbing(encoder.sites(), record):
         encoder.embed(tokens)
 
     def construct() -> dict[str, Tensor]:
         groups = pool_object_keys(*batch_coverage(objects, encoder.grid), perturbation, encoder.device)
-        return {name: object_operator(found, groups, perturbation) for name, found in keys.items()}
+        return {name: object_operator(of_site, groups, perturbation) for name, of_site in keys.items()}
 
     operators = construct()
 
@@ -97,7 +97,7 @@ def measure_cost(
         device=_name(encoder.device),
         dtype=str(encoder.dtype).removeprefix("torch."),
         images=images,
-        objects=sum(len(each) for each in objects) / images,
+        objects=sum(map(len, objects)) / images,
     )
 
 

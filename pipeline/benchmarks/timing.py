@@ -1,4 +1,4 @@
-"""Timing pieces of work side by side, so that a machine that is busy otherwise disturbs all of them alike."""
+"""Interleaved timing of several pieces of work, so that other load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 def interleaved(works: list[Callable[[], object]], repetitions: int, device: torch.device) -> list[list[float]]:
-    """Seconds of each piece of work in each repetition, after one run of all to warm up."""
+    """Seconds of each piece of work in each repetition, after one warm-up run of all."""
     seconds: list[list[float]] = [[] for _ in works]
     gc.collect()
     for repetition in range(repetitions + 1):

@@ -1,1 +1,1 @@
-"""What evaluation, tuning and reproduction share."""
+"""What evaluation, tuning and reproduction share: photos with captions, named settings, and their outcomes."""

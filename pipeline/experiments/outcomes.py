@@ -1,13 +1,17 @@
-"""The outcome of every query under every setting, kept on disk so that an interrupted reproduction measures once."""
+"""The outcome of every query under every setting, kept on disk so that an interrupted experiment measures it once."""
 
 from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.experiments.material import Material
+from pipeline.experiments.variants import Variant
+from pipeline.features.fingerprint import fingerprint, weights_identity
 from pipeline.io.locations import write_atomically
 from pipeline.retrieval.ranks import Ranks
 
@@ -19,16 +23,16 @@ class Outcomes:
         self.folder = Path(folder)
 
     def find(self, name: str) -> Ranks | None:
-        """The ranks called `name`, or None when they are not there (or not whole)."""
+        """The ranks called `name`, or None if they are missing or damaged."""
         try:
             with np.load(self._path(name), allow_pickle=False) as file:
-                ids = tuple(str(each) for each in file["image_ids"])
+                ids = tuple(str(image_id) for image_id in file["image_ids"])
                 return Ranks(file["text_ranks"], file["image_ranks"], file["image_of_text"], file["bins"], ids)
         except (OSError, KeyError, ValueError, zipfile.BadZipFile):
             return None
 
     def keep(self, name: str, ranks: Ranks) -> None:
-        """Store the ranks called `name`, in place of what was there."""
+        """Stores the ranks called `name`, replacing older ones."""
         stream = io.BytesIO()
         np.savez_compressed(
             stream,
@@ -43,3 +47,15 @@ class Outcomes:
     def _path(self, name: str) -> Path:
         plain = "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in name)
         return self.folder / f"{plain}.npz"
+
+
+def outcomes_key(variants: Mapping[str, Variant], material: Material) -> str:
+    """A fingerprint of everything that outcomes depend on: other features, captions or boxes give other outcomes."""
+    stores = {variant.store.root: variant.store for variant in variants.values()}
+    manifests = [store.manifest() for _, store in sorted(stores.items())]
+    asked = {
+        "sets": [[manifest.fingerprint, manifest.counts] for manifest in manifests],
+        "captions": [[image.image_id, image.captions] for image in material.captions],
+        "annotations": weights_identity(material.annotations, whole=True),
+    }
+    return fingerprint(asked)

@@ -1,12 +1,12 @@
-"""The figures that the paper's supplement prints, in percent (Table B: milliseconds), to be put beside ours.
+"""The figures printed in the paper's supplement, in percent (Table B: milliseconds), for comparison with ours.
 
 All are BLIP-2 on Flickr30K (1,000 photos, 5,000 captions), text to image. "10%" is Recall@1 of the captions whose photo
 has its largest object below a tenth of the area; that bin has 75 captions, so one caption is 1.33 points.
 
-Two things in the print do not fit together, and are kept as printed. Tables C(b) and D(b) are headed R@1, but lie at
-the level of Table A's mR@1 and below its R@1 without any perturbation: they probably are mR@1. And the two tables meet
-in one setting: the column of C(b) at scale 10 equals that of D(b) at threshold 0.99, value by value. So Table C was
-made at threshold 0.99 and Table D at scale 10; the same columns of C(a) and D(a) differ all the same.
+Two inconsistencies are kept as printed. Tables C(b) and D(b) are headed R@1, but lie at the level of Table A's mR@1 and
+below its R@1 without any perturbation, so they probably are mR@1. And the two tables share one setting: the column of
+C(b) at scale 10 equals that of D(b) at threshold 0.99, value by value. So Table C was made at threshold 0.99 and
+Table D at scale 10; nevertheless the same columns of C(a) and D(a) differ.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""What people look at: tables for terminal and Markdown, recall in all its forms, and the HTML gallery."""
+"""What people look at: tables for the terminal and Markdown, recall as tables and figures, and the HTML gallery."""
 
 from __future__ import annotations
 
-from pipeline.printing import printable
 from pipeline.reports.gallery import Photo, Section, photos_of, write_gallery
 from pipeline.reports.recall_plot import plot_recall_by_size
 from pipeline.reports.recall_tables import bins_table, comparison_table, difference_table, overall_table
@@ -18,7 +17,6 @@ __all__ = [
     "overall_table",
     "photos_of",
     "plot_recall_by_size",
-    "printable",
     "terminal",
     "write_gallery",
 ]

@@ -10,20 +10,27 @@ from pipeline.printing import printable
 from pipeline.reports.gallery import Photo
 
 
-def as_text(name: str, objects: Objects, captions: Captions, what: str | None) -> str:
-    """The photo, its objects by number, and its captions side by side."""
+def as_text(name: str, objects: Objects, captions: Captions, emphasise: str | None) -> str:
+    """The photo, its numbered objects, and its captions side by side.
+
+    Args:
+        name: of the photo.
+        objects: of the photo.
+        captions: with and without emphasis.
+        emphasise: what was to be emphasised (see `emphases`); None: nothing.
+    """
     numbers = ", ".join(f"#{number} {label or 'object'}" for number, label in enumerate(objects.labels, 1))
     lines = [("plain", captions.plain), *((emphasis.name, text) for emphasis, text in captions.emphasised)]
     width = max(len(printable(label)) for label, _ in lines)
     text = [f"{printable(name)}  ({printable(numbers) or 'no objects'})"]
     text += [f"  {printable(label):<{width}}  {printable(caption)}" for label, caption in lines]
-    if what is not None and not captions.emphasised:
-        text.append(f"  {_missing(what, objects)}")
+    if emphasise is not None and not captions.emphasised:
+        text.append(f"  no {printable(emphasise) if len(objects) else 'objects'} here")
     return "\n".join(text) + "\n"
 
 
 def as_row(name: str, uri: str, objects: Objects, captions: Captions) -> dict[str, Any]:
-    """Plain values: the photo, its objects by number, its caption, and the caption with each emphasis."""
+    """Plain values: the photo, its numbered objects, its caption, and the caption with each emphasis."""
     return {
         "image_id": name,
         "uri": uri,
@@ -40,7 +47,7 @@ def as_row(name: str, uri: str, objects: Objects, captions: Captions) -> dict[st
 
 
 def as_photo(name: str, uri: str, objects: Objects, captions: Captions) -> Photo:
-    """For the gallery, with the objects' numbers in their labels."""
+    """The photo for the gallery, with the objects' numbers in their labels."""
     lines = [("plain", captions.plain), *((emphasis.name, text) for emphasis, text in captions.emphasised)]
     numbered = [
         dict(zip(("x0", "y0", "x1", "y1"), box, strict=True), label=f"#{number} {label or 'object'}", score=score)
@@ -49,7 +56,3 @@ def as_photo(name: str, uri: str, objects: Objects, captions: Captions) -> Photo
         )
     ]
     return Photo(name, uri, numbered, captions=lines)
-
-
-def _missing(what: str, objects: Objects) -> str:
-    return "no objects here" if not len(objects) else f"no {printable(what)} here"

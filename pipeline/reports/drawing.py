@@ -1,4 +1,4 @@
-"""Figures drawn straight onto a file: without pyplot, a window, or the backend that the environment names."""
+"""Figures drawn straight to a file: without pyplot, a window, or the backend named by the environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def figure_for(path: str | Path, size: tuple[float, float]) -> Iterator[Figure]:
-    """A figure to draw on within the block, which is then written to `path`, by its suffix.
+    """A figure to draw on within the block; it is then written to `path` in the format of its suffix.
 
     Args:
         path: the file.
@@ -32,7 +32,7 @@ def figure_for(path: str | Path, size: tuple[float, float]) -> Iterator[Figure]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-    # The salt makes equal figures equal files, and text in them stays text.
+    # The salt gives equal figures equal files; text in them stays text.
     with matplotlib.rc_context({"svg.hashsalt": "qpert", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
@@ -46,9 +46,9 @@ def figure_for(path: str | Path, size: tuple[float, float]) -> Iterator[Figure]:
 
 @contextmanager
 def _importable() -> Iterator[None]:
-    """Let matplotlib be imported whatever MPLBACKEND says: it refuses to be where that backend is not installed.
+    """Makes matplotlib importable whatever MPLBACKEND names: it fails to import if that backend is not installed.
 
-    And let it not say that it keeps its fonts elsewhere where the home folder cannot be written to.
+    Also silences its remark that it keeps its fonts elsewhere if the home folder is not writable.
     """
     named = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
     log = logging.getLogger("matplotlib")

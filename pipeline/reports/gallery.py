@@ -1,4 +1,4 @@
-"""The HTML gallery: photos with their objects' boxes drawn on them, in one file that needs nothing else.
+"""The HTML gallery: photos with the boxes of their objects, in one self-contained file.
 
 Thumbnails are embedded, the page loads nothing and runs no script, and all text is escaped.
 """
@@ -24,15 +24,25 @@ from pipeline.io.images import decode
 from pipeline.printing import printable
 
 THUMBNAIL = 360
-"""Longest side of an embedded thumbnail, in pixels; a smaller photo stays as it is."""
+"""Longest side of an embedded thumbnail, in pixels; smaller photos keep their size."""
 _SHOWN = 320
-"""Longest side on the page, in CSS pixels; smaller photos are enlarged, so that labels have room."""
+"""Longest side on the page, in CSS pixels; smaller photos are enlarged to make room for labels."""
 _HUES = 12
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo to show. `objects` are dictionaries x0, y0, x1, y1 (0..1 of the photo), label and score."""
+    """A photo to show.
+
+    Attributes:
+        image_id: its id.
+        uri: where it is.
+        objects: dictionaries of x0, y0, x1, y1 (0..1 of the photo), label and score.
+        rank: its rank among the hits, from 1.
+        score: its cosine.
+        error: why the photo could not be indexed.
+        captions: (how it was written, caption).
+    """
 
     image_id: str
     uri: str
@@ -40,9 +50,7 @@ class Photo:
     rank: int | None = None
     score: float | None = None
     error: str | None = None
-    """Why the photo could not be indexed."""
     captions: Sequence[tuple[str, str]] = ()
-    """What was written about it: (how, caption)."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Section:
 
 @dataclass(frozen=True)
 class _Thumbnail:
-    """An embedded picture, or why there is none."""
+    """An embedded picture, or the reason why there is none."""
 
     data_uri: str = ""
     shown_width: int = 0
@@ -65,7 +73,7 @@ class _Thumbnail:
 
 def photos_of(rows: Iterable[Mapping[str, Any]]) -> list[Photo]:
     """Photos from rows of a feature set (`image_id`, `uri`, `objects`, `error`)."""
-    return [Photo(r["image_id"], r["uri"], r.get("objects") or (), error=r.get("error")) for r in rows]
+    return [Photo(row["image_id"], row["uri"], row.get("objects") or (), error=row.get("error")) for row in rows]
 
 
 def write_gallery(
@@ -76,9 +84,14 @@ def write_gallery(
     subtitle: str = "",
     rules: SourceRules = DEFAULT_RULES,
 ) -> None:
-    """Writes the gallery to `path`, a local file. A photo that cannot be opened is shown as missing, with the reason.
+    """Writes the gallery to a local file. A photo that cannot be opened is shown as missing, with the reason.
 
-    `rules` say what may be read: where photos are stands in features, which somebody else may have made.
+    Args:
+        path: the file.
+        title: heading of the page.
+        sections: the photos.
+        subtitle: shown beside the heading.
+        rules: what may be read; feature sets, possibly made by strangers, name the places of the photos.
 
     Raises:
         QpertError: the file cannot be written.
@@ -108,14 +121,14 @@ def write_gallery(
 
 
 def _view(photo: Photo, thumbnails: dict[str, _Thumbnail], rules: SourceRules) -> dict[str, Any]:
-    """What the template shows of a photo; every text is printable, every number plain."""
+    """The values that the template shows: printable texts and plain numbers."""
     if photo.error is not None:
         thumbnail = _Thumbnail(problem=f"could not be indexed: {photo.error}")
     else:
         if photo.uri not in thumbnails:
             thumbnails[photo.uri] = _thumbnail(photo.uri, rules)
         thumbnail = thumbnails[photo.uri]
-    # Large boxes first, so that small ones lie on top and can be pointed at.
+    # Large boxes first, so that small ones lie on top and can be hovered over.
     objects = sorted(photo.objects, key=lambda o: -(o["x1"] - o["x0"]) * (o["y1"] - o["y0"]))
     labels = Counter(printable(o["label"] or "object") for o in photo.objects)
     names = ", ".join(label if count == 1 else f"{label} ({count})" for label, count in labels.items())
@@ -144,7 +157,7 @@ def _box(item: Mapping[str, Any]) -> dict[str, Any]:
         "label": label,
         "score": float(item["score"]),
         "hue": zlib.crc32(label.encode()) % _HUES * 360 // _HUES,
-        # The label stands where the photo has room for it: above its box, below it, or else inside.
+        # The label goes where the photo has room: above its box, below it, or else inside.
         "place": "above" if item["y0"] >= 0.08 else "below" if item["y1"] <= 0.92 else "inside",
         "leftward": item["x0"] + item["x1"] > 1,
     }

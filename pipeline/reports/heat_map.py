@@ -7,21 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.reports.drawing import figure_for
 
 
 @dataclass(frozen=True)
 class HeatMap:
-    """What is drawn.
+    """The figures of a grid, with their labels.
 
     Attributes:
-        values: row by row, NaN for a cell that is not there.
-        down: what the rows are called.
-        across: what the columns are called.
-        names: of what the rows are, and of what the columns are.
-        unit: of the values, for the colour bar.
-        title: above it all.
-        marked: (row, column) of the cell with a frame.
+        values: row by row, NaN for a missing cell.
+        down: labels of the rows.
+        across: labels of the columns.
+        names: titles of the vertical and the horizontal axis.
+        unit: label of the colour bar.
+        title: above the figure.
+        marked: (row, column) of the framed cell.
     """
 
     values: Sequence[Sequence[float]]
@@ -33,18 +35,16 @@ class HeatMap:
     marked: tuple[int, int]
 
     def draw(self, path: str | Path) -> None:
-        """Write `path` (.png or .svg), whose folder is made. Colours run from the least to the most of the values.
+        """Writes `path` (.png or .svg) and creates its folder. Colours run from the lowest to the highest value.
 
         Raises:
-            QpertError: it cannot be written.
+            QpertError: the file cannot be written.
         """
-        import numpy as np
-
         values = np.array(self.values, np.float64)
         size = 2 + 0.95 * len(self.across), 1.9 + 0.5 * len(self.down)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with figure_for(path, size) as figure:
-            import matplotlib
+            import matplotlib  # not before `figure_for` has made it importable
             from matplotlib.patches import Rectangle
 
             axes = figure.subplots()

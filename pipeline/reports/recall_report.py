@@ -1,4 +1,4 @@
-"""A measurement as text, Markdown, CSV and JSON: the same figures, and the same remarks on what they rest on."""
+"""The result of an evaluation as text, Markdown, CSV and JSON: the same figures, and remarks on what they rest on."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.printing import printable
-from pipeline.reports.recall_tables import DIRECTIONS, Table, bin_name, bins_table, comparison_table, overall_table
-from pipeline.reports.text_table import csv_text, markdown, markdown_text, terminal
+from pipeline.reports.recall_tables import DIRECTIONS, bin_name, bins_table, comparison_table, overall_table
+from pipeline.reports.text_table import Table, csv_text, markdown, markdown_text, terminal
 from pipeline.retrieval.evaluation import Evaluation
+from pipeline.retrieval.evaluation_result import EvaluationResult, NamedEvaluation
 from pipeline.retrieval.intervals import Interval
-from pipeline.retrieval.measurement import Measured, Measurement
 from pipeline.retrieval.recall import DirectionRecall
 
 _COLUMNS = (
@@ -30,57 +30,57 @@ _COLUMNS = (
 )
 
 
-def as_text(found: Measurement, *, by: str = "indexed") -> str:
-    """Tables for the terminal, and the remarks. `by` says whose objects the size bins go by: indexed or annotated."""
-    parts = [printable(_title(found))]
-    for heading, table in _tables(found, by):
+def as_text(result: EvaluationResult, *, by: str = "indexed") -> str:
+    """Tables for the terminal, and the remarks. `by`: whose objects define the size bins, "indexed" or "annotated"."""
+    parts = [printable(_title(result))]
+    for heading, table in _tables(result, by):
         parts += [heading, terminal(*table)]
-    return "\n\n".join([*parts, "\n".join(printable(line) for line in remarks(found))])
+    return "\n\n".join([*parts, "\n".join(printable(line) for line in remarks(result))])
 
 
-def as_markdown(found: Measurement, *, by: str = "indexed") -> str:
+def as_markdown(result: EvaluationResult, *, by: str = "indexed") -> str:
     """The same as GitHub-flavoured Markdown."""
-    parts = ["# Retrieval by object size", markdown_text(_title(found))]
-    for heading, table in _tables(found, by):
+    parts = ["# Retrieval by object size", markdown_text(_title(result))]
+    for heading, table in _tables(result, by):
         parts += [f"## {heading[0].upper()}{heading[1:]}", markdown(*table)]
-    lines = [f"- {markdown_text(line)}" for line in remarks(found)]
+    lines = [f"- {markdown_text(line)}" for line in remarks(result)]
     return "\n\n".join([*parts, "\n".join(lines)]) + "\n"
 
 
-def as_json(found: Measurement) -> str:
-    """Everything, as fractions; the keys of recalls are the K. The baseline, if any, stands under `against`."""
-    plain = _plain(found.sets[-1])
-    if found.comparison is not None:
-        plain |= {"against": _plain(found.sets[0]), "comparison": asdict(found.comparison)}
+def as_json(result: EvaluationResult) -> str:
+    """Everything, in fractions; the keys of recalls are the K. The baseline, if any, is under the key `against`."""
+    plain = _plain(result.sets[-1])
+    if result.comparison is not None:
+        plain |= {"against": _plain(result.sets[0]), "comparison": asdict(result.comparison)}
     return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
 
 
-def as_csv(found: Measurement) -> str:
-    """A row for each figure of each set, then for each difference; figures are fractions, absent ones empty."""
+def as_csv(result: EvaluationResult) -> str:
+    """A row for each figure of each set, then for each difference; in fractions, missing figures are empty."""
     rows: list[Sequence[Any]] = [_COLUMNS]
-    for each in found.sets:
+    for of_set in result.sets:
         for direction in DIRECTIONS:
-            rows += _set_rows(each, direction)
-    if found.comparison is not None:
+            rows += _set_rows(of_set, direction)
+    if result.comparison is not None:
         for direction in DIRECTIONS:
-            rows += _difference_rows(found, direction)
+            rows += _difference_rows(result, direction)
     return csv_text(rows)
 
 
-def remarks(found: Measurement) -> list[str]:
-    """One line for each thing that a reader of the figures should know."""
+def remarks(result: EvaluationResult) -> list[str]:
+    """One line for everything that a reader of the figures should know."""
     lines = []
-    for each in found.sets:
-        prefix = f"{each.name}: " if len(found.sets) > 1 else ""
-        lines += [prefix + line for line in _left_out(each.evaluation)]
-    first = found.sets[0]
+    for of_set in result.sets:
+        prefix = f"{of_set.name}: " if len(result.sets) > 1 else ""
+        lines += [prefix + line for line in _left_out(of_set.evaluation)]
+    first = result.sets[0]
     report = first.evaluation.report
     if report.i2t.unbinned:
         lines.append(f"in no size bin: {report.i2t.unbinned} photos without an object (they count in R@K)")
     if report.i2t.empty_bins:
         names = ", ".join(bin_name(number) for number in report.i2t.empty_bins)
         lines.append(f"left out of mR@K: size bins without a photo, {names}")
-    filled = [(each.queries, number) for number, each in enumerate(report.t2i.bins) if each.queries]
+    filled = [(size_bin.queries, number) for number, size_bin in enumerate(report.t2i.bins) if size_bin.queries]
     if filled:
         captions, number = min(filled)
         photos = report.i2t.bins[number].queries
@@ -91,110 +91,110 @@ def remarks(found: Measurement) -> list[str]:
     intervals = first.intervals
     share = f"{100 * intervals.confidence:g} %"
     lines.append(f"in brackets: {share} bootstrap intervals over the photos, {intervals.samples} resamples")
-    if any(end.low == end.high for end in _bin_intervals(found) if end):
+    if any(end.low == end.high for end in _bin_intervals(result) if end):
         lines.append(
-            "no width: where all photos of a bin agree, resampling them shows nothing;"
+            "no width: where all photos of a bin agree, resampling shows no spread;"
             " with n photos the truth may still lie 300/n points away"
         )
-    if found.comparison is not None:
+    if result.comparison is not None:
         lines.append("only: queries that the first set alone gets right / the second alone; p: McNemar's exact test,")
-        lines.append("which takes the captions of a photo for independent; the intervals of the differences do not")
-        if found.comparison.other_bins:
+        lines.append("which treats the captions of a photo as independent; the intervals of the differences do not")
+        if result.comparison.other_bins:
             lines.append(
-                f"size bins: those of {found.sets[1].name} for both sets;"
-                f" {found.comparison.other_bins} photos have another bin in {first.name}"
+                f"size bins: those of {result.sets[1].name} for both sets;"
+                f" {result.comparison.other_bins} photos have another bin in {first.name}"
             )
     return lines
 
 
-def _bin_intervals(found: Measurement) -> Iterator[Interval | None]:
-    """Of the bins that the tables show: the set's own, or those of the differences."""
+def _bin_intervals(result: EvaluationResult) -> Iterator[Interval | None]:
+    """The intervals of the bins in the tables: the set's own, or those of the differences."""
     for direction in DIRECTIONS:
-        if found.comparison is None:
-            for one in getattr(found.sets[0].intervals, direction).bins:
-                yield from one.values()
+        if result.comparison is None:
+            for by_k in getattr(result.sets[0].intervals, direction).bins:
+                yield from by_k.values()
         else:
-            k = found.sets[0].evaluation.report.ks[0]
-            for one in getattr(found.comparison, direction).bins:
-                yield one[k].interval
+            k = result.sets[0].evaluation.report.ks[0]
+            for by_k in getattr(result.comparison, direction).bins:
+                yield by_k[k].interval
 
 
-def _title(found: Measurement) -> str:
-    report = found.sets[0].evaluation.report
-    names = f"{found.sets[1].name} against {found.sets[0].name}; " if len(found.sets) > 1 else ""
+def _title(result: EvaluationResult) -> str:
+    report = result.sets[0].evaluation.report
+    names = f"{result.sets[1].name} against {result.sets[0].name}; " if len(result.sets) > 1 else ""
     return f"{names}{report.images} photos, {report.texts} captions; figures in percent"
 
 
-def _tables(found: Measurement, by: str) -> Iterator[tuple[str, Table]]:
-    report, intervals = found.sets[0].evaluation.report, found.sets[0].intervals
-    if found.comparison is None:
+def _tables(result: EvaluationResult, by: str) -> Iterator[tuple[str, Table]]:
+    report, intervals = result.sets[0].evaluation.report, result.sets[0].intervals
+    if result.comparison is None:
         yield "all queries", overall_table(report, intervals)
         for direction, title in DIRECTIONS.items():
             heading = f"{title}, by the area of the largest {by} object"
             yield heading, bins_table(report, direction, intervals)
         return
-    other = found.sets[1]
+    other = result.sets[1]
     for direction, title in DIRECTIONS.items():
         table = comparison_table(
-            (found.sets[0].name, other.name), (report, other.evaluation.report), found.comparison, direction
+            (result.sets[0].name, other.name), (report, other.evaluation.report), result.comparison, direction
         )
         yield f"{title}, over all and by the area of the largest {by} object", table
 
 
 def _left_out(evaluation: Evaluation) -> Iterator[str]:
-    for who, why in ((evaluation.missing, "are not in the features"), (evaluation.failed, "could not be indexed")):
-        if who:
-            yield f"left out: {len(who)} captioned images that {why}, {_some(who)}"
+    for images, why in ((evaluation.missing, "are not in the features"), (evaluation.failed, "could not be indexed")):
+        if images:
+            yield f"left out: {len(images)} captioned images that {why}, {_examples(images)}"
     if evaluation.ignored:
         yield f"not in the gallery: {evaluation.ignored} indexed photos outside the captions"
 
 
-def _some(names: tuple[str, ...] | dict[str, str]) -> str:
+def _examples(names: tuple[str, ...] | dict[str, str]) -> str:
     shown = [f"{name} ({names[name]})" if isinstance(names, dict) else name for name in list(names)[:3]]
     return "such as " + ", ".join(shown)
 
 
-def _plain(each: Measured) -> dict[str, Any]:
-    evaluation = each.evaluation
+def _plain(of_set: NamedEvaluation) -> dict[str, Any]:
+    evaluation = of_set.evaluation
     return {
-        "name": each.name,
+        "name": of_set.name,
         "report": evaluation.report.to_dict(),
-        "intervals": asdict(each.intervals),
+        "intervals": asdict(of_set.intervals),
         "missing": evaluation.missing,
         "failed": evaluation.failed,
         "ignored": evaluation.ignored,
     }
 
 
-def _set_rows(each: Measured, direction: str) -> Iterator[list[Any]]:
-    report = each.evaluation.report
+def _set_rows(of_set: NamedEvaluation, direction: str) -> Iterator[list[Any]]:
+    report = of_set.evaluation.report
     part: DirectionRecall = getattr(report, direction)
-    between = getattr(each.intervals, direction)
+    spans = getattr(of_set.intervals, direction)
     for k in report.ks:
-        start = [each.name, direction, f"R@{k}"]
-        yield [*start, "all", part.queries, part.overall.get(k), *_ends(between.overall[k]), None, None, None]
-        for number, one in enumerate(part.bins):
-            ends = _ends(between.bins[number][k])
-            yield [*start, bin_name(number), one.queries, one.recall.get(k), *ends, None, None, None]
-        ends = _ends(between.mean_recall[k])
+        start = [of_set.name, direction, f"R@{k}"]
+        yield [*start, "all", part.queries, part.overall.get(k), *_ends(spans.overall[k]), None, None, None]
+        for number, size_bin in enumerate(part.bins):
+            ends = _ends(spans.bins[number][k])
+            yield [*start, bin_name(number), size_bin.queries, size_bin.recall.get(k), *ends, None, None, None]
+        ends = _ends(spans.mean_recall[k])
         binned = part.queries - part.unbinned
-        yield [each.name, direction, f"mR@{k}", "all", binned, part.mean_recall[k], *ends, None, None, None]
+        yield [of_set.name, direction, f"mR@{k}", "all", binned, part.mean_recall[k], *ends, None, None, None]
     for name, value in (("median rank", part.median_rank), ("mean rank", part.mean_rank)):
-        yield [each.name, direction, name, "all", part.queries, value, None, None, None, None, None]
+        yield [of_set.name, direction, name, "all", part.queries, value, None, None, None, None, None]
 
 
-def _difference_rows(found: Measurement, direction: str) -> Iterator[list[Any]]:
-    report = found.sets[0].evaluation.report
+def _difference_rows(result: EvaluationResult, direction: str) -> Iterator[list[Any]]:
+    report = result.sets[0].evaluation.report
     part: DirectionRecall = getattr(report, direction)
-    differences = getattr(found.comparison, direction)
+    differences = getattr(result.comparison, direction)
     binned = part.queries - part.unbinned
     for k in report.ks:
         rows = [(f"R@{k}", "all", part.queries, differences.overall[k])]
-        rows += [(f"R@{k}", bin_name(n), part.bins[n].queries, one[k]) for n, one in enumerate(differences.bins)]
+        rows += [(f"R@{k}", bin_name(n), part.bins[n].queries, by_k[k]) for n, by_k in enumerate(differences.bins)]
         rows += [(f"mR@{k}", "all", binned, differences.mean_recall[k])]
-        for figure, size, queries, each in rows:
-            ends = _ends(each.interval)
-            values = [each.difference, *ends, each.lost, each.gained, each.p]
+        for figure, size, queries, change in rows:
+            ends = _ends(change.interval)
+            values = [change.difference, *ends, change.lost, change.gained, change.p]
             yield ["difference", direction, figure, size, queries, *values]
 
 

@@ -1,8 +1,8 @@
-"""Figure B, counted: is the emphasised object named in the caption? On scenes, where every object is known.
+"""Figure B in numbers: is the emphasised object named in the caption? On scenes, where every object is known.
 
 The paper shows examples. Here every object of every scene is emphasised in turn, with its true box, and looked for in
-the caption: told by its colour, which no other object of the scene has, told first, and named with the right shape as
-well. What is strengthened too much makes nonsense, so it is counted too how much of what captions name is in the scene.
+the caption: its colour, which no other object of the scene has, is mentioned; is mentioned first; and is mentioned with
+the right shape. Too much emphasis makes nonsense, so the share of true things among all that captions name counts too.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ import torch
 from pipeline.datasets.scenes import COLOURS, SCENE_SIZE, SHAPES, Scene, distinct_scenes, draw_scene
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.emphasis import emphases, emphasised_captions
-from pipeline.experiments.result_tables import Table, points
 from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
-from pipeline.reports.text_table import percent
+from pipeline.reports.text_table import Table, interval_text, percent, points
 
 SMALL = 0.1
-"""Largest area, as a fraction of the picture, of the objects that are also counted apart."""
+"""Largest area, as a fraction of the picture, of the objects that are counted separately as well."""
 _BATCH = 50
 _THING = re.compile(rf"({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})")
 
@@ -32,13 +31,13 @@ Floats = np.ndarray
 
 @dataclass(frozen=True)
 class Naming:
-    """Captions of one setting, object by object.
+    """What the captions of one setting say, object by object.
 
     Attributes:
-        told: [objects] 1 where the caption has a thing of the object's colour.
-        first: [objects] 1 where that thing is its first.
-        named: [objects] 1 where it has one of the object's colour and shape.
-        true: [objects] share of what the caption names that is in the scene; 1 where it names nothing.
+        told: [objects] 1 if the caption mentions a thing of the object's colour.
+        first: [objects] 1 if that is the first thing that it mentions.
+        named: [objects] 1 if it mentions a thing of the object's colour and shape.
+        true: [objects] share of the mentioned things that are in the scene; 1 if the caption mentions nothing.
     """
 
     told: Floats
@@ -49,13 +48,13 @@ class Naming:
 
 @dataclass(frozen=True)
 class FigureB:
-    """What emphasis does.
+    """The effect of emphasis.
 
     Attributes:
         scene: [objects] the scene of each object, for resampling.
         area: [objects] its share of the picture.
-        plain: the captions without emphasis, the same for all objects of a scene.
-        emphasised: for each setting by name, the captions with the object emphasised.
+        plain: without emphasis; the caption is the same for all objects of a scene.
+        emphasised: setting -> with the object emphasised.
     """
 
     scene: np.ndarray
@@ -65,7 +64,7 @@ class FigureB:
 
 
 def things(caption: str) -> list[tuple[str, str]]:
-    """(colour, shape) of everything that a caption names, in its order."""
+    """(colour, shape) of everything that a caption mentions, in its order."""
     return [(colour, shape) for colour, shape in _THING.findall(caption)]
 
 
@@ -78,7 +77,7 @@ def scene_objects(scene: Scene) -> Objects:
 
 @torch.no_grad()
 def measure_figure_b(encoder: Encoder, settings: dict[str, Perturbation], count: int, seed: int) -> FigureB:
-    """Caption `count` distinct scenes of the series `seed`, plain and with each object emphasised in each setting."""
+    """Captions `count` distinct scenes of the series `seed`, plain and with each object emphasised in each setting."""
     scenes = list(distinct_scenes(count, seed))
     plain: list[str] = []
     changed: dict[str, list[str]] = {name: [] for name in settings}
@@ -86,7 +85,7 @@ def measure_figure_b(encoder: Encoder, settings: dict[str, Perturbation], count:
     for start in range(0, count, _BATCH):
         some = scenes[start : start + _BATCH]
         objects = [scene_objects(scene) for scene in some]
-        wanted = [emphases(each, "all") for each in objects]
+        wanted = [emphases(of_scene, "all") for of_scene in objects]
         tokens = encoder.backbone(torch.stack([encoder.preprocess(draw_scene(scene)) for scene in some]))
         pairs = [(row, emphasis) for row, of_scene in enumerate(wanted) for emphasis in of_scene]
         unchanged = encoder.caption(tokens)
@@ -107,28 +106,27 @@ def measure_figure_b(encoder: Encoder, settings: dict[str, Perturbation], count:
 def _naming(
     captions: Sequence[str], targets: Sequence[tuple[str, str]], shown: Sequence[set[tuple[str, str]]]
 ) -> Naming:
-    found = [things(caption) for caption in captions]
-    colours = [[colour for colour, _ in each] for each in found]
-    return Naming(
-        told=np.array([target[0] in each for each, target in zip(colours, targets, strict=True)], np.float64),
-        first=np.array([each[:1] == [target[0]] for each, target in zip(colours, targets, strict=True)], np.float64),
-        named=np.array([target in each for each, target in zip(found, targets, strict=True)], np.float64),
-        true=np.array(
-            [np.mean([one in there for one in each]) if each else 1.0 for each, there in zip(found, shown, strict=True)]
-        ),
-    )
+    told, first, named, true = [], [], [], []
+    for caption, target, in_scene in zip(captions, targets, shown, strict=True):
+        mentioned = things(caption)
+        colours = [colour for colour, _ in mentioned]
+        told.append(target[0] in colours)
+        first.append(colours[:1] == [target[0]])
+        named.append(target in mentioned)
+        true.append(np.mean([thing in in_scene for thing in mentioned]) if mentioned else 1.0)
+    return Naming(*(np.array(values, np.float64) for values in (told, first, named, true)))
 
 
-def figure_b_table(found: FigureB, *, samples: int, seed: int) -> tuple[str, Table]:
-    """What to know, and a row per setting: shares in percent, and paired differences with intervals over scenes."""
-    small = found.area < SMALL
-    scenes = len(np.unique(found.scene))
+def figure_b_table(figure: FigureB, *, samples: int, seed: int) -> tuple[str, Table]:
+    """A note, and a row per setting: shares in percent, and paired differences with intervals over scenes."""
+    small = figure.area < SMALL
+    scenes = len(np.unique(figure.scene))
     note = (
         f"{scenes} scenes; each of their {len(small)} objects ({int(small.sum())} of them below {SMALL:.0%} of the"
-        " picture) was emphasised by itself, with its true box. told: the caption has a thing of its colour, which no"
-        " other object of the scene has; first: as its first thing; named: of its colour and shape. true: of what"
-        " captions name, the share that is in the scene. Differences to plain with 95 % bootstrap intervals over"
-        " scenes."
+        " picture) was emphasised by itself, with its true box. told: the caption mentions a thing of its colour, which"
+        " no other object of the scene has; first: it mentions that thing first; named: it mentions a thing of its"
+        " colour and shape. true: the share of mentioned things that are in the scene. Differences to plain with 95 %"
+        " bootstrap intervals over scenes."
     )
     kinds = ("told", "first", "named")
     headers = [""]
@@ -137,21 +135,21 @@ def figure_b_table(found: FigureB, *, samples: int, seed: int) -> tuple[str, Tab
     headers += ["true", "small: told", "over plain", "95 % interval"]
     draws = np.random.default_rng(seed).multinomial(scenes, np.full(scenes, 1 / scenes), size=samples)
     rows = []
-    for name, each in (("plain", found.plain), *found.emphasised.items()):
-        row = [name]
+    plain, only_small = figure.plain, np.where(small, 1.0, np.nan)
+    for name, naming in (("plain", plain), *figure.emphasised.items()):
+        row, compared = [name], name != "plain"
         for kind in kinds:
-            row += _cells(getattr(each, kind), getattr(found.plain, kind), found.scene, draws, compared=name != "plain")
-        row.append(percent(float(each.true.mean())))
-        counts = np.where(small, 1.0, np.nan)
-        row += _cells(each.told * counts, found.plain.told * counts, found.scene, draws, compared=name != "plain")
+            row += _cells(getattr(naming, kind), getattr(plain, kind), figure.scene, draws, compared=compared)
+        row.append(percent(float(naming.true.mean())))
+        row += _cells(naming.told * only_small, plain.told * only_small, figure.scene, draws, compared=compared)
         rows.append(row)
     return note, (headers, rows)
 
 
 def _cells(here: Floats, plain: Floats, scene: np.ndarray, draws: np.ndarray, *, compared: bool) -> list[str]:
-    """The mean of `here` [objects] (NaN: left out), its difference to `plain`, and the interval of that.
+    """The mean of `here` [objects] (NaN: left out), its difference to `plain`, and the interval of the difference.
 
-    Scenes are drawn, with all of their objects; a draw without any object of the kind has no mean.
+    Whole scenes are drawn, with all of their objects; a draw without any object of the kind has no mean.
     """
     kept = ~np.isnan(here)
     if not kept.any():
@@ -165,4 +163,4 @@ def _cells(here: Floats, plain: Floats, scene: np.ndarray, draws: np.ndarray, *,
     with np.errstate(invalid="ignore"):
         means = (draws @ sums) / (draws @ counts)
     low, high = np.nanquantile(means, (0.025, 0.975))
-    return [mean, points(float(change.mean())), f"{points(float(low))} to {points(float(high))}"]
+    return [mean, points(float(change.mean())), interval_text((float(low), float(high)), signed=True)]

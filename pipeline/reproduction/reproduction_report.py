@@ -1,4 +1,4 @@
-"""The report of a reproduction: Markdown with all tables, each table as CSV, and figure A as an HTML page."""
+"""The report of a reproduction: all tables in Markdown, each as CSV, and figure A as an HTML page."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 
 from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.experiments import paper
-from pipeline.experiments.result_tables import Measures, Table, grid_note, grid_table, switch_table, table_a
-from pipeline.experiments.settings import CHOSEN, DETECTED, OES, ORTHOGONAL, PLAIN
-from pipeline.features.feature_set import FeatureSet
+from pipeline.experiments.variants import CHOSEN, DETECTED, OES, ORTHOGONAL, PLAIN
 from pipeline.reports.gallery import Section, photos_of, write_gallery
-from pipeline.reports.text_table import csv_text, markdown
+from pipeline.reports.text_table import Table, csv_text, markdown
 from pipeline.reproduction.figure_b import figure_b_table
-from pipeline.reproduction.matching import matching_table
+from pipeline.reproduction.matching_table import matching_table
 from pipeline.reproduction.result import Result
-from pipeline.retrieval.similarity import rows_of, top_k
+from pipeline.reproduction.result_tables import SettingMetrics, grid_note, grid_table, switch_table, table_a
+from pipeline.retrieval.similarity import rows_of
 from pipeline.retrieval.text import embed_texts, load_text_encoder
+from pipeline.search.exact import top_k
 
 SHOWN = 12
-"""Queries of figure A that gained, and as many that lost."""
+"""Number of gained queries in figure A, and of lost ones."""
 
 
 class Part(NamedTuple):
-    """A table with its file's name, its heading, and what to know when reading it."""
+    """A table with the name of its file, its heading, and a note for the reader."""
 
     file: str
     heading: str
@@ -35,13 +35,13 @@ class Part(NamedTuple):
 
 
 def parts(result: Result, *, samples: int, seed: int) -> list[Part]:
-    """All tables, measured from the outcomes."""
-    measures = Measures.of(result.ranks, samples=samples, seed=seed)
+    """All tables, from the outcomes."""
+    metrics = SettingMetrics.of(result.ranks, samples=samples, seed=seed)
     setting = ", ".join(f"{name} {value}" for name, value in result.chosen.as_dict().items() if name != "stages")
-    note = f"Q-Perturbation here: {setting}. (E): annotated boxes, (D): detected ones."
+    note = f"Q-Perturbation here: {setting}. (E): annotated boxes, (D): detected boxes."
     rows = (PLAIN, CHOSEN, DETECTED, OES, ORTHOGONAL)
-    found = [Part("table_a", "Table A: baselines and variants, text to image", note, table_a(measures, rows))]
-    found.append(Part("table_b", "Table B: milliseconds per photo", _cost_note(result), _table_b(result)))
+    report = [Part("table_a", "Table A: baselines and variants, text to image", note, table_a(metrics, rows))]
+    report.append(Part("table_b", "Table B: milliseconds per photo", _cost_note(result), _table_b(result)))
     for number, scales in enumerate(result.grids):
         finer = f"_{number}" if number else ""
         small = f", scales {scales[0]:g} to {scales[-1]:g}" if number else ""
@@ -49,46 +49,44 @@ def parts(result: Result, *, samples: int, seed: int) -> list[Part]:
             for metric in ("10%", "R@1", "mR@1"):
                 name = f"table_{letter.lower()}{finer}_{metric.replace('@', '').replace('%', '')}"
                 heading = f"Table {letter}{small}: {kind}, {metric}"
-                about = grid_note(measures, metric, letter, scales)
-                found.append(Part(name, heading, about, grid_table(measures, metric, letter, scales)))
+                about = grid_note(metrics, metric, letter, scales)
+                report.append(Part(name, heading, about, grid_table(metrics, metric, letter, scales)))
     heading = "From the paper's method to the released code's, one switch at a time"
-    note = (
-        '"moves it": the 95 % interval of the paired difference does not hold 0. "not shown" is not "does not matter".'
-    )
-    table = switch_table(measures, result.ranks, result.switches, samples, seed)
-    found.append(Part("switches", heading, note, table))
+    note = '"moves it": the 95 % interval of the paired difference excludes 0. "not shown" does not mean "no effect".'
+    table = switch_table(metrics, result.ranks, result.switches, samples, seed)
+    report.append(Part("switches", heading, note, table))
     if result.matched:
         note = (
             f"The {result.candidates} best of each query by contrast, ordered by matching score + cosine. The paper"
-            " perturbs contrast alone, the released code both."
+            " perturbs contrast only, the released code both."
         )
         table = matching_table(result.ranks[PLAIN], result.matched, samples=samples, seed=seed)
-        found.append(Part("matching", "Re-ranked by image-text matching", note, table))
+        report.append(Part("matching", "Re-ranked by image-text matching", note, table))
     if result.figure_b is not None:
-        heading = "Figure B, counted: is the emphasised object named?"
-        found.append(Part("figure_b", heading, *figure_b_table(result.figure_b, samples=samples, seed=seed)))
-    return found
+        heading = "Figure B in numbers: is the emphasised object named?"
+        report.append(Part("figure_b", heading, *figure_b_table(result.figure_b, samples=samples, seed=seed)))
+    return report
 
 
-def as_markdown(title: str, result: Result, found: Sequence[Part]) -> str:
+def as_markdown(title: str, result: Result, report: Sequence[Part]) -> str:
     """The whole report."""
     ranks = result.ranks[PLAIN]
     lines = [
         f"# {title}",
         f"{len(ranks.image_ranks):,} photos, {len(ranks.text_ranks):,} captions. Figures in percent, differences in"
         " points; intervals are 95 % bootstrap intervals over photos, p is McNemar's exact test against plain."
-        ' "paper" is what the supplement printed for BLIP-2 on Flickr30K. In tables C and D it stands in brackets, and'
-        " beside both R@1 and mR@1: the print heads it R@1, but it lies at the level of Table A's mR@1.",
+        ' "paper": printed in the supplement for BLIP-2 on Flickr30K. Tables C and D show it in brackets, beside both'
+        " R@1 and mR@1: the print calls it R@1, but it lies at the level of Table A's mR@1.",
     ]
-    for part in found:
+    for part in report:
         lines += [f"## {part.heading}", part.note, markdown(*part.table)]
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
-def write_tables(folder: Path, found: Sequence[Part]) -> None:
-    """Each table as a CSV file."""
+def write_tables(folder: Path, report: Sequence[Part]) -> None:
+    """Writes each table as a CSV file."""
     folder.mkdir(parents=True, exist_ok=True)
-    for part in found:
+    for part in report:
         text = csv_text([part.table[0], *part.table[1]])
         (folder / f"{part.file}.csv").write_text(text, encoding="utf-8", newline="")
 
@@ -96,10 +94,10 @@ def write_tables(folder: Path, found: Sequence[Part]) -> None:
 def write_figure_a(
     path: Path, title: str, captions: Sequence[CaptionedImage], result: Result, *, weights: str | None
 ) -> tuple[int, int]:
-    """Photos at rank 1 with and without Q-Perturbation, for queries that only one of them gets right.
+    """Writes a page of the photos at rank 1 with and without Q-Perturbation, for queries that only one gets right.
 
     Returns:
-        How many queries Q-Perturbation gained, and how many it lost; `SHOWN` of each are on the page.
+        The numbers of queries that Q-Perturbation gained and lost; `SHOWN` of each are on the page.
     """
     plain, chosen = result.ranks[PLAIN], result.ranks[CHOSEN]
     gained = np.flatnonzero((plain.text_ranks > 1) & (chosen.text_ranks == 1))
@@ -119,7 +117,7 @@ def write_figure_a(
         )
     subtitle = (
         f"Left: rank 1 plain; right: rank 1 with Q-Perturbation. It gained {len(gained)} queries and lost {len(lost)};"
-        f" shown are up to {SHOWN} of each, evenly spread."
+        f" up to {SHOWN} of each are shown, evenly spread."
     )
     write_gallery(path, f"{title}: figure A", sections, subtitle=subtitle)
     return len(gained), len(lost)
@@ -134,10 +132,10 @@ def _queries(captions: Sequence[CaptionedImage], names: Sequence[str], owners: S
 def _sections(
     queries: Sequence[tuple[str, str]], gained: Sequence[bool], result: Result, weights: str | None
 ) -> list[Section]:
-    sets = [FeatureSet.open(result.variants[name].out, result.variants[name].name) for name in (PLAIN, CHOSEN)]
+    sets = [variant.store.open(variant.name) for variant in (result.variants[PLAIN], result.variants[CHOSEN])]
     encoder = load_text_encoder(sets[0], weights=weights)
     texts = embed_texts(encoder, [text for _, text in queries])
-    best = [[hits[0] for hits in top_k(each, texts, 1)] for each in sets]
+    best = [[hits[0] for hits in top_k(features, texts, 1)] for features in sets]
     rows: Mapping[str, Mapping[str, object]] = rows_of(
         sets[0], [hit.image_id for hits in best for hit in hits], ["uri", "objects", "error"]
     )
@@ -153,13 +151,14 @@ def _cost_note(result: Result) -> str:
     cost = result.cost
     return (
         f"Here: {cost.device}, {cost.dtype}, batches of {cost.images} photos with {cost.objects:.1f} objects each. KC:"
-        " making the operators, QE: applying them. The paper: BLIP-2 with its 1.1 billion parameters."
+        " making the operators, QE: applying them. The paper measured BLIP-2 with its 1.1 billion parameters."
     )
 
 
 def _table_b(result: Result) -> Table:
     cost = result.cost
-    rows = [[f"here: {cost.device}", *(f"{each:.2f}" for each in (cost.plain, cost.perturbed, cost.construction))]]
-    rows[0].append(f"{cost.enhancement:.2f}")
-    rows += [[f"paper: {name}", *(f"{each:.1f}" for each in line.values())] for name, line in paper.TABLE_B.items()]
+    here = (cost.plain, cost.perturbed, cost.construction, cost.enhancement)
+    rows = [[f"here: {cost.device}", *(f"{milliseconds:.2f}" for milliseconds in here)]]
+    for device, printed in paper.TABLE_B.items():
+        rows.append([f"paper: {device}", *(f"{milliseconds:.1f}" for milliseconds in printed.values())])
     return ["device", "plain", "Q-Pert.", "+ KC", "+ QE"], rows

@@ -1,4 +1,4 @@
-"""What the protocol found out about one encoder."""
+"""The result of the reproduction protocol for one encoder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.benchmarks.encoder_cost import EncoderCost
-from pipeline.experiments.measuring import Variant
+from pipeline.experiments.variants import Variant
 from pipeline.method.settings import Perturbation
 from pipeline.reproduction.figure_b import FigureB
 from pipeline.retrieval.ranks import Ranks
@@ -19,13 +19,13 @@ class Result:
     Attributes:
         chosen: the perturbation of Table A.
         grids: the scales of Table C, and of further grids like it.
-        switches: the names of the settings with one switch turned.
-        variants: where each setting's embeddings are.
+        switches: the names of the settings that differ in one switch.
+        variants: the embeddings of each setting.
         ranks: the outcome of its queries.
-        cost: of Table B.
-        matched: the outcome of its queries re-ranked by image-text matching, where the encoder has that.
-        candidates: how many of the best were re-ranked.
-        figure_b: what emphasis does to captions, where the encoder writes and the photos are scenes.
+        cost: the figures of Table B.
+        matched: the outcome of its queries re-ranked by image-text matching, if the encoder has that.
+        candidates: number of best answers that were re-ranked.
+        figure_b: the effect of emphasis on captions, if the encoder writes them and the photos are scenes.
     """
 
     chosen: Perturbation

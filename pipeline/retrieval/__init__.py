@@ -1,4 +1,4 @@
-"""Search and its measurement: exact top-k over stored features, Recall@K with intervals, recall by object size."""
+"""Scores of texts for photos, and how good they are: Recall@K by object size, intervals, paired comparison."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pipeline.retrieval.evaluation import Evaluation, evaluate
 from pipeline.retrieval.intervals import Interval, Intervals, bootstrap
 from pipeline.retrieval.ranks import Ranks
 from pipeline.retrieval.recall import Bin, DirectionRecall, RecallReport, recall_report, report_from_ranks, report_of
-from pipeline.retrieval.similarity import Hit, image_scores, top_k
-from pipeline.retrieval.text import embed_texts, load_text_encoder
+from pipeline.retrieval.similarity import image_scores
 
 __all__ = [
     "Bin",
@@ -16,7 +15,6 @@ __all__ = [
     "Difference",
     "DirectionRecall",
     "Evaluation",
-    "Hit",
     "Interval",
     "Intervals",
     "Ranks",
@@ -24,12 +22,9 @@ __all__ = [
     "aligned",
     "bootstrap",
     "compare",
-    "embed_texts",
     "evaluate",
     "image_scores",
-    "load_text_encoder",
     "recall_report",
     "report_from_ranks",
     "report_of",
-    "top_k",
 ]

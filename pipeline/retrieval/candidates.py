@@ -1,4 +1,4 @@
-"""The best candidates of every query by contrast, in both directions: what image-text matching looks at again."""
+"""The best candidates of every query by contrast, in both directions: the input of image-text matching."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Int32 = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Candidates:
-    """The k best of each query; k is smaller where there are fewer.
+    """The k best answers of each query; fewer where there are fewer than k.
 
     Attributes:
-        images: [T, k] numbers of the photos that suit each text best, in no order.
+        images: [T, k] numbers of the best photos of each text, unordered.
         image_scores: float32 [T, k], their scores.
-        texts: [I, k] numbers of the texts that suit each photo best, in no order.
+        texts: [I, k] numbers of the best texts of each photo, unordered.
         text_scores: float32 [I, k], their scores.
-        queries: bool [I], the photos that have texts of their own; of the others no texts are looked for.
+        queries: bool [I], the photos that have texts of their own; only these are queries.
     """
 
     images: Int32
@@ -33,18 +33,18 @@ class Candidates:
     queries: npt.NDArray[np.bool_]
 
     def texts_of_images(self) -> tuple[Ints, Int32]:
-        """Every pair once, photo by photo: where each photo's texts begin [I + 1], and their numbers, ascending."""
+        """Every pair once, photo by photo: offsets of each photo's texts [I + 1], and the texts' numbers, ascending."""
         count, width = self.texts.shape[0], int(self.images.shape[0])
-        asking = np.flatnonzero(self.queries).astype(np.int64)
-        by_image = np.repeat(asking, self.texts.shape[1]) * width + self.texts[asking].ravel()
+        queries = np.flatnonzero(self.queries).astype(np.int64)
+        by_image = np.repeat(queries, self.texts.shape[1]) * width + self.texts[queries].ravel()
         rows = np.repeat(np.arange(width, dtype=np.int64), self.images.shape[1])
         pairs = np.unique(np.concatenate([by_image, self.images.ravel().astype(np.int64) * width + rows]))
         starts = np.searchsorted(pairs, np.arange(count + 1, dtype=np.int64) * width)
         return starts, (pairs % width).astype(np.int32)
 
 
-class Chooser:
-    """Keeps the best k of each query, tile by tile, so that no full score matrix is needed."""
+class CandidateCollector:
+    """Keeps the best k answers of each query, tile by tile, so that no full score matrix is needed."""
 
     def __init__(self, images: int, texts: int, k: int) -> None:
         if k < 1:
@@ -53,19 +53,19 @@ class Chooser:
         self._texts = _Best(images, min(k, texts))
 
     def count(self, tile: Float32, *, first_image: int, first_text: int) -> None:
-        """Takes the scores [i, t] of the images from `first_image` and the texts from `first_text` on."""
+        """Adds the scores [i, t] of the images from `first_image` and the texts from `first_text` on."""
         self._images.take(tile.T, first_text, first_image)
         self._texts.take(tile, first_image, first_text)
 
     def candidates(self, owners: Ints) -> Candidates:
-        """The best of all that was counted; `owners` [T] is the photo of each text."""
+        """The best answers among all tiles; `owners` [T] is the photo of each text."""
         queries = np.zeros(len(self._texts.ids), bool)
         queries[owners] = True
         return Candidates(self._images.ids, self._images.scores, self._texts.ids, self._texts.scores, queries)
 
 
 class _Best:
-    """The best `k` ids of each row."""
+    """The ids of the `k` highest scores of each row."""
 
     def __init__(self, rows: int, k: int) -> None:
         self.scores: Float32 = np.full((rows, k), -np.inf, np.float32)

@@ -1,11 +1,11 @@
-"""Two feature sets on the same queries: is the second better, or was it luck?
+"""Two feature sets on the same queries: is the second one better, or just lucky?
 
-Two answers for every figure, both from pairs of outcomes of one query. The interval of the difference draws images,
-the same ones for both sets. McNemar's exact test asks whether, of the queries that only one set gets right, more than
-half belong to one of them (McNemar, "Note on the sampling error of the difference between correlated proportions or
+Every figure gets two answers, both from paired outcomes of each query. The interval of the difference resamples images,
+the same ones for both sets. McNemar's exact test asks whether one set owns more than half of the queries that only one
+of them gets right (McNemar, "Note on the sampling error of the difference between correlated proportions or
 percentages", Psychometrika 12, 1947). It treats the captions of an image as independent, which they are not; the
-bootstrap does not. So for text to image the interval is the more careful of the two. Of many figures some differ by
-chance: at p < 0.05 up to one in twenty where nothing has changed.
+bootstrap does not, so for text to image the interval is the more careful of the two. Of many figures some differ by
+chance: at p < 0.05 up to one in twenty when nothing has changed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pipeline.retrieval.ranks import Ints, Ranks
 from pipeline.retrieval.recall import check_cutoffs
 from pipeline.retrieval.resampling import (
     MEAN,
-    Counts,
     Figures,
     Float64,
+    QueryCounts,
     by_figure,
     enough_images,
     figures,
@@ -34,14 +34,14 @@ from pipeline.retrieval.resampling import (
 
 @dataclass(frozen=True)
 class Difference:
-    """One figure of both sets, as fractions.
+    """One figure of both sets, in fractions.
 
     Attributes:
         first: the figure of the first set; None without a query.
         second: of the second set.
         difference: second - first.
         interval: of the difference.
-        gained: queries that only the second set gets right; None for mR@K, which is no share of queries.
+        gained: queries that only the second set gets right; None for mR@K, which is not a share of queries.
         lost: queries that only the first set gets right.
         p: of McNemar's exact test.
     """
@@ -65,7 +65,7 @@ class Comparison:
     seed: int
     confidence: float
     other_bins: int
-    """Images whose size bin is another one in the second set; the first set's bins are used for both."""
+    """Images that the second set puts into another size bin; the first set's bins are used for both."""
 
 
 def compare(
@@ -79,18 +79,19 @@ def compare(
 ) -> Comparison:
     """Pairs the queries by image name and caption order, and compares every figure.
 
-    Intervals are percentile bootstrap intervals, with the exceptions that `bootstrap` names. Both sets are put into the
-    first one's size bins.
+    Intervals are percentile bootstrap intervals, with the exceptions that `bootstrap` lists. Both sets are put into
+    the size bins of the first.
 
     Raises:
-        QpertError: the sets do not hold the same queries (how many do not, is said), a bad K, too few samples.
+        QpertError: the sets do not hold the same queries (the message counts those that differ), a bad K, too few
+            samples.
     """
     cutoffs = check_cutoffs(ks)
     paired = aligned(first, second)
-    counts = [Counts.of(first, cutoffs), Counts.of(paired, cutoffs)]
+    counts = [QueryCounts.of(first, cutoffs), QueryCounts.of(paired, cutoffs)]
     before, after = resampled_figures(counts, samples=samples, seed=seed)
     ends = limits(after - before, enough_images(counts[0]), confidence)
-    values = [figures(each) for each in counts]
+    values = [figures(count) for count in counts]
     t2i, i2t = (
         _differences(number, values, ends, outcomes, cutoffs)
         for number, outcomes in enumerate(_outcomes(first, paired))
@@ -99,7 +100,7 @@ def compare(
 
 
 def other_bins(first: Ranks, second: Ranks) -> int:
-    """How many images of `first` are in another size bin in `second`; both name the same images."""
+    """The number of images of `first` that `second` puts into another size bin; both name the same images."""
     bins = dict(zip(second.image_ids, second.bins.tolist(), strict=True))
     return sum(bins[name] != own for name, own in zip(first.image_ids, first.bins.tolist(), strict=True))
 
@@ -146,15 +147,10 @@ def aligned(first: Ranks, second: Ranks) -> Ranks:
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Exact two-sided p of `gained` against `lost` discordant pairs, which are a coin's tosses if nothing has changed.
+    """Exact two-sided p of `gained` against `lost` discordant pairs: fair coin tosses if nothing has changed."""
+    from scipy.stats import binomtest  # here, because importing it takes the better part of a second
 
-    Exact in whole numbers, so that neither the many ways of thousands of pairs overflow nor their sum loses a digit.
-    """
-    tosses, ways, total = gained + lost, 1, 0
-    for heads in range(min(gained, lost) + 1):
-        total += ways
-        ways = ways * (tosses - heads) // (heads + 1)
-    return min(1.0, 2 * total / (1 << tosses))
+    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
 def _captions(ranks: Ranks) -> dict[str, int]:
@@ -163,7 +159,7 @@ def _captions(ranks: Ranks) -> dict[str, int]:
 
 
 def _outcomes(first: Ranks, second: Ranks) -> list[tuple[Ints, Ints, Ints]]:
-    """Of each direction the ranks in both sets, and the size bin, of every query."""
+    """For each direction: the ranks of every query in both sets, and its size bin."""
     queried = first.image_ranks > 0
     return [
         (first.text_ranks, second.text_ranks, first.bins[first.image_of_text]),
@@ -175,16 +171,16 @@ def _differences(
     direction: int, values: list[Float64], ends: Float64, outcomes: tuple[Ints, Ints, Ints], ks: tuple[int, ...]
 ) -> Figures[Difference]:
     def difference(group: int, number: int) -> Difference:
-        before, after = (float(each[direction, group, number]) for each in values)
+        before, after = (float(of_set[direction, group, number]) for of_set in values)
         if np.isnan(before):
             return Difference(None, None, None, None, None, None, None)
-        between = interval(ends, direction, group, number)
+        span = interval(ends, direction, group, number)
         if group == MEAN:
-            return Difference(before, after, after - before, between, None, None, None)
+            return Difference(before, after, after - before, span, None, None, None)
         ranks, others, bins = outcomes
         member = bins == group - 1 if group else np.ones(len(bins), bool)
         hit, other = ranks[member] <= ks[number], others[member] <= ks[number]
         gained, lost = int((~hit & other).sum()), int((hit & ~other).sum())
-        return Difference(before, after, after - before, between, gained, lost, mcnemar(gained, lost))
+        return Difference(before, after, after - before, span, gained, lost, mcnemar(gained, lost))
 
     return by_figure(ks, difference)

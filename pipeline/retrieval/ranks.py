@@ -1,4 +1,4 @@
-"""Ranks of the right answers: all that recall, its intervals and paired tests need to know of the scores."""
+"""Ranks of the right answers: all that recall, its intervals and paired tests need of the scores."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Ranks:
-    """The outcome of every query, with what it takes to group them: a few bytes per caption, no scores.
+    """The outcome of every query and the groups it belongs to: a few bytes per caption, no scores.
 
     Attributes:
         text_ranks: [T], rank (from 1) of each text's image among all images.
-        image_ranks: [I], rank (from 1) of each image's best text among all texts not its own; 0 = no text, so that the
-            image is no query.
-        image_of_text: [T], the number of each text's image; the texts of an image stand in the captions' order.
+        image_ranks: [I], rank (from 1) of each image's best text among all texts not its own; 0 = no text, so the image
+            is not a query.
+        image_of_text: [T], the number of each text's image; the texts of an image are in the order of its captions.
         bins: [I], size bin 0..9 of each image by its largest object's area, -1 without an object.
-        image_ids: the images' names, by which two sets of ranks are paired; empty where nobody named them.
+        image_ids: the images' names, by which two sets of ranks are paired; empty if they have none.
     """
 
     text_ranks: Ints
@@ -44,10 +44,10 @@ class Ranks:
 
 
 class Ranker:
-    """Counts, tile by tile, what ranks before each right answer, so that no full score matrix is needed."""
+    """Counts, tile by tile, the answers ranked before each right one, so that no full score matrix is needed."""
 
     def __init__(self, image_of_text: Ints, images: int, *, tolerance: float = 0.0) -> None:
-        """Scores within `tolerance` of the right answer's count as ties, that is, against the query."""
+        """Scores within `tolerance` of the right answer's are ties, which count against the query."""
         self._owner = image_of_text
         self._tolerance = tolerance
         self._before_image = np.zeros(len(image_of_text), np.int64)
@@ -56,15 +56,15 @@ class Ranker:
         self._best: Floats = np.zeros(0)
 
     def set_positives(self, scores: Floats) -> None:
-        """Takes the score [T] of each text with its own image; comes before the first `count`."""
-        lowest = scores.min(initial=0)  # stands for the images without a caption, which are no queries
+        """Sets the score [T] of each text with its own image; to be called before the first `count`."""
+        lowest = scores.min(initial=0)  # for the images without a caption, which are not queries
         self._best = np.full(len(self._before_text), lowest, scores.dtype)
         np.maximum.at(self._best, self._owner, scores)
         self._positive = scores - self._tolerance if self._tolerance else scores
         self._best = self._best - self._tolerance if self._tolerance else self._best
 
     def count(self, tile: Floats, *, first_image: int, first_text: int) -> None:
-        """Takes the scores [i, t] of the images from `first_image` and the texts from `first_text` on."""
+        """Adds the scores [i, t] of the images from `first_image` and the texts from `first_text` on."""
         images = slice(first_image, first_image + tile.shape[0])
         texts = slice(first_text, first_text + tile.shape[1])
         rows = self._owner[texts] - first_image
@@ -102,8 +102,8 @@ def check_owners(image_of_text: npt.ArrayLike, *, images: int, texts: int) -> In
 def size_bins(areas: npt.ArrayLike | Sequence[float | None] | None, images: int) -> Ints:
     """Bin 0..9 of each image by its largest object's area, -1 without one. Returns [images].
 
-    The edges are compared in the precision of `areas`, so that a float32 0.7 opens bin 7 although it is a little
-    less than the double 0.7.
+    The edges are compared in the precision of `areas`, so that a float32 0.7, which is a little less than the double
+    0.7, falls into bin 7.
     """
     if areas is None:
         return np.full(images, -1, np.int64)
@@ -114,7 +114,7 @@ def size_bins(areas: npt.ArrayLike | Sequence[float | None] | None, images: int)
         raise QpertError(f"areas must hold one number per image, [{images}], not {list(values.shape)}")
     values = values if np.issubdtype(values.dtype, np.floating) else values.astype(np.float64)
     known = values >= 0
-    # A box clipped to its photo may come out a rounding error above 1.
+    # The area of a box clipped to its photo may exceed 1 by a rounding error.
     too_large = known & (values > 1 + 1e-5)
     if too_large.any():
         index = int(np.flatnonzero(too_large)[0])

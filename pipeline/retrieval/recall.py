@@ -5,8 +5,8 @@ Image to text (I2T): one query per image, a hit when any of its captions is in t
 images by the area of their largest object, [0, 0.1), ... [0.9, 1.0] with 1.0 in the last one; a T2I query belongs
 to the bin of its image. mR@K is the harmonic mean of the bins' Recall@K.
 
-A tie counts against the query: whatever scores as high as the right answer ranks before it, so that a model that
-gives everything one score has no recall. NaN is refused. All recalls are fractions in 0..1.
+A tie counts against the query: whatever scores as high as the right answer ranks before it, so that a model with one
+score for everything has no recall. NaN is refused. All recalls are fractions in 0..1.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.errors import QpertError
 from pipeline.retrieval.ranks import BINS, Ints, Ranker, Ranks, as_array, check_owners, size_bins
 
 _TILE_CELLS = 1 << 22
-"""Scores compared at once: the masks of a comparison stay small beside the matrix."""
+"""Scores compared at once, so that the masks of a comparison stay small beside the matrix."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class DirectionRecall:
     mean_recall: dict[int, float | None]
     """mR@K: harmonic mean over the bins that have queries, 0 if one of them is 0, None if no bin has any."""
     empty_bins: tuple[int, ...]
-    """Bins without a query, 0..9: these are left out of mR@K."""
+    """Bins without a query, 0..9; they are left out of mR@K."""
     unbinned: int
-    """Queries whose image has no object: they count in `overall` only."""
+    """Queries whose image has no object; they count in `overall` only."""
     median_rank: float | None
     mean_rank: float | None
 
@@ -104,7 +104,7 @@ def recall_report(
     matrix = as_array(scores)
     if matrix.ndim != 2:
         raise QpertError(f"scores must be a matrix [images, texts], not of shape {matrix.shape}")
-    if np.isnan(matrix.min(initial=0)):  # NaN is the minimum of what contains it, and a mask would be a matrix more
+    if np.isnan(matrix.min(initial=0)):  # a NaN is the minimum, and needs no mask of the size of the matrix
         raise QpertError("scores contain NaN: a NaN has no rank; check the features that gave it")
     owners = check_owners(image_of_text, images=matrix.shape[0], texts=matrix.shape[1])
     ranker = Ranker(owners, images=matrix.shape[0])
@@ -124,12 +124,12 @@ def report_from_ranks(
     areas: npt.ArrayLike | Sequence[float | None] | None = None,
     ks: Iterable[int] = (1, 5, 10),
 ) -> RecallReport:
-    """The report from ranks that are known already.
+    """The report from known ranks.
 
     Args:
         text_ranks: [T], rank (from 1) of each text's image among all images.
         image_ranks: [I], rank (from 1) of each image's best caption among all texts not its own; 0 = no caption,
-            so that the image is no query.
+            so the image is not a query.
         image_of_text: [T], the number of each text's image.
         areas: [I], as in `recall_report`.
         ks: the cut-offs K, positive.
@@ -152,7 +152,7 @@ def report_of(ranks: Ranks, ks: Iterable[int] = (1, 5, 10)) -> RecallReport:
 
 
 def check_cutoffs(ks: Iterable[int]) -> tuple[int, ...]:
-    """`ks` ascending and without repetitions, or a QpertError."""
+    """`ks` in ascending order without repetitions, or a QpertError."""
     cutoffs = tuple(sorted(set(ks)))
     if not cutoffs or any(isinstance(k, bool) or int(k) != k or k < 1 for k in cutoffs):
         raise QpertError(f"K of Recall@K must be positive whole numbers, not {list(cutoffs)}")

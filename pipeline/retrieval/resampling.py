@@ -1,14 +1,14 @@
-"""The cluster bootstrap: what the figures of a report would have been with other images of the same kind.
+"""The cluster bootstrap: the figures of a report under resampled images.
 
-The captions of an image stand or fall together, and so do its T2I and I2T queries. So images are drawn, with
-replacement, as many as there are, and each brings all its queries. Nothing is ranked again: the gallery stays, and
-the outcome of a query is what it was. Source: Field and Welsh, "Bootstrapping clustered data", JRSS B 69 (2007).
+The captions of an image succeed or fail together, and so do its T2I and I2T queries. So whole images are drawn with
+replacement, as many as there are, each with all its queries. Nothing is ranked again: the gallery and the outcome of
+every query stay as they are. Source: Field and Welsh, "Bootstrapping clustered data", JRSS B 69 (2007).
 
-A figure depends on an image only through how many queries it has and how many of them hit. So a resample is a row of
+A figure depends on an image only through its number of queries and how many of them hit. So a resample is a row of
 counts (how often each image was drawn), and all figures of a few hundred resamples are one matrix product.
 
 Arrays of figures have the shape [..., 2, 12, K]: direction (T2I, I2T); group (0: all queries, 1-10: the size bins, 11:
-mR@K); cut-off. What is not defined, because there is no query, is NaN.
+mR@K); cut-off. A figure without any query is NaN.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GROUPS = BINS + 1
 MEAN = GROUPS
 """The group of mR@K."""
 _DRAWS = 1 << 21
-"""Images drawn at once; with their counts some 40 MiB."""
+"""Images drawn at once; their counts take some 40 MiB."""
 
 Float64 = npt.NDArray[np.float64]
 T = TypeVar("T")
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Figures(Generic[T]):
-    """One thing for every figure of one direction, by K: an interval, a difference."""
+    """One value for every figure of one direction, by K: an interval, a difference."""
 
     overall: dict[int, T]
     bins: tuple[dict[int, T], ...]
@@ -51,14 +51,14 @@ def by_figure(ks: Sequence[int], get: Callable[[int, int], T]) -> Figures[T]:
 
 
 @dataclass(frozen=True, eq=False)
-class Counts:
-    """Queries [I, 2, 11] and hits [I, 2, 11, K] that each image brings, by direction and group."""
+class QueryCounts:
+    """Queries [I, 2, 11] and hits [I, 2, 11, K] of each image, by direction and group."""
 
     queries: Float64
     hits: Float64
 
     @classmethod
-    def of(cls, ranks: Ranks, ks: Sequence[int]) -> Counts:
+    def of(cls, ranks: Ranks, ks: Sequence[int]) -> QueryCounts:
         """Counts the outcomes of `ranks` at the cut-offs `ks`."""
         images = len(ranks.image_ranks)
         groups = np.zeros((images, GROUPS))
@@ -71,47 +71,49 @@ class Counts:
         for number, k in enumerate(ks):
             hits[:, 0, number] = np.bincount(ranks.image_of_text, ranks.text_ranks <= k, minlength=images)
             hits[:, 1, number] = (ranks.image_ranks > 0) & (ranks.image_ranks <= k)
-        # By name: features lie on disk in the order in which workers were done, and one seed shall be one interval.
+        # By name: features lie on disk in the order in which workers finished, and a seed must give one interval.
         order = np.argsort(np.array(ranks.image_ids)) if ranks.image_ids else slice(None)
         queries, hits, groups = queries[order], hits[order], groups[order]
         return cls(queries[:, :, None] * groups[:, None, :], hits[:, :, None, :] * groups[:, None, :, None])
 
     @property
     def images(self) -> Ints:
-        """How many images have queries in each group: [2, 11]."""
+        """Number of images that have queries in each group: [2, 11]."""
         images: Ints = (self.queries > 0).sum(axis=0, dtype=np.int64)
         return images
 
 
-def figures(counts: Counts) -> Float64:
+def figures(counts: QueryCounts) -> Float64:
     """The figures [2, 12, K] of all images, each counted once."""
     return _figures(counts.queries.sum(axis=0), counts.hits.sum(axis=0), counts.images[:, 1:] > 0)
 
 
-def resampled_figures(sets: Sequence[Counts], *, samples: int, seed: int) -> list[Float64]:
+def resampled_figures(sets: Sequence[QueryCounts], *, samples: int, seed: int) -> list[Float64]:
     """The figures [samples, 2, 12, K] of each set, all over the same resamples.
 
-    mR@K is over the bins that have queries in the full set; a resample that drew no image of one of them has no mR@K
-    and no figure of that bin (NaN).
+    mR@K is over the bins that have queries in the full set; a resample without an image of one of them has no mR@K and
+    no figure of that bin (NaN).
 
     Raises:
-        QpertError: fewer than 100 resamples, which say nothing about the ends of a distribution.
+        QpertError: fewer than 100 resamples, which say nothing about the tails of a distribution.
     """
     if samples < 100:
         raise QpertError(f"an interval needs at least 100 resamples, not {samples}")
     images = len(sets[0].queries)
     matrices = [
-        np.concatenate([each.reshape(images, math.prod(each.shape[1:])) for each in (c.queries, c.hits)], axis=1)
-        for c in sets
+        np.concatenate(
+            [part.reshape(images, math.prod(part.shape[1:])) for part in (counts.queries, counts.hits)], axis=1
+        )
+        for counts in sets
     ]
-    filled = [c.images[:, 1:] > 0 for c in sets]
+    filled = [counts.images[:, 1:] > 0 for counts in sets]
     parts: list[list[Float64]] = [[] for _ in sets]
     for drawn in _draws(images, samples, seed):
-        for part, matrix, each, known in zip(parts, matrices, sets, filled, strict=True):
+        for part, matrix, counts, known in zip(parts, matrices, sets, filled, strict=True):
             sums = drawn @ matrix
-            split = math.prod(each.queries.shape[1:])
-            queries = sums[:, :split].reshape(-1, *each.queries.shape[1:])
-            part.append(_figures(queries, sums[:, split:].reshape(-1, *each.hits.shape[1:]), known))
+            split = math.prod(counts.queries.shape[1:])
+            queries = sums[:, :split].reshape(-1, *counts.queries.shape[1:])
+            part.append(_figures(queries, sums[:, split:].reshape(-1, *counts.hits.shape[1:]), known))
     return [np.concatenate(part) for part in parts]
 
 
@@ -121,11 +123,11 @@ def limits(values: Float64, enough: npt.NDArray[np.bool_], confidence: float) ->
     Args:
         values: [samples, 2, 12, K].
         enough: [2, 12], whether a figure rests on two images or more.
-        confidence: the share of the resamples inside, such as 0.95.
+        confidence: share of the resamples inside, such as 0.95.
 
     Returns:
         [2, 2, 12, K], low and high ends. NaN where fewer than two images have queries, which leaves nothing to vary,
-        and where more than half of the resamples have no figure, so that the others would be a peculiar selection.
+        and where more than half of the resamples have no figure, so that the rest is a biased selection.
     """
     if not 0 < confidence < 1:
         raise QpertError(f"the confidence of an interval lies between 0 and 1, such as 0.95, not {confidence}")
@@ -139,14 +141,14 @@ def limits(values: Float64, enough: npt.NDArray[np.bool_], confidence: float) ->
     return ends
 
 
-def enough_images(counts: Counts) -> npt.NDArray[np.bool_]:
-    """Whether two images or more have queries: [2, 12], as `limits` wants it."""
+def enough_images(counts: QueryCounts) -> npt.NDArray[np.bool_]:
+    """Whether two images or more have queries: [2, 12], for `limits`."""
     images = counts.images
     return np.concatenate([images, images[:, 1:].sum(axis=1, keepdims=True)], axis=1) >= 2
 
 
 def _draws(images: int, samples: int, seed: int) -> Iterator[Float64]:
-    """Yields float64 [s, images], how often each image was drawn; a few resamples at a time, `samples` in all."""
+    """Yields float64 [s, images], how often each image was drawn: a few resamples at a time, `samples` in all."""
     generator = np.random.default_rng(seed)
     step = max(1, _DRAWS // max(1, images))
     for start in range(0, samples, step):

@@ -1,4 +1,4 @@
-"""What a search found: every setting with its figures and its gain over plain, the best of them, and two-way tables."""
+"""The findings of a search: every setting with its figures and its gain over plain, the best one, two-way tables."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.experiments.result_tables import points, span
 from pipeline.method.settings import Perturbation
 from pipeline.reports.heat_map import HeatMap
-from pipeline.reports.text_table import percent
+from pipeline.reports.text_table import Table, interval_text, percent, points
 from pipeline.retrieval.comparison import Difference, compare
 from pipeline.retrieval.intervals import Interval, bootstrap
 from pipeline.retrieval.metrics import KS, metrics_of, pick
 from pipeline.retrieval.ranks import Ranks
 from pipeline.tuning.space import Value
-
-Table = tuple[list[str], list[list[str]]]
 
 
 @dataclass(frozen=True)
@@ -30,9 +27,9 @@ class Finding:
     Attributes:
         chosen: the values of the searched fields.
         setting: the whole perturbation.
-        metrics: figures, fractions, see `pipeline.retrieval.metrics`.
-        interval: of the metric that is searched for.
-        gain: of that metric over plain.
+        metrics: figures in fractions, see `pipeline.retrieval.metrics`.
+        interval: interval of the metric that is searched for.
+        gain: gain of that metric over plain.
     """
 
     chosen: Mapping[str, Value]
@@ -44,14 +41,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Findings:
-    """All settings in the order in which they were asked for.
+    """All settings, in the order of their trials.
 
     Attributes:
-        metric: what was searched for.
+        metric: the metric that was searched for.
         plain: the figures without objects.
-        plain_interval: of the metric.
+        plain_interval: interval of the metric without objects.
         all: the settings.
-        queries: of the metric's direction.
+        queries: number of queries in the metric's direction.
     """
 
     metric: str
@@ -70,51 +67,59 @@ class Findings:
         samples: int,
         seed: int,
     ) -> Findings:
-        """Measure all against plain, with bootstrap intervals over photos."""
-        found = []
+        """Compares all settings with plain, with bootstrap intervals over photos."""
+        findings = []
         for chosen, setting, ranks in settings:
             interval = pick(bootstrap(ranks, KS, samples=samples, seed=seed), metric)
             gain = pick(compare(plain, ranks, KS, samples=samples, seed=seed), metric)
-            found.append(Finding(chosen, setting, metrics_of(ranks), interval, gain))
+            findings.append(Finding(chosen, setting, metrics_of(ranks), interval, gain))
         interval = pick(bootstrap(plain, KS, samples=samples, seed=seed), metric)
         queries = len(plain.image_ranks if metric.startswith("i2t ") else plain.text_ranks)
-        return cls(metric, metrics_of(plain), interval, tuple(found), queries)
+        return cls(metric, metrics_of(plain), interval, tuple(findings), queries)
 
     @property
     def best(self) -> Finding:
-        """The setting with the most; of equals the first. One without a figure is never the best."""
-        there = [each for each in self.all if each.metrics[self.metric] == each.metrics[self.metric]]
-        return max(there or self.all, key=lambda each: each.metrics[self.metric])
+        """The setting with the highest metric, the first among equals; one without a figure is never the best."""
+        return max(self.measured or self.all, key=lambda finding: finding.metrics[self.metric])
+
+    @property
+    def measured(self) -> list[Finding]:
+        """The settings with a figure for the metric."""
+        return [finding for finding in self.all if not math.isnan(finding.metrics[self.metric])]
 
     def table(self, rows: str, columns: str, fixed: Mapping[str, object]) -> Grid | None:
-        """The metric by two fields, the others at `fixed`; None where there are not two values of each."""
-        chosen = [each for each in self.all if fixed.items() <= {**each.setting.as_dict(), **each.chosen}.items()]
-        across, down = (_ordered(each.chosen[name] for each in chosen) for name in (columns, rows))
+        """The metric by two fields, with the others at `fixed`; None unless both fields have two values or more."""
+        findings = [
+            finding for finding in self.all if fixed.items() <= {**finding.setting.as_dict(), **finding.chosen}.items()
+        ]
+        across, down = (_ordered(finding.chosen[name] for finding in findings) for name in (columns, rows))
         if len(across) < 2 or len(down) < 2:
             return None
-        cells = {(each.chosen[rows], each.chosen[columns]): each for each in chosen}
+        cells = {(finding.chosen[rows], finding.chosen[columns]): finding for finding in findings}
         return Grid(rows, columns, self.metric, down, across, cells, dict(fixed))
 
     def summary(self) -> str:
         """Plain, the best, and how much of that may be chance."""
         best = self.best
-        better = sum((each.gain.difference or 0) > 0 for each in self.all)
+        better = sum((finding.gain.difference or 0) > 0 for finding in self.all)
         return (
-            f"{self.metric}: plain {percent(self.plain[self.metric])} ({span(self.plain_interval)}); best"
-            f" {percent(best.metrics[self.metric])} ({span(best.interval)}), {points(best.gain.difference)} over plain,"
-            f" 95 % interval {span(best.gain.interval, signed=True)}, not corrected for having looked at"
+            f"{self.metric}: plain {percent(self.plain[self.metric])} ({interval_text(self.plain_interval)}); best"
+            f" {percent(best.metrics[self.metric])} ({interval_text(best.interval)}),"
+            f" {points(best.gain.difference)} over plain, 95 % interval"
+            f" {interval_text(best.gain.interval, signed=True)}, not corrected for having looked at"
             f" {len(self.all)}; above plain in {better} of {len(self.all)}"
         )
 
     def rows(self) -> pa.Table:
-        """Every setting with all its fields, all figures, and of the metric searched for interval and gain."""
+        """Every setting with all its fields and figures, and the interval and gain of the metric searched for."""
         lines: list[dict[str, Any]] = []
-        for each in self.all:
-            fields = {name: _plain(value) for name, value in each.setting.as_dict().items()}
+        for finding in self.all:
+            fields = {name: _plain(value) for name, value in finding.setting.as_dict().items()}
             fields["sites"] = fields.get("sites", "all")
-            ends = dict(zip(("low", "high"), each.interval or (None, None), strict=True))
-            gain = dict(zip(("gain_low", "gain_high"), each.gain.interval or (None, None), strict=True))
-            lines.append({**fields, **each.metrics, **ends, "gain": each.gain.difference, **gain, "p": each.gain.p})
+            gain = finding.gain
+            ends = dict(zip(("low", "high"), finding.interval or (None, None), strict=True))
+            gain_ends = dict(zip(("gain_low", "gain_high"), gain.interval or (None, None), strict=True))
+            lines.append({**fields, **finding.metrics, **ends, "gain": gain.difference, **gain_ends, "p": gain.p})
         return pa.Table.from_pylist(lines)
 
 
@@ -125,11 +130,11 @@ class Grid:
     Attributes:
         rows: the field down the side.
         columns: the field across.
-        metric: what the cells hold.
+        metric: the metric in the cells.
         down: values of `rows`.
         across: values of `columns`.
-        cells: by both values.
-        fixed: the fields that have one value in all of it.
+        cells: the findings by both values.
+        fixed: the fields with one value in the whole grid.
     """
 
     rows: str
@@ -142,17 +147,17 @@ class Grid:
 
     @property
     def best(self) -> tuple[Value, Value]:
-        """The cell with the most."""
+        """The cell with the highest metric."""
         return max(self.cells, key=lambda place: self.cells[place].metrics[self.metric])
 
     @property
     def title(self) -> str:
-        """For people."""
+        """Heading of the grid."""
         fixed = "".join(f", {name} {value}" for name, value in self.fixed.items())
         return f"{self.metric} by {self.rows} and {self.columns}{fixed}"
 
     def text(self) -> Table:
-        """Percent in each cell, the best one marked by a star."""
+        """Percent in each cell; a star marks the best one."""
         lines = []
         for row in self.down:
             cells = [self._cell((row, column)) for column in self.across]
@@ -160,17 +165,17 @@ class Grid:
         return [f"{self.rows} \\ {self.columns}", *map(str, self.across)], lines
 
     def draw(self, path: str | Path, plain: float) -> None:
-        """As a heat map, with the best cell marked and its interval in the title."""
+        """Draws a heat map, with the best cell marked and its interval in the title."""
         best = self.cells[self.best]
-        over = f"{points(best.gain.difference)}, {span(best.gain.interval, signed=True)}"
+        gain = f"{points(best.gain.difference)}, {interval_text(best.gain.interval, signed=True)}"
         title = (
             f"{self.title}\nplain {percent(plain)}; best {percent(best.metrics[self.metric])}, 95 % interval"
-            f" {span(best.interval)},\nover plain {over}"
+            f" {interval_text(best.interval)},\nover plain {gain}"
         )
         HeatMap(
             [[self._value((row, column)) for column in self.across] for row in self.down],
-            [str(each) for each in self.down],
-            [str(each) for each in self.across],
+            list(map(str, self.down)),
+            list(map(str, self.across)),
             (self.rows, self.columns),
             f"{self.metric}, %",
             title,
@@ -187,9 +192,9 @@ class Grid:
 
 
 def _ordered(values: Iterable[Value]) -> list[Value]:
-    """Each once: numbers by size, words as they came."""
+    """Distinct values: numbers sorted, words in their original order."""
     distinct = list(dict.fromkeys(values))
-    return distinct if any(isinstance(each, str) for each in distinct) else sorted(distinct)
+    return distinct if any(isinstance(value, str) for value in distinct) else sorted(distinct)
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Whether Ray Tune's record in a folder was written by this user on this machine: it holds pickles, which run.
+"""Marks Ray Tune's records as this user's own: a record holds pickles, which can run any code.
 
-A record is marked when it is begun, with a code that only a secret in the user's state folder makes. What comes from
-somewhere else, however it got into the folder, has no such mark and is never opened.
+A record is marked when it is begun, with a code that only the secret in the user's state folder can make. A record from
+elsewhere, however it got into the folder, has no such mark and is never opened.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BYTES = 32
 
 
 def mark_as_own(folder: Path) -> None:
-    """Mark a folder, which is made where it is missing. Without a home that can be written it stays unmarked."""
+    """Marks a folder, which is created if necessary. Without a writable home it stays unmarked."""
     folder.mkdir(parents=True, exist_ok=True)
     code = _code(folder, create=True)
     if code is not None:
@@ -25,7 +25,7 @@ def mark_as_own(folder: Path) -> None:
 
 
 def is_own(folder: Path) -> bool:
-    """Whether this user marked this very folder: a copy, or one that lies elsewhere, is another one."""
+    """Whether this user marked this very folder; a copy or a moved folder does not count."""
     try:
         mark = (folder / _MARK).read_bytes()[: 2 * _BYTES + 1]
     except OSError:
@@ -51,7 +51,7 @@ def _secret(create: bool) -> bytes | None:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(secrets.token_bytes(_BYTES))
     except FileExistsError:
-        pass  # another run was quicker
+        pass  # another run has just made it
     except OSError:
         return None
     try:

@@ -1,4 +1,4 @@
-"""How far a search is, in one line now and then."""
+"""How far a search is: a line every few seconds."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ import sys
 import time
 from typing import Any
 
+from ray import tune
+
 _SECONDS = 10.0
 """Between two lines."""
 
 
-def progress(metric: str) -> Any:
-    """A callback that says how far the search is, now and then."""
-    from ray import tune
+class SearchProgress(tune.Callback):  # type: ignore[misc]
+    """Prints the number of finished trials and the best metric so far."""
 
-    class Progress(tune.Callback):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.done, self.best, self.said, self.all = 0, float("-inf"), 0.0, 0
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+        self.done, self.total, self.best, self.printed = 0, 0, float("-inf"), 0.0
 
-        def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **_: Any) -> None:
-            self.all = total_num_samples or 0
+    def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **_: Any) -> None:
+        """Notes the number of trials."""
+        self.total = total_num_samples or 0
 
-        def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-            print("a trial failed and is tried again", file=sys.stderr, flush=True)
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Prints that a trial is tried again."""
+        print("a trial failed and is tried again", file=sys.stderr, flush=True)
 
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-            self.done += 1
-            last = trial.last_result or {}
-            if last.get("share") == 1:  # a smaller gallery is easier
-                self.best = max(self.best, last.get(metric, self.best))
-            if time.monotonic() - self.said >= _SECONDS or self.done == self.all:
-                self.said = time.monotonic()
-                best = f"; best {metric} so far {100 * self.best:.2f}" if self.best >= 0 else ""
-                print(f"{self.done} of {self.all or '?'} trials{best}", file=sys.stderr, flush=True)
-
-    return Progress()
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Counts the trial and prints a line if it is time."""
+        self.done += 1
+        result = trial.last_result or {}
+        if result.get("share") == 1:  # a smaller gallery is easier
+            self.best = max(self.best, result.get(self.metric, self.best))
+        if time.monotonic() - self.printed >= _SECONDS or self.done == self.total:
+            self.printed = time.monotonic()
+            best = f"; best {self.metric} so far {100 * self.best:.2f}" if self.best >= 0 else ""
+            print(f"{self.done} of {self.total or '?'} trials{best}", file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
-"""Ray Tune over settings: each trial asks the desk for its own, so it costs a message and no model.
+"""Ray Tune over settings: each trial asks the trial server for its metrics, so it costs a message and no model.
 
-Tune keeps its own record of the experiment, from which a search that was killed goes on; what the desk has found out
-lies beside it, so that trials that are run again find their answers.
+Tune keeps its own record of the experiment, from which a killed search goes on. The trial server keeps all outcomes, so
+that repeated trials find their answers.
 """
 
 from __future__ import annotations
@@ -17,23 +17,26 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray import tune
+from ray.tune.schedulers import SCHEDULER_IMPORT, create_scheduler
+from ray.tune.search import SEARCH_ALG_IMPORT, BasicVariantGenerator, create_searcher
 
 from pipeline.errors import QpertError
 from pipeline.tuning.own_record import is_own, mark_as_own
-from pipeline.tuning.progress import progress
+from pipeline.tuning.progress import SearchProgress
 from pipeline.tuning.space import Range, Space, Value
 
 _HERE = {"node:__internal_head__": 0.001}
-"""What a trial reserves: no CPU, which the models have, but Ray Tune starts none that reserves nothing."""
+"""The resources of a trial: no CPU, since the models have them all, but Ray Tune needs it to reserve something."""
 _RETRIES = 3
 _TUNE = {
-    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # a record of every second
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # updates its record every second
     "RAY_AIR_NEW_OUTPUT": "0",  # no tables
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay what they are
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the search; Tune would end it as if it had come to its end
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # keeps relative paths valid
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C aborts the search; Tune would end it as if it were complete
 }
-""" Ray Tune's switches, as far as they are not set."""
+"""Defaults for Ray Tune's environment variables."""
 _ALIASES = {"asha": "async_hyperband"}
 
 
@@ -42,15 +45,15 @@ class Search:
     """How settings are chosen.
 
     Attributes:
-        metric: see `pipeline.retrieval.metrics`; the most is best.
+        metric: see `pipeline.retrieval.metrics`; the highest is best.
         searcher: "grid", "random", or another name that `ray.tune.search.create_searcher` knows, such as "optuna".
         searcher_options: its arguments.
-        trials: how many, of a search that is no grid.
+        trials: number of trials, unless the search is a grid.
         scheduler: "fifo", or another name that `ray.tune.schedulers.create_scheduler` knows, such as "asha".
         scheduler_options: its arguments.
-        shares: growing shares of the photos on which a trial is measured, for schedulers that stop bad ones early.
-        concurrent: trials at once.
-        seed: of searchers that draw.
+        shares: growing shares of the photos that a trial is measured on, for schedulers that stop bad ones early.
+        concurrent: number of trials at a time.
+        seed: seed of random searchers.
     """
 
     metric: str = "R@1"
@@ -64,24 +67,20 @@ class Search:
     seed: int = 0
 
     def check(self) -> None:
-        """Raise QpertError for searchers and schedulers that are not there, before anything is done."""
+        """Raises a QpertError for unknown searchers and schedulers, before any work starts."""
         self._algorithm()
         self._scheduler()
         if sorted(self.shares) != [*self.shares] or self.shares[-1] != 1 or self.shares[0] <= 0:
             raise QpertError(f"shares of the photos grow up to 1, as 0.1 0.3 1: not {' '.join(map(str, self.shares))}")
 
     def param_space(self, space: Space) -> dict[str, Any]:
-        """What Tune draws from: `setting`, with the searched fields."""
-        from ray import tune
-
+        """The space that Tune draws `setting` from, with the searched fields."""
         if self.searcher == "grid":
             return {"setting": tune.grid_search(space.grid())}
         return {"setting": {name: _domain(values) for name, values in space.fields.items()}}
 
     def config(self) -> Any:
         """Tune's own configuration."""
-        from ray import tune
-
         return tune.TuneConfig(
             metric=self.metric,
             mode="max",
@@ -93,11 +92,9 @@ class Search:
         )
 
     def _algorithm(self) -> Any:
-        from ray.tune.search import SEARCH_ALG_IMPORT, BasicVariantGenerator, create_searcher
-
         if self.searcher in ("grid", "random"):
             if self.searcher_options:
-                raise QpertError(f"--search {self.searcher} takes no --search-options; --seed and --trials say it all")
+                raise QpertError(f"--search {self.searcher} takes no --search-options, only --seed and --trials")
             return BasicVariantGenerator(random_state=self.seed, max_concurrent=self.concurrent)
         if self.searcher not in SEARCH_ALG_IMPORT:
             raise QpertError(f"unknown --search {self.searcher!r}; Ray Tune has: grid, {', '.join(SEARCH_ALG_IMPORT)}")
@@ -108,13 +105,11 @@ class Search:
         try:
             return create_searcher(self.searcher, **{**seed, **self.searcher_options})
         except (ImportError, AssertionError) as error:
-            raise QpertError(f"--search {self.searcher} needs a package that is not there: {error}") from error
+            raise QpertError(f"--search {self.searcher} needs a package that is not installed: {error}") from error
         except (TypeError, ValueError) as error:
             raise QpertError(f"--search {self.searcher} does not take these --search-options: {error}") from error
 
     def _scheduler(self) -> Any:
-        from ray.tune.schedulers import SCHEDULER_IMPORT, create_scheduler
-
         name = _ALIASES.get(self.scheduler, self.scheduler)
         if name not in SCHEDULER_IMPORT:
             known = ", ".join([*_ALIASES, *SCHEDULER_IMPORT])
@@ -128,29 +123,28 @@ class Search:
             raise QpertError(f"--scheduler {self.scheduler} does not take these options: {error}") from error
 
 
-def run_search(search: Search, space: Space, desk: Any, folder: Path) -> tuple[list[dict[str, Value]], list[str]]:
-    """Run the search to its end, or go on with the one in `folder`; in the current Ray session.
+def run_search(search: Search, space: Space, server: Any, folder: Path) -> tuple[list[dict[str, Value]], list[str]]:
+    """Runs the search to its end, resuming the one in `folder` if there is one; in the current Ray session.
 
     Args:
         search: how settings are chosen.
-        space: from what.
-        desk: the actor of `Desk`.
-        folder: for Tune's own record, with TensorBoard's logs.
+        space: the settings to choose from.
+        server: handle of the `TrialServer` actor.
+        folder: for Tune's own record and TensorBoard's logs.
 
     Returns:
-        The chosen values of every trial that was measured on all photos; and what failed for good, in words.
+        The chosen values of every trial that was measured on all photos; and a line for every trial that failed for
+        good.
 
     Raises:
         QpertError: Ray Tune itself gave up.
-        KeyboardInterrupt: with what to do next as its text.
+        KeyboardInterrupt: its text says what to do next.
     """
     os.environ.update({name: value for name, value in _TUNE.items() if name not in os.environ})
-    from ray import tune
-
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    parameters = tune.with_parameters(_trial, desk=desk, space=space, shares=search.shares)
+    parameters = tune.with_parameters(_trial, server=server, space=space, shares=search.shares)
     trainable: Any = tune.with_resources(parameters, _HERE)
-    if _recorded(folder) and _own(folder):
+    if _has_record(folder) and _keeps_own_record(folder):
         tuner = tune.Tuner.restore(str(folder), trainable, resume_unfinished=True, restart_errored=True)
     else:
         mark_as_own(folder)
@@ -158,13 +152,13 @@ def run_search(search: Search, space: Space, desk: Any, folder: Path) -> tuple[l
             name=folder.name,
             storage_path=str(folder.parent.absolute()),
             failure_config=tune.FailureConfig(max_failures=_RETRIES),
-            callbacks=[progress(search.metric)],
+            callbacks=[SearchProgress(search.metric)],
             verbose=0,
         )
         tuner = tune.Tuner(
             trainable, param_space=search.param_space(space), tune_config=search.config(), run_config=run
         )
-    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGUSR1)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
     try:
         results = tuner.fit()
     except KeyboardInterrupt:
@@ -172,21 +166,19 @@ def run_search(search: Search, space: Space, desk: Any, folder: Path) -> tuple[l
     except tune.TuneError as error:
         raise QpertError(f"Ray Tune gave up: {_last_line(error)}; run the same command again to go on") from error
     finally:
-        for each, handler in handlers.items():  # Tune never puts them back
-            signal.signal(each, handler)
+        for number, handler in handlers.items():  # Tune never restores them
+            signal.signal(number, handler)
     chosen = [
-        dict(each.config["setting"])
-        for each in results
-        if each.error is None and each.metrics and each.metrics.get("share") == 1.0
+        dict(trial.config["setting"])
+        for trial in results
+        if trial.error is None and trial.metrics and trial.metrics.get("share") == 1.0
     ]
-    failed = [f"{each.config['setting']}: {_last_line(each.error)}" for each in results if each.error is not None]
+    failed = [f"{trial.config['setting']}: {_last_line(trial.error)}" for trial in results if trial.error is not None]
     return chosen, failed
 
 
-def _recorded(folder: Path) -> bool:
-    """Whether there is a search to go on with. One that was killed before its first snapshot is begun anew."""
-    from ray import tune
-
+def _has_record(folder: Path) -> bool:
+    """Whether there is a search to resume. Deletes the record of one that was killed before its first snapshot."""
     if not tune.Tuner.can_restore(str(folder)):
         return False
     if any(folder.glob("experiment_state-*.json")):
@@ -195,32 +187,28 @@ def _recorded(folder: Path) -> bool:
     return False
 
 
-def _own(folder: Path) -> bool:
-    """Whether this user began the search. One from elsewhere is begun anew, since Ray Tune's record holds pickles."""
+def _keeps_own_record(folder: Path) -> bool:
+    """Whether this user began the search. Deletes a record from elsewhere, since it holds pickles."""
     if is_own(folder):
         return True
     warnings.warn(
         f"{folder} was not begun by you on this machine, so Ray Tune's record in it, which could run programs, is not"
-        " opened; the search begins anew, and what is measured already is used",
+        " opened; the search starts again, and uses the outcomes measured so far",
         stacklevel=3,
     )
     shutil.rmtree(folder)
     return False
 
 
-def _trial(config: dict[str, Any], desk: Any, space: Space, shares: Sequence[float]) -> None:
-    """One setting, measured on growing shares of the photos."""
-    from ray import tune
-
+def _trial(config: dict[str, Any], server: Any, space: Space, shares: Sequence[float]) -> None:
+    """Measures one setting on growing shares of the photos."""
     setting = space.setting(config["setting"])
     for share in shares:
-        metrics = ray.get(desk.ask.remote(setting, share))
+        metrics = ray.get(server.ask.remote(setting, share))
         tune.report({**metrics, "share": share})
 
 
 def _domain(values: Sequence[Value] | Range) -> Any:
-    from ray import tune
-
     if not isinstance(values, Range):
         return tune.choice([*values])
     return (tune.loguniform if values.log else tune.uniform)(values.low, values.high)

@@ -1,4 +1,4 @@
-"""Which settings are searched: a grid of values for each field of a perturbation, or ranges to draw from."""
+"""The settings of a search: a grid of values for each field of a perturbation, or ranges to draw from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Value = str | float | int
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, drawn evenly, or evenly in their logarithm."""
+    """Numbers from `low` to `high`, uniform or log-uniform."""
 
     low: float
     high: float
@@ -28,20 +28,20 @@ class Range:
 
     @classmethod
     def parse(cls, text: str) -> Range:
-        """From `LOW:HIGH` or `LOW:HIGH:log`.
+        """Parses `LOW:HIGH` or `LOW:HIGH:log`.
 
         Raises:
-            QpertError: something else, or nothing between the two.
+            QpertError: the text has another form, or the range is empty.
         """
         low, _, rest = text.partition(":")
         high, _, how = rest.partition(":")
         try:
-            found = cls(float(low), float(high), how == "log")
+            parsed = cls(float(low), float(high), how == "log")
         except ValueError as error:
-            raise QpertError(f"{text!r} is no range: write LOW:HIGH, or LOW:HIGH:log") from error
-        if how not in ("", "log") or not found.low < found.high or (found.log and found.low <= 0):
-            raise QpertError(f"{text!r} is no range: write LOW:HIGH, or LOW:HIGH:log with LOW above 0")
-        return found
+            raise QpertError(f"{text!r} is not a range: write LOW:HIGH, or LOW:HIGH:log") from error
+        if how not in ("", "log") or not parsed.low < parsed.high or (parsed.log and parsed.low <= 0):
+            raise QpertError(f"{text!r} is not a range: write LOW:HIGH, or LOW:HIGH:log with LOW above 0")
+        return parsed
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Tables:
     Attributes:
         scales: columns of Table C.
         thresholds: columns of Table D.
-        threshold: of all of Table C.
-        scale: of all of Table D.
+        threshold: the threshold of Table C.
+        scale: the scale of Table D.
     """
 
     scales: tuple[float, ...]
@@ -61,7 +61,7 @@ class Tables:
     scale: float
 
     def cells(self) -> list[dict[str, Value]]:
-        """The settings of all cells, each once: of fifty, those are the same in which the tables meet."""
+        """The distinct settings of all cells; the tables share one column."""
         c = [(weight, scale, self.threshold) for weight in paper.WEIGHTS for scale in self.scales]
         d = [(weight, self.scale, threshold) for weight in paper.WEIGHTS for threshold in self.thresholds]
         return [dict(zip(TABLE_FIELDS, point, strict=True)) for point in dict.fromkeys([*c, *d])]
@@ -69,17 +69,17 @@ class Tables:
 
 PAPER = Tables(paper.SCALES, paper.THRESHOLDS, paper.TABLE_C_THRESHOLD, paper.TABLE_D_SCALE)
 FINER = Tables((0.25, 0.5, 1.0, 2.0, 4.0), paper.THRESHOLDS, paper.TABLE_C_THRESHOLD, 1.0)
-"""For the miniatures, which do not stand the paper's scales."""
+"""For the miniatures, for which the paper's scales are too strong."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched.
+    """The settings to search.
 
     Attributes:
         base: the fields that are not searched.
-        fields: those that are, with their values or their range. `sites` are texts, "all" or "0,2,pool*".
-        tables: the cells of tables C and D are tried instead.
+        fields: the searched fields, with their values or their range. `sites` are texts, "all" or "0,2,pool*".
+        tables: search the cells of tables C and D instead.
     """
 
     base: Perturbation
@@ -87,33 +87,36 @@ class Space:
     tables: Tables | None = None
 
     def grid(self) -> list[dict[str, Value]]:
-        """Every combination, each once; the last field changes fastest.
+        """Every distinct combination; the last field changes fastest.
 
         Raises:
-            QpertError: a range, of which there is no end.
+            QpertError: a field has a range, which is infinite.
         """
         if self.tables is not None:
             return self.tables.cells()
-        endless = [name for name, values in self.fields.items() if isinstance(values, Range)]
-        if endless:
+        ranges = [name for name, values in self.fields.items() if isinstance(values, Range)]
+        if ranges:
             raise QpertError(
-                f"a grid needs values, and --{endless[0]} is a range: name values, or choose --search random"
+                f"a grid needs values, and --{ranges[0]} is a range: name values, or choose --search random"
             )
         lists = [[*dict.fromkeys(values)] for values in self.fields.values() if not isinstance(values, Range)]
-        return [dict(zip(self.fields, each, strict=True)) for each in itertools.product(*lists)]
+        return [dict(zip(self.fields, values, strict=True)) for values in itertools.product(*lists)]
 
     def samples(self) -> list[dict[str, Value]]:
-        """Some settings that name everything that may be asked for, the ends of ranges for these."""
+        """A few settings that together contain every value; ranges are represented by their ends."""
         if self.tables is not None:
             return self.tables.cells()
-        ends = {name: [each.low, each.high] if isinstance(each, Range) else each for name, each in self.fields.items()}
-        return [{name: value} for name, values in ends.items() for value in values]
+        return [
+            {name: value}
+            for name, values in self.fields.items()
+            for value in ([values.low, values.high] if isinstance(values, Range) else values)
+        ]
 
     def setting(self, chosen: Mapping[str, Value]) -> Perturbation:
         """The perturbation with some fields chosen.
 
         Raises:
-            QpertError: values that a perturbation has not.
+            QpertError: a value that a perturbation does not have.
         """
         values: dict[str, Any] = dict(chosen)
         if "sites" in values:
@@ -123,11 +126,11 @@ class Space:
 
     @property
     def names(self) -> list[str]:
-        """The searched fields."""
+        """The names of the searched fields."""
         return [*self.fields] if self.tables is None else [*TABLE_FIELDS]
 
     def check(self) -> None:
-        """Raise QpertError for a value that a perturbation has not, before anything is done."""
+        """Raises a QpertError for a value that a perturbation does not have, before any work starts."""
         for name, values in self.fields.items():
             if isinstance(values, Range) and name not in RANGED:
                 raise QpertError(f"--{name.replace('_', '-')} takes values, not a range")
@@ -136,7 +139,7 @@ class Space:
 
 
 def short(setting: Perturbation, fields: Sequence[str]) -> str:
-    """A name for people: "weight constant, scale 4", of the searched fields alone."""
+    """A readable name with the searched fields only: "weight constant, scale 4"."""
     values = {name: getattr(setting, name) for name in fields}
     if values.get("sites", ()) is None:
         values["sites"] = ALL_SITES

@@ -1,4 +1,4 @@
-"""Embedding kept image tokens under many settings in one pass: the cross-attention part of the encoder and no more."""
+"""Embedding kept image tokens under many settings in one pass: only the cross-attention part of the encoder runs."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from pipeline.workers.memory import free_memory, out_of_memory
 from pipeline.workers.worker import Worker, load_model, set_threads
 
 PING = "ping"
-"""The actors' group of calls that are answered at any time."""
+"""The concurrency group of calls that an actor answers at any time."""
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Photos whose tokens are in one call of one file, in the order of its rows.
+class TokenBatch:
+    """Photos whose tokens one call of the backbone made, in the order of that call's rows.
 
     Attributes:
-        file: name of the file.
-        call: of the model.
+        file: name of the token file.
+        call: number of the call in the file.
         rows: the photos' places among all photos of the feature set.
-        objects: of each photo.
+        objects: the objects of each photo.
     """
 
     file: str
@@ -42,63 +42,63 @@ class Kept:
     objects: tuple[Objects, ...]
 
 
-def kept_photos(features: FeatureSet) -> list[Kept]:
-    """What there is, file by file; photos that failed are in none.
+def token_batches(features: FeatureSet) -> list[TokenBatch]:
+    """All kept tokens, file by file, without the photos that failed.
 
     Args:
-        features: of a run that kept its tokens; `rows` count in the order of its `ids`.
+        features: a run that kept its tokens; `rows` count in the order of its `ids`.
     """
-    columns = ["tokens", "objects", "width", "height"]
-    found: dict[tuple[str, int], list[tuple[int, int, Objects]]] = {}
+    photos_of: dict[tuple[str, int], list[tuple[int, int, Objects]]] = {}
     row = 0
-    for block in features.iter_blocks(columns):
-        for each in block.to_pylist():
-            at = each["tokens"]
-            objects = objects_from_row(each["objects"], (each["width"], each["height"]))
-            found.setdefault((at["file"], at["call"]), []).append((at["row"], row, objects))
+    for block in features.iter_blocks(["tokens", "objects", "width", "height"]):
+        for photo in block.to_pylist():
+            place = photo["tokens"]
+            objects = objects_from_row(photo["objects"], (photo["width"], photo["height"]))
+            photos_of.setdefault((place["file"], place["call"]), []).append((place["row"], row, objects))
             row += 1
-    kept = []
-    for (file, call), photos in sorted(found.items(), key=lambda item: item[0]):
+    batches = []
+    for (file, call), photos in sorted(photos_of.items(), key=lambda item: item[0]):
         photos.sort(key=lambda photo: photo[0])
-        kept.append(Kept(file, call, tuple(each[1] for each in photos), tuple(each[2] for each in photos)))
-    return kept
+        rows, objects_of = tuple(row for _, row, _ in photos), tuple(objects for _, _, objects in photos)
+        batches.append(TokenBatch(file, call, rows, objects_of))
+    return batches
 
 
-class Sweeper:
+class TokenEmbedder:
     """An actor around an encoder.
 
     Args:
         build: makes the encoder.
-        kept: the image tokens.
-        precision: of the vectors, as `qpert index` would store them.
+        tokens: the kept image tokens.
+        precision: number format of the vectors, as `qpert index` would store them.
         worker: how the actor works.
     """
 
-    def __init__(self, build: EncoderBuilder, kept: TokenFiles, precision: str, worker: Worker) -> None:
+    def __init__(self, build: EncoderBuilder, tokens: TokenFiles, precision: str, worker: Worker) -> None:
         set_threads(worker.threads)
         device = this_device(worker.gpu)
         self.encoder: Encoder = load_model(
             "encoder", lambda: build(device=device.torch, dtype=device.dtype(worker.dtype))
         )
-        self.kept, self.kind = kept, np.dtype(precision)
+        self.tokens, self.precision = tokens, np.dtype(precision)
 
     @ray.method(concurrency_group=PING)  # type: ignore[untyped-decorator]
     def alive(self) -> None:
-        """Answers, also while vectors are made; these are made for one part after the other."""
+        """Returns at once, even while `embed` is at work; calls of `embed` run one after the other."""
 
     @torch.inference_mode()
-    def embed(self, photos: Sequence[Kept], settings: Sequence[Perturbation | None]) -> npt.NDArray[np.generic]:
-        """The vectors [S, n, V * D] of n photos, in the order in which `photos` name them, under each of S settings.
+    def embed(self, batches: Sequence[TokenBatch], settings: Sequence[Perturbation | None]) -> npt.NDArray[np.generic]:
+        """The vectors [S, n, V * D] of n photos, in the order of `batches`, under each of S settings.
 
-        They are those of `qpert index` with that setting, bit for bit: the same photos pass the same model together.
+        They equal those of `qpert index` with that setting, bit for bit: the same photos pass the same model together.
         """
-        parts = [self._one_call(tokens, objects, settings) for tokens, objects in self._calls(photos)]
-        return np.concatenate(parts, axis=1).astype(self.kind)
+        parts = [self._embed_call(tokens, objects, settings) for tokens, objects in self._calls(batches)]
+        return np.concatenate(parts, axis=1).astype(self.precision)
 
-    def _one_call(
+    def _embed_call(
         self, tokens: torch.Tensor, objects: list[Objects], settings: Sequence[Perturbation | None]
     ) -> npt.NDArray[np.generic]:
-        """Where the memory does not hold what settings share, one after the other; fewer photos would be other bits."""
+        """Falls back to one setting at a time if memory runs out; a smaller batch would change the last bits."""
         try:
             vectors = self.encoder.embed_each(tokens, objects, settings)
         except Exception as error:
@@ -106,11 +106,11 @@ class Sweeper:
                 raise
             free_memory()
             vectors = [self.encoder.embed(tokens, objects, setting) for setting in settings]
-        return torch.stack([each.flatten(1) for each in vectors]).cpu().numpy()
+        return torch.stack([of_setting.flatten(1) for of_setting in vectors]).cpu().numpy()
 
-    def _calls(self, photos: Sequence[Kept]) -> Iterator[tuple[torch.Tensor, list[Objects]]]:
+    def _calls(self, batches: Sequence[TokenBatch]) -> Iterator[tuple[torch.Tensor, list[Objects]]]:
         name, shard = "", dict[int, torch.Tensor]()
-        for each in photos:
-            if each.file != name:
-                name, shard = each.file, self.kept.read(each.file)
-            yield shard[each.call], list(each.objects)
+        for batch in batches:
+            if batch.file != name:
+                name, shard = batch.file, self.tokens.read(batch.file)
+            yield shard[batch.call], list(batch.objects)

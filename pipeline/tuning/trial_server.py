@@ -1,4 +1,4 @@
-"""The desk where trials ask for a setting: questions that wait together are answered by one pass over the tokens."""
+"""The server that trials ask for the metrics of a setting; concurrent requests share one pass over the tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import ray
 from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.errors import QpertError
 from pipeline.experiments.outcomes import Outcomes
-from pipeline.experiments.settings import PLAIN
+from pipeline.experiments.variants import PLAIN
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.fingerprint import fingerprint
 from pipeline.features.store import FeatureStore
@@ -26,27 +26,27 @@ from pipeline.retrieval.evaluation import evaluate
 from pipeline.retrieval.metrics import metrics_of
 from pipeline.retrieval.ranks import Ranks
 from pipeline.retrieval.text import EmbeddedTexts
-from pipeline.tuning.token_embedder import Kept, kept_photos
+from pipeline.tuning.token_embedder import TokenBatch, token_batches
 
-Batch = Mapping[tuple[str, float], tuple[Perturbation | None, asyncio.Future[dict[str, float]]]]
-"""By key and share: settings that are answered together, and where their answers are waited for."""
+Requests = Mapping[tuple[str, float], tuple[Perturbation | None, asyncio.Future[dict[str, float]]]]
+"""By key and share: settings that are embedded together, and the futures of their metrics."""
 _LINGER = 0.3
-"""Seconds to wait for further questions before a pass begins; trials start one after the other."""
+"""Seconds to wait for further requests before a pass begins; trials start one after the other."""
 _PING = 60.0
-"""Seconds in which a sweeper that lives says so, on however busy a machine."""
+"""Seconds within which a living actor answers a ping, however busy its machine is."""
 _PASS_BYTES = 2**30
-"""Vectors that one pass may make."""
+"""Upper limit of the vectors of one pass, in bytes."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is measured on: the photos' plain features with kept tokens, and what is asked of them.
+class TrialData:
+    """The photos, captions and texts that every trial is measured on.
 
     Attributes:
-        store: the feature set.
+        store: the feature set of plain features with kept tokens.
         captions: the queries, and the gallery.
         texts: all captions, embedded.
-        areas: largest object's area by image id; None: what the features say.
+        areas: largest object's area by image id; None: those of the features.
     """
 
     store: FeatureStore
@@ -56,8 +56,8 @@ class Question:
 
 
 @dataclass
-class Counters:
-    """What was done so far, for the summary."""
+class ServerStats:
+    """What a `TrialServer` has done, for the summary."""
 
     passes: int = 0
     embedded: int = 0
@@ -67,41 +67,41 @@ class Counters:
 
 
 def key_of(setting: Perturbation | None, share: float = 1.0) -> str:
-    """Under which a setting's outcome is kept."""
+    """The name under which a setting's outcome is kept."""
     name = PLAIN if setting is None else fingerprint(setting.as_dict())
     return name if share == 1 else f"{name}-{share:g}"
 
 
-class Desk:
-    """An async actor. What it has found out is on disk, so that no setting is embedded twice, whoever is killed.
+class TrialServer:
+    """An async actor. It keeps every outcome on disk, so that no setting is embedded twice, whichever process dies.
 
     Args:
-        question: what is measured on.
-        sweepers: actors of `Sweeper`.
+        data: what trials are measured on.
+        embedders: handles of the `TokenEmbedder` actors.
         outcomes: folder for the ranks of every setting.
-        patience: seconds without any answer after which sweepers are asked whether they are alive.
+        patience: seconds without any answer after which the embedders are pinged.
     """
 
-    def __init__(self, question: Question, sweepers: Sequence[Any], outcomes: str, patience: float) -> None:
-        self.sweepers, self.patience = list(sweepers), patience
-        self.outcomes, self.counters = Outcomes(Path(outcomes)), Counters()
-        self.features = question.store.open(PLAIN)
-        self.shared = ray.put(question)
+    def __init__(self, data: TrialData, embedders: Sequence[Any], outcomes: str, patience: float) -> None:
+        self.embedders, self.patience = list(embedders), patience
+        self.outcomes, self.server_stats = Outcomes(Path(outcomes)), ServerStats()
+        self.features = data.store.open(PLAIN)
+        self.shared = ray.put(data)
         self.waiting: dict[tuple[str, float], tuple[Perturbation | None, asyncio.Future[dict[str, float]]]] = {}
         self.working: asyncio.Task[None] | None = None
-        self.kept = kept_photos(self.features)
+        self.batches = token_batches(self.features)
 
-    async def counts(self) -> Counters:
-        """What was done so far."""
-        return self.counters
+    async def stats(self) -> ServerStats:
+        """What has been done so far."""
+        return self.server_stats
 
     async def ask(self, setting: Perturbation | None, share: float = 1.0) -> dict[str, float]:
         """The metrics (see `metrics_of`) of one setting, None for plain, on a share of the photos."""
         key = key_of(setting, share)
-        found = self.outcomes.find(key)
-        if found is not None:
-            self.counters.found += 1
-            return metrics_of(found)
+        ranks = self.outcomes.find(key)
+        if ranks is not None:
+            self.server_stats.found += 1
+            return metrics_of(ranks)
         if (key, share) not in self.waiting:
             self.waiting[key, share] = setting, asyncio.get_running_loop().create_future()
         _, future = self.waiting[key, share]
@@ -109,106 +109,108 @@ class Desk:
             self.working = asyncio.create_task(self._work())
         return await asyncio.shield(future)
 
-    async def expect(self, settings: Sequence[Perturbation | None]) -> None:
-        """Settings that will be asked for: worked out together now, so that their trials find them, or what failed."""
+    async def prepare(self, settings: Sequence[Perturbation | None]) -> None:
+        """Embeds settings together before their trials ask for them; failures are raised to those trials only."""
         await asyncio.gather(*(self.ask(setting) for setting in settings), return_exceptions=True)
 
     async def _work(self) -> None:
         await asyncio.sleep(_LINGER)
         while self.waiting:
             share = next(iter(self.waiting))[1]
-            keys = [key for key in self.waiting if key[1] == share][: self._at_once()]
-            await self._try({key: self.waiting[key] for key in keys})
+            keys = [key for key in self.waiting if key[1] == share][: self._settings_per_pass()]
+            await self._answer_all({key: self.waiting[key] for key in keys})
             for key in keys:
                 del self.waiting[key]
 
-    async def _try(self, batch: Batch) -> None:
-        """Answer together or, where that fails, one by one: no setting pays for another."""
+    async def _answer_all(self, requests: Requests) -> None:
+        """Answers requests together or, if that fails, one by one: a bad setting does not fail the others."""
         try:
-            await self._answer(batch)
+            await self._answer(requests)
         except Exception as error:
-            left = {key: each for key, each in batch.items() if not each[1].done()}
-            if len(batch) > 1:
-                for key, each in left.items():
-                    await self._try({key: each})
+            left = {key: request for key, request in requests.items() if not request[1].done()}
+            if len(requests) > 1:
+                for key, request in left.items():
+                    await self._answer_all({key: request})
                 return
             for _, future in left.values():
                 future.set_exception(error)
-                future.exception()  # somebody may have stopped waiting for it
+                future.exception()  # marks it as retrieved: the trial may have stopped waiting
 
-    def _at_once(self) -> int:
+    def _settings_per_pass(self) -> int:
         features = self.features
         return max(1, _PASS_BYTES // max(1, len(features) * features.vectors * features.dim * 2))
 
-    async def _answer(self, batch: Batch) -> None:
-        loop, ((_, share), *_) = asyncio.get_running_loop(), batch
-        kept = share_of(self.kept, share)
+    async def _answer(self, requests: Requests) -> None:
+        loop, ((_, share), *_) = asyncio.get_running_loop(), requests
+        batches, stats = share_of(self.batches, share), self.server_stats
         started = loop.time()
-        vectors = await self._embed(kept, [setting for setting, _ in batch.values()])
-        self.counters.passes += 1
-        self.counters.embedded += len(batch)
-        self.counters.embedding_seconds += loop.time() - started
+        vectors = await self._embed(batches, [setting for setting, _ in requests.values()])
+        stats.passes += 1
+        stats.embedded += len(requests)
+        stats.embedding_seconds += loop.time() - started
         started = loop.time()
-        rows = np.array(sorted(row for each in kept for row in each.rows), np.int64)
+        rows = np.array(sorted(row for batch in batches for row in batch.rows), np.int64)
         task = ray.remote(num_cpus=1)(rank_setting)
-        measured = [task.remote(self.shared, rows, ray.put(each)) for each in vectors]
-        for (key, _), (_, future), reference in zip(batch, batch.values(), measured, strict=True):
+        references = [task.remote(self.shared, rows, ray.put(of_setting)) for of_setting in vectors]
+        for (key, _), (_, future), reference in zip(requests, requests.values(), references, strict=True):
             ranks: Ranks = await reference
             self.outcomes.keep(key, ranks)
             future.set_result(metrics_of(ranks))
-        self.counters.measuring_seconds += loop.time() - started
+        stats.measuring_seconds += loop.time() - started
 
-    async def _embed(self, kept: Sequence[Kept], settings: Sequence[Perturbation | None]) -> npt.NDArray[Any]:
-        """Vectors [S, n, V * D] of the photos in `kept`, in the order of their rows."""
-        parts = [part for part in dealt(kept, len(self.sweepers)) if part]
-        found = np.concatenate(await self._answers(parts, settings), axis=1)
-        rows = [row for part in parts for each in part for row in each.rows]
-        return found[:, np.argsort(rows)]
+    async def _embed(self, batches: Sequence[TokenBatch], settings: Sequence[Perturbation | None]) -> npt.NDArray[Any]:
+        """Vectors [S, n, V * D] of the photos in `batches`, in the order of their rows."""
+        parts = [part for part in deal(batches, len(self.embedders)) if part]
+        vectors = np.concatenate(await self._embed_parts(parts, settings), axis=1)
+        rows = [row for part in parts for batch in part for row in batch.rows]
+        return vectors[:, np.argsort(rows)]
 
-    async def _answers(
-        self, parts: Sequence[Sequence[Kept]], settings: Sequence[Perturbation | None]
+    async def _embed_parts(
+        self, parts: Sequence[Sequence[TokenBatch]], settings: Sequence[Perturbation | None]
     ) -> list[npt.NDArray[Any]]:
-        """What sweepers make of each part. One whose machine is gone, and has no other, is replaced by the rest."""
-        dealt_to = dict(enumerate(self.sweepers[: len(parts)]))
-        asked: dict[asyncio.Future[Any], int] = {}
+        """The vectors of each part, from one embedder each; the others take over the part of one that is lost."""
+        dealt_to = dict(enumerate(self.embedders[: len(parts)]))
+        pending: dict[asyncio.Future[Any], int] = {}
         answers: dict[int, npt.NDArray[Any]] = {}
         while len(answers) < len(parts):
-            busy = set(asked.values())
-            for number, actor in dealt_to.items():
+            busy = set(pending.values())
+            for number, embedder in dealt_to.items():
                 if number not in answers and number not in busy:
-                    asked[asyncio.ensure_future(actor.embed.remote(parts[number], settings))] = number
-            done, _ = await asyncio.wait(asked, timeout=self.patience, return_when=asyncio.FIRST_COMPLETED)
+                    pending[asyncio.ensure_future(embedder.embed.remote(parts[number], settings))] = number
+            done, _ = await asyncio.wait(pending, timeout=self.patience, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                answers[asked.pop(task)] = task.result()
+                answers[pending.pop(task)] = task.result()
             if not done:
-                await self._leave_out_the_lost()
-                for task, number in list(asked.items()):
-                    if dealt_to[number] not in self.sweepers:
-                        del asked[task]
-                        dealt_to[number] = self.sweepers[number % len(self.sweepers)]
+                await self._drop_lost_embedders()
+                for task, number in list(pending.items()):
+                    if dealt_to[number] not in self.embedders:
+                        del pending[task]
+                        dealt_to[number] = self.embedders[number % len(self.embedders)]
         return [answers[number] for number in range(len(parts))]
 
-    async def _leave_out_the_lost(self) -> None:
-        pings = [asyncio.ensure_future(actor.alive.remote()) for actor in self.sweepers]
+    async def _drop_lost_embedders(self) -> None:
+        pings = [asyncio.ensure_future(embedder.alive.remote()) for embedder in self.embedders]
         await asyncio.wait(pings, timeout=_PING)
-        there = [
-            actor for actor, ping in zip(self.sweepers, pings, strict=True) if ping.done() and not ping.exception()
+        alive = [
+            embedder
+            for embedder, ping in zip(self.embedders, pings, strict=True)
+            if ping.done() and not ping.exception()
         ]
-        if not there:
-            raise QpertError("no actor answers any more: is the cluster whole? Run the same command again to go on")
-        self.sweepers = there
+        if not alive:
+            raise QpertError("no actor answers any more: is the cluster complete? Run the same command again to go on")
+        self.embedders = alive
 
 
-def rank_setting(question: Question, rows: npt.NDArray[np.int64], vectors: npt.NDArray[Any]) -> Ranks:
+def rank_setting(data: TrialData, rows: npt.NDArray[np.int64], vectors: npt.NDArray[Any]) -> Ranks:
     """The ranks of one setting, as `qpert evaluate` finds them; run as a Ray task.
 
     Args:
-        question: what is measured on.
-        rows: which photos of the feature set, ascending.
+        data: what trials are measured on.
+        rows: the photos, as places in the feature set, ascending.
         vectors: their vectors [n, V * D].
     """
-    features = with_vectors(question.store.open(PLAIN), rows, vectors)
-    return evaluate(features, question.captions, question.texts, areas=question.areas).ranks
+    features = with_vectors(data.store.open(PLAIN), rows, vectors)
+    return evaluate(features, data.captions, data.texts, areas=data.areas).ranks
 
 
 def with_vectors(features: FeatureSet, rows: npt.NDArray[np.int64], vectors: npt.NDArray[Any]) -> FeatureSet:
@@ -223,26 +225,26 @@ def with_vectors(features: FeatureSet, rows: npt.NDArray[np.int64], vectors: npt
     return FeatureSet(features.folder, manifest, features.vectors, features.dim, ds.dataset(table))
 
 
-def share_of(kept: Sequence[Kept], share: float) -> list[Kept]:
-    """The first calls that hold that share of the photos."""
-    wanted, chosen = share * sum(len(each.rows) for each in kept), list[Kept]()
+def share_of(batches: Sequence[TokenBatch], share: float) -> list[TokenBatch]:
+    """The first batches that together hold a share of the photos."""
+    wanted, chosen = share * sum(len(batch.rows) for batch in batches), list[TokenBatch]()
     count = 0
-    for each in kept:
+    for batch in batches:
         if count >= wanted:
             break
-        chosen.append(each)
-        count += len(each.rows)
+        chosen.append(batch)
+        count += len(batch.rows)
     return chosen
 
 
-def dealt(kept: Sequence[Kept], hands: int) -> list[list[Kept]]:
-    """The photos dealt to so many actors, whole files each, about evenly."""
-    parts: list[list[Kept]] = [[] for _ in range(hands)]
+def deal(batches: Sequence[TokenBatch], hands: int) -> list[list[TokenBatch]]:
+    """Deals batches to a number of actors, whole files to each, with about the same number of photos."""
+    parts: list[list[TokenBatch]] = [[] for _ in range(hands)]
     counts = [0] * hands
     file, hand = "", 0
-    for each in kept:
-        if each.file != file:
-            file, hand = each.file, counts.index(min(counts))
-        parts[hand].append(each)
-        counts[hand] += len(each.rows)
+    for batch in batches:
+        if batch.file != file:
+            file, hand = batch.file, counts.index(min(counts))
+        parts[hand].append(batch)
+        counts[hand] += len(batch.rows)
     return parts

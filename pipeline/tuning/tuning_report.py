@@ -1,4 +1,4 @@
-"""The report of a search: Markdown with all tables, each as CSV, heat maps, and every trial as Parquet."""
+"""The report of a search: all tables in Markdown and as CSV, heat maps, and every trial as Parquet."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipeline.experiments.result_tables import points, span
-from pipeline.reports.text_table import csv_text, markdown, percent
+from pipeline.reports.text_table import Table, csv_text, interval_text, markdown, percent, points
 from pipeline.retrieval.comparison import compare
 from pipeline.retrieval.metrics import KS, pick
 from pipeline.retrieval.ranks import Ranks
-from pipeline.tuning.findings import Findings, Table
-from pipeline.tuning.grid_tables import grids, shown
+from pipeline.tuning.findings import Findings
+from pipeline.tuning.grid_tables import grids, shown_metrics
 from pipeline.tuning.space import Space, short
-from pipeline.tuning.trial_server import Counters
+from pipeline.tuning.trial_server import ServerStats
 
 
 @dataclass(frozen=True)
-class Confirmed:
+class Confirmation:
     """The outcome of every query on other photos, plain and with the best setting.
 
     Attributes:
-        plain: by contrast.
-        best: by contrast.
-        matched: both re-ranked by image-text matching, where that was asked for.
-        candidates: how many of the best were re-ranked.
+        plain: plain, by contrast.
+        best: with the best setting, by contrast.
+        matched: both re-ranked by image-text matching, if requested.
+        candidates: number of best answers that were re-ranked.
     """
 
     plain: Ranks
@@ -39,116 +38,117 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the search took.
+    """The cost of a search.
 
     Attributes:
-        passed: photos that passed the backbone in this run, for the search.
+        passed: photos that passed the backbone for the search in this run.
         photos: photos that were searched on.
         failed: photos that could not be indexed.
-        bytes: of their image tokens.
-        counters: of the desk in this run.
-        seconds: of this run, all in all.
+        bytes: size of their image tokens.
+        stats: what the trial server did in this run.
+        seconds: duration of this run, everything included.
     """
 
     passed: int
     photos: int
     failed: int
     bytes: int
-    counters: Counters
+    stats: ServerStats
     seconds: float
 
     def __str__(self) -> str:
-        done = self.counters
+        stats = self.stats
         lost = f" ({self.failed:,} more photos could not be indexed)" if self.failed else ""
         return (
             f"Backbone: {self.passed:,} photo passes in this run for {self.photos:,} photos, whatever the number of"
-            f" settings{lost}; tokens {self.bytes / 1e6:,.1f} MB. Settings embedded in this run: {done.embedded} in"
-            f" {done.passes} passes over the tokens ({done.embedding_seconds:.1f} s, measuring"
-            f" {done.measuring_seconds:.1f} s). All in all {self.seconds:.0f} s."
+            f" settings{lost}; tokens {self.bytes / 1e6:,.1f} MB. Settings embedded in this run: {stats.embedded} in"
+            f" {stats.passes} passes over the tokens ({stats.embedding_seconds:.1f} s, measuring"
+            f" {stats.measuring_seconds:.1f} s). In total {self.seconds:.0f} s."
         )
 
 
 def write_report(
     folder: Path,
     title: str,
-    found: Findings,
+    findings: Findings,
     space: Space,
     cost: Cost,
-    confirmed: Confirmed | None,
+    confirmation: Confirmation | None,
     *,
     samples: int = 2000,
     seed: int = 0,
 ) -> str:
-    """Write everything into `folder` and return the Markdown.
+    """Writes everything into `folder` and returns the Markdown.
 
     Args:
-        folder: it is made.
-        title: of the report.
-        found: the settings.
+        folder: created if it does not exist.
+        title: heading of the report.
+        findings: the settings.
         space: what was searched.
-        cost: what it took.
-        confirmed: the confirming run; None: there was none.
-        samples: bootstrap resamples of its intervals.
-        seed: of these.
+        cost: the cost of the search.
+        confirmation: the confirming run, if there was one.
+        samples: bootstrap resamples of the intervals of the confirmation.
+        seed: seed of these resamples.
     """
     folder.mkdir(parents=True, exist_ok=True)
     fields = space.names
-    best = found.best
-    lines = [f"# {title}", f"**{short(best.setting, fields)}**", found.summary(), str(cost)]
-    for name, heading, table in _tables(folder, found, space):
+    best = findings.best
+    lines = [f"# {title}", f"**{short(best.setting, fields)}**", findings.summary(), str(cost)]
+    for name, heading, table in _write_tables(folder, findings, space):
         lines += [f"## {heading}", markdown(*table), f"![{heading}]({name}.png)"]
-    lines += ["## The best settings", markdown(*_best(found, fields))]
-    if confirmed is not None:
-        table = _confirmed(confirmed, samples, seed)
-        _csv(folder / "confirmed.csv", table)
-        note = f"{len(confirmed.plain.image_ranks):,} photos, {len(confirmed.plain.text_ranks):,} captions."
+    lines += ["## The best settings", markdown(*_best_table(findings, fields))]
+    if confirmation is not None:
+        table = _confirmation_table(confirmation, samples, seed)
+        _write_csv(folder / "confirmed.csv", table)
+        plain = confirmation.plain
+        note = f"{len(plain.image_ranks):,} photos, {len(plain.text_ranks):,} captions."
         lines += ["## Confirmed on photos that took no part in the choice", note, markdown(*table)]
-    pq.write_table(found.rows(), folder / "trials.parquet")
+    pq.write_table(findings.rows(), folder / "trials.parquet")
     text = "\n\n".join(lines) + "\n"
     (folder / "report.md").write_text(text, encoding="utf-8")
     return f"{text}\nreport: {folder}/report.md; every trial: {folder}/trials.parquet"
 
 
-def _tables(folder: Path, found: Findings, space: Space) -> Iterator[tuple[str, str, Table]]:
-    """Each two-way table with its file's name and its heading, its CSV and heat map written."""
-    for metric in shown(found.metric):
-        for name, grid in grids(dataclasses.replace(found, metric=metric), space):
+def _write_tables(folder: Path, findings: Findings, space: Space) -> Iterator[tuple[str, str, Table]]:
+    """Writes the CSV and the heat map of each two-way table; yields its file's name, its heading and itself."""
+    for metric in shown_metrics(findings.metric):
+        for name, grid in grids(dataclasses.replace(findings, metric=metric), space):
             file = f"{name}_{metric.replace('@', '').replace('%', '').replace(' ', '_')}"
-            _csv(folder / f"{file}.csv", grid.text())
-            grid.draw(folder / f"{file}.png", found.plain[metric])
+            _write_csv(folder / f"{file}.csv", grid.text())
+            grid.draw(folder / f"{file}.png", findings.plain[metric])
             heading = f"Table {name[-1].upper()}: {grid.title}" if space.tables else grid.title
             yield file, heading, grid.text()
 
 
-def _best(found: Findings, fields: list[str], count: int = 10) -> Table:
-    order = sorted(found.all, key=lambda each: -each.metrics[found.metric])[:count]
-    others = [metric for metric in shown(found.metric) if metric != found.metric]
-    headers = ["setting", found.metric, "95 % interval", "over plain", "95 % interval", *others]
-    rows = [["plain", percent(found.plain[found.metric]), span(found.plain_interval), "", ""]]
-    rows[0] += [percent(found.plain[metric]) for metric in others]
-    for each in order:
-        gain = points(each.gain.difference), span(each.gain.interval, signed=True)
-        row = [short(each.setting, fields), percent(each.metrics[found.metric]), span(each.interval), *gain]
-        rows.append(row + [percent(each.metrics[metric]) for metric in others])
+def _best_table(findings: Findings, fields: list[str], count: int = 10) -> Table:
+    metric, plain = findings.metric, findings.plain
+    others = [name for name in shown_metrics(metric) if name != metric]
+    headers = ["setting", metric, "95 % interval", "over plain", "95 % interval", *others]
+    rows = [["plain", percent(plain[metric]), interval_text(findings.plain_interval), "", ""]]
+    rows[0] += [percent(plain[name]) for name in others]
+    for finding in sorted(findings.all, key=lambda finding: -finding.metrics[metric])[:count]:
+        row = [short(finding.setting, fields), percent(finding.metrics[metric]), interval_text(finding.interval)]
+        row += [points(finding.gain.difference), interval_text(finding.gain.interval, signed=True)]
+        rows.append(row + [percent(finding.metrics[name]) for name in others])
     return headers, rows
 
 
-def _confirmed(confirmed: Confirmed, samples: int, seed: int) -> Table:
-    pairs = [("best over plain", confirmed.plain, confirmed.best)]
-    if confirmed.matched is not None:
-        plain, best = confirmed.matched
-        pairs += [(f"plain, {confirmed.candidates} best re-ranked by ITM, over plain", confirmed.plain, plain)]
-        pairs += [(f"best, {confirmed.candidates} best re-ranked by ITM, over plain re-ranked", plain, best)]
+def _confirmation_table(confirmation: Confirmation, samples: int, seed: int) -> Table:
+    pairs = [("best over plain", confirmation.plain, confirmation.best)]
+    if confirmation.matched is not None:
+        (plain, best), count = confirmation.matched, confirmation.candidates
+        pairs += [(f"plain, {count} best re-ranked by ITM, over plain", confirmation.plain, plain)]
+        pairs += [(f"best, {count} best re-ranked by ITM, over plain re-ranked", plain, best)]
     rows = []
     for name, before, after in pairs:
         comparison = compare(before, after, KS, samples=samples, seed=seed)
         for metric in ("10%", "R@1", "R@5", "mR@1", "i2t R@1"):
-            each = pick(comparison, metric)
-            change = points(each.difference), span(each.interval, signed=True)
-            p = "" if each.p is None else f"{each.p:.3g}"
-            rows.append([name, metric, percent(each.first), percent(each.second), *change, p])
+            change = pick(comparison, metric)
+            difference = points(change.difference), interval_text(change.interval, signed=True)
+            p = "" if change.p is None else f"{change.p:.3g}"
+            rows.append([name, metric, percent(change.first), percent(change.second), *difference, p])
     return ["", "metric", "before", "after", "difference", "95 % interval", "p"], rows
 
 
-def _csv(path: Path, table: Table) -> None:
+def _write_csv(path: Path, table: Table) -> None:
     path.write_text(csv_text([table[0], *table[1]]), encoding="utf-8", newline="")

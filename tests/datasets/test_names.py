@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.evaluate import annotated_areas
 from pipeline.datasets.boxes.reading import read_boxes
 from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.datasets.captions.image_files import find_images
 from pipeline.datasets.names import Names, file_in_any_form, join_names
 from pipeline.detectors.annotated import AnnotatedBoxes
 from pipeline.errors import QpertError
+from pipeline.experiments.material import annotated_areas
 from pipeline.retrieval.evaluation import evaluate
 
 NFC, NFD = (unicodedata.normalize(form, "caf\u00e9 \u1ec7 \ud55c.jpg") for form in ("NFC", "NFD"))

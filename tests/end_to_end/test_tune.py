@@ -19,19 +19,21 @@ import pytest
 import ray
 
 from jobs import cli
-from jobs.evaluate import annotated_areas
 from pipeline.datasets.captions.reading import read_captions
 from pipeline.detectors.config import DetectorConfig
 from pipeline.encoders import load_encoder
 from pipeline.experiments.indexing import index_variants
-from pipeline.experiments.settings import PLAIN
+from pipeline.experiments.material import annotated_areas
+from pipeline.experiments.variants import PLAIN
 from pipeline.features.feature_set import FeatureSet
+from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation
-from pipeline.retrieval import embed_texts, evaluate, load_text_encoder
+from pipeline.retrieval import evaluate
 from pipeline.retrieval.metrics import ALL_METRICS, metrics_of
+from pipeline.retrieval.text import embed_texts, load_text_encoder
 from pipeline.runs.spec import IndexSpec, Variants
 from pipeline.tuning.actors import as_actor
-from pipeline.tuning.token_embedder import Sweeper, kept_photos
+from pipeline.tuning.token_embedder import TokenEmbedder, token_batches
 from pipeline.workers.worker import Worker
 
 SMALL = ["--encoder", "coca", "--scenes", "64", "--samples", "100", "--cpus", "2"]
@@ -61,7 +63,7 @@ def embedded(out: Path) -> tuple[int, int]:
 @pytest.mark.usefixtures("ray_cpu")
 @pytest.mark.timeout(900)
 def test_every_trial_is_what_index_and_evaluate_give(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Ten settings, bit for bit, and the confirming run; the backbone sees each photo once, whatever is asked.
+    """Ten settings, bit for bit, and the confirming run; the backbone sees each photo once.
 
     With a number of photos that makes equal blocks: else Ray puts a last small one together with another, as it comes,
     and the last bits of a matrix product depend on its company.
@@ -77,22 +79,26 @@ def test_every_trial_is_what_index_and_evaluate_give(tmp_path: Path, capsys: pyt
     captions = read_captions(scenes / "dataset_scenes.json")
     detector = DetectorConfig(model="annotated", annotations=str(scenes))
     out = str(tmp_path / "indexed")
-    options = IndexSpec(source=str(scenes / "images"), out=out, encoder="coca", detector=detector, cpus=2)
+    spec = IndexSpec(source=str(scenes / "images"), out=out, encoder="coca", detector=detector, cpus=2)
     settings = [Perturbation(weight=row["weight"], scale=row["scale"], threshold=row["threshold"]) for row in found]
-    index_variants(options, Variants({str(number): setting for number, setting in enumerate(settings)}))
+    index_variants(spec, Variants({str(number): setting for number, setting in enumerate(settings)}))
     tokens = FeatureSet.open(str(tmp_path / "coca" / "tokens"), PLAIN)
-    kept = kept_photos(tokens)
-    order = np.argsort([row for each in kept for row in each.rows])
+    batches = token_batches(tokens)
+    order = np.argsort([row for batch in batches for row in batch.rows])
     make = partial(load_encoder, "coca", weights=None)
-    sweeper = as_actor(Sweeper).options(num_cpus=0).remote(make, tokens.root, "float16", Worker(threads=1))
-    swept = ray.get(sweeper.embed.remote(kept, settings))[:, order]
-    ray.kill(sweeper)
+    embedder = (
+        as_actor(TokenEmbedder)
+        .options(num_cpus=0)
+        .remote(make, FeatureStore(tokens.folder).tokens, "float16", Worker(threads=1))
+    )
+    expected = ray.get(embedder.embed.remote(batches, settings))[:, order]
+    ray.kill(embedder)
     reader = partial(embed_texts, load_text_encoder(tokens))
     for number, row in enumerate(found):
         features = FeatureSet.open(out, str(number))
         (block,) = features.iter_blocks(["image_id", "embedding"])
         vectors = dict(zip(block["image_id"].to_pylist(), features.embeddings(block), strict=True))
-        assert np.array_equal(np.stack([vectors[name].ravel() for name in tokens.ids]), swept[number])
+        assert np.array_equal(np.stack([vectors[name].ravel() for name in tokens.ids]), expected[number])
         areas = annotated_areas(str(scenes), captions, features)
         figures = metrics_of(evaluate(features, captions, reader, areas=areas).ranks)
         assert same([{name: row[name] for name in ALL_METRICS}], [{name: figures[name] for name in ALL_METRICS}])
@@ -112,7 +118,7 @@ def test_every_trial_is_what_index_and_evaluate_give(tmp_path: Path, capsys: pyt
 
 @pytest.mark.timeout(900)
 def test_kill_9_of_the_driver_and_run_again(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """The same table as in one go; no trial is lost, and no setting worked out twice."""
+    """The same table as without interruption; no trial is lost, and no setting is embedded twice."""
     words = [
         "--search",
         "random",
@@ -153,7 +159,7 @@ def test_kill_9_of_the_driver_and_run_again(tmp_path: Path, request: pytest.Fixt
 @pytest.mark.usefixtures("ray_cpu")
 @pytest.mark.timeout(600)
 def test_kill_9_of_a_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is tried again by itself."""
+    """The trial is tried again automatically."""
     killed: list[int] = []
     over = threading.Event()
 

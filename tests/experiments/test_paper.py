@@ -1,4 +1,4 @@
-"""The printed figures, checked against what the supplement says of them."""
+"""The printed figures, checked against what the supplement says about them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def test_small_recalls_are_whole_captions_of_75() -> None:
     assert all(abs(value * 0.75 - round(value * 0.75)) < 0.01 for value in values)
 
 
-def test_tables_c_and_d_meet_at_scale_10_and_threshold_099() -> None:
+def test_tables_c_and_d_share_the_setting_of_scale_10_and_threshold_099() -> None:
     at = paper.SCALES.index(paper.TABLE_D_SCALE), paper.THRESHOLDS.index(paper.TABLE_C_THRESHOLD)
     assert all(paper.TABLE_C_ALL[weight][at[0]] == paper.TABLE_D_ALL[weight][at[1]] for weight in paper.WEIGHTS)
 
 
-def test_what_is_headed_r1_lies_at_mr1() -> None:
+def test_figures_headed_r1_lie_at_the_level_of_mr1() -> None:
     values = [value for row in (*paper.TABLE_C_ALL.values(), *paper.TABLE_D_ALL.values()) for value in row]
     assert max(values) < paper.TABLE_A["plain"]["R@1"]
     assert min(values) < paper.TABLE_A["plain"]["mR@1"] < max(values)

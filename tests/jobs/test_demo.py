@@ -1,8 +1,9 @@
-"""`qpert demo`: which queries it asks, how it shows the answers, and that it uses what is there."""
+"""`qpert demo`: its queries, how it shows the hits, and that it reuses existing features."""
 
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,8 @@ from jobs import demo
 from jobs.demo import Query, choose_queries, side_by_side
 from pipeline.datasets.scenes import KARPATHY_FILE, distinct_scenes, write_scenes
 from pipeline.features.store import FeatureStore
-from pipeline.retrieval import Hit
+from pipeline.runs.outcome import Report
+from pipeline.search.hits import Hit, Hits
 
 
 def test_queries_are_the_commonest_things_and_their_photos_are_right(tmp_path):
@@ -42,9 +44,12 @@ def test_the_scenes_asked_about_are_those_written(tmp_path):
     assert naming <= query.shown_in
 
 
-def test_answers_side_by_side():
+def test_hits_side_by_side():
     query = Query("a small red star", frozenset({"b.jpg"}))
-    hits = {"plain": [Hit("a.jpg", "/a.jpg", 0.5)], "Q-Perturbation": [Hit("b.jpg", "/b.jpg", 0.25)]}
+    hits = {
+        "plain": Hits(query.text, (Hit("a.jpg", "/a.jpg", 0.5),)),
+        "Q-Perturbation": Hits(query.text, (Hit("b.jpg", "/b.jpg", 0.25),)),
+    }
     assert side_by_side(query, hits).splitlines() == [
         "rank    plain  score  Q-Perturbation  score",
         "────  ───────  ─────  ──────────────  ─────",
@@ -53,7 +58,7 @@ def test_answers_side_by_side():
 
 
 @pytest.mark.parametrize("state", ["complete", "running"])
-def test_ray_is_started_only_for_what_is_not_complete(tmp_path, monkeypatch, state):
+def test_ray_is_started_only_for_incomplete_features(tmp_path, monkeypatch, state):
     from contextlib import contextmanager
 
     from pipeline.features.manifest import Manifest
@@ -65,12 +70,15 @@ def test_ray_is_started_only_for_what_is_not_complete(tmp_path, monkeypatch, sta
         events.append("ray")
         yield
 
-    def index(config):
-        events.append(config.perturbation.preset)
-        return 0 if len(events) < 3 else 7
+    class FakeRun:
+        def __init__(self, spec):
+            events.append(spec.perturbation.preset)
+
+        def run(self):
+            return SimpleNamespace(report=Report(failures=None if len(events) < 3 else "1 photo failed"))
 
     monkeypatch.setattr("pipeline.cluster.session.ray_session", session)
-    monkeypatch.setattr("jobs.index.run", index)
+    monkeypatch.setattr("pipeline.runs.index_run.IndexRun", FakeRun)
     outs = {name: str(tmp_path / name) for name in (demo.PLAIN, demo.PERTURBED)}
     for number, out in enumerate(outs.values()):
         FeatureStore(out).write_manifest(Manifest(fingerprint="0", state=state if number else "complete"))
@@ -78,4 +86,4 @@ def test_ray_is_started_only_for_what_is_not_complete(tmp_path, monkeypatch, sta
     if state == "complete":
         assert (events, code) == (["none", "paper"], 0)
     else:
-        assert (events, code) == (["ray", "none", "paper"], 7)
+        assert (events, code) == (["ray", "none", "paper"], 1)

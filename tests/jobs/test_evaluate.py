@@ -1,4 +1,4 @@
-"""`qpert evaluate`: figures, what it says was left out, and the join with captions and annotations."""
+"""`qpert evaluate`: figures, remarks on what was left out, and the join with captions and annotations."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from jobs import evaluate
 from jobs.cli import main
+from jobs.evaluate import Config
+from pipeline.experiments import evaluating
 
 NAMES = [f"{i:06d}.jpg" for i in range(6)]
 
@@ -31,9 +32,9 @@ def box(area):
 
 @pytest.fixture
 def files(write_features, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "load_text_encoder", lambda features, **_: NumberEncoder())
+    monkeypatch.setattr(evaluating, "load_text_encoder", lambda features, **_: NumberEncoder())
     # Other tests may have started Ray, whose workers know nothing of the line above.
-    monkeypatch.setattr(evaluate, "_ray_is_there", lambda config: False)
+    monkeypatch.setattr(evaluating, "ray_is_there", lambda config: False)
     objects = [box(0.05), box(0.05), box(0.55), box(0.55), [], box(0.95)]
     out = write_features(np.eye(8)[:6, None], NAMES, objects=objects, failed=[NAMES[5]]).root
 
@@ -99,8 +100,8 @@ def test_bins_by_annotated_boxes(files, tmp_path, capsys):
         corners = f"<xmin>1</xmin><ymin>1</ymin><xmax>{xmax}</xmax><ymax>10</ymax>"
         thing = f"<object><name>1</name><bndbox>{corners}</bndbox></object>"
         (folder / "Annotations" / f"{stem}.xml").write_text(f"<annotation>{size}{thing}</annotation>")
-    config = evaluate.Config(out=out, captions=captions, annotations=str(folder))
-    report = evaluate.measure(config).report
+    config = Config(out=out, captions=captions, annotations=str(folder))
+    report = evaluating.evaluate_set(config).report
     assert [part.queries for part in report.t2i.bins] == [2, 0, 0, 0, 0, 0, 0, 0, 0, 1]
     assert report.t2i.unbinned == 3
     assert main(["evaluate", out, "--captions", captions, "--annotations", str(folder)]) == 0
@@ -122,7 +123,7 @@ def test_bins_by_annotated_boxes(files, tmp_path, capsys):
         ({"samples": "10"}, "--samples"),
     ],
 )
-def test_wrong_use_says_what_to_do(files, capsys, change, message):
+def test_wrong_use_is_refused_with_advice(files, capsys, change, message):
     out, captions = files
     options = {"captions": captions, **{name: value for name, value in change.items() if name != "out"}}
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
@@ -171,36 +172,36 @@ def test_seed_and_samples_choose_the_resamples(files):
     out, captions = files
 
     def intervals(**options):
-        config = evaluate.Config(out=out, captions=captions, k=[1], **options)
-        return evaluate.measure_all(config).sets[0].intervals
+        config = Config(out=out, captions=captions, k=[1], **options)
+        return evaluating.evaluate_sets(config).sets[0].intervals
 
     assert intervals(samples=500) == intervals(samples=500)
     assert intervals(samples=500) != intervals(samples=500, seed=1)
     assert intervals(samples=300).samples == 300
 
 
-def test_sets_of_one_name_are_told_apart_by_their_folders():
-    config = evaluate.Config(out="a/features/", against="b/features", captions="x")
-    assert evaluate._names(config) == ("a/features", "b/features")
-    assert evaluate._names(config.model_copy(update={"against": "b/plain"})) == ("features", "plain")
+def test_sets_of_the_same_name_are_distinguished_by_their_folders():
+    config = Config(out="a/features/", against="b/features", captions="x")
+    assert evaluating.set_names(config) == ("a/features", "b/features")
+    assert evaluating.set_names(config.model_copy(update={"against": "b/plain"})) == ("features", "plain")
 
 
-def test_ray_is_used_only_where_it_is(monkeypatch):
-    config = evaluate.Config(out="a", captions="x")
+def test_ray_is_used_only_if_it_is_there(monkeypatch):
+    config = Config(out="a", captions="x")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.delitem(sys.modules, "ray", raising=False)
-    assert not evaluate._ray_is_there(config)
+    assert not evaluating.ray_is_there(config)
     assert "ray" not in sys.modules
-    assert evaluate._ray_is_there(config.model_copy(update={"address": "auto"}))
+    assert evaluating.ray_is_there(config.model_copy(update={"address": "auto"}))
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
-    assert evaluate._ray_is_there(config)
+    assert evaluating.ray_is_there(config)
 
 
 def test_a_worker_gets_local_paths_in_full(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "features").mkdir()
-    config = evaluate.Config(out="features", against="s3://bucket/f", captions="x.json", weights="coca_ViT-L-14:tag")
-    moved = evaluate._at_home_everywhere(config)
+    config = Config(out="features", against="s3://bucket/f", captions="x.json", weights="coca_ViT-L-14:tag")
+    moved = evaluating._with_absolute_paths(config)
     assert moved.out == str(tmp_path / "features")
     assert (moved.against, moved.captions, moved.weights) == (config.against, config.captions, config.weights)
 
@@ -222,19 +223,19 @@ def coca_files(write_features, tmp_path):
     return out, str(captions)
 
 
-def test_one_ray_task_measures_the_same_and_its_warnings_arrive(coca_files, ray_cpu, monkeypatch):
+def test_a_ray_task_evaluates_the_same_and_passes_its_warnings_on(coca_files, ray_cpu, monkeypatch):
     out, captions = coca_files
-    config = evaluate.Config(out=out, captions=captions)
-    assert evaluate._ray_is_there(config)
+    config = Config(out=out, captions=captions)
+    assert evaluating.ray_is_there(config)
     with pytest.warns(UserWarning, match="repeat another"):
-        here = evaluate.measure_all(config)
+        here = evaluating.evaluate_sets(config)
     with pytest.warns(UserWarning, match="repeat another"):
-        there = evaluate._on_ray(config)
+        there = evaluating.evaluate_on_ray(config)
     assert there.sets[0].evaluation.report == here.sets[0].evaluation.report
     assert there.sets[0].intervals == here.sets[0].intervals
 
 
-def test_what_is_wrong_in_a_ray_task_is_said_as_anywhere(coca_files, ray_cpu, capsys):
+def test_an_error_in_a_ray_task_is_reported_without_traceback(coca_files, ray_cpu, capsys):
     out, captions = coca_files
     assert main(["evaluate", out, "--captions", captions, "--split", "val"]) == 2
     error = capsys.readouterr().err

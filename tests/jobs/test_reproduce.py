@@ -7,17 +7,12 @@ from typing import Any
 import pytest
 
 from jobs import cli
-from jobs.experiment import EMPHASIS_SCALES, question
 from jobs.reproduce import Config, run
-from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.datasets.scenes import write_scenes
-from pipeline.experiments.material import Material
-from pipeline.experiments.measuring import Variant
-from pipeline.features.manifest import Manifest
-from pipeline.features.store import FeatureStore
+from pipeline.reproduction.experiment import EMPHASIS_SCALES
 
 
-def test_a_dry_run_says_what_would_be_done(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_plan(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert cli.main(["reproduce", "--dry-run", "--out", str(tmp_path / "out")]) == 0
     assert "coca (miniature): 93 settings with annotated boxes in one pass" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
@@ -40,29 +35,6 @@ def test_a_dry_run_says_what_would_be_done(capsys: pytest.CaptureFixture[str], t
 def test_wrong_use_is_refused_at_once(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
     assert cli.main(["reproduce", *words]) == 2
     assert message in capsys.readouterr().err
-
-
-def test_outcomes_are_kept_for_the_same_question_only(tmp_path: Path) -> None:
-    (tmp_path / "boxes.json").write_text("[1]")
-    variants = {name: Variant(str(tmp_path / name), name) for name in ("annotated", "detected")}
-    for name in variants:
-        FeatureStore(str(tmp_path / name)).write_manifest(Manifest(fingerprint=name, counts={"photos": 2}))
-
-    def asked(*captions: str) -> str:
-        return question(
-            variants, Material("photos", [CaptionedImage("a.jpg", list(captions))], str(tmp_path / "boxes.json"))
-        )
-
-    before = asked("a dog")
-    assert asked("a dog") == before
-    assert asked("a dog", "a cat") != before
-    FeatureStore(str(tmp_path / "detected")).write_manifest(
-        Manifest(fingerprint="another detector", counts={"photos": 2})
-    )
-    changed = asked("a dog")
-    assert changed != before
-    (tmp_path / "boxes.json").write_text("[2]")
-    assert asked("a dog") != changed
 
 
 @pytest.mark.usefixtures("ray_cpu")
@@ -131,26 +103,26 @@ class Reached(BaseException):
 
 
 def test_the_features_are_made_in_sessions_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session around the whole command could not be ended, and so no further attempt be made."""
+    """A session around the whole command could not be ended for a further attempt."""
     asked: list[tuple[Any, bool]] = []
 
-    def index_variants(options: Any, *of: Any, begun: bool, **how: Any) -> int:
-        asked.append((options, begun))
+    def index_variants(spec: Any, variants: Any, *, begun: bool) -> int:
+        asked.append((spec, begun))
         if begun:
             raise Reached
         return 0
 
-    def session(*of: Any, **how: Any) -> None:
+    def session(*arguments: Any, **options: Any) -> None:
         raise AssertionError("there is a session")
 
     monkeypatch.setattr("pipeline.cluster.session.ray_session", session)
-    monkeypatch.setattr("jobs.experiment.ray_session", session)
-    monkeypatch.setattr("jobs.experiment.index_variants", index_variants)
+    monkeypatch.setattr("pipeline.cluster.remote.ray_session", session)
+    monkeypatch.setattr("pipeline.reproduction.experiment.index_variants", index_variants)
     words = ["--accelerators", "A100", "V100", "--patience", "4", "--wait", "9"]
     words += ["--encoder", "coca", "--scenes", "50", "--cpus", "3"]
     with pytest.raises(Reached):
         cli.main(["reproduce", "--out", str(tmp_path / "out"), *words])
-    assert [begun for _, begun in asked] == [False, True]  # what is gone after the first set is not missed
-    for options, _ in asked:
-        found = options.accelerators, options.patience, options.wait, options.cpus
-        assert found == (["A100", "V100"], 4, 9, 3)
+    assert [begun for _, begun in asked] == [False, True]  # GPU types gone after the first set are not required
+    for spec, _ in asked:
+        options = spec.accelerators, spec.patience, spec.wait, spec.cpus
+        assert options == (["A100", "V100"], 4, 9, 3)

@@ -1,4 +1,4 @@
-"""`qpert search`: what it prints, writes and refuses. The text encoder here is a bag of words."""
+"""`qpert search`: its output, files and errors. The text encoder here is a bag of words."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class WordEncoder:
 
 @pytest.fixture
 def features(write_features, tmp_path, monkeypatch):
-    monkeypatch.setattr(search, "load_text_encoder", lambda features, **_: WordEncoder())
+    monkeypatch.setattr("pipeline.search.exact.load_text_encoder", lambda features, **_: WordEncoder())
     for i in range(3):
         Image.new("RGB", (64, 48), (80 * i, 0, 0)).save(tmp_path / f"{i:06d}.jpg")
     box = {"x0": 0.1, "y0": 0.2, "x1": 0.3, "y1": 0.4, "label": "star", "score": 0.9}
@@ -48,7 +48,7 @@ def test_ranks_scores_and_paths(features, tmp_path, capsys):
     ]
 
 
-def test_json_is_all_that_is_printed(features, tmp_path, capsys):
+def test_json_is_the_only_output(features, tmp_path, capsys):
     html = tmp_path / "r.html"
     (tmp_path / "queries.txt").write_text("\ufeffdog\n\n  blue circle \n", encoding="utf-8")
     words = ["search", features, "red", "--queries", str(tmp_path / "queries.txt"), "--json", "-k", "1"]
@@ -69,14 +69,14 @@ def test_json_is_all_that_is_printed(features, tmp_path, capsys):
     assert html.exists()
 
 
-def test_min_score_says_when_nothing_is_left(features, capsys):
+def test_a_query_without_hits_above_min_score_is_reported(features, capsys):
     assert main(["search", features, "red star", "star dog", "--min-score", "0.8"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
     assert "no photo scores high enough" in lines[-1]
 
 
-def test_the_report_shows_the_answers_with_their_boxes(features, tmp_path, capsys):
+def test_the_report_shows_the_hits_with_their_boxes(features, tmp_path, capsys):
     html = tmp_path / "found.html"
     assert main(["search", features, "red star", "--html", str(html), "-k", "4"]) == 0
     page = html.read_text()
@@ -87,7 +87,7 @@ def test_the_report_shows_the_answers_with_their_boxes(features, tmp_path, capsy
 
 
 def test_browse_needs_no_encoder_and_shows_failures(features, tmp_path, monkeypatch):
-    monkeypatch.setattr(search, "load_text_encoder", None)
+    monkeypatch.setattr("pipeline.search.exact.load_text_encoder", None)
     html = tmp_path / "boxes.html"
     assert main(["search", features, "--browse", "10", "--html", str(html)]) == 0
     page = html.read_text()
@@ -109,7 +109,7 @@ def test_browse_needs_no_encoder_and_shows_failures(features, tmp_path, monkeypa
         (["red", "--html", "/proc/nowhere/x.html"], "there is no folder /proc/nowhere"),
     ],
 )
-def test_wrong_use_says_what_to_do(features, tmp_path, capsys, words, message):
+def test_wrong_use_is_refused_with_advice(features, tmp_path, capsys, words, message):
     (tmp_path / "EMPTY").write_text("\n \n")
     words = [str(tmp_path / word) if word == "EMPTY" else word for word in words]
     assert main(["search", features, *words]) == 2
@@ -134,7 +134,7 @@ def test_weights_that_are_gone_are_named(write_features, tmp_path, capsys):
     assert "--weights" in error
 
 
-def test_the_code_of_a_strangers_model_runs_neither_unasked_nor_asked(write_features, tmp_path, capsys):
+def test_the_code_of_a_strangers_model_never_runs_even_if_the_user_names_it(write_features, tmp_path, capsys):
     """A manifest that names a folder with code beside its weights; then the same folder named by the user."""
     folder = tmp_path / "model"
     folder.mkdir()
@@ -151,7 +151,7 @@ def test_the_code_of_a_strangers_model_runs_neither_unasked_nor_asked(write_feat
     assert not ran.exists()
 
 
-def test_a_query_that_is_cut_or_unknown_is_said(write_features, capsys):
+def test_truncated_and_unknown_queries_are_reported(write_features, capsys):
     encoder = load_encoder("coca")
     out = write_features(encoder.embed_text(["red star"]).numpy()[:, None], encoder={"name": "coca"}).root
     assert main(["search", out, "zebra xylophone", "red " * 50, "red", "--json"]) == 0

@@ -1,4 +1,4 @@
-"""`qpert tune` on the command line: what is refused at once, and what a dry run says."""
+"""`qpert tune` on the command line: refused options, and the plan of a dry run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 
 from jobs import cli
 from jobs.arguments import parse
-from jobs.tune import Config, make_space
+from jobs.tune import Config
+from pipeline.tuning.planning import make_space
 from pipeline.tuning.space import FINER, PAPER, Range
 
 
@@ -19,14 +20,14 @@ from pipeline.tuning.space import FINER, PAPER, Range
     ("words", "message"),
     [
         (["--encoder", "clap"], "unknown encoder 'clap'"),
-        (["--metric", "recall"], "unknown --metric 'recall'; there are: 10%, R@1"),
+        (["--metric", "recall"], "unknown --metric 'recall'; choose one of: 10%, R@1"),
         (["--weight", "square"], "weight: 'square' is not one of area"),
         (["--scale", "two"], "--scale two: not a number"),
-        (["--scale", "1:0"], "'1:0' is no range"),
+        (["--scale", "1:0"], "'1:0' is not a range"),
         (["--scale", "1:2"], "--scale is a range: name values, or choose --search random"),
         (["--threshold", "0.5", "1.5"], r"lies in \(0, 1\], got 1.5"),
         (["--search", "guess"], "unknown --search 'guess'"),
-        (["--search-options", "{"], "--search-options is no JSON"),
+        (["--search-options", "{"], "--search-options is not valid JSON"),
         (["--search-options", "[1]"], "--search-options takes a JSON object"),
         (["--scheduler", "best"], "unknown --scheduler 'best'"),
         (["--search-options", '{"seed": 1}'], "--search grid takes no --search-options"),
@@ -48,7 +49,7 @@ def test_wrong_use_is_refused_at_once(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_dry_run_says_what_would_be_done(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_plan(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert cli.main(["tune", "--dry-run", "--out", str(tmp_path / "out"), "--scenes", "200"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["blip2", "coca", "internvl"]
@@ -68,15 +69,15 @@ def test_spaces() -> None:
     drawn = space("--search", "random")
     assert drawn.tables is None
     assert list(drawn.fields) == ["weight", "scale", "threshold"]
-    found = space(
+    custom = space(
         "--scale", "0.1:10:log", "--sites", "all", "0,2", "--search", "optuna", "--perturbation.combine", "mean"
     )
-    assert found.fields == {"scale": Range(0.1, 10, log=True), "sites": ["all", "0,2"]}
-    assert found.base.combine == "mean"
+    assert custom.fields == {"scale": Range(0.1, 10, log=True), "sites": ["all", "0,2"]}
+    assert custom.base.combine == "mean"
 
 
-def test_the_best_is_not_confirmed_on_what_was_searched(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """COCO's own captions have no splits: every one is all of it."""
+def test_the_best_is_not_confirmed_on_searched_photos(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """COCO's own captions have no splits: every split is the whole file."""
     (tmp_path / "images").mkdir()
     coco = {
         "images": [{"id": 1, "file_name": "a.jpg"}],
@@ -99,7 +100,7 @@ def test_the_best_is_not_confirmed_on_what_was_searched(capsys: pytest.CaptureFi
     assert cli.main(["tune", "--dry-run", *words, "--out", str(tmp_path / "out"), "--confirm-split", "none"]) == 0
 
 
-def test_a_uri_is_no_place_for_reports(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_uri_is_refused_as_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["tune", "--out", "s3://bucket/tuning"]) == 2
     assert "need a folder that all nodes see, not a URI" in capsys.readouterr().err
 
@@ -109,22 +110,22 @@ class Reached(BaseException):
 
 
 def test_the_features_are_made_in_sessions_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session around the whole command could not be ended, and so no further attempt be made."""
+    """A session around the whole command could not be ended for a further attempt."""
     asked: list[dict[str, Any]] = []
 
-    def index_variants(options: Any, *of: Any, **how: Any) -> int:
-        asked.append({"accelerators": options.accelerators, "patience": options.patience, "wait": options.wait, **how})
+    def index_variants(spec: Any, *arguments: Any, **options: Any) -> int:
+        asked.append({"accelerators": spec.accelerators, "patience": spec.patience, "wait": spec.wait, **options})
         raise Reached
 
-    def session(*of: Any, **how: Any) -> None:
+    def session(*arguments: Any, **options: Any) -> None:
         raise AssertionError("there is a session")
 
     monkeypatch.setattr("pipeline.cluster.session.ray_session", session)
-    monkeypatch.setattr("jobs.tuning.ray_session", session)
-    monkeypatch.setattr("jobs.tuning.index_variants", index_variants)
+    monkeypatch.setattr("pipeline.tuning.run.ray_session", session)
+    monkeypatch.setattr("pipeline.tuning.run.index_variants", index_variants)
     words = ["--accelerators", "A100", "V100", "--patience", "4", "--wait", "9", "--encoder", "coca", "--scenes", "50"]
     with pytest.raises(Reached):
         cli.main(["tune", "--out", str(tmp_path / "out"), *words])
-    (found,) = asked
-    assert (found["accelerators"], found["patience"], found["wait"]) == (["A100", "V100"], 4, 9)
-    assert not found.get("begun")
+    (options,) = asked
+    assert (options["accelerators"], options["patience"], options["wait"]) == (["A100", "V100"], 4, 9)
+    assert not options.get("begun")

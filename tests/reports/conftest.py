@@ -1,4 +1,4 @@
-"""Measurements to report on: one feature set, and two."""
+"""Evaluation results to report on: one feature set, and two."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.retrieval import Evaluation, Ranks, report_of
-from pipeline.retrieval.measurement import measurement, paired_measurement
+from pipeline.retrieval.evaluation_result import EvaluationResult
 
 KS = (1, 5)
 
@@ -24,12 +24,12 @@ def evaluation(seed, *, moved=0, **left_out):
 
 @pytest.fixture(scope="session")
 def one():
-    """One set, with absences."""
+    """One set with missing and failed photos."""
     result = evaluation(0, missing=("x.jpg", "y\x1b.jpg"), failed={"z.jpg": "truncated image"}, ignored=3)
-    return measurement(("plain", result), samples=200)
+    return EvaluationResult.of_one("plain", result, samples=200)
 
 
 @pytest.fixture(scope="session")
 def two():
-    """A baseline of which four photos were in other bins, and a set to compare with it."""
-    return paired_measurement(("new", evaluation(0)), ("$old_", evaluation(1, moved=4)), samples=200)
+    """A baseline with four photos in other bins, and a set compared with it."""
+    return EvaluationResult.of_pair(("new", evaluation(0)), ("$old_", evaluation(1, moved=4)), samples=200)

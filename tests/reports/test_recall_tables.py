@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.reports import bins_table, comparison_table, difference_table, overall_table
-from pipeline.reports.recall_tables import points, with_interval
+from pipeline.reports.recall_tables import points_with_interval, with_interval
 from pipeline.retrieval import Interval, Ranks, bootstrap, compare, report_from_ranks, report_of
 
 RANKS = Ranks(*(np.array([1, 2, 6, 20]),) * 2, np.arange(4), np.array([0, 1, 1, -1]), tuple("abcd"))
@@ -16,9 +16,9 @@ def test_figures_with_and_without_intervals():
     assert with_interval(0.6556, Interval(0.6412, 0.67)) == "65.56 (64.1-67.0)"
     assert with_interval(0.6556, None) == "65.56"
     assert with_interval(None, None) == "-"
-    assert points(-0.0016, Interval(-0.0088, 0.00001)) == "-0.16 (-0.88 to +0.00)"
-    assert points(-1e-9, None) == "+0.00"
-    assert points(None, None) == "-"
+    assert points_with_interval(-0.0016, Interval(-0.0088, 0.00001)) == "-0.16 (-0.88 to +0.00)"
+    assert points_with_interval(-1e-9, None) == "+0.00"
+    assert points_with_interval(None, None) == "-"
 
 
 def test_the_overall_table_holds_the_report():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.reports import markdown, printable, terminal
+from pipeline.printing import printable
+from pipeline.reports import markdown, terminal
 from pipeline.reports.text_table import csv_text, markdown_text
 
 

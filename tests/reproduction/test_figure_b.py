@@ -1,4 +1,4 @@
-"""Figure B counted: what captions name, and the table, on an encoder whose captions are known."""
+"""Figure B in numbers: what captions mention, and the table, with an encoder whose captions are known."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Obedient:
         return [f"a picture of a {each.labels[0]} and a pink star" for each in objects]
 
 
-def test_every_object_is_emphasised_and_looked_for() -> None:
+def test_every_object_is_emphasised_and_searched_for_in_the_caption() -> None:
     settings = {f"scale {scale}": Perturbation(scale=scale, stages=("lm",)) for scale in (1, 2)}
     found = measure_figure_b(Obedient(), settings, 60, 7)  # type: ignore[arg-type]
     scenes = list(distinct_scenes(60, 7))

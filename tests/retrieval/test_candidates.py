@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from pipeline.errors import QpertError
-from pipeline.retrieval.candidates import Chooser
+from pipeline.retrieval.candidates import CandidateCollector
 
 
 def chosen(scores: np.ndarray, k: int, images: int = 4, texts: int = 5):
     """By tiles of 3 x 2."""
-    chooser = Chooser(*scores.shape, k)
+    collector = CandidateCollector(*scores.shape, k)
     for first in range(0, len(scores), 3):
         for start in range(0, scores.shape[1], 2):
-            chooser.count(scores[first : first + 3, start : start + 2], first_image=first, first_text=start)
-    return chooser.candidates(np.arange(scores.shape[1]) % len(scores))
+            collector.count(scores[first : first + 3, start : start + 2], first_image=first, first_text=start)
+    return collector.candidates(np.arange(scores.shape[1]) % len(scores))
 
 
 @pytest.mark.parametrize("k", [1, 3, 7, 100])
@@ -41,9 +41,9 @@ def test_every_pair_once_photo_by_photo() -> None:
 
 
 def test_photos_without_a_text_ask_for_none() -> None:
-    chooser = Chooser(5, 4, 2)
-    chooser.count(np.random.default_rng(2).standard_normal((5, 4)).astype(np.float32), first_image=0, first_text=0)
-    found = chooser.candidates(np.array([1, 1, 3, 3]))
+    collector = CandidateCollector(5, 4, 2)
+    collector.count(np.random.default_rng(2).standard_normal((5, 4)).astype(np.float32), first_image=0, first_text=0)
+    found = collector.candidates(np.array([1, 1, 3, 3]))
     assert found.queries.tolist() == [False, True, False, True, False]
     starts, texts = found.texts_of_images()
     wanted = {(int(image), text) for text in range(4) for image in found.images[text]}
@@ -53,4 +53,4 @@ def test_photos_without_a_text_ask_for_none() -> None:
 
 def test_at_least_one_candidate() -> None:
     with pytest.raises(QpertError, match="at least 1, not 0"):
-        Chooser(3, 3, 0)
+        CandidateCollector(3, 3, 0)

@@ -10,8 +10,8 @@ from pipeline.encoders.base import Encoder
 from pipeline.encoders.reading import Reading
 from pipeline.errors import QpertError
 from pipeline.features.fingerprint import weights_identity
-from pipeline.retrieval import embed_texts, load_text_encoder
 from pipeline.retrieval.similarity import unit
+from pipeline.retrieval.text import embed_texts, load_text_encoder
 
 
 class CountingEncoder:
@@ -46,7 +46,7 @@ def loaded(monkeypatch):
         calls.append((name, more))
         return CountingEncoder()
 
-    monkeypatch.setattr("pipeline.encoders.load_encoder", load)
+    monkeypatch.setattr("pipeline.retrieval.text.load_encoder", load)
     return calls
 
 
@@ -93,8 +93,8 @@ def test_files_that_a_manifest_names_are_not_opened(write_features, tmp_path, mo
     def load(*_, **__):
         raise AssertionError("opened")
 
-    monkeypatch.setattr("pipeline.encoders.load_encoder", load)
-    monkeypatch.setattr("pipeline.features.fingerprint.weights_identity", load)
+    monkeypatch.setattr("pipeline.retrieval.text.load_encoder", load)
+    monkeypatch.setattr("pipeline.retrieval.text.weights_identity", load)
     folder = tmp_path / "of a stranger"
     folder.mkdir()
     features = write_features(np.ones((1, 1, 3)), weights=str(folder))

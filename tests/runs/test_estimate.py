@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.reports.plan_text import plan_text, size, span
 from pipeline.runs.estimate import Sample, estimate, price_of
+from pipeline.runs.plan_text import plan_text, size, span
 
 A100, PASCAL = "cuda:NVIDIA A100-SXM4-80GB", "cuda:NVIDIA GeForce GTX 1080 Ti"
 SAMPLE = Sample(

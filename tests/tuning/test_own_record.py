@@ -1,4 +1,4 @@
-"""Records of Ray Tune that this user began, and those of others."""
+"""Records of Ray Tune: one's own, and those of others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-def test_what_was_marked_is_own(tmp_path: Path) -> None:
+def test_a_marked_folder_is_own(tmp_path: Path) -> None:
     folder = tmp_path / "tune"
     assert not is_own(folder)
     mark_as_own(folder)
@@ -25,7 +25,7 @@ def test_what_was_marked_is_own(tmp_path: Path) -> None:
     assert is_own(folder)
 
 
-def test_copies_and_marks_of_others_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_and_marks_of_others_are_not_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, copy = tmp_path / "tune", tmp_path / "copy"
     mark_as_own(folder)
     shutil.copytree(folder, copy)

@@ -1,4 +1,4 @@
-"""Searchers and schedulers by the names that Ray Tune has for them, refused before anything is done."""
+"""Searchers and schedulers by Ray Tune's names, refused before any work starts if unknown; resumed searches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ray import tune
 
 from pipeline.errors import QpertError
 from pipeline.method.settings import Perturbation
-from pipeline.tuning.search import Search, _recorded, run_search
+from pipeline.tuning.search import Search, _has_record, run_search
 from pipeline.tuning.space import FINER, Range, Space
 from tests.payloads import Touch
 
@@ -27,7 +27,7 @@ from tests.payloads import Touch
         Search(scheduler="median_stopping_rule", shares=(0.5, 1.0)),
     ],
 )
-def test_what_there_is(search: Search) -> None:
+def test_known_searchers_and_schedulers(search: Search) -> None:
     search.check()
     config = search.config()
     assert config.metric == "R@1"
@@ -46,12 +46,12 @@ def test_what_there_is(search: Search) -> None:
         (Search(shares=(0.0, 1.0)), "shares of the photos grow up to 1"),
     ],
 )
-def test_what_there_is_not(search: Search, message: str) -> None:
+def test_unknown_searchers_and_schedulers_are_refused(search: Search, message: str) -> None:
     with pytest.raises(QpertError, match=message):
         search.check()
 
 
-def test_what_tune_draws_from() -> None:
+def test_the_space_that_tune_draws_from() -> None:
     space = Space(Perturbation(), {"weight": ["area", "constant"], "scale": Range(0.1, 10, log=True)})
     drawn = Search(searcher="random").param_space(space)["setting"]
     assert isinstance(drawn["weight"], tune.search.sample.Categorical)
@@ -62,7 +62,7 @@ def test_what_tune_draws_from() -> None:
 
 
 class FailsOnce:
-    """A desk that has no answer for a scale of 2 until somebody mends it."""
+    """A trial server that fails for a scale of 2 until it is mended."""
 
     def __init__(self) -> None:
         self.mended, self.asked = False, list[float]()
@@ -85,46 +85,46 @@ class FailsOnce:
 def test_a_trial_that_failed_for_good_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
     space = Space(Perturbation(), {"scale": [1.0, 2.0]})
     search = Search(concurrent=1)
-    desk: Any = ray.remote(FailsOnce).options(num_cpus=0).remote()
-    chosen, failed = run_search(search, space, desk, tmp_path / "tune")
+    server: Any = ray.remote(FailsOnce).options(num_cpus=0).remote()
+    chosen, failed = run_search(search, space, server, tmp_path / "tune")
     assert chosen == [{"scale": 1.0}]
     assert len(failed) == 1
     assert "no room for it" in failed[0]
-    asked = ray.get(desk.scales.remote())
+    asked = ray.get(server.scales.remote())
     assert 1 < asked.count(2) <= 10
-    ray.get(desk.mend.remote())
-    chosen, failed = run_search(search, space, desk, tmp_path / "tune")
-    assert sorted(each["scale"] for each in chosen) == [1.0, 2.0]
+    ray.get(server.mend.remote())
+    chosen, failed = run_search(search, space, server, tmp_path / "tune")
+    assert sorted(values["scale"] for values in chosen) == [1.0, 2.0]
     assert failed == []
-    assert ray.get(desk.scales.remote()) == [*asked, 2]  # what went well is not asked again
-    ray.kill(desk)
+    assert ray.get(server.scales.remote()) == [*asked, 2]  # finished trials do not ask again
+    ray.kill(server)
 
 
-def test_a_record_without_a_snapshot_is_begun_anew(tmp_path: Path) -> None:
-    """Ray Tune would take it for one, and run a trial with nothing in it."""
+def test_a_record_without_a_snapshot_is_deleted(tmp_path: Path) -> None:
+    """Ray Tune would restore it, and run a trial without any setting."""
     folder = tmp_path / "tune"
-    assert not _recorded(folder)
+    assert not _has_record(folder)
     folder.mkdir()
     (folder / "tuner.pkl").write_bytes(b"")
-    assert not _recorded(folder)
+    assert not _has_record(folder)
     assert not folder.exists()
     folder.mkdir()
     (folder / "tuner.pkl").write_bytes(b"")
     (folder / "experiment_state-2026.json").write_text("{}")
-    assert _recorded(folder)
+    assert _has_record(folder)
 
 
 @pytest.mark.usefixtures("ray_cpu")
 @pytest.mark.timeout(300)
-def test_a_record_from_somewhere_else_is_never_opened(tmp_path: Path) -> None:
+def test_a_record_from_elsewhere_is_never_opened(tmp_path: Path) -> None:
     folder, ran = tmp_path / "tune", tmp_path / "ran"
     folder.mkdir()
     for name in ("tuner.pkl", "trainable.pkl", "searcher-state-2026.pkl"):
         (folder / name).write_bytes(pickle.dumps(Touch(str(ran))))
     (folder / "experiment_state-2026.json").write_text("{}")
-    desk: Any = ray.remote(FailsOnce).options(num_cpus=0).remote()
+    server: Any = ray.remote(FailsOnce).options(num_cpus=0).remote()
     with pytest.warns(UserWarning, match="was not begun by you on this machine"):
-        chosen, failed = run_search(Search(), Space(Perturbation(), {"scale": [1.0]}), desk, folder)
+        chosen, failed = run_search(Search(), Space(Perturbation(), {"scale": [1.0]}), server, folder)
     assert (chosen, failed) == ([{"scale": 1.0}], [])
     assert not ran.exists()
-    ray.kill(desk)
+    ray.kill(server)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pipeline.experiments import paper
-from pipeline.experiments.settings import CHOSEN, ORTHOGONAL, PLAIN, grid, grid_name, grid_points, switches, table_a
+from pipeline.experiments.variants import CHOSEN, ORTHOGONAL, PLAIN, grid, grid_name, grid_points, switches, table_a
 from pipeline.method.settings import Perturbation
 
 
@@ -15,7 +15,7 @@ def test_the_two_tables_share_one_column() -> None:
     }
 
 
-def test_the_control_differs_in_its_operator_only() -> None:
+def test_the_control_differs_only_in_its_operator() -> None:
     chosen = Perturbation.paper(4.0, 0.8, "area")
     settings = table_a(chosen)
     assert settings[PLAIN] is None
@@ -23,9 +23,9 @@ def test_the_control_differs_in_its_operator_only() -> None:
     assert settings[ORTHOGONAL] == Perturbation("orthogonal", scale=4.0, threshold=0.8, weight="area")
 
 
-def test_each_switch_turns_one_thing_and_the_last_all() -> None:
-    found = switches(Perturbation.paper(6.0, 0.9, "1-area"))
-    assert list(found) == [
+def test_each_setting_turns_one_switch_and_the_last_one_all() -> None:
+    settings = switches(Perturbation.paper(6.0, 0.9, "1-area"))
+    assert list(settings) == [
         "operator = eigenvector-rows",
         "combine = mean",
         "tokens = coverage",
@@ -33,8 +33,8 @@ def test_each_switch_turns_one_thing_and_the_last_all() -> None:
         "threshold = 0.99",
         "all of them (released)",
     ]
-    assert found["combine = mean"] == Perturbation(combine="mean", scale=6.0, threshold=0.9, weight="1-area")
-    everything = found["all of them (released)"]
+    assert settings["combine = mean"] == Perturbation(combine="mean", scale=6.0, threshold=0.9, weight="1-area")
+    everything = settings["all of them (released)"]
     assert everything is not None
     assert (everything.operator, everything.weight, everything.scale, everything.stages) == (
         "eigenvector-rows",

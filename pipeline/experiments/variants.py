@@ -1,23 +1,41 @@
-"""The settings that the paper's tables need, by name; each is embedded once, whichever tables it stands in."""
+"""The variants of an experiment: named settings, each embedded once, whichever tables of the paper it belongs to."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pipeline.experiments import paper
+from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation, Weight
 
 Settings = dict[str, Perturbation | None]
+"""Name -> perturbation; None: plain."""
 
 PLAIN = "plain"
 CHOSEN = "Q-Pert. (E)"
 ORTHOGONAL = "OrQ-Pert."
 OES = "OEs"
 DETECTED = "Q-Pert. (D)"
-"""As in Table A; `CHOSEN` has annotated boxes, (E)."""
+"""Names as in Table A; `CHOSEN` has annotated boxes, (E)."""
 PLAIN_ITM = "plain, ITM plain"
 """Contrast without objects, re-ranked by matching without objects."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One embedding of all photos.
+
+    Attributes:
+        store: the feature set.
+        name: which of its embeddings.
+        with_objects: add the scores of object embeddings to its own.
+    """
+
+    store: FeatureStore
+    name: str
+    with_objects: bool = False
 
 
 def table_a(chosen: Perturbation) -> Settings:
@@ -26,7 +44,7 @@ def table_a(chosen: Perturbation) -> Settings:
 
 
 def matched(chosen: Perturbation) -> dict[str, tuple[str, Perturbation | None]]:
-    """Settings to re-rank by image-text matching: whose contrast, and how objects act in matching.
+    """Settings to re-rank by image-text matching: the variant whose contrast is used, and the perturbation of matching.
 
     The paper perturbs contrast alone, the released code matching as well.
     """
@@ -40,14 +58,17 @@ def matched(chosen: Perturbation) -> dict[str, tuple[str, Perturbation | None]]:
 
 def grid(scales: Sequence[float]) -> Settings:
     """The settings of tables C and D."""
-    both = dict.fromkeys([*grid_points("C", scales), *grid_points("D", scales)])
-    return {grid_name(*point): Perturbation.paper(point[1], point[2], point[0]) for point in both}
+    points = dict.fromkeys([*grid_points("C", scales), *grid_points("D", scales)])
+    return {
+        grid_name(weight, scale, threshold): Perturbation.paper(scale, threshold, weight)
+        for weight, scale, threshold in points
+    }
 
 
 def grid_points(table: str, scales: Sequence[float]) -> list[tuple[Weight, float, float]]:
     """(weight, scale, threshold) of the cells of Table C ("C") or D ("D"), row by row.
 
-    D stands at the last of the scales of C, and C at the last threshold of D: there the two meet.
+    D is at the last scale of C, and C at the last threshold of D, so the two tables share one column.
     """
     if table == "C":
         return [(weight, scale, paper.TABLE_C_THRESHOLD) for weight in paper.WEIGHTS for scale in scales]
@@ -60,9 +81,9 @@ def grid_name(weight: str, scale: float, threshold: float) -> str:
 
 
 def switches(chosen: Perturbation) -> Settings:
-    """The chosen perturbation with one switch at a time turned to what the released code does, and then all of them.
+    """The chosen perturbation with one switch at a time set to the released code's value, and then with all of them.
 
-    `stages` is left out where there is no matching stage to perturb: contrast alone is measured here.
+    The switch `stages` is left out: contrast alone is measured here, and there is no matching stage to perturb.
     """
     released = Perturbation.released(chosen.scale, weight=chosen.weight)
     changed = {

@@ -1,0 +1,71 @@
+"""The options of an evaluation. Free of torch and Ray, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.io.paths import LocalPath, PathText, WeightsText
+from pipeline.runs.options import WAIT, ReadOptions
+
+CANDIDATES = 128
+"""LAVIS' k_test."""
+
+
+class _Evaluation(BaseModel):
+    """Which features, which captions, and what to measure."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    out: PathText = Field(description="folder or URI that qpert index wrote", json_schema_extra={"positional": True})
+    captions: LocalPath = Field(
+        description="captions: Karpathy, LAVIS or COCO JSON, or a table (.csv, .tsv, .jsonl, .parquet)"
+    )
+    split: str = Field("test", description="the split to evaluate, if the captions have splits; all for every image")
+    annotations: LocalPath | None = Field(
+        None,
+        description="size bins by these boxes instead of the indexed objects: Flickr30K Entities folder, "
+        "COCO instances_*.json, or COCO Entities JSON",
+    )
+    against: PathText | None = Field(None, description="features of the same photos to compare with (the baseline)")
+    rerank: bool = Field(False, description="order the best by image-text matching as well (BLIP-2)")
+    rerank_k: int | None = Field(None, ge=1, description="how many of the best to re-rank (default: 128)")
+    k: list[int] = Field([1, 5, 10], min_length=1, description="the K of Recall@K", json_schema_extra={"flag": "-k"})
+    samples: int = Field(2000, ge=100, description="resamples of the bootstrap intervals")
+    seed: int = Field(0, ge=0, description="seed of the resamples")
+    variant: str | None = Field(None, description="which embedding, of a set with several (qpert reproduce)")
+    against_variant: str | None = Field(None, description="the same for --against")
+    image_column: str | None = Field(None, description="captions in a table: column of file names, if unusual")
+    caption_column: str | None = Field(None, description="captions in a table: column of captions, if unusual")
+    weights: WeightsText | None = Field(
+        None, description="the encoder's weights, if they are files: files that a feature set names are not opened"
+    )
+    against_weights: WeightsText | None = Field(None, description="the same for --against, if they differ")
+    device: str = Field("cpu", description="torch device for the captions")
+    dtype: Literal["float32", "float16", "bfloat16"] = Field(
+        "float32", description="of the text encoder; bfloat16 halves the memory of a large one"
+    )
+    address: str | None = Field(None, description="Ray cluster to measure on; otherwise RAY_ADDRESS, or this process")
+    cpus: int | None = Field(None, ge=1, description="CPU cores for a Ray session that --rerank starts (default: all)")
+    accelerators: list[str] | None = Field(
+        None, description="GPU types for --rerank, by Ray's names, or none (default: those of the features, else all)"
+    )
+    wait: float = WAIT
+    patience: float | None = Field(
+        None,
+        gt=0,
+        le=10_000,
+        description="minutes without progress after which --rerank counts as stuck and starts again from where it was"
+        " (default: that of the features)",
+    )
+    verbose: bool = Field(False, description="show Ray's own messages")
+
+
+class EvaluationSpec(ReadOptions, _Evaluation):
+    """Everything about an evaluation but its reports; the read options are for re-ranking, which opens photos again."""
+
+    @property
+    def candidates(self) -> int | None:
+        """Number of best answers to re-rank; None without re-ranking."""
+        return (self.rerank_k or CANDIDATES) if self.rerank else None

@@ -1,0 +1,109 @@
+"""Exact search: every photo is compared with every query, block by block, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import QpertError
+from pipeline.features.feature_set import FeatureSet
+from pipeline.retrieval.similarity import Float32, image_scores, texts_per_tile, unit, vector_blocks
+from pipeline.retrieval.text import embed_texts, load_text_encoder
+from pipeline.search.hits import Hit, Hits
+
+
+def search(
+    features: FeatureSet,
+    texts: Sequence[str],
+    top: int = 10,
+    *,
+    min_score: float | None = None,
+    weights: str | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> list[Hits]:
+    """The best photos of each text, exactly: best first, equal scores by image_id.
+
+    Args:
+        features: an indexed feature set; read once, block by block.
+        texts: the queries.
+        top: photos per query; fewer are returned where fewer exist or reach `min_score`.
+        min_score: photos below this cosine are left out.
+        weights: see `load_text_encoder`.
+        device: torch device of the text encoder.
+        dtype: number format of the text encoder.
+
+    Raises:
+        QpertError: the encoder of the features cannot be loaded, or `top` is below 1.
+    """
+    encoder = load_text_encoder(features, weights=weights, device=device, dtype=dtype)
+    answers = top_k(features, embed_texts(encoder, texts), top, min_score=min_score)
+    return [Hits(text, tuple(hits)) for text, hits in zip(texts, answers, strict=True)]
+
+
+def top_k(
+    features: FeatureSet,
+    vectors: npt.ArrayLike,
+    k: int = 10,
+    *,
+    min_score: float | None = None,
+) -> list[list[Hit]]:
+    """The k best photos of each query vector, exactly: best first, equal scores by image_id.
+
+    Args:
+        features: an indexed feature set; read once, block by block.
+        vectors: [T, D], one vector per query, of any length but zero.
+        k: photos per query; fewer are returned where fewer exist or reach `min_score`.
+        min_score: photos below this cosine are left out.
+
+    Raises:
+        QpertError: NaN or zero vectors, a wrong dimension, k below 1.
+    """
+    if k < 1:
+        raise QpertError(f"k must be at least 1, not {k}")
+    queries = unit(vectors, "the query embeddings")
+    if queries.ndim != 2 or queries.shape[1] != features.dim:
+        raise QpertError(
+            f"the queries have shape {list(queries.shape)}, but the features have dimension {features.dim}: "
+            "they come from different encoders"
+        )
+    best: list[list[_Ranked]] = [[] for _ in queries]
+    floor = -np.inf if min_score is None else min_score
+    for batch, photos in vector_blocks(features, ["uri"]):
+        step = texts_per_tile(photos)
+        for start in range(0, len(queries), step):
+            scores = image_scores(photos, queries[start : start + step])
+            for column in range(scores.shape[1]):
+                number = start + column
+                candidates = _candidates(scores[:, column], photos, queries[number], best[number], k, floor)
+                if candidates:
+                    ids, uris = batch["image_id"], batch["uri"]
+                    ranked = [(-score, ids[row].as_py(), uris[row].as_py()) for row, score in candidates]
+                    best[number] = sorted(best[number] + ranked)[:k]
+    return [[Hit(image_id, uri, -negative) for negative, image_id, uri in ranked] for ranked in best]
+
+
+_Ranked = tuple[float, str, str]
+"""(-score, image_id, uri): sorts best first, ties by image_id."""
+
+
+def _candidates(
+    fast: Float32, photos: Float32, query: Float32, best: list[_Ranked], k: int, floor: float
+) -> list[tuple[int, float]]:
+    """Rows of a block that can be among the k best of a query, with their exact scores.
+
+    The last bits of a float32 matrix product depend on the block's shape, and equal photos would swap places from one
+    index to another. So all photos within the rounding error are scored again in float64.
+    """
+    slack = 2 * query.size * float(np.finfo(np.float32).eps)
+    limit = floor
+    if len(best) == k:
+        limit = max(limit, -best[-1][0])
+    if len(fast) > k:
+        limit = max(limit, float(np.partition(fast, len(fast) - k)[len(fast) - k]))
+    rows = np.flatnonzero(fast >= limit - slack)
+    cosines = np.einsum("nvd,d->nv", photos[rows].astype(np.float64), query.astype(np.float64))
+    exact = cosines.max(axis=1).astype(np.float32) if len(rows) else cosines[:, 0]
+    return [(int(row), float(score)) for row, score in zip(rows, exact, strict=True) if score >= floor]
