@@ -46,9 +46,9 @@ def run(config: Config) -> int:
         steps = {"steps": config.steps} if config.steps else {}
         command += f" --steps {config.steps}" if config.steps else ""
         if config.model == "coca":
-            from pipeline.miniature.train_coca import Schedule, train_coca
+            from pipeline.miniature.train_coca import CocaSchedule, train_coca
 
-            recall = train_coca(out, Schedule(**steps, threads=config.threads), command)
+            recall = train_coca(out, CocaSchedule(**steps, threads=config.threads), command)
         elif config.model == "blip2":
             from pipeline.miniature.train_blip2 import Blip2Schedule, train_blip2
 

@@ -12,8 +12,10 @@ from torch import Tensor
 from pipeline.benchmarks.timing import interleaved
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.sites import perturbing
+from pipeline.method.object_keys import pool_object_keys
 from pipeline.method.objects import Objects, batch_coverage
-from pipeline.method.settings import Perturbation, object_operator, pool_object_keys
+from pipeline.method.operator import object_operator
+from pipeline.method.settings import Perturbation
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,10 @@ from transformers import Blip2QFormerConfig, Blip2QFormerModel
 from pipeline.benchmarks.timing import interleaved
 from pipeline.encoders.blip2.qformer import qformer_sites
 from pipeline.encoders.sites import perturbing
+from pipeline.method.object_keys import pool_object_keys
 from pipeline.method.objects import Objects, TokenGrid, batch_coverage
-from pipeline.method.settings import Perturbation, object_operator, perturb, pool_object_keys
+from pipeline.method.operator import object_operator, perturb
+from pipeline.method.settings import Perturbation
 
 GRID = TokenGrid(image_size=364, patch=14, mode="squash")
 _SMALLEST, _LARGEST, _ASPECT = 0.005, 0.5, 2.0

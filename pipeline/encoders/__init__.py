@@ -1,4 +1,4 @@
-"""Encoders by name (`load_encoder`), and their classes to build around a model that exists (`from_model`)."""
+"""Encoders by name (`load_encoder`), and their classes to wrap existing models (`from_model`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""InternVL's attention pooling: the mean token asks, all tokens answer. After the vision tower it is a site."""
+"""InternVL's attention pooling: a cross-attention from the mean token to all tokens. After the vision tower, a site."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class AttentionPooling(nn.Module):
         self.cross_attn = PoolingAttention(width, heads, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """The query is the mean of all tokens, [CLS] among them."""
+        """The query is the mean of all tokens, including [CLS]."""
         query = self.norm1_q(tokens.mean(1, keepdim=True))
         pooled: Tensor = self.cross_attn(query, self.norm1_k(tokens), self.norm1_v(tokens))
         return pooled.squeeze(1)
 
 
 class PoolingAttention(Site):
-    """A cross-attention that keeps the biases of its queries, keys and values apart from their weights."""
+    """A cross-attention with the biases of its queries, keys and values separate from their weights."""
 
     def __init__(self, width: int, heads: int, dim: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What every encoder offers, so that stages, search and evaluation need not know which model they run."""
+"""The contract of every encoder: stages, search and evaluation use it without knowing the model."""
 
 from __future__ import annotations
 
@@ -15,42 +15,41 @@ from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import choose_sites, perturbing, remembering
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import QpertError
+from pipeline.method.object_keys import pool_object_keys
 from pipeline.method.objects import Objects, TokenGrid, batch_coverage
-from pipeline.method.settings import (
-    Perturbation,
-    Stage,
-    object_operator,
-    object_subspaces,
-    pool_object_keys,
-    subspace_kind,
-)
+from pipeline.method.operator import object_operator, object_subspaces, subspace_kind
+from pipeline.method.settings import Perturbation, Stage
 from pipeline.method.subspaces import Subspaces
 
 
 class Encoder(ABC):
     """An image-text encoder with cross-attentions that objects can perturb.
 
-    Photos pass in two steps: `backbone`, which is dear and knows nothing of objects, and `embed`, which is cheap and
-    may be called again on the same tokens with other objects or another perturbation. With no objects the result is
-    that of the untouched model. An encoder serves one thread at a time.
+    Photos pass in two steps: `backbone`, which is expensive and object-agnostic, and `embed`, which is cheap and may be
+    called again on the same tokens with other objects or another perturbation. With no objects the result is that of
+    the untouched model. An encoder serves one thread at a time.
 
     Attributes:
         name: the name it is registered under.
+        title: the model's own name, for messages.
+        tokenizer: from texts to token ids; None: texts are given as ids.
         grid: how a photo is cut into tokens.
         vectors: V, embeddings per photo. A text's score for a photo is the largest of its V cosines.
         dim: D, length of an embedding.
-        device: where the model is; arguments may be anywhere.
-        dtype: the model's number format; embeddings are always float32.
+        device: where the model is; arguments may be on any device.
+        dtype: of the model; embeddings are always float32.
     """
 
     name: str
+    title: str
+    tokenizer: Any = None
     grid: TokenGrid
     vectors: int
     dim: int
     device: torch.device
     dtype: torch.dtype
     _subspaces: dict[tuple[object, ...], list[Subspaces]] | None = None
-    """Inside `embed_each`: by site, and by what of a perturbation they depend on."""
+    """Inside `embed_each`: by site and `subspace_kind`."""
 
     @classmethod
     @abstractmethod
@@ -76,7 +75,7 @@ class Encoder(ABC):
 
     @abstractmethod
     def preprocess(self, image: Image.Image) -> Tensor:
-        """A photo as the model wants it: float32 [3, S, S] on the CPU, S = `grid.image_size`."""
+        """A photo as the model takes it: float32 [3, S, S] on the CPU, S = `grid.image_size`."""
 
     @abstractmethod
     def backbone(self, pixels: Tensor) -> Tensor:
@@ -91,16 +90,16 @@ class Encoder(ABC):
         Args:
             tokens: [B, N, C] from `backbone`.
             objects: one `Objects` per photo.
-            perturbation: how objects act on the queries; without it, or without objects, or where its stages do not
-                include `itc`, the embeddings are the untouched model's.
+            perturbation: how objects act on the queries. Without it, without objects, or if its stages do not include
+                `itc`, the embeddings are the untouched model's.
         """
 
     def embed_each(
         self, tokens: Tensor, objects: Sequence[Objects], settings: Sequence[Perturbation | None]
     ) -> list[Tensor]:
-        """`embed` under each of `settings` (None: plain), bit for bit, at a part of the price.
+        """`embed` under each of `settings` (None: plain), bit for bit the same and cheaper than calling it for each.
 
-        Keys, values and eigendecompositions depend on the photos and their objects alone, and are worked out once.
+        Keys, values and eigendecompositions depend only on the photos and their objects, and are computed once.
         """
         if len(settings) == 1:
             return [self.embed(tokens, objects, settings[0])]
@@ -122,9 +121,9 @@ class Encoder(ABC):
         """Unit vectors float32 [T, D] of texts, given as strings or as token ids [T, L] (and mask, 1 = keep)."""
 
     def read_texts(self, texts: Sequence[str]) -> Reading | None:
-        """Which texts are longer than the model reads, and which hold no word that it knows; None where nobody knows.
+        """Which texts are longer than the model reads, and which hold no word that it knows; None if unknown.
 
-        An encoder with a tokenizer overrides this.
+        Encoders with a tokenizer override this.
         """
         return None
 
@@ -138,12 +137,12 @@ class Encoder(ABC):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
-        """Image-text matching scores float32 [T], the higher the better, of encoders that have them.
+        """Image-text matching scores float32 [T], the higher the better, for encoders with a matching head.
 
         Args:
             tokens: [B, N, C] from `backbone`.
-            texts: T of them, or one for all photos; every T / B in a row are matched with one photo: as many as photos
-                are pairs, and a single photo is matched with all of them.
+            texts: T of them, or one for all photos. Each photo is matched with T / B consecutive texts: with T = B they
+                are pairs, and a single photo is matched with all.
             objects: one `Objects` per photo.
             perturbation: acts where its stages include `itm`.
             input_ids: int64 [T, L] instead of texts.
@@ -161,10 +160,10 @@ class Encoder(ABC):
         perturbation: Perturbation | None = None,
         **decoding: Any,
     ) -> list[str]:
-        """A caption of each photo, from encoders that write; `perturbation` acts where its stages include `lm`.
+        """A caption of each photo, for encoders that write; `perturbation` acts where its stages include `lm`.
 
         Raises:
-            QpertError: this encoder does not write.
+            QpertError: this encoder writes no captions.
         """
         raise QpertError(f"the encoder {self.name} writes no captions: BLIP-2 does")
 
@@ -172,10 +171,22 @@ class Encoder(ABC):
     def sites(self) -> Mapping[str, nn.Module]:
         """The perturbable cross-attentions by name, in the order they run."""
 
+    def given_texts(self, texts: Sequence[str] | None, input_ids: Tensor | None) -> list[str] | None:
+        """Texts to tokenize, as a list; None where `input_ids` are given instead.
+
+        Raises:
+            QpertError: both or neither are given, or texts without a tokenizer.
+        """
+        if (texts is None) == (input_ids is None):
+            raise QpertError("give either texts or input_ids")
+        if texts is not None and self.tokenizer is None:
+            raise QpertError(f"this {self.title} was built without a tokenizer; give input_ids instead of texts")
+        return [texts] if isinstance(texts, str) else None if texts is None else list(texts)
+
     def perturbing(
         self, count: int, objects: Sequence[Objects] | None, perturbation: Perturbation | None, stage: Stage
     ) -> AbstractContextManager[None]:
-        """A context in which the sites see these objects; one that does nothing where there is nothing to do.
+        """A context in which the sites see these objects; it does nothing without objects or perturbation.
 
         Args:
             count: B, photos in the batch.
@@ -184,8 +195,8 @@ class Encoder(ABC):
             stage: what the passes inside the context are for.
 
         Raises:
-            QpertError: not one `Objects` per photo, or `perturbation` names a site that the encoder has not; inside the
-                context, keys of an object that have no key subspace in float32.
+            QpertError: not one `Objects` per photo, or `perturbation` names a site that the encoder does not have;
+                inside the context, keys of an object that have no key subspace in float32.
         """
         if objects is not None and len(objects) != count:
             raise QpertError(f"objects must hold one Objects per photo: {len(objects)} for {count} photos")
@@ -195,20 +206,20 @@ class Encoder(ABC):
         groups = pool_object_keys(*batch_coverage(objects, self.grid), perturbation, self.device)
         if not groups:
             return nullcontext()
-        known: dict[str, Tensor] = {}
+        operators: dict[str, Tensor] = {}
 
         def operator_of(name: str, keys: Tensor) -> Tensor:
-            """Worked out when a site first sees the photos' keys, for all passes inside the context."""
-            if name not in known:
-                of_photos = keys[:: len(keys) // count]  # LAVIS repeats the photos, for each beam or text
-                operator = object_operator(of_photos, groups, perturbation, subspaces_of(name, of_photos))
+            """Computed when a site first sees the photos' keys, for all passes inside the context."""
+            if name not in operators:
+                photo_keys = keys[:: len(keys) // count]  # LAVIS repeats the photos, for each beam or text
+                operator = object_operator(photo_keys, groups, perturbation, subspaces_of(name, photo_keys))
                 if not operator.isfinite().all():
                     raise QpertError(
                         f"the keys of an object at {name} are not finite, or float32 cannot hold their Gram matrix: the"
                         f" photo cannot be perturbed in {self.dtype} with scale {perturbation.scale:g}"
                     )
-                known[name] = operator
-            return known[name]
+                operators[name] = operator
+            return operators[name]
 
         def subspaces_of(name: str, keys: Tensor) -> list[Subspaces] | None:
             if self._subspaces is None:

@@ -1,4 +1,4 @@
-"""Captions under control (Figure B of the paper): what is written when chosen objects of a photo are strengthened."""
+"""Controlled captions (Figure B of the paper): captions of a photo with chosen objects strengthened."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.method.settings import Perturbation
 
 ALL = "all"
 _ROWS = 32
-"""Emphases in one pass: a photo may have many objects, and each of them has the photo's image tokens."""
+"""Emphases per pass: each repeats the photo's image tokens, and a photo may have many objects."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Emphasis:
     """Objects of one photo that are strengthened together.
 
     Attributes:
-        name: for people: the label, and the objects' numbers (from 1) in the photo.
+        name: for display: the label, and the objects' numbers (from 1) in the photo.
         numbers: their numbers, from 0.
     """
 
@@ -34,35 +34,35 @@ class Emphasis:
 
 @dataclass(frozen=True)
 class Captions:
-    """What was written about one photo: without emphasis, and with each."""
+    """The captions of one photo: without emphasis, and with each."""
 
     plain: str
     emphasised: tuple[tuple[Emphasis, str], ...]
 
 
-def emphases(objects: Objects, what: str) -> list[Emphasis]:
-    """The objects that `what` means in this photo.
+def emphases(objects: Objects, choice: str) -> list[Emphasis]:
+    """The objects that `choice` names in this photo.
 
     Args:
         objects: of the photo.
-        what: a label (all objects of that label together, whatever its case), the number of an object (from 1), or
-            `all`: each object in turn. A label that reads like a number or `all` is not reached.
+        choice: a label in any case (all objects with that label together), the number of an object (from 1), or `all`
+            (each object in turn). A label that looks like a number or `all` cannot be chosen.
 
     Returns:
-        Nothing where the photo has no such object.
+        The emphases, none if the photo has no such object.
 
     Raises:
-        QpertError: a number that no object has.
+        QpertError: a number below 1.
     """
-    if what.strip().lower() == ALL:
+    if choice.strip().lower() == ALL:
         return [Emphasis(_name(objects, (number,)), (number,)) for number in range(len(objects))]
-    if what.strip().lstrip("-").isdecimal():
-        number = int(what) - 1
+    if choice.strip().lstrip("-").isdecimal():
+        number = int(choice) - 1
         if number < 0:
-            raise QpertError(f"objects are numbered from 1, so there is no {what}")
+            raise QpertError(f"objects are numbered from 1, so there is no {choice}")
         numbers = [number] if 0 <= number < len(objects) else []
     else:
-        wanted = what.strip().lower()
+        wanted = choice.strip().lower()
         numbers = [number for number, label in enumerate(objects.labels) if label.lower() == wanted]
     return [Emphasis(_name(objects, numbers), tuple(numbers))] if numbers else []
 
@@ -83,30 +83,30 @@ def write_captions(
     perturbation: Perturbation,
     decoding: Mapping[str, Any] | None = None,
 ) -> list[Captions]:
-    """Captions of photos, plain and with each of their emphases; the vision tower sees each photo once.
+    """Captions of photos, plain and with each of their emphases; each photo passes the vision tower once.
 
     Args:
         encoder: one that writes captions.
         images: RGB photos.
-        objects: of each photo.
+        objects: one `Objects` per photo.
         wanted: the emphases of each photo.
         perturbation: how objects act; its stages must include `lm`.
         decoding: further arguments of `Encoder.caption`.
 
     Raises:
-        QpertError: the encoder cannot write.
+        QpertError: the encoder writes no captions.
     """
     if not images:
         return []
     options = dict(decoding or {})
     tokens = encoder.backbone(stack([encoder.preprocess(image) for image in images]))
     plain = encoder.caption(tokens, **options)
-    pairs = [(row, emphasis) for row, of_photo in enumerate(wanted) for emphasis in of_photo]
+    pairs = [(row, emphasis) for row, chosen in enumerate(wanted) for emphasis in chosen]
     changed = emphasised_captions(encoder, tokens, objects, pairs, perturbation, options)
     return [
         Captions(
             plain[row],
-            tuple((emphasis, text) for (of, emphasis), text in zip(pairs, changed, strict=True) if of == row),
+            tuple((emphasis, text) for (photo, emphasis), text in zip(pairs, changed, strict=True) if photo == row),
         )
         for row in range(len(images))
     ]
@@ -123,9 +123,9 @@ def emphasised_captions(
     """A caption for each (row of the photo, emphasis); see `write_captions`. `tokens` [B, N, C] from the backbone."""
     texts: list[str] = []
     for start in range(0, len(pairs), _ROWS):
-        some = pairs[start : start + _ROWS]
-        rows = tensor([row for row, _ in some], device=tokens.device)
-        chosen = [subset(objects[row], emphasis.numbers) for row, emphasis in some]
+        chunk = pairs[start : start + _ROWS]
+        rows = tensor([row for row, _ in chunk], device=tokens.device)
+        chosen = [subset(objects[row], emphasis.numbers) for row, emphasis in chunk]
         texts += encoder.caption(tokens[rows], chosen, perturbation, **dict(decoding or {}))
     return texts
 

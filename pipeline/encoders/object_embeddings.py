@@ -1,7 +1,7 @@
 """Object embeddings (OEs): the object-aware baseline that Q-Perturbation is compared with (section B.1, Table A).
 
-The image tokens under an object's box are ROI-pooled, and the pooled tokens pass through the encoder's own head as if
-they were a photo. A photo's score is then its plain score plus the highest similarity of the text with its OEs.
+The image tokens under an object's box are ROI-pooled, and the pooled tokens pass through the encoder's own head like a
+photo. A photo's score is then its plain score plus the highest similarity of the text with its OEs.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from pipeline.encoders.base import Encoder
 from pipeline.method.objects import Objects, TokenGrid
 
 POOLED = 7
-"""Pooled tokens per side. The paper gives no number; 7 is what ROI pooling usually makes."""
+"""Pooled tokens per side. The paper gives no number; 7 is usual for ROI pooling."""
 
 
 @torch.no_grad()
 def object_embeddings(encoder: Encoder, tokens: Tensor, objects: Sequence[Objects]) -> list[Tensor]:
-    """OEs of each photo.
+    """Object embeddings of each photo.
 
     Args:
         encoder: any encoder whose `embed` takes token sequences of any length.
-        tokens: [B, N, C] from its backbone; the tokens before the patches ([CLS]) are of no object and left out.
+        tokens: [B, N, C] from its backbone; the tokens before the patches ([CLS]) belong to no object.
         objects: one `Objects` per photo.
 
     Returns:
-        For each photo unit vectors float32 [n, V, D] of those n objects that the encoder gets to see (a centre crop
-        may remove some), in the order of the boxes.
+        For each photo unit vectors float32 [n, V, D] of the n objects that the encoder sees (a centre crop may remove
+        some), in the order of the boxes.
     """
     grid = encoder.grid
-    boxes = [_boxes_on_grid(each, grid) for each in objects]
-    counts = [len(each) for each in boxes]
+    boxes = [_boxes_on_grid(photo, grid) for photo in objects]
+    counts = [len(photo) for photo in boxes]
     if not sum(counts):
         return [torch.zeros(0, encoder.vectors, encoder.dim) for _ in objects]
     patches = tokens[:, grid.prefix :].mT.reshape(len(tokens), -1, grid.side, grid.side).float()
-    # Every corner is a point on the patch grid; `aligned` puts the centre of patch 0 at 0.5, where it is.
-    pooled = roi_align(patches, [each.to(patches) for each in boxes], POOLED, sampling_ratio=2, aligned=True)
+    # Corners are points on the patch grid; `aligned` puts the centre of patch 0 at 0.5, as on the grid.
+    pooled = roi_align(patches, [photo.to(patches) for photo in boxes], POOLED, sampling_ratio=2, aligned=True)
     vectors = encoder.embed(pooled.flatten(2).mT.to(tokens.dtype))
     return list(torch.split(vectors, counts))
 
 
 def _boxes_on_grid(objects: Objects, grid: TokenGrid) -> Tensor:
-    """Boxes [n, 4] in patches, cut to what the encoder sees; those of which nothing is left are dropped."""
+    """Boxes [n, 4] in patches, clipped to what the encoder sees; empty ones are dropped."""
     width, height, left, top = grid.placement(objects.size)
     edges = objects.boxes.double() * torch.tensor([width, height, width, height])
     edges = ((edges - torch.tensor([left, top, left, top])) / grid.patch).clamp(0, grid.side)

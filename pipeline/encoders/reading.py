@@ -1,8 +1,8 @@
-"""What a user should hear of a tokenizer: which texts it cuts, and of which it knows no word."""
+"""What users are told about a tokenizer: which texts it cuts, and which hold no word that it knows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from tokenizers.models import WordLevel
 FILLERS = frozenset(
     {"a", "an", "and", "at", "in", "is", "of", "on", "picture", "summarize", "the", "there", "to", "with"}
 )
-"""Words that name nothing: to know them alone is not to know a text."""
+"""Words that name nothing: a text of which only these are known counts as unknown."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Reading:
     """How an encoder reads some texts.
 
     Attributes:
-        limit: tokens of the longest text that is read whole, with those that begin and end it.
-        cut: of each text, whether it is longer.
-        strange: of each text, whether the vocabulary is of whole words and knows none of the text's. Empty: no text is.
-        words: what such a vocabulary knows, without words such as "a" and "of"; else empty.
+        limit: tokens of the longest text that is read whole, including those that begin and end it.
+        cut: for each text, whether it is longer.
+        strange: for each text, whether a vocabulary of whole words knows none of its words. Empty: no text is strange.
+        words: the words of such a vocabulary, without "a", "of" and the like; else empty.
     """
 
     limit: int
@@ -33,26 +33,31 @@ class Reading:
 
 
 def vocabulary_of(tokenizer: Any) -> Mapping[str, int] | None:
-    """Word -> id of a tokenizer of whole words, of `tokenizers` or transformers; None: it splits words, or is another.
+    """Word -> id of a tokenizer of whole words, by `tokenizers` or transformers; None for any other tokenizer.
 
-    Its word for all unknown ones is among them.
+    The word that stands for unknown ones is included.
     """
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
     whole = isinstance(backend, Tokenizer) and isinstance(backend.model, WordLevel)
     return backend.get_vocab(with_added_tokens=False) if whole else None
 
 
-def read_words(limit: int, cut: Sequence[bool], ids: Sequence[Sequence[int]], vocabulary: Mapping[str, int]) -> Reading:
-    """A reading by a vocabulary of whole words.
+def make_reading(
+    limit: int, cut: Sequence[bool], tokenizer: Any, word_ids: Callable[[], Sequence[Sequence[int]]]
+) -> Reading:
+    """A reading by any tokenizer; only a vocabulary of whole words can tell which texts are strange.
 
     Args:
         limit: see `Reading`.
         cut: see `Reading`.
-        ids: of each text's words, without special tokens.
-        vocabulary: from `vocabulary_of`.
+        tokenizer: of `tokenizers` or transformers.
+        word_ids: gives the ids of each text's words, without special tokens.
     """
+    vocabulary = vocabulary_of(tokenizer)
+    if vocabulary is None:
+        return Reading(limit, cut)
     unknown = next((number for word, number in vocabulary.items() if word.strip("[]<>").lower() == "unk"), None)
     telling = {number for word, number in vocabulary.items() if word.isalpha() and word not in FILLERS}
-    strange = [unknown in of_text and telling.isdisjoint(of_text) for of_text in ids]
+    strange = [unknown in ids and telling.isdisjoint(ids) for ids in word_ids()]
     words = sorted(word for word, number in vocabulary.items() if number in telling)
     return Reading(limit, cut, strange, words)

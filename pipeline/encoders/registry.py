@@ -30,8 +30,7 @@ class EncoderEntry:
         location: `module:class`; the module is imported when the encoder is first used.
         environment: module with `ensure` and `runtime_env`, for an encoder that runs in an environment of its own;
             None: it runs in the driver's.
-        twin: encoder of this environment that does the same with the same weights, for one that needs another; None:
-            itself.
+        twin: encoder that does the same with the same weights in the driver's environment; None: the encoder itself.
         miniature: folder in `pipeline/miniature` with its bundled weights; None: there are none.
     """
 
@@ -117,10 +116,10 @@ def runtime_env(name: str) -> dict[str, Any] | None:
 
 
 def prepare_environment(name: str) -> None:
-    """Make the environment of an encoder on this machine, where it needs one that is missing.
+    """Build the environment of an encoder on this machine, if it needs one and it is missing.
 
     Raises:
-        QpertError: it cannot be made here.
+        QpertError: it cannot be built here.
     """
     if environment := _entry(name).environment:
         import_module(environment).ensure()
@@ -138,7 +137,7 @@ def can_match(name: str) -> bool:
 
 
 def twin_of(name: str) -> str:
-    """The encoder to use in this process where features of `name` are searched or measured, mostly itself.
+    """The encoder with which this process searches and measures features of `name`, mostly itself.
 
     Raises:
         QpertError: no such encoder.
@@ -171,10 +170,10 @@ def load_encoder(name: str, *, weights: str | None = None, device: str = "cpu", 
 
 
 def check_room(name: str, weights: str | None, device: str, dtype: str) -> None:
-    """Refuse a device that cannot hold an encoder. Half-precision weights on a CPU need no room: they are mapped.
+    """Refuse a device that cannot hold an encoder. On a CPU half-precision weights are mapped and need no room.
 
     Raises:
-        QpertError: with how much it takes, and how much there is.
+        QpertError: with the memory that it takes and the memory that the device has.
     """
     import torch
 

@@ -17,29 +17,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.errors import QpertError
-from pipeline.method.settings import perturb
+from pipeline.method.operator import perturb
 
 OperatorOf = Callable[[str, Tensor], Tensor]
-"""From a site's name and its keys [B, H, N, d] to A [B, H, d, d]. As the keys depend on the photos only, a function
-that remembers A by name serves any number of passes over the same photos."""
+"""From a site's name and its keys [B, H, N, d] to A [B, H, d, d]. The keys depend on the photos only, so a function
+that caches A by name serves any number of passes over the same photos."""
 
 
 class Site(nn.Module):
-    """Mix-in of the perturbable subclasses. `forward` passes head-split queries and keys through `enhance`."""
+    """Base of the perturbable subclasses. `forward` passes head-split queries and keys through `enhance`."""
 
     original: ClassVar[type[nn.Module]]
-    """The class that this one takes the place of."""
+    """The class that this one replaces."""
     operator: Callable[[Tensor], Tensor] | Tensor | None = None
-    """A, or from this site's keys to A; set by `perturbing` only."""
+    """A, or a function from this site's keys to A; set by `perturbing` only."""
     memory: list[tuple[Tensor, Tensor]] | None = None
-    """The keys and values of the photos that several passes look at; set by `remembering` only."""
+    """Keys and values that several passes over the same photos share; set by `remembering` only."""
 
     @classmethod
     def check(cls, module: nn.Module) -> None:
-        """Raise ValueError if `module` uses an option that the perturbed forward does not have."""
+        """Raise ValueError if `module` uses an option that the perturbed forward does not support."""
 
     def seen(self, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Head-split keys and values [B, H, N, d] as `project` makes them, once for all passes of `remembering`."""
+        """Head-split keys and values [B, H, N, d] from `project`, called once for all passes inside `remembering`."""
         if self.memory is None:
             return project()
         if not self.memory:
@@ -47,18 +47,18 @@ class Site(nn.Module):
         return self.memory[0]
 
     def enhance(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Perturbed queries [r B, H, Q, d], for keys [B, H, N, d]; every r queries in a row belong to one photo."""
+        """Perturbed queries [r B, H, Q, d], for keys [B, H, N, d]; r consecutive rows belong to one photo."""
         if self.operator is None:
             return queries
         operator = self.operator if isinstance(self.operator, Tensor) else self.operator(keys)
         if len(queries) == len(operator):
             return perturb(queries, operator)
-        of_photos = queries.view(len(operator), -1, *queries.shape[1:]).transpose(1, 2)
-        return perturb(of_photos.flatten(2, 3), operator).view_as(of_photos).transpose(1, 2).flatten(0, 1)
+        by_photo = queries.view(len(operator), -1, *queries.shape[1:]).transpose(1, 2)
+        return perturb(by_photo.flatten(2, 3), operator).view_as(by_photo).transpose(1, 2).flatten(0, 1)
 
 
 class MultiheadAttentionSite(Site, nn.MultiheadAttention):
-    """`torch.nn.MultiheadAttention` as it is used for cross-attention: batched, without masks (CoCa's pooler)."""
+    """`torch.nn.MultiheadAttention` used as cross-attention: batched, without masks (CoCa's pooler)."""
 
     original = nn.MultiheadAttention
 
@@ -80,12 +80,12 @@ class MultiheadAttentionSite(Site, nn.MultiheadAttention):
             weights = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
         biases = (None, None, None) if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
 
-        def part(which: int, x: Tensor) -> Tensor:
-            # The batch comes second, as in the original, which is then matched bit for bit.
+        def project(number: int, x: Tensor) -> Tensor:
+            # The batch comes second, as in the original, to match it bit for bit.
             x = x.transpose(0, 1) if self.batch_first else x
-            return self._split(F.linear(x, weights[which], biases[which]))
+            return self._split(F.linear(x, weights[number], biases[number]))
 
-        q, (k, v) = part(0, query), self.seen(lambda: (part(1, key), part(2, value)))
+        q, (k, v) = project(0, query), self.seen(lambda: (project(1, key), project(2, value)))
         dropout = self.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v, dropout_p=dropout)
         output = self.out_proj(attended.permute(2, 0, 1, 3).flatten(2))
@@ -97,10 +97,10 @@ class MultiheadAttentionSite(Site, nn.MultiheadAttention):
 
 
 def make_perturbable(module: nn.Module, site: type[Site]) -> None:
-    """Swap the class of this one module for `site`. Done already: nothing happens.
+    """Swap the class of this one module for `site`; does nothing if that has been done already.
 
     Raises:
-        ValueError: the module is of another class than the one that `site` stands for, or has an unsupported option.
+        ValueError: the module is not of the class that `site` replaces, or uses an unsupported option.
     """
     if type(module) is site:
         return
@@ -111,43 +111,43 @@ def make_perturbable(module: nn.Module, site: type[Site]) -> None:
 
 
 def restore(module: nn.Module) -> None:
-    """Undo `make_perturbable`: the module is what it was before."""
+    """Undo `make_perturbable`."""
     if isinstance(module, Site):
         module.__class__ = module.original  # type: ignore[assignment]
 
 
 def choose_sites(sites: Mapping[str, nn.Module], chosen: Sequence[str | int] | None) -> dict[str, nn.Module]:
-    """Those of `sites` that `chosen` names, in their order.
+    """The members of `sites` that `chosen` names, in their order.
 
     Args:
         sites: an encoder's, by name.
         chosen: names (`*` stands for anything) and numbers, see `Perturbation.sites`; None for all.
 
     Raises:
-        QpertError: one that is not there.
+        QpertError: a name or number that matches no site.
     """
     names = list(sites)
-    found = set(names) if chosen is None else set()
-    for each in chosen or ():
-        matches = names[each:][:1] if isinstance(each, int) else fnmatch.filter(names, each)
-        if not matches or (isinstance(each, int) and each < -len(names)):
+    kept = set(names) if chosen is None else set()
+    for choice in chosen or ():
+        matches = names[choice:][:1] if isinstance(choice, int) else fnmatch.filter(names, choice)
+        if not matches or (isinstance(choice, int) and choice < -len(names)):
             raise QpertError(
-                f"no cross-attention {each!r} (sites); there are 0 to {len(names) - 1}: {', '.join(names)}"
+                f"no cross-attention {choice!r} (sites); there are 0 to {len(names) - 1}: {', '.join(names)}"
             )
-        found |= {*matches}
-    return {name: site for name, site in sites.items() if name in found}
+        kept |= {*matches}
+    return {name: site for name, site in sites.items() if name in kept}
 
 
 @contextmanager
 def perturbing(sites: Mapping[str, nn.Module], operator_of: OperatorOf | Mapping[str, Tensor]) -> Iterator[None]:
-    """Perturb every forward pass through `sites` inside this context, and never one outside, whatever is raised.
+    """Perturb every forward pass through `sites` inside this context, and none outside it, even after an error.
 
     The operator is state of the modules: one thread at a time.
 
     Args:
         sites: the modules by name.
-        operator_of: see `OperatorOf`; or A by name, worked out before. The latter compiles into one graph, without the
-            eigendecomposition and for any photos.
+        operator_of: see `OperatorOf`; or A by name, computed beforehand, which compiles into one graph without the
+            eigendecomposition.
     """
     try:
         for name, site in sites.items():
@@ -164,7 +164,7 @@ def perturbing(sites: Mapping[str, nn.Module], operator_of: OperatorOf | Mapping
 def remembering(sites: Mapping[str, nn.Module]) -> Iterator[None]:
     """Project keys and values once for all perturbed passes inside this context, which must be over the same photos.
 
-    Keys and values come from the image tokens alone, whatever the queries, so every pass computes what it would have.
+    Keys and values depend only on the image tokens, so the result of every pass is unchanged.
     """
     try:
         for site in sites.values():

@@ -13,15 +13,15 @@ _ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """Sizes that show without loading the weights; 0 where they do not.
+    """Sizes that are known without loading the weights; 0 if unknown.
 
     Attributes:
-        parameters: numbers in the weights, all in the dtype that is asked for but those of `float32_parameters`.
+        parameters: of the model; all but `float32_parameters` take the dtype that is asked for.
         tokens: N, image tokens of a photo.
         width: C, numbers in an image token.
         vectors: V, embeddings of a photo.
         dim: D, length of an embedding.
-        float32_parameters: how many of the parameters stay in float32 whatever the dtype.
+        float32_parameters: those among `parameters` that stay in float32.
     """
 
     parameters: int = 0
@@ -39,7 +39,7 @@ class EncoderSpec:
     def memory(self, dtype: str) -> int:
         """Bytes that the encoder takes on its device: its weights, and `WORKING_MEMORY` to work with.
 
-        An estimate that keeps a model from devices that cannot hold it; how many photos fit beside it shows in use.
+        An estimate to keep a model off devices that cannot hold it; how many photos fit beside it shows in use.
 
         Raises:
             QpertError: unknown dtype.

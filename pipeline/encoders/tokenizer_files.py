@@ -1,4 +1,4 @@
-"""Tokenizers of transformers from a folder: their files pass the gate, and only known classes are built."""
+"""Tokenizers of transformers from a folder: their files are checked, and only known classes are built."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.errors import QpertError
 from pipeline.io.model_files import read_json
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt")
-"""What a tokenizer is made of, for downloads."""
+"""The files of a tokenizer, for downloads."""
 CLASSES = (
     "BertTokenizer", "CLIPTokenizer", "GemmaTokenizer", "GPT2Tokenizer", "LlamaTokenizer", "PreTrainedTokenizer",
     "PreTrainedTokenizerFast", "RobertaTokenizer", "T5Tokenizer", "TokenizersBackend", "XLMRobertaTokenizer",
@@ -27,17 +27,17 @@ _KEYS = frozenset(
         "transformers_version", "_commit_hash",
     }
 )  # fmt: skip
-"""Of tokenizer_config.json, besides the special tokens themselves (`..._token`)."""
+"""Keys allowed in tokenizer_config.json, besides the special tokens themselves (`..._token`)."""
 
 
 def check_tokenizer(folder: Path) -> str | None:
     """Refuse a tokenizer that is more than a vocabulary.
 
     Returns:
-        The class that tokenizer_config.json names, without "Fast".
+        The class that tokenizer_config.json names, without "Fast"; None if it names none.
 
     Raises:
-        QpertError: with the key, the class or the file that is not read.
+        QpertError: with the key, class or file that is not allowed.
         OSError, ValueError: a file is damaged.
     """
     for name in FILES:
@@ -62,7 +62,7 @@ def check_tokenizer(folder: Path) -> str | None:
 
 
 def load_tokenizer(folder: Path, **options: Any) -> Any:
-    """The tokenizer in `folder`: of BERT's class where that is named or vocab.txt stands alone, else by tokenizer.json.
+    """The tokenizer in `folder`: BERT's class if it is named or there is only vocab.txt, else by tokenizer.json.
 
     Args:
         folder: with tokenizer.json or vocab.txt.
@@ -72,6 +72,7 @@ def load_tokenizer(folder: Path, **options: Any) -> Any:
         QpertError: see `check_tokenizer`.
         OSError, ValueError, KeyError, TypeError: its files are missing or damaged.
     """
+    # Not at the top: LAVIS' actors import this module before the environment with their transformers is built.
     from transformers import BertTokenizer, PreTrainedTokenizerFast
 
     bert = check_tokenizer(folder) == "BertTokenizer" or not (folder / "tokenizer.json").is_file()

@@ -1,8 +1,8 @@
 """Objects in a photo, and the image tokens under them.
 
 A box is given in fractions of the original photo. A vision encoder sees the photo resized (and perhaps cropped) and
-cut into patches, one token each. `token_coverage` says which share of each patch a box covers. It is computed from the
-edges of the box, patch by patch; nothing is rasterised, so the smallest box is found as well as the largest.
+cut into patches, one token each. `token_coverage` gives the share of each patch that a box covers. It is computed from
+the edges of the box, without rasterising, so it is exact for boxes of any size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.errors import QpertError
 _SLACK = 1e-6
 """How far a normalised coordinate may lie outside 0..1 (fp32 rounding); it is clamped."""
 _SNAP = 1e-5
-"""An edge this close to a patch border (in patches) lies on it: fp32 rounding must not make a box touch one more."""
+"""An edge this close to a patch border (in patches) lies on it, so that fp32 rounding cannot add a patch to a box."""
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -66,7 +66,7 @@ class Objects:
 
     @classmethod
     def empty(cls, size: tuple[int, int]) -> Objects:
-        """A photo of `size` (width, height) in which nothing was found."""
+        """A photo of `size` (width, height) without objects."""
         return cls(torch.zeros(0, 4), (), torch.zeros(0), size)
 
     @classmethod
@@ -79,7 +79,7 @@ class Objects:
     ) -> Objects:
         """Objects from boxes [n, 4] in pixels of the original photo, half-open: the whole photo is (0, 0, W, H).
 
-        What lies outside the photo is cut off.
+        Boxes are cut off at the edges of the photo.
 
         Raises:
             QpertError: as for `Objects`.
@@ -93,7 +93,7 @@ class Objects:
 
     @property
     def areas(self) -> Tensor:
-        """float32 [n]: each box's share of the original photo, whatever part of it the encoder gets to see."""
+        """float32 [n], each box's share of the original photo, including parts that the encoder crops away."""
         return (self.boxes[:, 2] - self.boxes[:, 0]) * (self.boxes[:, 3] - self.boxes[:, 1])
 
 
@@ -104,8 +104,8 @@ class TokenGrid:
     Attributes:
         image_size: side S of the square input, in pixels.
         patch: side of a patch in pixels. Pixels left over at the right and bottom belong to no token.
-        mode: `squash` resizes both sides to S; `center_crop` resizes the shorter side to S and cuts the middle out.
-        prefix: tokens before the patches ([CLS]); no box ever covers them.
+        mode: `squash` resizes both sides to S; `center_crop` resizes the shorter side to S and keeps the middle.
+        prefix: tokens before the patches ([CLS]); no box covers them.
     """
 
     image_size: int
@@ -130,7 +130,7 @@ class TokenGrid:
         return self.prefix + self.side**2
 
     def placement(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Where a photo of `size` (width, height) lands: (resized width, resized height, left, top), in input pixels.
+        """Placement of a photo of `size` (width, height): (resized width, resized height, left, top), in input pixels.
 
         `left` and `top` are cut off. The rounding is that of torchvision's `Resize` and `CenterCrop`.
         """
@@ -145,13 +145,13 @@ class TokenGrid:
 def token_coverage(objects: Objects, grid: TokenGrid) -> Tensor:
     """Share of each token's patch that each box covers: float32 [n, grid.tokens] in 0..1, 0 for prefix tokens.
 
-    An object that the crop removes has an all-zero row.
+    The row of an object that the crop removes is all zero.
     """
     return batch_coverage([objects], grid)[0][0]
 
 
 def batch_coverage(objects: Sequence[Objects], grid: TokenGrid) -> tuple[Tensor, Tensor]:
-    """Coverage for the photos of a batch, padded with zeros to the photo with most objects.
+    """Coverage for the photos of a batch, padded with zeros to the largest number of objects.
 
     Args:
         objects: one `Objects` for each of the B photos.
@@ -162,9 +162,9 @@ def batch_coverage(objects: Sequence[Objects], grid: TokenGrid) -> tuple[Tensor,
     """
     count = max((len(o) for o in objects), default=0)
     boxes, areas = torch.zeros(len(objects), count, 4, dtype=torch.float64), torch.zeros(len(objects), count)
-    for row, of_photo in enumerate(objects):
-        boxes[row, : len(of_photo)] = of_photo.boxes.double()
-        areas[row, : len(of_photo)] = of_photo.areas
+    for row, photo in enumerate(objects):
+        boxes[row, : len(photo)] = photo.boxes.double()
+        areas[row, : len(photo)] = photo.areas
     placed = torch.tensor([grid.placement(o.size) for o in objects], dtype=torch.float64).view(-1, 1, 4)
     edges = (boxes * placed[..., [0, 1, 0, 1]] - placed[..., [2, 3, 2, 3]]) / grid.patch
     edges = torch.where((edges - edges.round()).abs() < _SNAP, edges.round(), edges)
@@ -175,13 +175,13 @@ def batch_coverage(objects: Sequence[Objects], grid: TokenGrid) -> tuple[Tensor,
 
 
 def _overlap(start: Tensor, end: Tensor, cells: int) -> Tensor:
-    """Length of [start, end) that falls into each of the unit cells [c, c + 1): [..., cells]."""
+    """Length of the part of [start, end) inside each of the unit cells [c, c + 1): [..., cells]."""
     cell = torch.arange(cells, dtype=start.dtype)
     return (torch.minimum(end[..., None], cell + 1) - torch.maximum(start[..., None], cell)).clamp(min=0)
 
 
 def _boxes(values: Tensor | Sequence[Sequence[float]], dtype: torch.dtype = torch.float32) -> Tensor:
-    """Boxes as a CPU tensor [n, 4], finite and not inverted."""
+    """Boxes as a checked CPU tensor [n, 4]: finite, not inverted."""
     boxes = torch.as_tensor(values, dtype=dtype, device="cpu").detach()
     if boxes.numel() == 0:
         boxes = boxes.reshape(0, 4)

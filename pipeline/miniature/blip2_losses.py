@@ -1,4 +1,4 @@
-"""BLIP-2's three losses of its first stage: image-text contrast, image-text matching, language modelling."""
+"""The three losses of BLIP-2's first stage: image-text contrast, image-text matching, language modelling."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Objective:
 
         Args:
             tokens: [B, N, C] image tokens, from the vision tower.
-            ids: int64 [2B, L], a caption of every photo and then another one of every photo; 0 fills up.
-            hardness: 0 draws the wrong pairs of matching at random, 1 as the contrast mistakes them (BLIP). Pairs that
-                hard teach a matching head that knows nothing yet nothing at all.
+            ids: int64 [2B, L], one caption of every photo and then another of every photo, padded with 0.
+            hardness: 0 draws the wrong pairs for matching at random, 1 in proportion to their similarity (BLIP). At
+                first an untrained matching head learns nothing from pairs that hard.
 
         Returns:
             `contrastive`, `matching` and `caption`.
@@ -39,7 +39,7 @@ class Objective:
         count = len(tokens)
         image, written = self._images_and_captions(tokens, ids[:count])
         text = embed_texts(self.model, ids)
-        # [B, 2B]: the most similar of an image's vectors counts
+        # [B, 2B], by the most similar of an image's vectors.
         logits = torch.einsum("iqd,td->itq", image, text).amax(-1) * self.log_scale.exp()
         own = torch.arange(count)
         contrastive = torch.stack(
@@ -49,7 +49,7 @@ class Objective:
         return {"contrastive": contrastive / 2, "matching": matching, "caption": written}
 
     def _images_and_captions(self, tokens: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """One pass for both: queries do not see the caption, so their states are those of the image alone."""
+        """One pass for both: queries do not see the caption, so their states depend on the image alone."""
         model, queries = self.model, self.model.query_tokens.expand(len(tokens), -1, -1)
         begun = torch.cat([torch.full_like(ids[:, :1], BEGIN), ids[:, 1:]], 1)
         states = model.qformer(
@@ -64,27 +64,27 @@ class Objective:
         return F.normalize(model.vision_projection(seen), dim=-1), written
 
     def _matching(self, tokens: Tensor, ids: Tensor, logits: Tensor) -> Tensor:
-        """Right pairs, and for every photo a caption and for every caption a photo that look right but are not."""
+        """The right pairs, and a similar wrong caption for every photo and a similar wrong photo for every caption."""
         model, count = self.model, len(tokens)
         wrong = logits.masked_fill(torch.eye(count, dtype=torch.bool), -torch.inf)
         texts = torch.multinomial(wrong.softmax(1), 1).squeeze(1)
         photos = torch.multinomial(wrong.T.softmax(1), 1).squeeze(1)
-        every = torch.arange(count)
-        which_photo, which_text = torch.cat([every, every, photos]), torch.cat([every, texts, every])
-        pairs, queries = ids[which_text], model.query_tokens.expand(3 * count, -1, -1)
+        own = torch.arange(count)
+        photo_rows, text_rows = torch.cat([own, own, photos]), torch.cat([own, texts, own])
+        pairs, queries = ids[text_rows], model.query_tokens.expand(3 * count, -1, -1)
         mask = F.pad((pairs != 0).long(), (queries.shape[1], 0), value=1)
         states = model.qformer(
             query_embeds=model.embeddings(input_ids=pairs, query_embeds=queries),
             query_length=queries.shape[1],
             attention_mask=mask,
-            encoder_hidden_states=tokens[which_photo],
+            encoder_hidden_states=tokens[photo_rows],
         ).last_hidden_state
         scores = model.itm_head(states[:, : queries.shape[1]]).mean(1)
         return F.cross_entropy(scores, (torch.arange(3 * count) < count).long())
 
 
 def embed_texts(model: Blip2ForImageTextRetrieval, ids: Tensor) -> Tensor:
-    """Unit vectors [T, D] of texts int64 [T, L]; 0 fills up."""
+    """Unit vectors [T, D] of texts int64 [T, L], padded with 0."""
     states = model.qformer(
         query_embeds=model.embeddings(input_ids=ids), query_length=0, attention_mask=(ids != 0).long()
     ).last_hidden_state

@@ -9,20 +9,20 @@ from typing import Any
 import open_clip
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import Blip2Config, Blip2ForImageTextRetrieval, Blip2VisionModel
 
-from pipeline.datasets.scenes import vocabulary
 from pipeline.method.objects import TokenGrid
 from pipeline.miniature import coca_model
-from pipeline.miniature.coca_tower import embeddings_without_norm
+from pipeline.miniature.tower_transfer import embeddings_without_norm
+from pipeline.miniature.word_tokenizer import CAPTION_WORDS, build_word_tokenizer, save_for_transformers
 
 CONTEXT = 40
-"""Tokens of a caption, with [CLS] and [SEP]; the longest caption has 36 words."""
+"""Tokens of a caption, including [CLS] and [SEP]; the longest caption has 36 words."""
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[DEC]")
-"""BERT's, and the token that LAVIS adds to begin a caption that is to be written."""
-WORDS = (*SPECIAL[:-1], *(word for word in vocabulary() if word != ","), SPECIAL[-1])
+"""BERT's, and the token with which LAVIS begins a caption to be written."""
+WORDS = (*SPECIAL[:-1], *CAPTION_WORDS, SPECIAL[-1])
 QUERIES = 8
 VISION = {
     "image_size": coca_model.IMAGE_SIZE,
@@ -49,32 +49,25 @@ GRID = TokenGrid(coca_model.IMAGE_SIZE, VISION["patch_size"], "squash")
 
 
 def build_model() -> Blip2ForImageTextRetrieval:
-    """Transformers' class in small, with random weights: two cross-attentions of 4 heads x 32."""
+    """A small model of transformers' class with random weights: two cross-attentions of 4 heads x 32."""
     config = Blip2Config(
         vision_config=VISION, qformer_config=QFORMER, num_query_tokens=QUERIES, image_text_hidden_size=64
     )
     model = Blip2ForImageTextRetrieval(config)
-    nn.init.normal_(model.query_tokens, std=0.02)  # transformers starts from zeros: all queries would stay equal
+    nn.init.normal_(model.query_tokens, std=0.02)  # transformers' zeros would keep all queries equal
     return model
 
 
 def build_tokenizer() -> Tokenizer:
     """One id for each word of the captions; sequences are framed by `[CLS]` and `[SEP]`."""
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(",", " ")])
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    frame = [(name, WORDS.index(name)) for name in ("[CLS]", "[SEP]")]
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=frame)
-    tokenizer.enable_padding(length=CONTEXT, pad_id=0)
-    tokenizer.enable_truncation(CONTEXT)
-    return tokenizer
+    return build_word_tokenizer(WORDS, CONTEXT, pad="[PAD]", begin="[CLS]", end="[SEP]", unknown="[UNK]")
 
 
 @torch.no_grad()
 def take_vision(vision: Blip2VisionModel, coca: open_clip.CoCa, pixels: Tensor) -> None:
-    """Start the vision tower from a CoCa's, as BLIP-2 starts from a tower that is there.
+    """Copy a CoCa's vision tower, as BLIP-2 starts from a pretrained tower.
 
-    BLIP-2's tower lacks the LayerNorm that CoCa has before its first block, see `embeddings_without_norm`.
+    BLIP-2's tower lacks the LayerNorm before CoCa's first block, see `embeddings_without_norm`.
     """
     tower, embeddings = coca.visual, vision.embeddings
     start = embeddings_without_norm(tower, pixels)
@@ -103,7 +96,7 @@ def save(model: Blip2ForImageTextRetrieval, head: nn.Module, out: Path) -> None:
     save_file(halves, out / "model.safetensors", {"format": "pt"})
     head_state = {n: value.half() for n, value in head.state_dict().items() if n != "decoder.weight"}
     save_file(head_state, out / "language_head.safetensors", {"format": "pt"})
-    # By itself transformers would write hundreds of lines about a language model that is not there.
+    # transformers itself would write hundreds of lines about a language model that does not exist here.
     config: dict[str, Any] = {
         "architectures": ["Blip2ForImageTextRetrieval"],
         "model_type": "blip-2",
@@ -115,10 +108,5 @@ def save(model: Blip2ForImageTextRetrieval, head: nn.Module, out: Path) -> None:
     (out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     decoding = {"num_beams": 3, "max_length": CONTEXT, "min_length": 6}
     (out / "generation_config.json").write_text(json.dumps(decoding, indent=1) + "\n")
-    tokenizer = build_tokenizer()
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.save(str(out / "tokenizer.json"))
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "bos_token"), SPECIAL, strict=True))
-    kind = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": CONTEXT, **names}
-    (out / "tokenizer_config.json").write_text(json.dumps(kind, indent=1) + "\n")
+    save_for_transformers(build_tokenizer(), out, CONTEXT, names)

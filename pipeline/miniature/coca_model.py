@@ -1,4 +1,4 @@
-"""The miniature CoCa: its model card, its word list, and the folder it is kept in."""
+"""The miniature CoCa: its model card, its tokenizer and its folder."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 import open_clip
 from open_clip.transform import PreprocessCfg
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer
 
-from pipeline.datasets.scenes import vocabulary
 from pipeline.method.objects import TokenGrid
+from pipeline.miniature.word_tokenizer import CAPTION_WORDS, build_word_tokenizer
 
 CONTEXT = 40
-"""Tokens of a caption, with begin and end; the longest caption has 36 words."""
+"""Tokens of a caption, including begin and end; the longest caption has 36 words."""
 EOS = 3
-"""Id of the token that ends a caption, where its embedding is taken."""
+"""Id of the token that ends a caption, whose state becomes the embedding."""
 MODEL: dict[str, Any] = {
     "embed_dim": 128,
     "vision_cfg": {
@@ -50,25 +50,15 @@ MODEL: dict[str, Any] = {
         "attn_pooler_heads": 8,
     },
 }
-"""A model card as open_clip's own: `open_clip.CoCa(**MODEL)`."""
-
-
+"""A model card like open_clip's own: `open_clip.CoCa(**MODEL)`."""
 IMAGE_SIZE: int = MODEL["vision_cfg"]["image_size"]
 GRID = TokenGrid(IMAGE_SIZE, MODEL["vision_cfg"]["patch_size"], "center_crop")
 
 
 def build_tokenizer() -> Tokenizer:
     """One id for each word of the captions, `[PAD]` = 0; sequences are framed by `[BOS]` and `[EOS]`."""
-    words = ["[PAD]", "[UNK]", "[BOS]", "[EOS]", *(w for w in vocabulary() if w != ",")]
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(",", " ")])
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[BOS] $A [EOS]", special_tokens=[("[BOS]", 2), ("[EOS]", EOS)]
-    )
-    tokenizer.enable_padding(length=CONTEXT, pad_id=0)
-    tokenizer.enable_truncation(CONTEXT)
-    return tokenizer
+    words = ["[PAD]", "[UNK]", "[BOS]", "[EOS]", *CAPTION_WORDS]
+    return build_word_tokenizer(words, CONTEXT, pad="[PAD]", begin="[BOS]", end="[EOS]", unknown="[UNK]")
 
 
 def save(model: open_clip.CoCa, out: Path) -> None:

@@ -11,24 +11,24 @@ import open_clip
 import torch
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from pipeline.datasets.scenes import vocabulary
 from pipeline.encoders.internvl.config import InternVLConfig, QLlamaConfig, VisionConfig
 from pipeline.encoders.internvl.inputs import IMAGENET_MEAN, IMAGENET_STD, PROMPT
 from pipeline.encoders.internvl.intern_vit import InternViT
 from pipeline.encoders.internvl.model import InternVL
 from pipeline.method.objects import TokenGrid
 from pipeline.miniature import coca_model
-from pipeline.miniature.coca_tower import embeddings_without_norm
+from pipeline.miniature.tower_transfer import embeddings_without_norm
+from pipeline.miniature.word_tokenizer import CAPTION_WORDS, build_word_tokenizer, save_for_transformers
 
 CONTEXT = 44
-"""Tokens of a caption with its frame and prompt; the longest caption has 36 words."""
+"""Tokens of a caption, including begin, end and prompt; the longest caption has 36 words."""
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
-"""LLaMA's, with padding as id 0, which is how InternVL tells it."""
-WORDS = (*SPECIAL, "summarize", ":", *(word for word in vocabulary() if word != ","))
+"""LLaMA's, with padding as id 0, by which InternVL recognises it."""
+WORDS = (*SPECIAL, "summarize", ":", *CAPTION_WORDS)
 _TOWER = coca_model.MODEL["vision_cfg"]
 CONFIG = InternVLConfig(
     VisionConfig(
@@ -46,7 +46,7 @@ CONFIG = InternVLConfig(
     attn_pool_num_heads=4,
     num_query_token=16,
 )
-"""The published classes in small: two cross-attentions of 4 heads x 32 and the pooling attention of 4 heads x 40."""
+"""The published classes, only small: two cross-attentions of 4 heads x 32 and the pooling attention of 4 heads x 40."""
 GRID = TokenGrid(CONFIG.image_size, CONFIG.vision_config.patch_size, "squash")
 
 
@@ -56,36 +56,28 @@ def build_tokenizer(prompted: bool = False) -> Tokenizer:
     Args:
         prompted: put InternVL's prompt before each caption, as the encoder does.
     """
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(",", " ")])
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    if prompted:
-        tokenizer.normalizer = normalizers.Sequence([tokenizer.normalizer, normalizers.Prepend(PROMPT)])
-    frame = [(name, WORDS.index(name)) for name in ("<s>", "</s>")]
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=frame)
-    tokenizer.enable_padding(length=CONTEXT, pad_id=0, pad_token="<pad>")
-    tokenizer.enable_truncation(CONTEXT)
-    return tokenizer
+    prompt = PROMPT if prompted else ""
+    return build_word_tokenizer(WORDS, CONTEXT, pad="<pad>", begin="<s>", end="</s>", unknown="<unk>", prompt=prompt)
 
 
 @torch.no_grad()
 def take_vision(vision: InternViT, coca: open_clip.CoCa, pixels: Tensor) -> None:
-    """Start the vision tower from a CoCa's, as far as the two agree; some training has to follow.
+    """Copy a CoCa's vision tower as far as the two agree; some training has to follow.
 
-    CoCa's LayerNorms become RMSNorms: what each block adds is centred, so that there is no mean left to take away, and
-    their biases move into the layers that follow. Queries and keys lose their biases, and the RMSNorm that InternViT
-    has there keeps their mean length over `pixels` only.
+    CoCa's LayerNorms become RMSNorms: the output of each block is centred, so that there is no mean to subtract, and
+    their biases move into the layers that follow. Queries and keys lose their biases, and InternViT's RMSNorm keeps
+    only their mean length over `pixels`.
 
     Args:
         vision: a tower of CoCa's sizes.
         coca: the trained model.
-        pixels: [B, 3, S, S], of photos as InternVL takes them.
+        pixels: [B, 3, S, S], preprocessed for InternVL.
     """
     tower, embeddings = coca.visual, vision.embeddings
     bias = embeddings.patch_embedding.bias
     assert bias is not None
-    mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
-    clip_mean, clip_std = (torch.tensor(e).view(1, 3, 1, 1) for e in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
+    statistics = (IMAGENET_MEAN, IMAGENET_STD, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
+    mean, std, clip_mean, clip_std = (torch.tensor(values).view(1, 3, 1, 1) for values in statistics)
     start = embeddings_without_norm(tower, (pixels * std + mean - clip_mean) / clip_std)
     embeddings.patch_embedding.weight.copy_(start.patches * std / clip_std)
     bias.copy_((start.patches * (mean - clip_mean) / clip_std).sum((1, 2, 3)))
@@ -131,10 +123,5 @@ def save(model: InternVL, out: Path) -> None:
     halves = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     save_file(halves, out / "model.safetensors", {"format": "pt"})
     (out / "config.json").write_text(json.dumps({"model_type": "internvl", **asdict(model.config)}, indent=1) + "\n")
-    tokenizer = build_tokenizer()
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.save(str(out / "tokenizer.json"))
     names = dict(zip(("pad_token", "bos_token", "eos_token", "unk_token"), SPECIAL, strict=True))
-    kind = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": CONTEXT, **names}
-    (out / "tokenizer_config.json").write_text(json.dumps(kind, indent=1) + "\n")
+    save_for_transformers(build_tokenizer(), out, CONTEXT, names)

@@ -1,4 +1,4 @@
-"""What the miniature encoders learn from: endless fresh scenes with captions, and what lies under each image token."""
+"""Training data of the miniature encoders: fresh scenes with captions, and the objects under each image token."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from pipeline.datasets.scenes import COLOURS, SCENE_SIZE, SHAPES, Scene, draw_scene, make_captions, make_scene
 from pipeline.method.objects import Objects, TokenGrid, token_coverage
@@ -17,13 +17,13 @@ LABELS = (*SHAPES, *COLOURS)
 
 
 class SceneBatches(IterableDataset[dict[str, Tensor]]):
-    """Endless fresh batches of `natural` scenes: pixels, two captions each, shapes and colours under each token.
+    """Batches of fresh `natural` scenes: pixels, two captions each, shapes and colours under each token.
 
     Args:
-        seed: which series of scenes.
-        steps: batches.
+        seed: of the series of scenes.
+        steps: number of batches.
         batch: scenes per batch.
-        preprocess: from a picture to the pixels that the model takes.
+        preprocess: from a picture to the model's pixels.
         tokenizer: of the captions.
         grid: the model's image tokens.
     """
@@ -46,19 +46,23 @@ class SceneBatches(IterableDataset[dict[str, Tensor]]):
             scenes = [make_scene(self.seed, step * self.batch + i, "natural") for i in range(self.batch)]
             captions = [make_captions(scene) for scene in scenes]
             # Two different captions of each scene: the first of every scene, then the second of every scene.
-            texts = [c[(step + i) % 5].text for i, c in enumerate(captions)]
-            texts += [c[(step + i + 1 + i % 4) % 5].text for i, c in enumerate(captions)]
+            texts = [five[(step + i) % 5].text for i, five in enumerate(captions)]
+            texts += [five[(step + i + 1 + i % 4) % 5].text for i, five in enumerate(captions)]
             yield {
                 "pixels": torch.stack([self.preprocess(draw_scene(scene)) for scene in scenes]),
-                "text": torch.tensor([e.ids for e in self.tokenizer.encode_batch(texts)]),
+                "text": torch.tensor([encoding.ids for encoding in self.tokenizer.encode_batch(texts)]),
                 "patches": torch.stack([patch_labels(scene, self.grid) for scene in scenes]),
             }
 
+    def loader(self) -> DataLoader[dict[str, Tensor]]:
+        """The batches, made by another process."""
+        return DataLoader(self, batch_size=None, num_workers=1, prefetch_factor=4)
+
 
 def patch_labels(scene: Scene, grid: TokenGrid) -> Tensor:
-    """What lies under each patch: float [patches, LABELS].
+    """Shapes and colours under each patch: float [patches, LABELS].
 
-    1 where an object covers a quarter of the patch or has a quarter of itself on it.
+    1 where an object covers a quarter of the patch, or has a quarter of itself on it.
     """
     boxes = torch.tensor([o.box for o in scene.objects], dtype=torch.float32) / SCENE_SIZE
     objects = Objects(boxes, ["" for _ in scene.objects], [1.0 for _ in scene.objects], (SCENE_SIZE, SCENE_SIZE))

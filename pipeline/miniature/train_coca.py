@@ -1,17 +1,15 @@
-"""Training the miniature CoCa (open_clip's class, only small) on synthetic scenes, on the CPU.
+"""Training the miniature CoCa (a small model of open_clip's class) on synthetic scenes, on a CPU.
 
 Three losses: CoCa's contrastive loss (over two captions of each scene), its captioning loss, and a patch loss: a linear
-layer that is thrown away afterwards reads the shapes and colours under each image token. The last gives the tokens what
-the backbone of a large model has learned from billions of photos: they know the objects on them, the small ones too.
-The captions come from the `natural` profile and seldom name small objects, so the attention pooler learns to pass them
-over: the situation that Q-Perturbation is made for.
+layer, discarded afterwards, predicts the shapes and colours under each image token. The last one gives the tokens what
+the backbone of a large model learns from billions of photos: they represent the objects on them, even small ones. The
+captions come from the `natural` profile and seldom name small objects, so the attention pooler learns to ignore them:
+the situation that Q-Perturbation is made for.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,19 +17,25 @@ from pathlib import Path
 import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
-from pipeline.datasets.scenes import distinct_scenes, draw_scene, make_captions
 from pipeline.miniature.coca_model import EOS, GRID, IMAGE_SIZE, MODEL, build_tokenizer, save
 from pipeline.miniature.scene_batches import LABELS, SceneBatches
-from pipeline.miniature.training import make_optimizer, set_rate
+from pipeline.miniature.training import (
+    CHECKPOINT_STEPS,
+    Curve,
+    clamp_temperature,
+    found_first,
+    held_out,
+    print_line,
+    train,
+    write_log,
+)
 
 
 @dataclass(frozen=True)
-class Schedule:
+class CocaSchedule:
     """How long and how fast; the defaults are those of the bundled weights."""
 
     steps: int = 1400
@@ -46,7 +50,7 @@ class Schedule:
     held_out: int = 1000
 
 
-def train_coca(out: Path, schedule: Schedule, command: str, report: Callable[[str], None] = print) -> float:
+def train_coca(out: Path, schedule: CocaSchedule, command: str, report: Callable[[str], None] = print_line) -> float:
     """Train, write `out/{open_clip_config.json, open_clip_model.safetensors, tokenizer.json, training.json}`.
 
     Returns:
@@ -59,37 +63,33 @@ def train_coca(out: Path, schedule: Schedule, command: str, report: Callable[[st
     nn.init.normal_(head, std=head.shape[0] ** -0.5)
     patch_head = nn.Linear(MODEL["vision_cfg"]["width"], len(LABELS))
     preprocess = image_transform_v2(PreprocessCfg(size=IMAGE_SIZE), is_train=False)
-    parameters = [*model.parameters(), *patch_head.parameters()]
-    optimizer = make_optimizer(parameters, schedule.learning_rate, schedule.weight_decay)
     batches = SceneBatches(schedule.seed, schedule.steps, schedule.batch, preprocess, build_tokenizer(), GRID)
-    loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4)
     out.mkdir(parents=True, exist_ok=True)
-    curve: list[dict[str, float]] = []
-    started = time.perf_counter()
-    for step, batch in enumerate(loader):
-        set_rate(optimizer, schedule.learning_rate, step, schedule.steps, schedule.warmup)
-        losses = _losses(model, patch_head, batch)
-        weights = {"contrastive": 1.0, "caption": schedule.caption_weight, "patch": schedule.patch_weight}
-        loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(0, math.log(100))
-        if step % 50 == 0 or step == schedule.steps - 1:
-            point: dict[str, float] = {"step": step, "seconds": round(time.perf_counter() - started)}
-            point |= {name: round(value.item(), 4) for name, value in losses.items()}
-            curve.append(point)
-            report(json.dumps(point))
-        if step and step % 200 == 0:
-            so_far = recall_at_1(model, preprocess, schedule.held_out // 2)
-            report(json.dumps({"step": step, "held_out_recall_at_1": so_far}))
+    curve = Curve(report)
+
+    def after_step(step: int) -> None:
+        clamp_temperature(model.logit_scale)
+        if step and step % CHECKPOINT_STEPS == 0:
+            recall = recall_at_1(model, schedule.held_out // 2)
+            report(json.dumps({"step": step, "held_out_recall_at_1": recall}))
             save(model, out)
-    recall = recall_at_1(model, preprocess, schedule.held_out)
+
+    train(
+        [*model.parameters(), *patch_head.parameters()],
+        batches.loader(),
+        lambda _, batch: _losses(model, patch_head, batch),
+        curve,
+        stage=None,
+        steps=schedule.steps,
+        learning_rate=schedule.learning_rate,
+        warmup=schedule.warmup,
+        weight_decay=schedule.weight_decay,
+        loss_weights={"caption": schedule.caption_weight, "patch": schedule.patch_weight},
+        after_step=after_step,
+    )
+    recall = recall_at_1(model, schedule.held_out)
     save(model, out)
-    log = {"command": command, "schedule": asdict(schedule), "held_out_t2i_recall_at_1": recall, "curve": curve}
-    (out / "training.json").write_text(json.dumps(log, indent=1))
+    write_log(out, command, asdict(schedule), recall, curve)
     return recall
 
 
@@ -116,7 +116,7 @@ def _losses(model: open_clip.CoCa, patch_head: nn.Linear, batch: dict[str, Tenso
 def _text(model: open_clip.CoCa, ids: Tensor) -> tuple[Tensor, Tensor]:
     """`CoCa._encode_text` without the columns that are padding in every row.
 
-    The result is the same (attention is causal and the embedding is taken at `[EOS]`) at half the price.
+    The result is the same (attention is causal and the embedding is taken at `[EOS]`) at half the cost.
     """
     tower = model.text
     ids = ids[:, : int((ids != 0).sum(1).max())]
@@ -128,18 +128,11 @@ def _text(model: open_clip.CoCa, ids: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def recall_at_1(model: open_clip.CoCa, preprocess: Callable[[Image.Image], Tensor], count: int, seed: int = 1) -> float:
-    """T2I Recall@1 over `count` distinct `balanced` scenes with five captions each, ties against the query."""
+def recall_at_1(model: open_clip.CoCa, count: int) -> float:
+    """T2I Recall@1 over `count` held-out scenes; a tie is a miss."""
     model.eval()
-    tokenizer = build_tokenizer()
-    scenes = list(distinct_scenes(count, seed))
-    images = [
-        model.encode_image(torch.stack([preprocess(draw_scene(s)) for s in scenes[i : i + 100]]))
-        for i in range(0, count, 100)
-    ]
-    ids = torch.tensor([e.ids for e in tokenizer.encode_batch([c.text for s in scenes for c in make_captions(s)])])
-    texts = torch.cat([model.encode_text(chunk) for chunk in torch.split(ids, 500)])
-    scores = texts @ torch.cat(images).T
-    own = scores.gather(1, (torch.arange(len(texts)) // 5)[:, None])
+    pixels, ids = held_out(count, image_transform_v2(PreprocessCfg(size=IMAGE_SIZE), is_train=False), build_tokenizer())
+    images = torch.cat([model.encode_image(batch) for batch in pixels])
+    texts = torch.cat([model.encode_text(batch) for batch in ids])
     model.train()
-    return float(((scores >= own).sum(1) == 1).float().mean())
+    return found_first(texts @ images.T)

@@ -1,7 +1,7 @@
-"""Training the miniature YOLO (ultralytics' own classes and trainer, only small) on synthetic scenes, on the CPU.
+"""Training the miniature YOLO (a small model of ultralytics' own classes, by its trainer) on synthetic scenes on a CPU.
 
-The detector learns all objects of a scene, whatever their size, and calls them by their shape. It starts from random
-weights (no download), and every scene is fresh enough that no augmentation is needed.
+The detector learns all objects of a scene, whatever their size, labelled by their shape. It starts from random weights
+(no download), and the scenes are varied enough without augmentation.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from torchvision.ops import box_iou
 from pipeline.datasets.scenes import SCENE_SIZE, SHAPES, Scene, distinct_scenes, draw_scene
 from pipeline.detectors import DetectorConfig
 from pipeline.detectors.yolo import YoloDetector, import_ultralytics
+from pipeline.miniature.training import print_line
 
 ARCHITECTURE = Path(__file__).with_name("yolo.yaml")
 HELD_OUT_SEED = 1
-"""Series of the `balanced` scenes that are only evaluated on."""
+"""Series of the `balanced` scenes that are kept for evaluation."""
 SIZES = (0.0, 0.01, 0.05, 0.2, 0.5, 1.01)
-"""Limits of the object sizes (fraction of the picture) for which recall is reported apart."""
+"""Limits of the object sizes (fraction of the picture) by which recall is reported."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +43,15 @@ class YoloSchedule:
     held_out: int = 1000
 
 
-def _print(line: str) -> None:
-    print(line, flush=True)  # also into a file, where an hour of training would otherwise show nothing
-
-
 def train_yolo(
-    out: Path, schedule: YoloSchedule, command: str, report: Callable[[str], None] = _print
+    out: Path, schedule: YoloSchedule, command: str, report: Callable[[str], None] = print_line
 ) -> dict[str, float]:
     """Train and write `out/yolo.pt` (half precision, no optimizer, no paths) and `out/yolo_training.json`.
 
     Args:
         out: folder of the two files.
         schedule: seeds, data and steps.
-        command: what a reader types to repeat the training; it is kept in the log.
+        command: the command line that repeats the training, for the log.
         report: called with one line after each epoch.
 
     Returns:
@@ -84,7 +81,7 @@ def train_yolo(
         model.add_callback("on_train_start", one_thread)
         model.add_callback("on_fit_epoch_end", record)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*get_trial_id")  # ultralytics asks Ray Tune, which is not there
+            warnings.filterwarnings("ignore", message=".*get_trial_id")  # ultralytics asks for a running Ray Tune
             model.train(data=str(data), project=folder, name="run", **_training_options(schedule))
         out.mkdir(parents=True, exist_ok=True)
         _export(Path(folder) / "run" / "weights" / "last.pt", out / "yolo.pt")
@@ -163,7 +160,7 @@ def _label_lines(scene: Scene) -> Iterator[str]:
 
 
 def _export(trained: Path, target: Path) -> None:
-    """Write a checkpoint with nothing but the network: no optimizer, no folders, half-precision weights."""
+    """Write a checkpoint with only the network in half precision: no optimizer, no paths."""
     yolo = import_ultralytics().YOLO(str(trained), task="detect")
     network = yolo.model
     keep = {"task": "detect", "imgsz": SCENE_SIZE}
@@ -176,13 +173,13 @@ def _export(trained: Path, target: Path) -> None:
 
 
 def measure(weights: Path, scenes: Iterable[Scene], confidence: float = 0.25) -> dict[str, float]:
-    """Precision and recall (right label, IoU of at least 0.5) of what the pipeline would detect.
+    """Precision and recall (right label, IoU of at least 0.5) of the pipeline's detections.
 
     Returns:
-        `precision`, `recall`, and the recall of the objects of each size as `0.01-0.05` and so on.
+        `precision`, `recall`, and the recall by object size as `0.01-0.05` and so on.
     """
     detector = YoloDetector(DetectorConfig(model=str(weights), confidence=confidence))
-    found: dict[tuple[float, float], list[bool]] = {pair: [] for pair in pairwise(SIZES)}
+    by_size: dict[tuple[float, float], list[bool]] = {pair: [] for pair in pairwise(SIZES)}
     right = detected = 0
     for scene in scenes:
         (objects,) = detector.detect(["scene"], [draw_scene(scene)])
@@ -193,7 +190,7 @@ def measure(weights: Path, scenes: Iterable[Scene], confidence: float = 0.25) ->
         hits = (overlaps & same.reshape(overlaps.shape)).any(1).tolist()
         right += sum(hits)
         for thing, hit in zip(scene.objects, hits, strict=True):
-            found[next(pair for pair in found if pair[0] <= thing.area < pair[1])].append(hit)
-    total = sum(map(len, found.values()))
+            by_size[next(pair for pair in by_size if pair[0] <= thing.area < pair[1])].append(hit)
+    total = sum(map(len, by_size.values()))
     result = {"precision": round(right / max(1, detected), 4), "recall": round(right / max(1, total), 4)}
-    return result | {f"{a:g}-{min(b, 1):g}": round(sum(h) / max(1, len(h)), 4) for (a, b), h in found.items()}
+    return result | {f"{a:g}-{min(b, 1):g}": round(sum(h) / max(1, len(h)), 4) for (a, b), h in by_size.items()}

@@ -1,12 +1,89 @@
-"""What the trainings of the miniature encoders share: the optimiser and its learning rate."""
+"""What the trainings of the miniature encoders share: the loop, its learning rate and log, and the held-out scenes."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from PIL import Image
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from pipeline.datasets.scenes import distinct_scenes, draw_scene, make_captions
+
+CURVE_STEPS = 50
+"""Steps between two points of the curve."""
+CHECKPOINT_STEPS = 200
+"""Steps between two evaluations, after which the weights are saved."""
+
+
+class Curve:
+    """The losses in the course of a training, kept for the log and reported as lines of JSON."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self.points: list[dict[str, Any]] = []
+        self._report, self._started = report, time.perf_counter()
+
+    def note(self, stage: str | None, step: int, steps: int, losses: Mapping[str, Tensor]) -> None:
+        """Add a point with the current losses every `CURVE_STEPS` steps, and at the last of `steps`."""
+        if step % CURVE_STEPS and step != steps - 1:
+            return
+        seconds = round(time.perf_counter() - self._started)
+        values = {name: round(value.item(), 4) for name, value in losses.items()}
+        self.points.append(({"stage": stage} if stage else {}) | {"step": step, "seconds": seconds} | values)
+        self._report(json.dumps(self.points[-1]))
+
+
+def print_line(line: str) -> None:
+    """Print at once, also into a file, where an hour of training would otherwise show nothing."""
+    print(line, flush=True)
+
+
+def train(
+    parameters: Sequence[nn.Parameter],
+    batches: Iterable[dict[str, Tensor]],
+    losses_of: Callable[[int, dict[str, Tensor]], dict[str, Tensor]],
+    curve: Curve,
+    *,
+    stage: str | None,
+    steps: int,
+    learning_rate: float,
+    warmup: int,
+    weight_decay: float,
+    loss_weights: Mapping[str, float] | None = None,
+    after_step: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Minimise the sum of some losses with AdamW, gradients clipped to a norm of 1.
+
+    Args:
+        parameters: to be trained.
+        batches: as many as `steps`.
+        losses_of: from step and batch to losses by name.
+        curve: where losses are noted.
+        stage: name of this training in the curve, if there are several.
+        steps: of the optimiser.
+        learning_rate: at its highest.
+        warmup: steps until then.
+        weight_decay: of matrices.
+        loss_weights: factors of losses by name; 1 if not given.
+        after_step: called with each step when it is done.
+    """
+    optimizer = make_optimizer(parameters, learning_rate, weight_decay)
+    weights = loss_weights or {}
+    for step, batch in enumerate(batches):
+        set_rate(optimizer, learning_rate, step, steps, warmup)
+        losses = losses_of(step, batch)
+        optimizer.zero_grad()
+        torch.autograd.backward(torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum())
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        curve.note(stage, step, steps, losses)
+        after_step(step)
 
 
 def make_optimizer(parameters: Sequence[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
@@ -19,7 +96,43 @@ def make_optimizer(parameters: Sequence[nn.Parameter], learning_rate: float, wei
 
 
 def set_rate(optimizer: torch.optim.Optimizer, learning_rate: float, step: int, steps: int, warmup: int) -> None:
-    """The learning rate of `step`: linear warm-up, then a cosine to zero at `steps`."""
+    """Set the learning rate of `step`: linear warm-up, then a cosine to zero at `steps`."""
     share = (step + 1) / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * share
+
+
+@torch.no_grad()
+def clamp_temperature(log_scale: nn.Parameter) -> None:
+    """Keep the scale of a contrast between 1 and 100."""
+    log_scale.clamp_(0, math.log(100))
+
+
+def held_out(
+    count: int, preprocess: Callable[[Image.Image], Tensor], tokenizer: Tokenizer, seed: int = 1
+) -> tuple[Iterator[Tensor], Sequence[Tensor]]:
+    """Distinct `balanced` scenes that training never draws, with five captions each.
+
+    Returns:
+        Pixels [100, 3, S, S] and caption ids int64 [500, L] of a hundred scenes at a time, in the same order.
+    """
+    scenes = list(distinct_scenes(count, seed))
+    pixels = (
+        torch.stack([preprocess(draw_scene(scene)) for scene in scenes[start : start + 100]])
+        for start in range(0, count, 100)
+    )
+    captions = [caption.text for scene in scenes for caption in make_captions(scene)]
+    ids = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(captions)])
+    return pixels, torch.split(ids, 500)
+
+
+def found_first(scores: Tensor) -> float:
+    """T2I Recall@1 of scores [T, I], with five consecutive captions for each image; a tie is a miss."""
+    own = scores.gather(1, (torch.arange(len(scores)) // 5)[:, None])
+    return float(((scores >= own).sum(1) == 1).float().mean())
+
+
+def write_log(out: Path, command: str, schedule: Mapping[str, Any], recall: Any, curve: Curve) -> None:
+    """Write `training.json`: how the weights were made, and with what result."""
+    log = {"command": command, "schedule": schedule, "held_out_t2i_recall_at_1": recall, "curve": curve.points}
+    (out / "training.json").write_text(json.dumps(log, indent=1) + "\n")

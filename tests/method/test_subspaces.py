@@ -8,7 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.method.settings import Perturbation, object_operator, pool_object_keys, projector
+from pipeline.method.object_keys import pool_object_keys
+from pipeline.method.operator import object_operator, projector
+from pipeline.method.settings import Perturbation
 from pipeline.method.subspaces import leading_components
 
 

@@ -7,14 +7,14 @@ import torch
 
 from pipeline.datasets.scenes import draw_scene, make_scene
 from pipeline.encoders import load_encoder
-from pipeline.miniature.train_coca import Schedule, train_coca
+from pipeline.miniature.train_coca import CocaSchedule, train_coca
 
 BUNDLED = Path(__file__).parents[2] / "pipeline" / "miniature" / "coca"
 
 
 def test_training_writes_a_folder_that_the_encoder_opens(tmp_path: Path) -> None:
     lines: list[str] = []
-    recall = train_coca(tmp_path, Schedule(steps=3, batch=8, warmup=1, held_out=20), "the command", lines.append)
+    recall = train_coca(tmp_path, CocaSchedule(steps=3, batch=8, warmup=1, held_out=20), "the command", lines.append)
     log = json.loads((tmp_path / "training.json").read_text())
     assert log["command"] == "the command"
     assert log["held_out_t2i_recall_at_1"] == recall

@@ -1,8 +1,8 @@
-"""Writing token by token, greedily or with beams: the decoding that LAVIS' captions come from.
+"""Writing token by token, greedily or with beams: the decoding behind LAVIS' captions.
 
-The rules are those of transformers 4.26, which LAVIS calls: a hypothesis' score is the sum of its log-probabilities
-over its length, which counts the prompt but not the end token; of 2 x beams candidates an end token counts among the
-best `beams` only; a photo is done when its worst kept hypothesis is at least as good as the best that still grows.
+The rules are those of transformers 4.26, which LAVIS calls: a hypothesis is scored by the sum of its log-probabilities
+divided by its length, which counts the prompt but not the end token; of 2 x beams candidates an end token counts only
+among the best `beams`; a photo is done when its worst kept hypothesis is at least as good as the best unfinished one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from pipeline.errors import QpertError
 
 Step = Callable[[Tensor, Tensor | None], Tensor]
-"""From the new token ids [R, n] of the R = photos x beams rows, and which row each of them goes on from [R] (None: its
-own), to the logits [R, vocabulary] of the next token."""
+"""From the new token ids [R, n] of the R = photos x beams rows, and the row that each continues [R] (None: its own), to
+the logits [R, vocabulary] of the next token."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Decoding:
 
     Attributes:
         num_beams: hypotheses kept per photo; 1 is greedy.
-        max_length: tokens at most, the prompt included.
-        min_length: tokens at least before the end token is allowed, the prompt included.
+        max_length: most tokens, including the prompt.
+        min_length: tokens, including the prompt, before the end token is allowed.
     """
 
     num_beams: int = 3
@@ -53,7 +53,7 @@ class _Hypotheses:
         if len(self.kept) == self.count and score <= self.kept[0][0]:
             return
         self.kept.append((score, ids))
-        self.kept.sort(key=lambda each: each[0])  # the worst comes first; of equals, the later one counts as better
+        self.kept.sort(key=lambda scored: scored[0])  # the worst comes first; of equals, the later one counts as better
         del self.kept[: -self.count]
 
     def finish(self, best_growing: float, length: int) -> None:
@@ -62,16 +62,16 @@ class _Hypotheses:
 
 
 def greedy(step: Step, prompt: Tensor, decoding: Decoding, end: int) -> list[list[int]]:
-    """The likeliest token, one after the other.
+    """Always the most likely next token.
 
     Args:
         step: the model.
         prompt: int64 [B, P].
-        decoding: its `num_beams` is not used.
+        decoding: `num_beams` is not used.
         end: id of the end token.
 
     Returns:
-        For each photo its ids, prompt and end token (where it came to one) included.
+        For each photo its ids, including the prompt and, if it was reached, the end token.
     """
     rows = prompt.tolist()
     growing = torch.ones(len(prompt), dtype=torch.bool, device=prompt.device)
@@ -90,14 +90,14 @@ def greedy(step: Step, prompt: Tensor, decoding: Decoding, end: int) -> list[lis
 
 
 def beam_search(step: Step, prompt: Tensor, decoding: Decoding, end: int) -> list[list[int]]:
-    """The most probable caption per token that `num_beams` hypotheses at a time lead to; see `greedy`."""
+    """The caption most probable per token, found with `num_beams` hypotheses at a time; see `greedy`."""
     beams, photos = decoding.num_beams, len(prompt)
-    found = [_Hypotheses(beams) for _ in range(photos)]
+    finished = [_Hypotheses(beams) for _ in range(photos)]
     rows = prompt.repeat_interleave(beams, 0)
     scores = torch.full((photos, beams), -1e9, device=prompt.device)
-    scores[:, 0] = 0  # all beams of a photo are the same at first
+    scores[:, 0] = 0  # all beams of a photo start the same
     new, origin = rows, None
-    while rows.shape[1] < decoding.max_length and not all(each.done for each in found):
+    while rows.shape[1] < decoding.max_length and not all(hypotheses.done for hypotheses in finished):
         length = rows.shape[1]
         logits = F.log_softmax(step(new, origin).float(), -1)
         if length < decoding.min_length:
@@ -107,7 +107,7 @@ def beam_search(step: Step, prompt: Tensor, decoding: Decoding, end: int) -> lis
         best, index = totals.topk(2 * beams, dim=1)
         ended = (index % vocabulary) == end
         texts, probable, places = rows.view(photos, beams, length).tolist(), best.tolist(), index.tolist()
-        for photo, hypotheses in enumerate(found):
+        for photo, hypotheses in enumerate(finished):
             if hypotheses.done:
                 continue
             for rank, place in enumerate(places[photo][:beams]):
@@ -121,7 +121,7 @@ def beam_search(step: Step, prompt: Tensor, decoding: Decoding, end: int) -> lis
         new = (index % vocabulary).flatten()[:, None]
         rows = torch.cat([rows[origin], new], 1)
     results = []
-    for photo, hypotheses in enumerate(found):
+    for photo, hypotheses in enumerate(finished):
         if not hypotheses.done:
             for beam in range(beams):
                 hypotheses.add(rows[photo * beams + beam].tolist(), float(scores[photo, beam]))

@@ -1,8 +1,8 @@
 """Writing captions with BLIP-2's Q-Former: the query tokens look at the photo once, then text follows token by token.
 
-While a caption is written queries never see text (`unilm_mask`), so their states are those of the photo alone. One
-pass gives what every later token needs of them, the self-attention keys and values of each layer; the photo's image
-tokens, its cross-attention keys and the operator of Q-Perturbation are used in that pass only.
+Queries never see text while a caption is written (`unilm_mask`), so their states depend on the photo alone. One pass
+gives everything that later tokens need, the self-attention keys and values of each layer. Only that pass uses the image
+tokens, the cross-attention keys and the operator of Q-Perturbation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class CaptionWriter:
     Args:
         model: in evaluation mode.
         head: from `build_language_head`.
-        image_tokens: [B, N, C]; perturbed where the call is made inside `perturbing`.
+        image_tokens: [B, N, C]; the queries are perturbed if this is called inside `perturbing`.
     """
 
     def __init__(self, model: Blip2ForImageTextRetrieval, head: nn.Module, image_tokens: Tensor) -> None:
@@ -35,23 +35,23 @@ class CaptionWriter:
         self.photo_cache = self._look(image_tokens)
 
     def write(self, prompt: Tensor, decoding: Decoding, end: int) -> list[list[int]]:
-        """Token ids of a caption for each photo, begun by `prompt` int64 [B, P]; see `greedy` and `beam_search`."""
+        """Token ids of a caption for each photo, beginning with `prompt` int64 [B, P]; see `greedy`, `beam_search`."""
         beams = decoding.num_beams
         self.cache = [(k.repeat_interleave(beams, 0), v.repeat_interleave(beams, 0)) for k, v in self.photo_cache]
         self.length = 0
         return (greedy if beams == 1 else beam_search)(self.step, prompt, decoding, end)
 
     def step(self, ids: Tensor, origin: Tensor | None) -> Tensor:
-        """Logits [R, vocabulary] after the new tokens `ids` [R, n]; each row goes on from row `origin` of before."""
+        """Logits [R, vocabulary] after the new tokens `ids` [R, n]; each row continues the former row `origin`."""
         positions = torch.arange(self.length, self.length + ids.shape[1], device=ids.device)[None]
         states = self.model.qformer.layernorm(self.model.embeddings(input_ids=ids, position_ids=positions))
         for number, layer in enumerate(self.layers):
             attention = layer.attention.attention
             q, k, v = (_heads(part(states), attention) for part in (attention.query, attention.key, attention.value))
-            before = self.cache[number]
+            past = self.cache[number]
             if origin is not None:
-                before = before[0][origin], before[1][origin]
-            keys, values = (torch.cat(both, 2) for both in zip(before, (k, v), strict=True))
+                past = past[0][origin], past[1][origin]
+            keys, values = (torch.cat(pair, 2) for pair in zip(past, (k, v), strict=True))
             self.cache[number] = keys, values
             seen = torch.ones(q.shape[2], keys.shape[2], dtype=torch.bool, device=ids.device)
             seen = seen.tril(keys.shape[2] - q.shape[2])

@@ -1,7 +1,7 @@
-"""What a BLIP-2 folder's config.json may say: sizes and switches of the vision tower and the Q-Former.
+"""The keys of a BLIP-2 folder's config.json that are read: sizes and switches of the vision tower and the Q-Former.
 
-Saved configurations hold much more, such as a language model of the second stage. That is passed over: transformers is
-given what stands here and never reads the file itself.
+Saved configurations hold much more, such as a language model of the second stage, which is ignored: transformers is
+given these keys and never reads the file itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Rate = Annotated[Number, Field(ge=0, le=1)]
 
 
 class _Known(Plain):
-    """Keys without a field are passed over."""
+    """Keys without a field are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -73,7 +73,7 @@ class _Blip2(_Known):
 
 
 class _Generation(_Known):
-    """What of generation_config.json is read."""
+    """The keys of generation_config.json that are read."""
 
     num_beams: Annotated[int, Field(strict=True, ge=1, le=64)] | None = None
     max_length: Size | None = None
@@ -85,18 +85,18 @@ def read_blip2_config(path: Path) -> Blip2Config:
 
     Raises:
         QpertError: a key that leads to code, or a value out of range, by name.
-        OSError, ValueError: it is something else.
+        OSError, ValueError: not such a file.
     """
     return Blip2Config(**_Blip2.of(read_json(path), str(path)).given())
 
 
 def read_decoding(path: Path) -> Decoding | None:
-    """How captions are written by default, from a generation_config.json; None where there is none.
+    """How captions are written by default, from a generation_config.json; None if there is no such file.
 
     Raises:
         QpertError, OSError, ValueError: see `read_blip2_config`.
     """
     if not path.is_file():
         return None
-    found = _Generation.of(read_json(path), str(path)).given()
-    return Decoding(**{name: value for name, value in found.items() if value is not None})
+    given = _Generation.of(read_json(path), str(path)).given()
+    return Decoding(**{name: value for name, value in given.items() if value is not None})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,15 +16,16 @@ from pipeline.encoders.blip2.family import Blip2Family
 from pipeline.encoders.blip2.language_head import build_language_head
 from pipeline.encoders.blip2.qformer import qformer_sites
 from pipeline.encoders.blip2.weights import check_weights, load_weights
+from pipeline.encoders.preprocessing import square_side
 from pipeline.errors import QpertError
 from pipeline.method.objects import TokenGrid
 
 
 class Blip2Encoder(Blip2Family):
-    """`transformers.Blip2ForImageTextRetrieval`, with LAVIS' language head where there is one.
+    """`transformers.Blip2ForImageTextRetrieval`, with LAVIS' language head if there is one.
 
-    transformers keeps the Q-Former in float32 itself. The model's own `forward` is never called: in some saved
-    configurations it takes texts that carry image tokens of their own, in others not.
+    transformers itself keeps the Q-Former in float32. The model's own `forward` is never called: whether it expects
+    texts with image tokens in them depends on the saved configuration.
     """
 
     name = "blip2"
@@ -34,7 +35,9 @@ class Blip2Encoder(Blip2Family):
     ) -> None:
         """Use `from_model` or `load`."""
         vision = model.config.vision_config
-        grid = TokenGrid(_square(vision.image_size), _square(vision.patch_size), "squash")
+        grid = TokenGrid(
+            square_side(vision.image_size, self.title), square_side(vision.patch_size, self.title), "squash"
+        )
         sites = {f"qformer.{name}": site for name, site in qformer_sites(model.qformer).items()}
         super().__init__(tokenizer, grid, sites, decoding)
         self.model, self.head = model, head
@@ -50,7 +53,7 @@ class Blip2Encoder(Blip2Family):
         lm_head: Mapping[str, Tensor] | None = None,
         decoding: Decoding | None = None,
     ) -> Blip2Encoder:
-        """Build around a model that exists; its cross-attentions become perturbable, it is set to eval mode.
+        """Wrap an existing model; its cross-attentions become perturbable, and the model is set to eval mode.
 
         Args:
             model: of any size, with the Q-Former's text side (`use_qformer_text_input`).
@@ -59,7 +62,7 @@ class Blip2Encoder(Blip2Family):
             decoding: how captions are written by default.
 
         Raises:
-            QpertError: not such a model, or weights of another one.
+            QpertError: not such a model, or a language head of another one.
         """
         if not isinstance(model, Blip2ForImageTextRetrieval):
             raise QpertError(f"{type(model).__name__} is not transformers' Blip2ForImageTextRetrieval")
@@ -80,13 +83,13 @@ class Blip2Encoder(Blip2Family):
 
         The vision tower takes `dtype`; all that follows it is float32.
         """
-        found = load_weights(weights)
-        found.model.vision_model.to(dtype)
-        return cls.from_model(found.model.to(device), found.tokenizer, found.lm_head, found.decoding)
+        loaded = load_weights(weights)
+        loaded.model.vision_model.to(dtype)
+        return cls.from_model(loaded.model.to(device), loaded.tokenizer, loaded.lm_head, loaded.decoding)
 
     @classmethod
     def check_weights(cls, weights: str) -> None:
-        """Refuse files and folders that are not there or lack a part; a hub id is only asked for when loading."""
+        """Refuse files and folders that are missing or incomplete; the hub is only asked when loading."""
         check_weights(weights)
 
     @torch.no_grad()
@@ -139,10 +142,3 @@ class Blip2Encoder(Blip2Family):
                 "these weights have no language head, which transformers' BLIP-2 leaves out: add the LAVIS checkpoint,"
                 " as in --weights Salesforce/blip2-itm-vit-g-coco+blip2_finetune_coco.pth"
             )
-
-
-def _square(size: int | Sequence[int]) -> int:
-    sides = {size} if isinstance(size, int) else set(size)
-    if len(sides) != 1:
-        raise QpertError(f"BLIP-2 is supported for square images and patches only, got {size}")
-    return int(sides.pop())

@@ -1,10 +1,10 @@
-"""What the two BLIP-2 encoders, on transformers and on LAVIS, have in common: everything but the model itself."""
+"""The code that the two BLIP-2 encoders, on transformers and on LAVIS, share: everything but the model itself."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.blip2.beam_search import Decoding
-from pipeline.encoders.blip2.inputs import MAX_LENGTH, MAX_WORDS, clean, has_more_words, photo_transform
+from pipeline.encoders.blip2.inputs import MAX_LENGTH, MAX_WORDS, clean, exceeds_max_words, photo_transform
 from pipeline.encoders.blip2.sizes import read_spec
-from pipeline.encoders.reading import Reading, read_words, vocabulary_of
+from pipeline.encoders.reading import Reading, make_reading
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import QpertError
 from pipeline.method.objects import Objects, TokenGrid
@@ -30,15 +30,17 @@ _PAIRS = 128
 class Blip2Family(Encoder):
     """Contrast, matching and captions by a Q-Former whose cross-attentions see objects.
 
-    Each query token gives a vector, V = 32. What follows the vision tower computes in float32 whatever its dtype.
+    Each query token gives a vector, V = 32. All that follows the vision tower computes in float32 whatever its dtype.
 
     Args:
-        tokenizer: a transformers tokenizer of BERT's kind, with `[DEC]` as its bos token where captions are wanted;
-            None: texts are given as ids, and captions come as ids.
+        tokenizer: a transformers tokenizer of BERT's kind, with `[DEC]` as its bos token if captions are wanted; None:
+            texts are given as ids, and captions are returned as ids.
         grid: how a photo is cut into tokens.
         sites: the cross-attentions, in the order they run.
         decoding: how captions are written by default.
     """
+
+    title = "BLIP-2"
 
     def __init__(self, tokenizer: Any, grid: TokenGrid, sites: Mapping[str, nn.Module], decoding: Decoding) -> None:
         self.tokenizer, self.grid, self.decoding = tokenizer, grid, decoding
@@ -55,11 +57,11 @@ class Blip2Family(Encoder):
 
     @abstractmethod
     def _match(self, tokens: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """Matching logits [r B] of photos [B, N, C] with texts [r B, L], every r in a row of one photo."""
+        """Matching logits [r B] of photos [B, N, C] with texts [r B, L]; r consecutive texts belong to one photo."""
 
     @abstractmethod
     def _write(self, tokens: Tensor, prompt: Tensor, decoding: Decoding, end: int) -> list[list[int]]:
-        """Ids of captions of photos [B, N, C] begun by `prompt` [B, P], without padding."""
+        """Ids of captions, without padding, for photos [B, N, C]; captions begin with `prompt` [B, P]."""
 
     def _check_writes(self) -> None:
         """Raise QpertError if this model has no language head."""
@@ -80,7 +82,7 @@ class Blip2Family(Encoder):
         return read_spec(weights)
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """Both sides squashed to S by PIL's bicubic filter, CLIP's mean and deviation: float32 [3, S, S]."""
+        """Both sides squashed to S by PIL's bicubic filter, CLIP's mean and standard deviation: float32 [3, S, S]."""
         return self._transform(image.convert("RGB"))
 
     @torch.no_grad()
@@ -102,9 +104,9 @@ class Blip2Family(Encoder):
         """Unit vectors float32 [T, D].
 
         Args:
-            texts: strings, cleaned as LAVIS does and cut at `max_text_length` tokens.
+            texts: strings, cleaned as by LAVIS and cut at `max_text_length` tokens.
             input_ids: int64 [T, L] instead, beginning with [CLS].
-            attention_mask: [T, L], 1 = keep; None: all but the padding id, 0.
+            attention_mask: [T, L], 1 = keep; None keeps all but the padding id, 0.
         """
         return F.normalize(self._read(*self._ids(texts, input_ids, attention_mask)), dim=-1)
 
@@ -119,7 +121,7 @@ class Blip2Family(Encoder):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
-        """The matching head's logit for "match", mean over the queries (LAVIS ranks by it); see `Encoder.match`."""
+        """The matching head's logit for "match", averaged over the queries, as LAVIS ranks; see `Encoder.match`."""
         ids, mask = self._ids(texts, input_ids, attention_mask)
         tokens = self._tokens(tokens)
         photos = len(tokens)
@@ -127,13 +129,13 @@ class Blip2Family(Encoder):
             ids, mask = ids.expand(photos, -1), mask.expand(photos, -1)
         if not photos or len(ids) % photos:
             raise QpertError(f"{len(ids)} texts cannot be shared evenly among {photos} photos")
-        of_photos = ids.view(photos, -1, ids.shape[1]), mask.view(photos, -1, ids.shape[1])
+        by_photo = ids.view(photos, -1, ids.shape[1]), mask.view(photos, -1, ids.shape[1])
         step = max(1, _PAIRS // photos)
         with self.perturbing(photos, objects, perturbation, "itm"):
             parts = []
-            for start in range(0, of_photos[0].shape[1], step):
-                some = (each[:, start : start + step].flatten(0, 1) for each in of_photos)
-                parts.append(self._match(tokens, *some).view(photos, -1))
+            for start in range(0, by_photo[0].shape[1], step):
+                chunk = (rows[:, start : start + step].flatten(0, 1) for rows in by_photo)
+                parts.append(self._match(tokens, *chunk).view(photos, -1))
         return torch.cat(parts, 1).flatten()
 
     @torch.no_grad()
@@ -155,24 +157,24 @@ class Blip2Family(Encoder):
             tokens: [B, N, C] from `backbone`.
             objects: one `Objects` per photo.
             perturbation: acts where its stages include `lm`.
-            prompt: how the caption shall begin.
+            prompt: beginning of the caption.
             input_ids: int64 [1 or B, P] instead, beginning with [DEC].
-            attention_mask: [1 or B, P]; prompts must be of one length, so all of it is 1.
-            eos_token_id: what ends a caption; None: the tokenizer's [SEP], or BERT's.
-            decoding: `num_beams`, `max_length`, `min_length` (see `Decoding`), where they differ from the encoder's.
+            attention_mask: [1 or B, P]; all 1, as prompts must have the same length.
+            eos_token_id: token that ends a caption; None: the tokenizer's [SEP], or BERT's.
+            decoding: `num_beams`, `max_length`, `min_length` (see `Decoding`), if they differ from the encoder's.
 
         Returns:
             The captions without special tokens; without a tokenizer the ids instead, from [DEC] to [SEP].
 
         Raises:
-            QpertError: no language head, prompts of several lengths, or an end token that the model has not.
+            QpertError: no language head, prompts of several lengths, or an end token that the model does not have.
         """
         self._check_writes()
         if attention_mask is not None and not attention_mask.all():
-            raise QpertError("prompts must be of one length; write the captions of each length apart")
+            raise QpertError("prompts must be of one length; write the captions of each length separately")
         end = self._special("sep_token_id", _BERT_SEP) if eos_token_id is None else eos_token_id
         if end >= self.vocabulary:
-            raise QpertError(f"token {end} cannot end a caption of this model: it has no such token; give eos_token_id")
+            raise QpertError(f"token {end} cannot end a caption: this model does not have it; give eos_token_id")
         begin = (self._prompt(prompt) if input_ids is None else input_ids).to(self.device).expand(len(tokens), -1)
         chosen = Decoding(**{**vars(self.decoding), **decoding})
         if not begin.shape[1] < chosen.max_length <= self.positions:
@@ -193,12 +195,9 @@ class Blip2Family(Encoder):
             return None
         cleaned, limit = [clean(text) for text in texts], self.max_text_length
         lengths = map(len, self.tokenizer(cleaned, verbose=False)["input_ids"])
-        cut = [length > limit or has_more_words(text) for length, text in zip(lengths, texts, strict=True)]
-        vocabulary = vocabulary_of(self.tokenizer)
-        if vocabulary is None:
-            return Reading(limit, cut)
-        words = self.tokenizer(cleaned, add_special_tokens=False, verbose=False)["input_ids"]
-        return read_words(limit, cut, words, vocabulary)
+        cut = [length > limit or exceeds_max_words(text) for length, text in zip(lengths, texts, strict=True)]
+        words = partial(self.tokenizer, cleaned, add_special_tokens=False, verbose=False)
+        return make_reading(limit, cut, self.tokenizer, lambda: words()["input_ids"])
 
     def sites(self) -> Mapping[str, nn.Module]:
         """The Q-Former's cross-attentions, six in BLIP-2."""
@@ -206,7 +205,7 @@ class Blip2Family(Encoder):
 
     @cached_property
     def max_text_length(self) -> int:
-        """Tokens of a text at most: LAVIS' 35, unless the tokenizer was made for another length than BERT's."""
+        """Most tokens of a text: LAVIS' 35, unless the tokenizer was made for another length than BERT's."""
         made_for = self.tokenizer.model_max_length
         return int(made_for) if made_for < _BERT_LENGTH else MAX_LENGTH
 
@@ -217,23 +216,20 @@ class Blip2Family(Encoder):
         self, texts: Sequence[str] | None, input_ids: Tensor | None, attention_mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Ids and mask, int64 [T, L]."""
-        if (texts is None) == (input_ids is None):
-            raise QpertError("give either texts or input_ids")
-        if input_ids is None:
-            if self.tokenizer is None:
-                raise QpertError("this BLIP-2 was built without a tokenizer; give input_ids instead of texts")
-            if not texts:
+        given = self.given_texts(texts, input_ids)
+        if given is not None:
+            if not given:
                 raise QpertError("there are no texts")
-            cleaned = [clean(text) for text in ([texts] if isinstance(texts, str) else texts)]
-            found = self.tokenizer(
-                cleaned,
+            encoded = self.tokenizer(
+                [clean(text) for text in given],
                 padding=True,
                 padding_side="right",
                 truncation=True,
                 max_length=self.max_text_length,
                 return_tensors="pt",
             )
-            input_ids, attention_mask = found["input_ids"], found["attention_mask"]
+            input_ids, attention_mask = encoded["input_ids"], encoded["attention_mask"]
+        assert input_ids is not None
         if attention_mask is None:
             attention_mask = input_ids != self._special("pad_token_id", 0)
         return input_ids.to(self.device), attention_mask.to(self.device, torch.int64)
@@ -243,7 +239,7 @@ class Blip2Family(Encoder):
         if text:
             if self.tokenizer is None:
                 raise QpertError("this BLIP-2 was built without a tokenizer; give input_ids instead of a prompt")
-            if has_more_words(text):
+            if exceeds_max_words(text):
                 raise QpertError(f"a prompt of more than {MAX_WORDS} words would be cut; make it shorter")
             words = self.tokenizer(clean(text), add_special_tokens=False)["input_ids"]
             if self.tokenizer.unk_token_id in words:
@@ -252,6 +248,6 @@ class Blip2Family(Encoder):
         return torch.tensor([ids])
 
     def _special(self, name: str, otherwise: int) -> int:
-        """LAVIS writes from [DEC], the last word of the vocabulary, to [SEP]."""
-        found = getattr(self.tokenizer, name, None)
-        return otherwise if found is None else int(found)
+        """Id of a special token. LAVIS writes from [DEC], the last word of the vocabulary, to [SEP]."""
+        number = getattr(self.tokenizer, name, None)
+        return otherwise if number is None else int(number)

@@ -1,4 +1,4 @@
-"""What BLIP-2 is given: photos as LAVIS squashes them, captions as LAVIS cleans them, and who sees whom in writing."""
+"""BLIP-2's inputs: photos squashed and captions cleaned as by LAVIS, and the attention mask of writing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.encoders.squash import squashing
+from pipeline.encoders.preprocessing import squashing
 
 MAX_LENGTH = 35
 """Tokens of a text in LAVIS' evaluation, [CLS] and [SEP] included; longer ones are cut."""
@@ -20,7 +20,7 @@ _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.2613
 
 
 def photo_transform(size: int) -> Callable[[Image.Image], Tensor]:
-    """LAVIS' `blip_image_eval`: both sides squashed by PIL's bicubic filter, CLIP's mean and deviation."""
+    """LAVIS' `blip_image_eval`: both sides squashed by PIL's bicubic filter, CLIP's mean and standard deviation."""
     return squashing(size, _CLIP_MEAN, _CLIP_STD)
 
 
@@ -29,8 +29,8 @@ def clean(text: str) -> str:
     return " ".join(_words(text)[:MAX_WORDS])
 
 
-def has_more_words(text: str) -> bool:
-    """Whether `clean` cuts a text."""
+def exceeds_max_words(text: str) -> bool:
+    """Whether `clean` cuts the text."""
     return len(_words(text)) > MAX_WORDS
 
 
@@ -40,17 +40,17 @@ def _words(text: str) -> list[str]:
 
 
 def unilm_mask(queries: int, text_mask: Tensor) -> Tensor:
-    """Who sees whom while a caption is written (UniLM): bool [T, 1, queries + L, queries + L], True = sees.
+    """Attention mask for writing a caption (UniLM): bool [T, 1, queries + L, queries + L], True = sees.
 
-    Queries see each other and no text; a text token sees the queries, and the text up to itself.
+    Queries see each other but no text; a text token sees the queries and the text up to itself.
 
     Args:
-        queries: how many query tokens stand before the text.
-        text_mask: [T, L], not 0 where there is a token.
+        queries: number of query tokens before the text.
+        text_mask: [T, L], 0 for padding.
     """
     length = text_mask.shape[1]
     seen = torch.ones(queries + length, queries + length, dtype=torch.bool, device=text_mask.device)
     seen[:queries, queries:] = False
     seen[queries:, queries:] = seen[queries:, queries:].tril()
-    there = F.pad(text_mask.bool(), (queries, 0), value=True)
-    return seen & there[:, None, None, :]
+    present = F.pad(text_mask.bool(), (queries, 0), value=True)
+    return seen & present[:, None, None, :]

@@ -1,4 +1,4 @@
-"""BLIP-2's language head, from text states to words: transformers' BLIP-2 has none, LAVIS' checkpoints do."""
+"""BLIP-2's language head, from text states to words: LAVIS' checkpoints have it, transformers' BLIP-2 does not."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def build_language_head(words: nn.Embedding, state: Mapping[str, Tensor] | None 
         words: [vocabulary, width], the model's word embeddings; shared, not copied.
         state: the head's weights, as LAVIS names them, with or without `Qformer.cls.predictions.` before:
             `transform.dense.*`, `transform.LayerNorm.*` and `decoder.bias`. A `decoder.weight` must be that of the
-            embeddings. None: random weights, to be trained.
+            embeddings. None: random weights, for training.
 
     Returns:
         From states [..., width] to logits [..., vocabulary].
 
     Raises:
-        QpertError: weights that are missing, unknown, or of other shapes.
+        QpertError: weights that are missing, unknown or of other shapes.
     """
     vocabulary, width = words.weight.shape
     head = BertLMPredictionHead(BertConfig(vocab_size=vocabulary, hidden_size=width, hidden_act="gelu"))
@@ -44,11 +44,11 @@ def build_language_head(words: nn.Embedding, state: Mapping[str, Tensor] | None 
             "the language head's decoder.weight is not the model's word embeddings: they are of two models"
         )
     if "decoder.bias" not in given and bias is not None:
-        given["decoder.bias"] = bias  # LAVIS' own `bias` stays behind when the vocabulary grows; the decoder's does not
+        given["decoder.bias"] = bias  # only the decoder's bias grows with LAVIS' vocabulary
     wanted = {name: value.shape for name, value in head.state_dict().items() if name != "decoder.weight"}
-    found = {name: value.shape for name, value in given.items()}
-    if wanted != found:
-        wrong = sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
+    shapes = {name: value.shape for name, value in given.items()}
+    if wanted != shapes:
+        wrong = sorted(name for name in wanted | shapes if wanted.get(name) != shapes.get(name))
         raise QpertError(
             f"these are not the language head of this model: {', '.join(wrong[:6])} missing or of another shape"
         )

@@ -1,4 +1,4 @@
-"""LAVIS' BLIP-2 checkpoints (`.pth`): opening them safely, their sizes, and their names in transformers."""
+"""LAVIS' BLIP-2 checkpoints (`.pth`): opening them safely, reading their sizes, renaming them for transformers."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from pipeline.io.model_files import Count, Plain, read_json
 from pipeline.io.model_weights import split_weights
 
 LN_VISION_EPS = 1e-5
-"""Of LAVIS' LayerNorm after the vision tower; transformers has the tower's own 1e-6 there."""
+"""Epsilon of LAVIS' LayerNorm after the vision tower, where transformers has the tower's own 1e-6."""
 HEAD = "Qformer.cls.predictions."
 _VISION_HEAD_WIDTH, _BERT_HEAD_WIDTH = 88, 64
 _BEGINNINGS = (b"PK", b"\x80")
-"""Of a zip file, and of a pickle, torch's old form."""
+"""First bytes of a zip file, and of a pickle, torch's old format."""
 _DROPPED = {"temp", "Qformer.bert.embeddings.position_ids"}
 """The temperature of the training loss, and a constant."""
 _EVA_DEPTH, _EVA_WIDTH = 39, 1408
 _EVA_DROPPED = re.compile(r"norm\.|fc_norm\.|head\.|mask_token|lm_head\.")
-"""What LAVIS' ViT-g leaves of EVA's checkpoint: its last block, and what comes after that."""
+"""Parts of EVA's checkpoint that LAVIS' ViT-g leaves out, besides its last block."""
 _NAMES = [
     (r"(query_tokens|itm_head\..*)", r"\1"),
     (r"(vision|text)_proj\.(.*)", r"\1_projection.\2"),
@@ -52,7 +52,7 @@ _NAMES = [
 
 
 class _Heads(Plain):
-    """What a list of heads beside a checkpoint may say."""
+    """Numbers of heads, in a file beside the checkpoint."""
 
     vision_heads: Count = 1
     heads: Count = 1
@@ -60,7 +60,7 @@ class _Heads(Plain):
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes of a BLIP-2, as its checkpoint's shapes tell them; the heads' number they do not tell (see `of`)."""
+    """The sizes of a BLIP-2, by the shapes in its checkpoint; these do not show the number of heads (see `of`)."""
 
     image_size: int
     patch: int
@@ -80,16 +80,16 @@ class Sizes:
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor], path: Path) -> Sizes:
-        """Read from a LAVIS state. Heads are as wide as in ViT-g (88) and BERT (64), or as `PATH.json` says.
+        """Sizes of a LAVIS state. Heads are as wide as in ViT-g (88) and BERT (64), unless `PATH.json` says otherwise.
 
         Raises:
-            QpertError: heads of these widths do not divide the model's, or the state is not whole.
+            QpertError: the widths are not divisible by those of the heads, or the state is incomplete.
         """
         try:
             return cls._of(state, path)
         except (LookupError, ValueError, TypeError, AttributeError, OSError) as error:
             raise QpertError(
-                f"{path} is not a whole BLIP-2, or {path}.json beside it is no list of heads:"
+                f"{path} is not a whole BLIP-2, or {path}.json beside it is not a list of heads:"
                 f" {type(error).__name__} {error}"
             ) from error
 
@@ -104,7 +104,7 @@ class Sizes:
         vision_width, width = state["visual_encoder.pos_embed"].shape[2], state["query_tokens"].shape[2]
         words = state["Qformer.bert.embeddings.word_embeddings.weight"]
         crossed = sorted({int(n.split(".")[4]) for n in state if ".crossattention." in n})
-        found = cls(
+        sizes = cls(
             image_size=round((positions - 1) ** 0.5) * patch,
             patch=patch,
             vision_width=vision_width,
@@ -121,27 +121,28 @@ class Sizes:
             queries=state["query_tokens"].shape[1],
             dim=state["vision_proj.weight"].shape[0],
         )
-        for count, of_all in ((found.vision_heads, vision_width), (found.heads, width)):
-            if not count or of_all % count:
+        for heads_count, total in ((sizes.vision_heads, vision_width), (sizes.heads, width)):
+            if not heads_count or total % heads_count:
                 raise QpertError(
-                    f"{path} is of a size of its own, so how many heads it has cannot be told from it; write"
+                    f"{path} is not of a published size, so how many heads it has cannot be told from it; write"
                     f' {{"vision_heads": ..., "heads": ...}} into {side}'
                 )
-        return found
+        return sizes
 
 
 def check_files(weights: str) -> None:
-    """Refuse `.pth` files that are not there, or whose first bytes are not those of a checkpoint."""
+    """Refuse `.pth` files that do not exist, or whose first bytes are not those of a checkpoint."""
     first, second = split_weights(weights)
-    for each in filter(None, (first, second)):
-        if not each.endswith(".pth"):
+    for path in filter(None, (first, second)):
+        if not path.endswith(".pth"):
             continue
-        if not Path(each).is_file():
-            raise QpertError(f"there is no file {each}")
-        with open(each, "rb") as file:
+        if not Path(path).is_file():
+            raise QpertError(f"there is no file {path}")
+        with open(path, "rb") as file:
             begin = file.read(2)
         if not begin.startswith(_BEGINNINGS):
-            raise QpertError(f"{each} is no checkpoint: {'it holds something else' if begin else 'the file is empty'}")
+            problem = "it holds something else" if begin else "the file is empty"
+            raise QpertError(f"{path} is not a checkpoint: {problem}")
     if second and not second.endswith(".pth"):
         raise QpertError(
             f"what follows the + in {weights!r} must be a .pth file: LAVIS' for captions, or eva_vit_g.pth"
@@ -149,24 +150,24 @@ def check_files(weights: str) -> None:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.pth` file, by LAVIS' names; no code in it is run.
+    """The tensors of a `.pth` file by LAVIS' names; no code in it is run.
 
     Raises:
         QpertError: it cannot be opened, or holds something else.
     """
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise QpertError(
             f"{path} was refused, as opening it could run code; save its state_dict alone, as {{'model': state_dict}}"
         ) from error
-    except Exception as error:  # whatever a damaged pickle comes to
+    except Exception as error:  # a damaged pickle can raise anything
         raise QpertError(f"{path} cannot be opened as a checkpoint: {type(error).__name__} {error}") from error
     for key in ("model", "module"):
-        found = found.get(key, found) if isinstance(found, dict) else found
-    if not isinstance(found, dict) or not all(isinstance(each, Tensor) for each in found.values()):
+        content = content.get(key, content) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise QpertError(f"{path} does not hold the weights of a model")
-    return found
+    return content
 
 
 def read_checkpoint(path: Path, vision: Path | None = None) -> dict[str, Tensor]:
@@ -177,7 +178,7 @@ def read_checkpoint(path: Path, vision: Path | None = None) -> dict[str, Tensor]
         vision: EVA's `eva_vit_g.pth`, for a checkpoint that was saved without its frozen vision tower.
 
     Raises:
-        QpertError: there is no vision tower in either, or the file is of another model.
+        QpertError: neither file has a vision tower, or the checkpoint is of another model.
     """
     state = read_state(path)
     if "query_tokens" not in state or not any(name.startswith("Qformer.bert.") for name in state):
@@ -185,7 +186,7 @@ def read_checkpoint(path: Path, vision: Path | None = None) -> dict[str, Tensor]
     if not any(name.startswith("visual_encoder.") for name in state):
         if vision is None:
             raise QpertError(
-                f"{path} was saved without its vision tower, as LAVIS does where that was frozen: add EVA's file, as in"
+                f"{path} was saved without its vision tower, as LAVIS does if that was frozen: add EVA's file, as in"
                 f" --weights {path}+eva_vit_g.pth"
             )
         state |= _eva(read_state(vision))
@@ -198,7 +199,7 @@ def to_transformers(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dic
     """The weights of `Blip2ForImageTextRetrieval`, and those of the language head (see `build_language_head`).
 
     Raises:
-        QpertError: names that have no place in either.
+        QpertError: names that belong to neither.
     """
     renamed: dict[str, Tensor] = {}
     head: dict[str, Tensor] = {}
@@ -216,11 +217,11 @@ def to_transformers(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dic
         else:
             renamed[target] = value
     if unknown:
-        raise QpertError(f"the checkpoint holds {len(unknown)} weights that BLIP-2 has not, such as {unknown[0]}")
+        raise QpertError(f"the checkpoint holds {len(unknown)} weights that BLIP-2 does not have, such as {unknown[0]}")
     for name in [name for name in renamed if name.endswith(".q_bias")]:
         v = renamed.pop(name.replace("q_bias", "v_bias"), None)
         if v is None:
-            continue  # the name that is left will be found to have no place
+            continue  # the remaining name is reported as unknown
         q = renamed.pop(name)
         renamed[name.replace("q_bias", "qkv.bias")] = torch.cat([q, torch.zeros_like(q), v])  # EVA's keys have none
     return renamed, head

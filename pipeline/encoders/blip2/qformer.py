@@ -13,7 +13,7 @@ from pipeline.encoders.sites import Site, make_perturbable
 
 
 class QFormerSite(Site, Blip2QFormerMultiHeadAttention):  # type: ignore[misc]
-    """A Q-Former's cross-attention. Only the query tokens pass through it, never the text."""
+    """A Q-Former's cross-attention. Only query tokens pass through it, never text."""
 
     original = Blip2QFormerMultiHeadAttention
     config: Any
@@ -31,7 +31,7 @@ class QFormerSite(Site, Blip2QFormerMultiHeadAttention):  # type: ignore[misc]
     ) -> tuple[Tensor, Tensor | None]:
         """Queries [r B, Q, 768] look at image tokens [B, N, 1408]: (output [r B, Q, 768], weights or None).
 
-        Every r in a row look at one photo, whose keys are projected once.
+        r consecutive rows look at one photo, whose keys are projected once.
         """
         same = encoder_hidden_states is not None and len(encoder_hidden_states) == len(hidden_states)
         if encoder_hidden_states is None or (self.operator is None and same):
@@ -45,7 +45,7 @@ class QFormerSite(Site, Blip2QFormerMultiHeadAttention):  # type: ignore[misc]
 
         q, image = split(self.query, hidden_states), encoder_hidden_states
         k, v = self.seen(lambda: (split(self.key, image), split(self.value, image)))
-        # Nothing hides a photo's tokens from its texts: those of one photo attend as if they were one long text.
+        # There is no mask, so the queries for all texts of a photo can attend as one long sequence.
         q = q.view(len(k), -1, *q.shape[1:]).transpose(1, 2).flatten(2, 3)
         q = self.enhance(q, k)
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)

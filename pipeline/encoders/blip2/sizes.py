@@ -1,4 +1,4 @@
-"""The sizes of a BLIP-2, told without loading it."""
+"""The sizes of a BLIP-2, without loading it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from pipeline.encoders.spec import EncoderSpec
+from pipeline.encoders.weight_files import weight_shapes
 from pipeline.io.model_weights import split_weights
 
 _VISION, _REST = 986_500_000, 186_100_000
@@ -19,8 +20,8 @@ _VISION, _REST = 986_500_000, 186_100_000
 def read_spec(weights: str) -> EncoderSpec:
     """Sizes of a folder's model, by its config.json and the headers of its safetensors.
 
-    Of anything else (hub ids, `.pth` files, which tell nothing before they are read), and of what a folder does not
-    show, those of the published model at 364 pixels. The vision tower alone takes the dtype that is asked for.
+    For anything else (hub ids, `.pth` files, whose sizes show only in reading them), and for what a folder does not
+    show, those of the published model at 364 pixels. Only the vision tower takes the dtype that is asked for.
     """
     folder = Path(split_weights(weights)[0])
     vision, rest = _parameters(folder)
@@ -36,14 +37,13 @@ def read_spec(weights: str) -> EncoderSpec:
 
 
 def _parameters(folder: Path) -> tuple[int, int]:
-    """Parameters of the vision tower and of all the rest."""
+    """Parameters of the vision tower, and of everything else."""
     files = sorted(folder.glob("model*.safetensors"))
     counts = {True: 0, False: 0}
     try:
         for path in files:
-            with safe_open(path, "np") as file:
-                for name in file.keys():  # noqa: SIM118 - not a mapping
-                    counts[name.startswith("vision_model.")] += math.prod(file.get_slice(name).get_shape())
+            for name, shape in weight_shapes(path).items():
+                counts[name.startswith("vision_model.")] += math.prod(shape)
     except (OSError, SafetensorError):
         return _VISION, _REST
     return (counts[True], counts[False]) if files else (_VISION, _REST)

@@ -1,4 +1,4 @@
-"""Where BLIP-2's weights come from: a hub id, a folder of transformers' form, or LAVIS' `.pth` files."""
+"""Loading BLIP-2: from a hub id, a folder in transformers' form, or LAVIS' `.pth` files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import BertTokenizer, Blip2Config, Blip2ForImageTextRetrieval
@@ -27,23 +26,22 @@ from pipeline.encoders.blip2.lavis_checkpoint import (
     read_state,
     to_transformers,
 )
-from pipeline.encoders.hub import fetch, is_hub_id
+from pipeline.encoders.hub import could_not_load, fetch, is_hub_id
 from pipeline.encoders.tokenizer_files import FILES, check_tokenizer, load_tokenizer
-from pipeline.errors import QpertError, first_line
+from pipeline.encoders.weight_files import UNREADABLE, check_shapes
+from pipeline.errors import QpertError
 from pipeline.io.model_files import check_configurations, check_shards, refuse_pickles
 from pipeline.io.model_weights import split_weights
 
 HEAD_FILE = "language_head.safetensors"
 INDEX = "model.safetensors.index.json"
-_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError)
-"""What transformers and safetensors raise of files that are missing, damaged or of something else."""
 BERT = "bert-base-uncased"
-"""Whose words BLIP-2 reads; LAVIS adds [DEC] to them."""
+"""The tokenizer that BLIP-2 uses; LAVIS adds [DEC] to it."""
 
 
 @dataclass(frozen=True)
 class Blip2Weights:
-    """What `Blip2Encoder` is built from."""
+    """The parts that `Blip2Encoder` is built from."""
 
     model: Blip2ForImageTextRetrieval
     tokenizer: Any
@@ -58,8 +56,8 @@ def load_weights(weights: str) -> Blip2Weights:
         weights: one of
 
             - a hub id (`Salesforce/blip2-itm-vit-g`, 224 px; `-coco`, 364 px) or a folder in that form;
-            - a LAVIS checkpoint `FILE.pth`, with a vision tower in it or added: `FILE.pth+eva_vit_g.pth`. Its words are
-              taken from a tokenizer in the same folder (tokenizer.json or vocab.txt), or else from bert-base-uncased;
+            - a LAVIS checkpoint `FILE.pth` with its vision tower in it, or added as `FILE.pth+eva_vit_g.pth`. Its
+              tokenizer is in the same folder (tokenizer.json or vocab.txt), or else bert-base-uncased;
             - `FOLDER_OR_ID+FILE.pth`: the former with the language head of the latter, for captions.
 
     Raises:
@@ -71,20 +69,20 @@ def load_weights(weights: str) -> Blip2Weights:
 
 
 def check_weights(weights: str) -> None:
-    """Refuse files and folders that are not there or lack a part; a hub id is not asked for."""
+    """Refuse files and folders that are missing or incomplete; the hub is not asked."""
     check_files(weights)
     first, _ = split_weights(weights)
     if Path(first).is_dir():
         _check_folder(Path(first))
     elif not first.endswith(".pth") and not is_hub_id(first):
         raise QpertError(
-            f"{first!r} is no folder, no .pth file and no hub id; give 'miniature', a folder, a LAVIS checkpoint, or an"
+            f"{first!r} is not a folder, a .pth file or a hub id; give 'miniature', a folder, a LAVIS checkpoint, or an"
             " id such as Salesforce/blip2-itm-vit-g-coco"
         )
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse a folder that is not whole, or one of whose files leads to code."""
+    """Refuse a folder that is incomplete, or one of whose files leads to code."""
     if not (folder / "config.json").is_file():
         raise QpertError(f"{folder} has no config.json: a BLIP-2 folder holds it beside its weights")
     try:
@@ -95,20 +93,13 @@ def _check_folder(folder: Path) -> None:
             check_shards(folder / INDEX)
         else:
             refuse_pickles(folder, "model.safetensors")
-    except _UNREADABLE as error:
-        raise _unreachable(str(folder), error) from error
-
-
-def _unreachable(name: str, error: Exception) -> QpertError:
-    return QpertError(
-        f"BLIP-2 weights {name!r} could not be had: {first_line(error)}. Without a network, download the"
-        " repository elsewhere and give its folder"
-    )
+    except UNREADABLE as error:
+        raise could_not_load("BLIP-2", str(folder), error) from error
 
 
 @contextmanager
-def _without_bar() -> Iterator[None]:
-    """Transformers shows a bar for each part it loads, in every actor."""
+def _without_progress_bar() -> Iterator[None]:
+    """Hide the progress bar that transformers shows for each part it loads, in every actor."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -124,7 +115,7 @@ def _from_transformers(name: str, lavis: str | None) -> Blip2Weights:
         folder = fetch(name, ["config.json", "generation_config.json", "model*.safetensors", INDEX, *FILES], "BLIP-2")
         _check_folder(folder)
     try:
-        with _without_bar():
+        with _without_progress_bar():
             model, info = Blip2ForImageTextRetrieval.from_pretrained(
                 str(folder),
                 config=read_blip2_config(folder / "config.json"),
@@ -136,10 +127,10 @@ def _from_transformers(name: str, lavis: str | None) -> Blip2Weights:
             )
         tokenizer = load_tokenizer(folder)
         decoding = read_decoding(folder / "generation_config.json")
-    except _UNREADABLE as error:
-        raise _unreachable(name, error) from error
-    wrong = sorted(str(each) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for each in info[kind])
-    wrong = [each for each in wrong if not each.endswith(".position_ids")]  # a constant that old versions saved
+    except UNREADABLE as error:
+        raise could_not_load("BLIP-2", name, error) from error
+    wrong = sorted(str(key) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in info[kind])
+    wrong = [key for key in wrong if not key.endswith(".position_ids")]  # a constant that old versions saved
     if wrong:
         raise QpertError(
             f"{name} is not a whole BLIP-2 for retrieval: {len(wrong)} weights are missing, unknown or of another"
@@ -154,22 +145,22 @@ def _from_transformers(name: str, lavis: str | None) -> Blip2Weights:
     elif head_file.is_file():
         try:
             head = load_file(head_file)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise QpertError(f"{head_file} cannot be opened: {error}") from error
-    _check_words(tokenizer, model.embeddings.word_embeddings.num_embeddings, name)
+    _check_vocabulary(tokenizer, model.embeddings.word_embeddings.num_embeddings, name)
     return Blip2Weights(model, tokenizer, head, decoding)
 
 
-def _check_words(tokenizer: Any, words: int, place: str) -> None:
-    """Refuse a tokenizer of another vocabulary: transformers makes an empty one where its files are missing."""
+def _check_vocabulary(tokenizer: Any, words: int, place: str) -> None:
+    """Refuse a tokenizer of another vocabulary: transformers makes an empty one if its files are missing."""
     special = (tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id)
     begin = tokenizer.bos_token_id
-    # BERT's words alone, with LAVIS' [DEC] behind them, or with the image token of later processors behind that.
+    # BERT's words alone, with LAVIS' [DEC] appended, or also with the image token of later processors.
     fits = None not in special and words - 1 <= len(tokenizer) <= words + 1 and begin in (None, words - 1)
     if not fits:
         raise QpertError(
-            f"the tokenizer of {place} has {len(tokenizer):,} words, but the model {words:,}: put the tokenizer of the"
-            " model there (tokenizer.json or vocab.txt)"
+            f"the tokenizer of {place} has {len(tokenizer):,} words, but the model {words:,}: put the model's own there"
+            " (tokenizer.json or vocab.txt)"
         )
 
 
@@ -179,19 +170,12 @@ def _from_lavis(path: Path, vision: str | None) -> Blip2Weights:
     state, head = to_transformers(lavis)
     with no_init_weights():
         model = Blip2ForImageTextRetrieval(_config(sizes))
-    wanted = model.state_dict()
-    wrong = sorted(
-        n for n in {*wanted, *state} if n not in state or n not in wanted or wanted[n].shape != state[n].shape
-    )
-    if wrong:
-        raise QpertError(
-            f"{path} is not a whole BLIP-2: {len(wrong)} weights are missing, unknown or of another shape, such as"
-            f" {wrong[0]}"
-        )
+    needed, given = ({name: value.shape for name, value in weights.items()} for weights in (model.state_dict(), state))
+    check_shapes(needed, given, f"{path} is not a whole BLIP-2")
     model.load_state_dict(state)
     model.vision_model.post_layernorm.eps = LN_VISION_EPS
     tokenizer = _bert_tokenizer(path.parent)
-    _check_words(tokenizer, sizes.vocabulary, str(path.parent))
+    _check_vocabulary(tokenizer, sizes.vocabulary, str(path.parent))
     return Blip2Weights(model, tokenizer, head or None)
 
 
@@ -222,15 +206,14 @@ def _config(sizes: Sizes) -> Blip2Config:
 
 
 def _bert_tokenizer(folder: Path) -> Any:
-    """BERT's words with LAVIS' [DEC] at their end."""
-    beside = any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
+    """BERT's words with LAVIS' [DEC] appended."""
+    local = any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
     try:
-        if beside:
+        if local:
             check_tokenizer(folder)
-            return BertTokenizer.from_pretrained(str(folder), bos_token="[DEC]")
-        return BertTokenizer.from_pretrained(BERT, bos_token="[DEC]")
+        return BertTokenizer.from_pretrained(str(folder) if local else BERT, bos_token="[DEC]")
     except (OSError, ValueError) as error:
         raise QpertError(
-            f"the words of {BERT} could not be had; without a network, put its tokenizer.json or vocab.txt into"
+            f"the tokenizer {BERT} could not be loaded; without a network, put its tokenizer.json or vocab.txt into"
             f" {folder}"
         ) from error

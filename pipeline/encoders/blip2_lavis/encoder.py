@@ -1,7 +1,7 @@
-"""BLIP-2 by salesforce-lavis, the paper's own library; runs in a process with LAVIS' environment only.
+"""BLIP-2 by salesforce-lavis, the paper's own library; runs only in a process with LAVIS' environment.
 
-The weights, the vision tower, the Q-Former and the writing of captions are LAVIS' own classes; what is added is the
-perturbation in their cross-attentions. Nothing is downloaded.
+The vision tower, the Q-Former and the writing of captions are LAVIS' own classes; only the perturbation in their
+cross-attentions is added. Imports of lavis stand inside functions, as only that environment has it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from pipeline.encoders.blip2.family import Blip2Family
 from pipeline.encoders.blip2.lavis_checkpoint import HEAD, Sizes, check_files, read_checkpoint
 from pipeline.encoders.blip2_lavis import environment as lavis_environment
 from pipeline.encoders.tokenizer_files import check_tokenizer
+from pipeline.encoders.weight_files import check_shapes
 from pipeline.errors import QpertError
 from pipeline.io.model_weights import split_weights
 from pipeline.method.objects import TokenGrid
 
 _ORPHAN = f"{HEAD}bias"
-"""A second bias of the language head, which LAVIS' vocabulary outgrows and nothing reads."""
+"""A second bias of the language head, which keeps the size of BERT's vocabulary and is never read."""
 
 
 class Blip2LavisEncoder(Blip2Family):
-    """LAVIS' `Blip2Qformer` behind the same contract as `Blip2Encoder`, with the same weights."""
+    """LAVIS' `Blip2Qformer` under the contract of `Blip2Encoder`, with the same weights."""
 
     name = "blip2-lavis"
 
@@ -45,15 +46,15 @@ class Blip2LavisEncoder(Blip2Family):
 
     @classmethod
     def from_model(cls, model: Any) -> Blip2LavisEncoder:
-        """Build around a `Blip2Qformer` that exists; its cross-attentions become perturbable."""
+        """Wrap an existing `Blip2Qformer`; its cross-attentions become perturbable."""
         return cls(model.eval().requires_grad_(False))
 
     @classmethod
     def load(cls, weights: str, device: torch.device, dtype: torch.dtype) -> Blip2LavisEncoder:
-        """Load `FILE.pth` or `FILE.pth+eva_vit_g.pth`; BERT's words come from the same folder or the hub.
+        """Load `FILE.pth` or `FILE.pth+eva_vit_g.pth`; the tokenizer comes from the same folder or the hub.
 
         Raises:
-            QpertError: no such files, or this process is not LAVIS' own.
+            QpertError: no such files, or this process does not have LAVIS' environment.
         """
         cls.check_weights(weights)
         lavis_environment.activate()
@@ -66,7 +67,7 @@ class Blip2LavisEncoder(Blip2Family):
 
     @classmethod
     def check_weights(cls, weights: str) -> None:
-        """Refuse what is no LAVIS checkpoint."""
+        """Refuse anything but a LAVIS checkpoint."""
         if not split_weights(weights)[0].endswith(".pth"):
             raise QpertError(
                 f"blip2-lavis opens LAVIS' checkpoints: give --weights FILE.pth, not {weights!r} (the encoder blip2 has"
@@ -130,7 +131,7 @@ def _ones(tokens: Tensor) -> Tensor:
 
 
 def _build(sizes: Sizes, folder: Path) -> Any:
-    """LAVIS' model in these sizes, with the parts that it would download made here."""
+    """LAVIS' model in these sizes; the parts that it would download are made here."""
     from lavis.models.blip2_models.blip2 import LayerNorm
     from lavis.models.blip2_models.blip2_qformer import Blip2Qformer
     from lavis.models.blip2_models.Qformer import BertConfig, BertLMHeadModel
@@ -138,7 +139,7 @@ def _build(sizes: Sizes, folder: Path) -> Any:
     from transformers import BertTokenizer
 
     class Offline(Blip2Qformer):  # type: ignore[misc]
-        """Only how the parts come about is different."""
+        """Differs only in how the parts are made."""
 
         @classmethod
         def init_tokenizer(cls) -> Any:
@@ -148,7 +149,7 @@ def _build(sizes: Sizes, folder: Path) -> Any:
                 tokenizer = BertTokenizer.from_pretrained(words)
             except (OSError, ValueError) as error:
                 raise QpertError(
-                    "the words of bert-base-uncased could not be had; without a network, put its vocab.txt into"
+                    "the tokenizer bert-base-uncased could not be loaded; without a network, put its vocab.txt into"
                     f" {folder}"
                 ) from error
             tokenizer.add_special_tokens({"bos_token": "[DEC]"})
@@ -162,7 +163,7 @@ def _build(sizes: Sizes, folder: Path) -> Any:
                 embed_dim=sizes.vision_width,
                 depth=sizes.vision_layers,
                 num_heads=sizes.vision_heads,
-                mlp_ratio=(sizes.vision_mlp + 0.5) / sizes.vision_width,  # LAVIS cuts width * ratio to whole numbers
+                mlp_ratio=(sizes.vision_mlp + 0.5) / sizes.vision_width,  # LAVIS rounds width * ratio down
                 qkv_bias=True,
                 norm_layer=partial(nn.LayerNorm, eps=1e-6),
                 use_mean_pooling=False,
@@ -193,16 +194,11 @@ def _build(sizes: Sizes, folder: Path) -> Any:
 
 
 def _fill(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
-    wanted = model.state_dict()
     given = {key: value for key, value in state.items() if key != _ORPHAN}
-    wrong = sorted(
-        key
-        for key in {*wanted, *given} - {_ORPHAN}
-        if key not in given or key not in wanted or wanted[key].shape != given[key].shape
+    check_shapes(
+        {key: value.shape for key, value in model.state_dict().items() if key != _ORPHAN},
+        {key: value.shape for key, value in given.items()},
+        f"{name} does not fit LAVIS' BLIP-2",
+        "; are the words (vocab.txt) those of the checkpoint?",
     )
-    if wrong:
-        raise QpertError(
-            f"{name} does not fit LAVIS' BLIP-2: {len(wrong)} weights are missing, unknown or of another shape, such as"
-            f" {wrong[0]}; are the words (vocab.txt) those of the checkpoint?"
-        )
     model.load_state_dict(given, strict=False)

@@ -1,8 +1,8 @@
-"""The environment of `blip2-lavis`: LAVIS and the old libraries it needs, in a folder in front of everything else.
+"""The environment of `blip2-lavis`: LAVIS and the old libraries it needs, in a folder ahead of all others.
 
-salesforce-lavis 1.0.2 runs with transformers 4.26 and nothing newer, so it cannot share a process with the rest. It can
-share torch and all else that is installed. The folder is made once per machine by pip, and put in front by PYTHONPATH,
-in the runtime environment of the Ray actors that use it.
+salesforce-lavis 1.0.2 needs transformers 4.26 or older, so it cannot share a process with the other encoders, but it
+can share torch and everything else that is installed. pip fills the folder once per machine, and PYTHONPATH in the
+runtime environment of the Ray actors that use it puts it first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.errors import QpertError
 
 PACKAGES = (
     "salesforce-lavis==1.0.2",
-    "transformers==4.26.1",  # 4.27 and later expand the photos a second time in beam search
+    "transformers==4.26.1",  # 4.27 and later repeat the photos a second time in beam search
     "tokenizers==0.13.3",
     "huggingface_hub==0.29.3",
     "timm==0.4.12",
@@ -36,32 +36,32 @@ PACKAGES = (
     "iopath==0.1.10",
     "portalocker==4.4.2",
 )
-"""All that LAVIS' BLIP-2 imports and that is not torch's or Ray's already; installed without their dependencies."""
+"""Everything that LAVIS' BLIP-2 imports beyond torch and Ray; installed without dependencies."""
 VARIABLE = "QPERT_LAVIS_ENV"
 _PYTHONS = ((3, 10), (3, 11))
-"""tokenizers 0.13 has wheels for these and no later ones."""
+"""The last versions that tokenizers 0.13 has wheels for."""
 _FOREIGN = ("tests", "app", "docs", "projects", "benchmarks", "bin")
-"""Folders that these packages install beside themselves, and that would hide those of others."""
+"""Folders that these packages install beside themselves, which would hide other packages' folders."""
 _READY = "qpert-ready"
 
 
 def folder() -> Path:
-    """Where the environment is or will be: QPERT_LAVIS_ENV, or a folder for these versions in the user's cache."""
+    """Location of the environment: QPERT_LAVIS_ENV, or a folder for these versions in the user's cache."""
     if chosen := os.environ.get(VARIABLE):
         return Path(chosen).expanduser().absolute()
-    what = "\n".join([*PACKAGES, platform.machine(), platform.python_version()])
+    versions = "\n".join([*PACKAGES, platform.machine(), platform.python_version()])
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "qpert" / f"lavis-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
+    return cache / "qpert" / f"lavis-{hashlib.sha256(versions.encode()).hexdigest()[:12]}"
 
 
 def ensure(say: Callable[[str], None] | None = None) -> Path:
-    """The environment's folder, built by pip when it is not there; processes that ask at once wait for one of them.
+    """The environment's folder, built by pip if it is missing; concurrent processes wait for the first.
 
     Args:
-        say: told what is being done when that takes a while.
+        say: receives progress messages while it is being built.
 
     Raises:
-        QpertError: it cannot be built here, and why.
+        QpertError: it cannot be built here, with the reason.
     """
     say = say or (lambda line: print(line, file=sys.stderr, flush=True))
     place = folder()
@@ -104,29 +104,31 @@ def _build(place: Path) -> None:
         for name in _FOREIGN:
             shutil.rmtree(target / name, ignore_errors=True)
         (target / _READY).touch()
-        shutil.rmtree(place, ignore_errors=True)  # empty, or half of an earlier attempt
+        shutil.rmtree(place, ignore_errors=True)  # empty, or left by an earlier attempt
         target.rename(place)
 
 
 def runtime_env() -> dict[str, Any]:
-    """Ray's runtime environment with LAVIS in front; an actor on a machine that lacks the folder builds it itself."""
+    """Ray's runtime environment with LAVIS first; an actor on a machine without the folder builds it."""
     path = os.pathsep.join(filter(None, [str(folder()), os.environ.get("PYTHONPATH")]))
     return {"env_vars": {"PYTHONPATH": path, VARIABLE: str(folder())}}
 
 
 def activate() -> None:
-    """Make this process' `import lavis` work: its three packages become bare, for their own code imports all of LAVIS.
+    """Make `import lavis` work in this process.
+
+    Three of its packages are replaced by empty ones, because their own code imports all of LAVIS.
 
     Raises:
-        QpertError: this process has other libraries in front.
+        QpertError: the environment is not first in this process' path.
     """
     place = folder()
     if str(place) not in sys.path:
         raise QpertError(_elsewhere(place))
     ensure()
     importlib.invalidate_caches()
-    found = importlib.util.find_spec("transformers")
-    if found is None or found.origin is None or not Path(found.origin).is_relative_to(place):
+    spec = importlib.util.find_spec("transformers")
+    if spec is None or spec.origin is None or not Path(spec.origin).is_relative_to(place):
         raise QpertError(_elsewhere(place))
     if "lavis" in sys.modules:
         return
@@ -135,7 +137,7 @@ def activate() -> None:
         package = ModuleType(name)
         package.__path__ = [str(root.joinpath(*parts))]
         sys.modules[name] = package
-    # What LAVIS' registry looks up in these packages.
+    # LAVIS' registry looks these up in the packages.
     for package_name, module, attribute in (
         ("lavis.models", "lavis.models.base_model", "BaseModel"),
         ("lavis.processors", "lavis.processors.base_processor", "BaseProcessor"),

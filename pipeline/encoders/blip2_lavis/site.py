@@ -1,4 +1,4 @@
-"""The perturbable cross-attention of LAVIS' Q-Former. Importable only where LAVIS is: see `lavis_environment`."""
+"""The perturbable cross-attention of LAVIS' Q-Former. It can be imported only in LAVIS' `environment`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.encoders.sites import Site, make_perturbable
 
 
 class LavisSite(Site, BertSelfAttention):  # type: ignore[misc]
-    """`BertSelfAttention` used as cross-attention. Only the query tokens pass through it, never the text."""
+    """`BertSelfAttention` used as cross-attention. Only query tokens pass through it, never text."""
 
     original = BertSelfAttention
     query: nn.Linear

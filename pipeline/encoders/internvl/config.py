@@ -1,4 +1,4 @@
-"""Sizes of an InternVL-14B, under the names that its published config.json gives them."""
+"""Sizes of an InternVL-14B, named as in its published config.json."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class VisionConfig:
         num_hidden_layers: blocks.
         num_attention_heads: heads of each.
         intermediate_size: width of the MLPs.
-        image_size: side of the square photos that the position embeddings were made for.
+        image_size: side of the square photos that the position embeddings are for.
         patch_size: side of a patch.
         qkv_bias: whether queries, keys and values have a bias.
         qk_normalization: whether queries and keys pass through an RMSNorm.
-        hidden_act: activation of the MLPs, as transformers calls it.
+        hidden_act: activation of the MLPs, by its name in transformers.
         layer_norm_eps: of all RMSNorms.
-        initializer_factor: where LayerScale begins.
+        initializer_factor: initial value of LayerScale.
     """
 
     hidden_size: int = 3200
@@ -69,14 +69,14 @@ class InternVLConfig:
         clip_embed_dim: D, length of an embedding.
         attn_pool_num_heads: heads of the two attention-pooling projectors.
         num_query_token: learned queries.
-        cross_attention_frequency: every so many layers of QLLaMA have a cross-attention, beginning with the first.
-        force_image_size: side of the photos, where it is not the vision tower's own (364 in the fine-tuned models).
+        cross_attention_frequency: layers of QLLaMA from one cross-attention to the next; the first layer has one.
+        force_image_size: side of the photos, if it is not the vision tower's own (364 in the fine-tuned models).
         use_backbone_lora: rank of LoRA weights that are not merged into the vision tower; only 0 is supported.
         use_qllama_lora: likewise for QLLaMA.
-        initializer_range: deviation of random weights.
+        initializer_range: standard deviation of random weights.
 
     Raises:
-        QpertError: sizes that do not go together.
+        QpertError: sizes that do not fit together.
     """
 
     vision_config: VisionConfig = field(default_factory=VisionConfig)
@@ -98,7 +98,7 @@ class InternVLConfig:
         if self.use_backbone_lora or self.use_qllama_lora:
             raise QpertError("this InternVL has LoRA weights of its own: merge them into the model first")
         vision, qllama, heads = self.vision_config, self.qllama_config, self.attn_pool_num_heads
-        for what, width, parts in (
+        for name, width, parts in (
             ("vision_config.hidden_size", vision.hidden_size, vision.num_attention_heads),
             ("qllama_config.hidden_size", qllama.hidden_size, qllama.num_attention_heads),
             ("vision_config.hidden_size", vision.hidden_size, heads),
@@ -106,7 +106,7 @@ class InternVLConfig:
             ("the image size", self.image_size, vision.patch_size),
         ):
             if parts < 1 or width < 1 or width % parts:
-                raise QpertError(f"InternVL: {what} = {width} is not divisible by {parts}")
+                raise QpertError(f"InternVL: {name} = {width} is not divisible by {parts}")
         if max(vision.num_hidden_layers, qllama.num_hidden_layers) > _MOST_LAYERS or self.cross_attention_frequency < 1:
             raise QpertError(f"InternVL: more than {_MOST_LAYERS} layers, or a cross_attention_frequency of 0")
 
@@ -117,12 +117,12 @@ class InternVLConfig:
 
     @property
     def image_tokens(self) -> int:
-        """N, image tokens with [CLS]."""
+        """N, image tokens including [CLS]."""
         return int((self.image_size // self.vision_config.patch_size) ** 2 + 1)
 
     @classmethod
     def from_dict(cls, published: Mapping[str, Any]) -> InternVLConfig:
-        """From a published config.json; what it holds beside these fields is passed over.
+        """From a published config.json; keys without a field are ignored.
 
         Raises:
             QpertError: a value of another type, or out of range.
@@ -131,15 +131,15 @@ class InternVLConfig:
 
 
 def _known(kind: type[Config], values: Mapping[str, Any]) -> Config:
-    given = {each.name: values[each.name] for each in fields(kind) if each.name in values}  # type: ignore[arg-type]
-    for each in fields(kind):  # type: ignore[arg-type]
-        if each.name in given and not _fits(given[each.name], each.default):
-            raise QpertError(f"InternVL: {each.name} cannot be {str(given[each.name])[:60]!r}")
-    return kind(**given)
+    known = {key.name: key.default for key in fields(kind) if key.name in values}  # type: ignore[arg-type]
+    for name, default in known.items():
+        if not _fits(values[name], default):
+            raise QpertError(f"InternVL: {name} cannot be {str(values[name])[:60]!r}")
+    return kind(**{name: values[name] for name in known})
 
 
 def _fits(value: Any, default: Any) -> bool:
-    """Whether a value is of the same kind as the default, and one that a model can have."""
+    """Whether a value has the type of the default and is in range."""
     if default is MISSING:  # the configuration of a part
         return isinstance(value, Mapping)
     if isinstance(default, bool):

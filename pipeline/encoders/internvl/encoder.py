@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.internvl.config import InternVLConfig
 from pipeline.encoders.internvl.inputs import photo_transform, read_texts, text_ids
-from pipeline.encoders.internvl.model import InternVL, build_internvl
+from pipeline.encoders.internvl.model import InternVL
 from pipeline.encoders.internvl.weights import check_weights, load_weights, read_config
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import Site
@@ -24,7 +24,7 @@ from pipeline.method.settings import Perturbation
 
 _TEXTS_AT_ONCE = 64
 _NOT_A_SITE = "clip_projector2.cross_attn"
-"""It looks at QLLaMA's queries, which have no place in the photo."""
+"""It attends to QLLaMA's queries, which have no position in the photo."""
 
 Mode = Literal["g", "c"]
 
@@ -32,11 +32,12 @@ Mode = Literal["g", "c"]
 class InternVLEncoder(Encoder):
     """One embedding per photo (V = 1).
 
-    InternVL-C pools the vision tower's tokens: one site. InternVL-G adds what QLLaMA's queries find in them, unit
-    vector to unit vector: as many sites more as QLLaMA has cross-attentions, sixteen in the published model.
+    InternVL-C pools the vision tower's tokens: one site. InternVL-G adds the unit vector of what QLLaMA's queries find
+    in them: one more site for each of QLLaMA's cross-attentions, sixteen in the published model.
     """
 
     name = "internvl"
+    title = "InternVL"
     vectors = 1
     mode: Mode = "g"
 
@@ -57,7 +58,7 @@ class InternVLEncoder(Encoder):
 
     @classmethod
     def from_model(cls, module: InternVL, mode: Mode | None = None, tokenizer: Any = None) -> InternVLEncoder:
-        """Build around a model that exists, see `build_internvl`; it is set to eval mode.
+        """Wrap an existing model, see `build_internvl`; it is set to eval mode.
 
         Args:
             module: of any size.
@@ -65,7 +66,7 @@ class InternVLEncoder(Encoder):
             tokenizer: a transformers tokenizer of LLaMA's kind, with padding as id 0; None: texts are given as ids.
 
         Raises:
-            QpertError: another mode, or not such a model.
+            QpertError: unknown mode, or not such a model.
         """
         if not isinstance(module, InternVL):
             raise QpertError(
@@ -84,12 +85,12 @@ class InternVLEncoder(Encoder):
 
     @classmethod
     def check_weights(cls, weights: str) -> None:
-        """Refuse folders that are not there or lack a part; a hub id is only asked for when loading."""
+        """Refuse folders that are missing or incomplete; the hub is only asked when loading."""
         check_weights(weights)
 
     @classmethod
     def spec(cls, weights: str) -> EncoderSpec:
-        """By the folder's config.json; of a hub id, those of the published model at 364 pixels."""
+        """By the folder's config.json; for a hub id, those of the published model at 364 pixels."""
         folder = Path(weights)
         config = read_config(folder) if folder.is_dir() else InternVLConfig(force_image_size=364)
         with torch.device("meta"):
@@ -98,7 +99,7 @@ class InternVLEncoder(Encoder):
         return EncoderSpec(parameters, config.image_tokens, width, vectors=1, dim=config.clip_embed_dim)
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """Both sides squashed to S by PIL's bicubic filter, ImageNet's mean and deviation: float32 [3, S, S]."""
+        """Both sides squashed to S by PIL's bicubic filter, ImageNet's statistics: float32 [3, S, S]."""
         return self._transform(image.convert("RGB"))
 
     @torch.no_grad()
@@ -128,30 +129,27 @@ class InternVLEncoder(Encoder):
         """Unit vectors float32 [T, D].
 
         Args:
-            texts: strings; "summarize:" is put before each, and those of more than 80 tokens are cut.
+            texts: strings; each gets the prefix "summarize:" and is cut at 80 tokens.
             input_ids: int64 [T, L] instead, padded on the right, with prompt, begin and end.
-            attention_mask: [T, L], 0 where there is padding; None: where the id is 0.
+            attention_mask: [T, L], 0 for padding; None: ids of 0 are padding.
 
         Raises:
-            QpertError: padding on the left, where the last token would be taken for another.
+            QpertError: padding on the left, which would hide the position of the last token.
         """
-        if (texts is None) == (input_ids is None):
-            raise QpertError("embed_text takes either texts or input_ids")
-        if texts is not None:
-            if self.tokenizer is None:
-                raise QpertError("this InternVL was built without a tokenizer; give input_ids instead of texts")
-            input_ids = text_ids(self.tokenizer, [texts] if isinstance(texts, str) else texts)
+        given = self.given_texts(texts, input_ids)
+        if given is not None:
+            input_ids = text_ids(self.tokenizer, given)
         assert input_ids is not None
         mask = (input_ids if attention_mask is None else attention_mask) > 0
         if not len(input_ids):
             return torch.zeros(0, self.dim, device=self.device)
         if not mask[:, 0].all():
-            raise QpertError("texts of InternVL are padded on the right: the first token of each must be one of it")
+            raise QpertError("texts of InternVL are padded on the right: the first token of each must not be padding")
         parts = zip(torch.split(input_ids, _TEXTS_AT_ONCE), torch.split(mask, _TEXTS_AT_ONCE), strict=True)
         return torch.cat([self.model.embed_text(ids.to(self.device), keep.to(self.device)) for ids, keep in parts])
 
     def read_texts(self, texts: Sequence[str]) -> Reading | None:
-        """80 tokens with the prompt before the text; see `Encoder.read_texts`."""
+        """By 80 tokens, including the prompt; see `Encoder.read_texts`."""
         return None if self.tokenizer is None else read_texts(self.tokenizer, texts)
 
     def sites(self) -> Mapping[str, nn.Module]:
@@ -160,10 +158,7 @@ class InternVLEncoder(Encoder):
 
 
 class InternVLCEncoder(InternVLEncoder):
-    """InternVL-C from the same weights: the vision tower's tokens alone, pooled."""
+    """InternVL-C from the same weights: only the pooled tokens of the vision tower."""
 
     name = "internvl-c"
     mode = "c"
-
-
-__all__ = ["InternVLCEncoder", "InternVLConfig", "InternVLEncoder", "build_internvl"]

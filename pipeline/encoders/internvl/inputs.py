@@ -1,4 +1,4 @@
-"""What InternVL is given: photos squashed and normalised as ImageNet's, captions after a prompt."""
+"""InternVL's inputs: photos squashed and normalised by ImageNet's statistics, captions after a prompt."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pipeline.encoders.reading import Reading, read_words, vocabulary_of
-from pipeline.encoders.squash import squashing
+from pipeline.encoders.preprocessing import squashing
+from pipeline.encoders.reading import Reading, make_reading
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PROMPT = "summarize:"
-"""What stands before every caption, without a space after it."""
+"""Prefix of every caption, with no space after it."""
 MAX_LENGTH = 80
-"""Tokens of a text, with prompt, begin and end; longer ones are cut."""
+"""Most tokens of a text, including prompt, begin and end; longer ones are cut."""
 
 
 def photo_transform(size: int) -> Callable[[Image.Image], Tensor]:
@@ -26,11 +26,10 @@ def photo_transform(size: int) -> Callable[[Image.Image], Tensor]:
 
 
 def text_ids(tokenizer: Any, texts: Sequence[str]) -> Tensor:
-    """Ids int64 [T, L] of texts behind the prompt, framed by begin and end, filled up with 0 on the right.
+    """Ids int64 [T, L] of texts after the prompt, framed by begin and end, padded with 0 on the right.
 
-    The frame and the padding are put here: what a tokenizer does by itself depends on its version (transformers 5 pads
-    LLaMA's on the left, where InternVL would take the wrong token for the last one). A text that is too long loses its
-    end, never the token that ends it.
+    Frame and padding are added here, because a tokenizer's own depend on its version (transformers 5 pads LLaMA's on
+    the left, where InternVL would mistake the last token). A text that is too long loses words, never the end token.
 
     Args:
         tokenizer: a transformers tokenizer of LLaMA's kind.
@@ -43,10 +42,10 @@ def text_ids(tokenizer: Any, texts: Sequence[str]) -> Tensor:
 
 
 def read_texts(tokenizer: Any, texts: Sequence[str]) -> Reading:
-    """Which texts `text_ids` cuts, and which have no known word; see `Encoder.read_texts`."""
-    prompted = tokenizer([PROMPT + text for text in texts], add_special_tokens=False)["input_ids"]
-    cut = [len(ids) > MAX_LENGTH - 2 for ids in prompted]
-    vocabulary = vocabulary_of(tokenizer)
-    if vocabulary is None:
-        return Reading(MAX_LENGTH, cut)
-    return read_words(MAX_LENGTH, cut, tokenizer(list(texts), add_special_tokens=False)["input_ids"], vocabulary)
+    """Which texts `text_ids` cuts, and which hold no known word; see `Encoder.read_texts`."""
+
+    def encode(prefix: str) -> Any:
+        return tokenizer([prefix + text for text in texts], add_special_tokens=False)["input_ids"]
+
+    cut = [len(ids) > MAX_LENGTH - 2 for ids in encode(PROMPT)]
+    return make_reading(MAX_LENGTH, cut, tokenizer, lambda: encode(""))

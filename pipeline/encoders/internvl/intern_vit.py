@@ -1,6 +1,6 @@
 """InternViT-6B, the vision tower of InternVL-14B: pre-norm blocks with RMSNorm, normalised queries and LayerScale.
 
-Names of parameters are those of the published weights.
+Parameters are named as in the published weights.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline.encoders.internvl.config import InternVLConfig, VisionConfig
 
 
 class InternViT(nn.Module):
-    """From photos [B, 3, S, S] to image tokens [B, N, C], the first of them [CLS]; no norm follows the last block."""
+    """From photos [B, 3, S, S] to image tokens [B, N, C], [CLS] first; no norm follows the last block."""
 
     def __init__(self, config: InternVLConfig) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class InternViT(nn.Module):
 
 
 class Embeddings(nn.Module):
-    """Patches by a convolution, [CLS] in front, positions added."""
+    """Patches by a convolution, with [CLS] in front and positions added."""
 
     def __init__(self, config: VisionConfig, tokens: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Embeddings(nn.Module):
 
 
 class Blocks(nn.Module):
-    """The blocks one after the other."""
+    """The blocks in sequence."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Blocks(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each on normed tokens and scaled channel by channel before it is added."""
+    """Attention and MLP, each applied to normed tokens and scaled by channel before it is added."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Block(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Attention of the tokens to each other; the RMSNorm of queries and keys goes over all heads together."""
+    """Attention among the tokens; the RMSNorm of queries and keys spans all heads."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class SelfAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two layers with an activation between."""
+    """Two layers with an activation between them."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from pipeline.encoders.internvl.qllama import QLlama
 class InternVL(nn.Module):
     """InternViT-6B, QLLaMA and the two attention-pooling projectors.
 
-    InternVL-C pools the vision tower's tokens; InternVL-G adds what QLLaMA's queries found in them.
+    InternVL-C pools the vision tower's tokens; InternVL-G adds what QLLaMA's queries find in them.
     """
 
     def __init__(self, config: InternVLConfig) -> None:
@@ -31,7 +31,7 @@ class InternVL(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.clip_projector = AttentionPooling(config.vision_config.hidden_size, heads, dim)
         self.clip_projector2 = AttentionPooling(width, heads, dim)
-        self.itm_head = nn.Linear(width, 2)  # published with the model, and not used for retrieval
+        self.itm_head = nn.Linear(width, 2)  # published with the model; retrieval does not use it
 
     def embed_c(self, tokens: Tensor) -> Tensor:
         """Unit vectors float32 [B, D] of image tokens [B, N, C], as InternVL-C makes them."""
@@ -51,7 +51,7 @@ class InternVL(nn.Module):
 
         Args:
             ids: int64 [T, L].
-            mask: bool [T, L], False where there is padding.
+            mask: bool [T, L], False for padding.
         """
         length = ids.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
@@ -63,7 +63,7 @@ class InternVL(nn.Module):
 def build_internvl(config: InternVLConfig) -> InternVL:
     """An InternVL with random weights, in torch's default dtype and on its default device.
 
-    The published one takes 55 GB so: to load its weights, use `pipeline.encoders.load_encoder`.
+    In float32 the published size takes 55 GB; `pipeline.encoders.load_encoder` loads the published weights.
     """
     model = InternVL(config)
     std = config.initializer_range

@@ -1,8 +1,8 @@
-"""QLLaMA, InternVL-14B's LLaMA that reads texts and, by learned queries, photos.
+"""QLLaMA, InternVL-14B's LLaMA that reads texts and, with learned queries, photos.
 
-Every second layer has a cross-attention between self-attention and MLP, through which the queries look at the image
-tokens: the sites. A text passes through the same layers without them. What is LLaMA's own comes from transformers;
-names of parameters are those of the published weights.
+Every second layer has a cross-attention between self-attention and MLP, by which the queries look at the image tokens:
+these are the sites. A text passes through the same layers without them. LLaMA's own parts come from transformers;
+parameters are named as in the published weights.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ROTARY_BASE = 10000.0
 
 
 class QLlama(nn.Module):
-    """The model with its language head, which retrieval does not use."""
+    """The model and its language head, which retrieval does not use."""
 
     def __init__(self, config: InternVLConfig) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class QLlama(nn.Module):
 
 
 class QLlamaModel(nn.Module):
-    """Word embeddings, layers, and the last norm."""
+    """Word embeddings, layers and the last norm."""
 
     def __init__(self, config: InternVLConfig) -> None:
         super().__init__()
@@ -56,38 +56,38 @@ class QLlamaModel(nn.Module):
         """Pass queries or embedded words [B, L, C] through all layers.
 
         Args:
-            states: of one kind only; queries and words together are for captions, which are not written here.
+            states: either queries or words; both together would serve captions, which are not supported.
             image_tokens: [B, N, C of the vision tower] for queries to look at.
-            mask: bool [B, 1, L, L], True where a row may attend to a column; None: everywhere.
+            mask: bool [B, 1, L, L], True where a row may attend to a column; None allows all.
 
         Returns:
             States after the last norm, [B, L, C].
         """
         attention: LlamaAttention = self.layers[0].self_attn
-        places = rotary(states.shape[1], attention.head_dim, states)
+        positions = rotary(states.shape[1], attention.head_dim, states)
         for layer in self.layers:
-            states = layer(states, image_tokens, mask, places)
+            states = layer(states, image_tokens, mask, positions)
         normed: Tensor = self.norm(states)
         return normed
 
 
 class QLlamaLayer(nn.Module):
-    """LLaMA's decoder layer with, where `vision` is given, a cross-attention to image tokens of that width."""
+    """LLaMA's decoder layer, with a cross-attention to image tokens of width `vision` unless that is None."""
 
     def __init__(self, config: LlamaConfig, layer: int, vision: int | None) -> None:
         super().__init__()
         self.self_attn = LlamaAttention(config, layer)
-        self.self_attn.is_causal = False  # transformers would hide what follows each query where there is no mask
+        self.self_attn.is_causal = False  # without a mask transformers would hide what follows each query
         self.cross_attn = None if vision is None else CrossAttention(config, vision)
         self.mlp = LlamaMLP(config)
         self.input_layernorm = LlamaRMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = LlamaRMSNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(
-        self, states: Tensor, image_tokens: Tensor | None, mask: Tensor | None, places: tuple[Tensor, Tensor]
+        self, states: Tensor, image_tokens: Tensor | None, mask: Tensor | None, positions: tuple[Tensor, Tensor]
     ) -> Tensor:
-        """[B, L, C] to [B, L, C]; arguments as in `QLlamaModel.forward`, and the rotary (cos, sin) of the places."""
-        states = states + self.self_attn(self.input_layernorm(states), places, mask)[0]
+        """[B, L, C] to [B, L, C]; arguments as in `QLlamaModel.forward`, and rotary (cos, sin) of the positions."""
+        states = states + self.self_attn(self.input_layernorm(states), positions, mask)[0]
         if self.cross_attn is not None and image_tokens is not None:
             states = states + self.cross_attn(states, image_tokens)
         moved: Tensor = states + self.mlp(self.post_attention_layernorm(states))
@@ -95,7 +95,7 @@ class QLlamaLayer(nn.Module):
 
 
 class CrossAttention(Site):
-    """Queries look at image tokens; the norms of both are its own, and there is no rotary embedding."""
+    """Queries look at image tokens. It has its own norms for both, and no rotary embedding."""
 
     def __init__(self, config: LlamaConfig, vision: int) -> None:
         super().__init__()
@@ -125,8 +125,8 @@ class CrossAttention(Site):
 def rotary(length: int, dim: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines and sines [1, length, dim] of LLaMA's rotary embedding, in the dtype and on the device of `like`.
 
-    Worked out in float32 when they are needed: kept in the module, they would be lost when it is built without memory,
-    and be rounded when it changes its dtype.
+    Computed in float32 when needed: buffers of the module would be lost when it is built without memory, and rounded
+    when its dtype changes.
     """
     step = torch.arange(0, dim, 2, device=like.device, dtype=torch.float32) / dim
     angles = torch.arange(length, device=like.device, dtype=torch.float32)[:, None] / _ROTARY_BASE**step

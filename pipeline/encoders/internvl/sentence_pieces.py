@@ -1,7 +1,7 @@
-"""LLaMA's words: SentencePiece as it is, in the shape of a transformers tokenizer.
+"""LLaMA's tokenizer: SentencePiece itself, with the interface of a transformers tokenizer.
 
-transformers converts such a vocabulary into a tokenizer of its own, which splits some texts of InternVL's otherwise
-("photo of 1998" for one): with it, texts would not be the ones that the model was trained on.
+transformers converts such a vocabulary into a tokenizer of its own, which splits some texts differently ("photo of
+1998", for example) from those that InternVL was trained on.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from sentencepiece import SentencePieceProcessor
 
 
 class SentencePieces:
-    """A tokenizer from a `tokenizer.model`. What looks like a special token in a text is text.
+    """A tokenizer from a `tokenizer.model`. Special tokens that appear in a text are read as text.
 
     Args:
         path: the file.
 
     Raises:
-        OSError, RuntimeError: it is not there, or is something else.
+        OSError, RuntimeError: the file is missing or of another kind.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +35,7 @@ class SentencePieces:
         """`input_ids` of each text.
 
         Raises:
-            ValueError: begin and end were asked for.
+            ValueError: `add_special_tokens` is set.
         """
         if add_special_tokens:
             raise ValueError("SentencePieces adds no special tokens")

@@ -1,8 +1,8 @@
-"""Where InternVL-14B's weights come from: a folder in the form they are published in, or a hub id.
+"""Loading InternVL-14B: from a folder in the form it is published in, or from a hub id.
 
-The model is built without memory, and each tensor goes from its file to the device and dtype where it stays. Files are
-mapped into memory, not read into it: on a CPU, in the dtype of the files, all processes of a machine share one copy,
-and otherwise all of them read what the first one brought into the page cache.
+The model is built without memory, and each tensor goes straight from its file to its device and dtype. Files are mapped
+into memory, not read into it: on a CPU, in the dtype of the files, all processes of a machine share one copy; otherwise
+all of them read from the page cache that the first has filled.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from pipeline.encoders.hub import fetch, is_hub_id
 from pipeline.encoders.internvl.config import InternVLConfig
 from pipeline.encoders.internvl.model import InternVL
 from pipeline.encoders.internvl.sentence_pieces import SentencePieces
 from pipeline.encoders.tokenizer_files import check_tokenizer, load_tokenizer
+from pipeline.encoders.weight_files import UNREADABLE, check_shapes, weight_shapes
 from pipeline.errors import QpertError, first_line
 from pipeline.io.model_files import check_configurations, check_shards, read_json, refuse_pickles
 
@@ -27,8 +28,7 @@ PUBLISHED_CODE = {
     "AutoConfig": "configuration_internvl.InternVLConfig",
     "AutoModel": "modeling_internvl.InternVLModel",
 }
-"""The `auto_map` of published config.json files. The modules here stand in for that code, and nothing reads the key."""
-_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
+"""The `auto_map` of published config.json files. The modules here replace that code, and the key is never read."""
 
 
 def load_weights(weights: str, device: torch.device, dtype: torch.dtype) -> tuple[InternVL, Any]:
@@ -38,8 +38,8 @@ def load_weights(weights: str, device: torch.device, dtype: torch.dtype) -> tupl
         weights: a hub id (`OpenGVLab/InternVL-14B-224px`, `OpenGVLab/InternVL-14B-Flickr30K-FT-364px`), or a folder in
             that form: config.json, model.safetensors or its shards with their index, and tokenizer.model (or, of other
             vocabularies, tokenizer.json).
-        device: where the weights shall be.
-        dtype: what they shall be.
+        device: of the weights.
+        dtype: of the weights.
 
     Returns:
         Model and tokenizer, for `InternVLEncoder.from_model`.
@@ -54,26 +54,28 @@ def load_weights(weights: str, device: torch.device, dtype: torch.dtype) -> tupl
     with torch.device("meta"):
         model = InternVL(config)
     files = weight_files(folder)
-    _check_names(model, folder, files)
+    needed = {name: value.shape for name, value in model.state_dict().items()}
+    given = {name: shape for path in files for name, shape in weight_shapes(path).items()}
+    check_shapes(needed, given, f"{folder} is not a whole InternVL-14B")  # before the first gigabyte is loaded
     try:
         for path, names in files.items():
             with safe_open(path, "pt") as file:
                 part = {name: file.get_tensor(name).to(device).to(dtype) for name in names}
             model.load_state_dict(part, strict=False, assign=True)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise QpertError(f"the weights in {folder} cannot be loaded: {first_line(error)}") from error
     return model, tokenizer
 
 
 def check_weights(weights: str) -> None:
-    """Refuse folders that are not there or lack a part; a hub id is not asked for."""
+    """Refuse folders that are missing or incomplete; the hub is not asked."""
     folder = Path(weights)
     if folder.is_dir():
         read_config(folder)
         weight_files(folder)
     elif not is_hub_id(weights):
         raise QpertError(
-            f"{weights!r} is no folder and no hub id; give 'miniature', a folder, or an id such as"
+            f"{weights!r} is not a folder or a hub id; give 'miniature', a folder, or an id such as"
             " OpenGVLab/InternVL-14B-224px"
         )
 
@@ -82,67 +84,44 @@ def read_config(folder: Path) -> InternVLConfig:
     """The sizes of the model in `folder`.
 
     Raises:
-        QpertError: no config.json, or one of something else.
+        QpertError: no config.json, or not one of an InternVL.
     """
     path = folder / "config.json"
     if not path.is_file():
         raise QpertError(f"{folder} has no config.json: an InternVL folder holds it beside its weights")
     try:
         check_configurations(folder, known=PUBLISHED_CODE)
-        found = read_json(path, known=PUBLISHED_CODE)
-        if not {"vision_config", "qllama_config"} <= found.keys():
+        content = read_json(path, known=PUBLISHED_CODE)
+        if not {"vision_config", "qllama_config"} <= content.keys():
             raise QpertError(f"{path} is not of an InternVL-14B: it has no vision_config and qllama_config")
-        return InternVLConfig.from_dict(found)
+        return InternVLConfig.from_dict(content)
     except (AttributeError, OSError, TypeError, ValueError) as error:
         raise QpertError(f"{path} cannot be read: {first_line(error)}") from error
 
 
 def weight_files(folder: Path) -> dict[Path, list[str]]:
-    """The files that hold the weights in `folder`, and the names of those in each.
+    """The files with the weights in `folder`, and the names of the weights in each.
 
     Raises:
-        QpertError: a file is not there or damaged, or says otherwise than the index.
+        QpertError: a file is missing or damaged, or contradicts the index.
     """
     try:
         if not (folder / INDEX).is_file():
             if not (folder / SINGLE).is_file():
                 refuse_pickles(folder, SINGLE)
                 raise QpertError(f"{folder} has neither {SINGLE} nor {INDEX}; weights in .bin files are not opened")
-            return {folder / SINGLE: _names(folder / SINGLE)}
+            return {folder / SINGLE: [*weight_shapes(folder / SINGLE)]}
         files: dict[Path, list[str]] = {}
         for name, file in check_shards(folder / INDEX).items():
             files.setdefault(folder / file, []).append(name)
         for path, names in files.items():
             if not path.is_file():
                 raise QpertError(f"{path} is missing: {INDEX} lists it with {len(names)} weights")
-            if lost := sorted({*names} ^ {*_names(path)}):
-                raise QpertError(f"{path} and {INDEX} do not agree, about {lost[0]} for one")
+            if different := sorted({*names} ^ weight_shapes(path).keys()):
+                raise QpertError(f"{path} and {INDEX} do not agree, about {different[0]} for one")
         return files
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise QpertError(f"the weights in {folder} cannot be read: {first_line(error)}") from error
-
-
-def _names(path: Path) -> list[str]:
-    with safe_open(path, "pt") as file:
-        return list(file.keys())
-
-
-def _check_names(model: InternVL, folder: Path, files: dict[Path, list[str]]) -> None:
-    """Everything is told before the first gigabyte is loaded."""
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found: dict[str, tuple[int, ...]] = {}
-    for path, names in files.items():
-        with safe_open(path, "pt") as file:
-            found |= {name: tuple(file.get_slice(name).get_shape()) for name in names}
-    for what, wrong in (
-        ("missing", [name for name in wanted if name not in found]),
-        ("unknown", [name for name in found if name not in wanted]),
-        ("of another shape", [name for name, shape in found.items() if wanted.get(name, shape) != shape]),
-    ):
-        if wrong:
-            raise QpertError(
-                f"{folder} is not a whole InternVL-14B: {len(wrong)} weights are {what}, such as {wrong[0]}"
-            )
 
 
 def _fetch(name: str) -> Path:

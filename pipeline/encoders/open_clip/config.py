@@ -1,4 +1,4 @@
-"""What open_clip_config.json may say of a CoCa: sizes and switches. No other models, no code, no files elsewhere."""
+"""The keys that open_clip_config.json may have for a CoCa: sizes and switches, nothing that leads elsewhere."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _ELSEWHERE = {
     "text_cfg": ("hf_model_name", "hf_model_config"),
     "multimodal_cfg": ("hf_model_name", "hf_model_config"),
 }
-"""By which a tower would be another library's model, of any name or path."""
+"""Keys that would make a tower another library's model, of any name or path."""
 Scalars = dict[str, bool | Number]
 Side = Size | Annotated[list[Size], Field(min_length=2, max_length=2)]
 Triple = Annotated[list[Number], Field(min_length=3, max_length=3)]
 
 
 class _Attention(Plain):
-    """What all towers of open_clip share."""
+    """Keys that all towers of open_clip share."""
 
     layers: Count = 12
     width: Size = 512
@@ -58,14 +58,14 @@ class _Vision(_Attention):
 
 
 class _TokenizerOptions(Plain):
-    """What open_clip's tokenizers are given besides their files."""
+    """Options of open_clip's tokenizers besides their files."""
 
     clean: Literal["canonicalize", "lower", "whitespace"] = "whitespace"
     strip_sep_token: bool = False
 
 
 class _Text(_Attention):
-    """`CLIPTextCfg` without text towers of transformers. The tokenizer's files are those of the folder."""
+    """`CLIPTextCfg` without text towers of transformers. The tokenizer's files are read from the folder."""
 
     context_length: Size = 77
     vocab_size: Size = 49408
@@ -124,13 +124,13 @@ def read_coca_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
     """`model_cfg` and `preprocess_cfg` of an open_clip_config.json.
 
     Raises:
-        QpertError: a key that leads to code, to another model or to nothing here, or a value out of range, by name.
-        OSError, ValueError, KeyError: it is something else.
+        QpertError: an unknown key, a key that leads to code or to another model, or a value out of range, by name.
+        OSError, ValueError, KeyError: not such a file.
     """
-    found = read_json(path)
-    given = found["model_cfg"]
+    content = read_json(path)
+    given = content["model_cfg"]
     if not isinstance(given, dict):
-        raise ValueError("model_cfg is no object")
+        raise ValueError("model_cfg is not a JSON object")
     for tower, keys in _ELSEWHERE.items():
         inner = given.get(tower)
         for key in keys:
@@ -140,5 +140,5 @@ def read_coca_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
                     " loaded from the configuration of a folder or hub repository"
                 )
     config = ModelConfig.of(given, f"{path}, model_cfg")
-    preprocessing = _Preprocessing.of(found.get("preprocess_cfg") or {}, f"{path}, preprocess_cfg").given()
+    preprocessing = _Preprocessing.of(content.get("preprocess_cfg") or {}, f"{path}, preprocess_cfg").given()
     return config, preprocessing

@@ -19,6 +19,7 @@ from pipeline.encoders.open_clip.weights import (
     read_spec,
     read_texts,
 )
+from pipeline.encoders.preprocessing import square_side
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import MultiheadAttentionSite, make_perturbable
 from pipeline.encoders.spec import EncoderSpec
@@ -27,11 +28,11 @@ from pipeline.method.objects import Objects, TokenGrid
 from pipeline.method.settings import Perturbation
 
 _EXTREME = 64
-"""Ratio of the sides beyond which a photo is cut before it is resized."""
+"""Ratio of a photo's sides beyond which it is cropped before it is resized."""
 _MODES = {"shortest": "center_crop", "squash": "squash"}
 """open_clip's `resize_mode` to the grid's mode."""
 _TEXTS_AT_ONCE = 256
-"""The text tower makes a mask of heads x length^2 numbers for every text."""
+"""Texts per pass: the text tower makes a mask of heads x length^2 numbers for each."""
 
 
 class OpenClipEncoder(Encoder):
@@ -41,6 +42,7 @@ class OpenClipEncoder(Encoder):
     """
 
     name = "coca"
+    title = "CoCa"
     vectors = 1
 
     def __init__(self, model: open_clip.CoCa, tokenizer: Tokenize | None, grid: TokenGrid, cfg: PreprocessCfg) -> None:
@@ -55,10 +57,10 @@ class OpenClipEncoder(Encoder):
     def from_model(
         cls, model: open_clip.CoCa, tokenizer: Tokenize | None = None, image_size: int | None = None
     ) -> OpenClipEncoder:
-        """Build around a model that exists; its pooler becomes perturbable, it is set to eval mode.
+        """Wrap an existing model; its pooler becomes perturbable, and the model is set to eval mode.
 
         Args:
-            model: an `open_clip.CoCa`, of any size; its own `preprocess_cfg` is used where it has one.
+            model: an `open_clip.CoCa` of any size; its own `preprocess_cfg` is used if it has one.
             tokenizer: from texts to ids; None: `embed_text` takes ids only.
             image_size: side of the square input; None: the model's.
 
@@ -72,8 +74,8 @@ class OpenClipEncoder(Encoder):
             raise QpertError("CoCa with a second pooler (attentional_pool parallel or cascade) is not supported")
         settings = {"size": visual.image_size, **open_clip.get_model_preprocess_cfg(model)}
         cfg = PreprocessCfg(**{k: v for k, v in settings.items() if k in PreprocessCfg.__dataclass_fields__})
-        size, patch = _square(visual.image_size), _square(visual.patch_size)
-        if _square(cfg.size) != size or image_size not in (None, size):
+        size, patch = square_side(visual.image_size, cls.title), square_side(visual.patch_size, cls.title)
+        if square_side(cfg.size, cls.title) != size or image_size not in (None, size):
             raise QpertError(f"this CoCa takes images of {size} pixels, not {image_size or cfg.size}")
         if cfg.resize_mode not in _MODES:
             raise QpertError(f"resize_mode {cfg.resize_mode!r} is not supported; use one of {', '.join(_MODES)}")
@@ -100,7 +102,7 @@ class OpenClipEncoder(Encoder):
     def preprocess(self, image: Image.Image) -> Tensor:
         """open_clip's own inference transform for this model: float32 [3, S, S]."""
         if self.grid.mode == "center_crop":
-            image = _middle(image)
+            image = _crop_extreme(image)
         pixels: Tensor = self._transform(image)
         return pixels
 
@@ -133,15 +135,12 @@ class OpenClipEncoder(Encoder):
 
         Args:
             texts: strings, for the encoder's tokenizer.
-            input_ids: int64 [T, L] instead; CoCa was trained with L = its context length, filled with its pad id.
-            attention_mask: [T, L], 0 where `input_ids` shall count as padding.
+            input_ids: int64 [T, L] instead; CoCa was trained with L = its context length, padded with its pad id.
+            attention_mask: [T, L], 0 where `input_ids` count as padding.
         """
-        if (texts is None) == (input_ids is None):
-            raise QpertError("embed_text takes either texts or input_ids")
-        if texts is not None:
-            if self.tokenizer is None:
-                raise QpertError("this CoCa was built without a tokenizer; give input_ids instead of texts")
-            input_ids = self.tokenizer([texts] if isinstance(texts, str) else list(texts))
+        given = self.given_texts(texts, input_ids)
+        if given is not None:
+            input_ids = self.tokenizer(given)
         assert input_ids is not None
         if attention_mask is not None:
             input_ids = input_ids.masked_fill(attention_mask == 0, self.model.pad_id)
@@ -164,17 +163,10 @@ CocaEncoder = OpenClipEncoder
 """The name of the one model of open_clip that has cross-attentions."""
 
 
-def _square(size: int | Sequence[int]) -> int:
-    sides = {size} if isinstance(size, int) else set(size)
-    if len(sides) != 1:
-        raise QpertError(f"CoCa is supported for square images and patches only, got {size}")
-    return int(sides.pop())
+def _crop_extreme(image: Image.Image) -> Image.Image:
+    """Cut the ends off a photo of extreme shape before it is resized, as they are cropped afterwards anyway.
 
-
-def _middle(image: Image.Image) -> Image.Image:
-    """Without the ends of a photo of extreme shape, which are cut off after resizing anyway.
-
-    1 x 100,000 pixels, resized to 224 on the shorter side, would take 15 GB.
+    A photo of 1 x 100,000 pixels, resized to 224 on the shorter side, would take 15 GB.
     """
     longest = _EXTREME * min(image.size)
     left, top = (max(0, side - longest) // 2 for side in image.size)

@@ -1,4 +1,4 @@
-"""Where CoCa's weights come from: a folder in open_clip's form, or what open_clip's factory takes."""
+"""Loading CoCa: from a folder in open_clip's form, or from anything that open_clip's factory takes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 import open_clip
 import torch
 from open_clip.transform import PreprocessCfg
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pipeline.encoders.hub import is_hub_id
+from pipeline.encoders.hub import could_not_load, is_hub_id
 from pipeline.encoders.open_clip.config import CONFIG, ModelConfig, read_coca_config
 from pipeline.encoders.open_clip.word_tokenizer import WordTokenizer
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.encoders.tokenizer_files import FILES, check_tokenizer
+from pipeline.encoders.weight_files import UNREADABLE, weight_shapes
 from pipeline.errors import QpertError, first_line
 from pipeline.io.model_files import PICKLES, check_configurations, read_json, refuse_pickles
 
@@ -27,10 +27,8 @@ Tokenize = Callable[[Sequence[str]], Tensor]
 """From texts to ids int64 [T, context length], as open_clip's tokenizers."""
 WEIGHTS = "open_clip_model.safetensors"
 _CHECKPOINTS = (".bin", ".pt", ".pth", ".safetensors")
-"""Forms of a checkpoint file that are opened; all but the last by `weights_only`, where code in them is refused."""
+"""Checkpoint files that are opened; all but the last with `weights_only`, which refuses code."""
 _REFUSED = "was refused, as opening it could run code; save its state_dict alone"
-_UNREADABLE = (KeyError, TypeError, ValueError, RuntimeError, OSError, AttributeError, SafetensorError)
-"""What open_clip, torch and safetensors raise of files that are missing, damaged or of something else."""
 
 
 def load_weights(weights: str) -> tuple[open_clip.CoCa, Tokenize]:
@@ -79,7 +77,7 @@ def read_spec(weights: str) -> EncoderSpec:
 
 
 def _build(config_file: Path, weights: Path, name: str) -> tuple[open_clip.CoCa, Tokenize]:
-    """Of files whose configurations passed the gate; words are looked for beside the configuration."""
+    """Build from files whose configurations have passed the checks; the tokenizer is beside the configuration."""
     try:
         config, preprocessing = read_coca_config(config_file)
         _check_size(config, weights)
@@ -91,24 +89,23 @@ def _build(config_file: Path, weights: Path, name: str) -> tuple[open_clip.CoCa,
         return model, _tokenizer(config_file.parent, config, model)
     except pickle.UnpicklingError as error:
         raise QpertError(f"{weights} {_REFUSED}: {first_line(error)}") from error
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise QpertError(f"{name} does not hold a CoCa model: {first_line(error)}") from error
 
 
 def _check_size(config: ModelConfig, weights: Path) -> None:
-    """Refuse a configuration of another size than its weights before memory is taken for it."""
+    """Refuse a configuration much larger than its weights, before memory is allocated for it."""
     if weights.suffix != ".safetensors":
         return
     with torch.device("meta"):
         wanted = sum(value.numel() for value in open_clip.CoCa(**config.arguments()).state_dict().values())
-    with safe_open(weights, "pt") as file:
-        there = sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - no mapping
-    if wanted > 2 * there:
-        raise ValueError(f"its configuration is of {wanted:,} numbers, its weights are {there:,}")
+    present = sum(map(math.prod, weight_shapes(weights).values()))
+    if wanted > 2 * present:
+        raise ValueError(f"its configuration is of {wanted:,} numbers, its weights are {present:,}")
 
 
 def _tokenizer(folder: Path, config: ModelConfig, model: open_clip.CoCa) -> Tokenize:
-    """Whole words by tokenizer.json; a tokenizer of transformers' by its files in the folder; else CLIP's."""
+    """A tokenizer of whole words (tokenizer.json), a tokenizer of transformers (its files in the folder), or CLIP's."""
     text = config.text_cfg
     options = text.tokenizer_kwargs.given() if text.tokenizer_kwargs else {}
     vocabulary = folder / "tokenizer.json"
@@ -118,7 +115,7 @@ def _tokenizer(folder: Path, config: ModelConfig, model: open_clip.CoCa) -> Toke
         simple: Tokenize = open_clip.SimpleTokenizer(context_length=text.context_length, **options)
         return simple
     check_tokenizer(folder)
-    found: Tokenize = open_clip.tokenizer.HFTokenizer(
+    of_transformers: Tokenize = open_clip.tokenizer.HFTokenizer(
         str(folder),
         context_length=text.context_length,
         tokenizer_mode=text.tokenizer_mode,
@@ -126,20 +123,20 @@ def _tokenizer(folder: Path, config: ModelConfig, model: open_clip.CoCa) -> Toke
         local_files_only=True,
         **options,
     )
-    return found
+    return of_transformers
 
 
 def read_texts(tokenizer: Tokenize | None, texts: Sequence[str]) -> Reading | None:
-    """See `Encoder.read_texts`; None for a tokenizer that is another program's."""
+    """See `Encoder.read_texts`; None for a tokenizer of another program."""
     if isinstance(tokenizer, WordTokenizer):
         return tokenizer.read(texts)
     if isinstance(tokenizer, open_clip.SimpleTokenizer):
-        lengths = [len(tokenizer.encode(text)) + 2 for text in texts]  # and the tokens that begin and end it
+        lengths = [len(tokenizer.encode(text)) + 2 for text in texts]  # with begin and end
     elif isinstance(tokenizer, open_clip.tokenizer.HFTokenizer):
         cleaned = [tokenizer.clean_fn(text) for text in texts]
-        found = tokenizer.tokenizer(cleaned, add_special_tokens=tokenizer.tokenizer_mode != "clips", verbose=False)
-        frame = 3 if tokenizer.tokenizer_mode == "clips" else 0
-        lengths = [len(ids) + frame for ids in found["input_ids"]]
+        framed = tokenizer.tokenizer_mode != "clips"
+        encoded = tokenizer.tokenizer(cleaned, add_special_tokens=framed, verbose=False)
+        lengths = [len(ids) + (0 if framed else 3) for ids in encoded["input_ids"]]
     else:
         return None
     limit = int(tokenizer.context_length)
@@ -147,7 +144,7 @@ def read_texts(tokenizer: Tokenize | None, texts: Sequence[str]) -> Reading | No
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse a folder without one of its files, or with a configuration that leads to code or is not of a CoCa."""
+    """Refuse a folder that lacks a file, or whose configuration leads to code or is not of a CoCa."""
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             refuse_pickles(folder, WEIGHTS)
@@ -155,12 +152,12 @@ def _check_folder(folder: Path) -> None:
     try:
         check_configurations(folder)
         read_coca_config(folder / CONFIG)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise QpertError(f"{folder} does not hold a CoCa model: {first_line(error)}") from error
 
 
 def _model_and_source(weights: str) -> tuple[str, str | None]:
-    """What open_clip's factory takes for "model:tag", "model:file" or "hf-hub:org/name"."""
+    """Model name and source, as open_clip's factory takes them, of "model:tag", "model:file" or "hf-hub:org/name"."""
     if weights.startswith("hf-hub:"):
         if not is_hub_id(weights.removeprefix("hf-hub:")):
             raise QpertError(f"{weights!r} names no repository of the hub: give 'hf-hub:org/name'")
@@ -184,7 +181,7 @@ def _model_and_source(weights: str) -> tuple[str, str | None]:
 
 
 def _from_open_clip(weights: str) -> tuple[open_clip.CoCa, Tokenize]:
-    """By open_clip's own configurations, or that of a hub repository; no code of repositories or checkpoints is run."""
+    """By open_clip's own configurations, or that of a hub repository."""
     name, source = _model_and_source(weights)
     try:
         if source is None:
@@ -193,20 +190,17 @@ def _from_open_clip(weights: str) -> tuple[open_clip.CoCa, Tokenize]:
         return model, open_clip.get_tokenizer(name)
     except pickle.UnpicklingError as error:
         raise QpertError(f"{source} {_REFUSED}: {first_line(error)}") from error
-    except _UNREADABLE as error:
-        raise QpertError(
-            f"CoCa weights {weights!r} could not be had: {first_line(error)}. Without a network, download them "
-            "elsewhere and give the folder or 'model:/path/to/checkpoint'"
-        ) from error
+    except UNREADABLE as error:
+        raise could_not_load("CoCa", weights, error, "its folder or 'model:/path/to/checkpoint'") from error
 
 
 def _from_hub(name: str) -> tuple[open_clip.CoCa, Tokenize]:
-    """The configuration passes the gate before anything else is fetched."""
+    """The configuration is checked before anything else is fetched."""
     fetch = open_clip.factory.download_pretrained_from_hf
     config_file = Path(fetch(name, filename=CONFIG))
     config, _ = read_coca_config(config_file)
     for file in FILES if config.text_cfg.hf_tokenizer_name else ("tokenizer.json",):
-        with suppress(OSError):  # most have no such file
+        with suppress(OSError):  # most repositories do not have all of them
             fetch(name, filename=file)
     check_configurations(config_file.parent)
     return _build(config_file, Path(fetch(name)), f"hf-hub:{name}")

@@ -1,4 +1,4 @@
-"""Texts to token ids with a `tokenizer.json` file, in the form open_clip's tokenizers have."""
+"""Texts to token ids by a `tokenizer.json` file, with the interface of open_clip's tokenizers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from pipeline.encoders.reading import Reading, read_words, vocabulary_of
+from pipeline.encoders.reading import Reading, make_reading
 
 
 class WordTokenizer:
@@ -17,8 +17,8 @@ class WordTokenizer:
 
     Args:
         path: the `tokenizer.json`.
-        context_length: L, length of every sequence: longer ones are cut, shorter ones filled with `pad_id`.
-        pad_id: the id to fill with.
+        context_length: L, length of every sequence: longer ones are cut, shorter ones padded.
+        pad_id: the id to pad with.
     """
 
     def __init__(self, path: Path | str, context_length: int, pad_id: int = 0) -> None:
@@ -32,12 +32,12 @@ class WordTokenizer:
         whole = Tokenizer.from_str(self._tokenizer.to_str())
         whole.no_truncation()
         whole.no_padding()
-        cut = [len(found.ids) > self.context_length for found in whole.encode_batch(list(texts))]
-        words = [found.ids for found in whole.encode_batch(list(texts), add_special_tokens=False)]
-        vocabulary = vocabulary_of(whole)
-        if vocabulary is None:
-            return Reading(self.context_length, cut)
-        return read_words(self.context_length, cut, words, vocabulary)
+
+        def encode(special: bool) -> list[list[int]]:
+            return [encoding.ids for encoding in whole.encode_batch(list(texts), add_special_tokens=special)]
+
+        cut = [len(ids) > self.context_length for ids in encode(special=True)]
+        return make_reading(self.context_length, cut, whole, lambda: encode(special=False))
 
     def __call__(self, texts: str | Sequence[str]) -> Tensor:
         """int64 [T, L]; one string is one text."""

@@ -13,7 +13,8 @@ from pipeline.encoders.blip2.captioning import CaptionWriter
 from pipeline.encoders.blip2.encoder import Blip2Encoder
 from pipeline.encoders.blip2.inputs import unilm_mask
 from pipeline.errors import QpertError
-from pipeline.method.settings import Perturbation, object_operator
+from pipeline.method.operator import object_operator
+from pipeline.method.settings import Perturbation
 from tests.encoders.blip2.tiny_blip2 import BEGIN, END, build, counting, head_state, some_objects, tokenizer
 
 LM = Perturbation(scale=4, stages=("lm",))

@@ -14,8 +14,10 @@ from torchvision.transforms import functional as TF
 from pipeline.encoders.blip2.encoder import Blip2Encoder
 from pipeline.encoders.sites import perturbing
 from pipeline.errors import QpertError
+from pipeline.method.object_keys import pool_object_keys
 from pipeline.method.objects import Objects, batch_coverage
-from pipeline.method.settings import Perturbation, object_operator, pool_object_keys
+from pipeline.method.operator import object_operator
+from pipeline.method.settings import Perturbation
 from tests.encoders.blip2.tiny_blip2 import build, counting, head_state, perturbed_naively, some_objects, tokenizer
 
 TEXTS = ["a small red star", "Two dogs.", "a dog on the beach"]

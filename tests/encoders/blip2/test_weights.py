@@ -113,7 +113,7 @@ def test_every_weight_is_accounted_for(checkpoint: Path) -> None:
     for change, message in (
         (
             {"visual_encoder.blocks.0.rope": torch.zeros(1)},
-            "1 weights that BLIP-2 has not, such as visual_encoder.blocks.0.rope",
+            "1 weights that BLIP-2 does not have, such as visual_encoder.blocks.0.rope",
         ),
         ({"visual_encoder.blocks.0.mlp.fc2.bias": None}, "not a whole BLIP-2: 1 weights .* vision_model.*fc2.bias"),
         ({"text_proj.bias": torch.zeros(3)}, "not a whole BLIP-2: 1 weights .* text_projection.bias"),
@@ -182,8 +182,8 @@ def test_code_in_a_checkpoint_is_refused(checkpoint: Path, capsys: pytest.Captur
     ("weights", "message"),
     [
         ("/nowhere/blip2.pth", "there is no file /nowhere/blip2.pth"),
-        ("nonsense", "no folder, no .pth file and no hub id"),
-        ("../up/down", "no folder, no .pth file and no hub id"),
+        ("nonsense", "not a folder, a .pth file or a hub id"),
+        ("../up/down", "not a folder, a .pth file or a hub id"),
         ("Salesforce/blip2-itm-vit-g+/nowhere/head.pth", "there is no file /nowhere/head.pth"),
         ("Salesforce/blip2-itm-vit-g+head.bin", "must be a .pth file"),
     ],
@@ -202,8 +202,8 @@ def test_damaged_and_foreign_weights_are_refused(folder: Path, checkpoint: Path,
     with pytest.raises(QpertError, match=r"how many heads it has cannot be told.*vision_heads"):
         load_encoder("blip2", weights=str(checkpoint))
     for content, message in (
-        (b"", "is no checkpoint: the file is empty"),
-        (b"some text", "is no checkpoint: it holds something else"),
+        (b"", "is not a checkpoint: the file is empty"),
+        (b"some text", "is not a checkpoint: it holds something else"),
         (b"PK\x03\x04 but no zip", "cannot be opened as a checkpoint|was refused"),
         (b"\x80\x02 but no pickle", "cannot be opened as a checkpoint|was refused"),
     ):
@@ -219,7 +219,7 @@ def test_damaged_and_foreign_weights_are_refused(folder: Path, checkpoint: Path,
     with pytest.raises(QpertError, match=r"not a whole BLIP-2 for retrieval: .* missing"):
         load_encoder("blip2", weights=str(folder))
     (folder / "config.json").write_text("{")
-    with pytest.raises(QpertError, match=r"could not be had"):
+    with pytest.raises(QpertError, match=r"could not be loaded"):
         load_encoder("blip2", weights=str(folder))
 
 
@@ -227,7 +227,7 @@ def test_words_of_another_model_are_refused(folder: Path, checkpoint: Path) -> N
     """transformers would make an empty tokenizer where there is none, and every word unknown."""
     for name in ("tokenizer.json", "vocab.txt"):
         (folder / name).unlink(missing_ok=True)
-    with pytest.raises(QpertError, match=r"the tokenizer of .* has \d+ words, but the model 15|could not be had"):
+    with pytest.raises(QpertError, match=r"the tokenizer of .* has \d+ words, but the model 15|could not be loaded"):
         load_encoder("blip2", weights=str(folder))
     words = (checkpoint.parent / "vocab.txt").read_text().splitlines()
     for changed in (words[:-3], [*words, "one", "more", "than", "fits"]):
@@ -241,7 +241,7 @@ def test_words_of_another_model_are_refused(folder: Path, checkpoint: Path) -> N
 )
 def test_a_checkpoint_that_is_not_whole_is_said_to_be(checkpoint: Path, missing: str) -> None:
     torch.save({"model": {name: value for name, value in lavis_names().items() if name != missing}}, checkpoint)
-    with pytest.raises(QpertError, match=r"not a whole BLIP-2|BLIP-2 has not"):
+    with pytest.raises(QpertError, match=r"not a whole BLIP-2|BLIP-2 does not have"):
         load_encoder("blip2", weights=str(checkpoint))
 
 
@@ -259,7 +259,7 @@ def test_files_in_torchs_old_form_open_and_damaged_ones_are_refused(folder: Path
     with pytest.raises(QpertError, match=r"language_head.safetensors cannot be opened"):
         load_encoder("blip2", weights=str(folder))
     (folder / "model.safetensors").write_bytes(b"x" * 40)
-    with pytest.raises(QpertError, match="could not be had"):
+    with pytest.raises(QpertError, match="could not be loaded"):
         load_encoder("blip2", weights=str(folder))
 
 

@@ -13,14 +13,17 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.encoders import InternVLConfig, InternVLEncoder, build_internvl
 from pipeline.encoders.internvl import encoder as internvl
-from pipeline.encoders.internvl.encoder import InternVLCEncoder, InternVLConfig, InternVLEncoder, build_internvl
+from pipeline.encoders.internvl.encoder import InternVLCEncoder
 from pipeline.encoders.internvl.inputs import text_ids
 from pipeline.encoders.internvl.sentence_pieces import SentencePieces
 from pipeline.encoders.sites import perturbing
 from pipeline.errors import QpertError
+from pipeline.method.object_keys import pool_object_keys
 from pipeline.method.objects import Objects
-from pipeline.method.settings import Perturbation, object_operator, pool_object_keys
+from pipeline.method.operator import object_operator
+from pipeline.method.settings import Perturbation
 from tests.encoders.internvl.tiny_internvl import SMALL, build, fill, some_pixels, write_words
 
 CASES = json.loads(Path(__file__).with_name("internvl_published.json").read_text())["cases"]

@@ -12,9 +12,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from pipeline.encoders import check_encoder, load_encoder
+from pipeline.encoders import InternVLConfig, InternVLEncoder, build_internvl, check_encoder, load_encoder
 from pipeline.encoders.internvl import weights as internvl_weights
-from pipeline.encoders.internvl.encoder import InternVLConfig, InternVLEncoder, build_internvl
 from pipeline.encoders.internvl.weights import load_weights
 from pipeline.errors import QpertError
 from tests.encoders.internvl.tiny_internvl import SMALL, build, some_pixels, write_folder, write_words
@@ -192,7 +191,7 @@ def test_folders_that_are_not_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("weights", ["InternVL", "./nowhere", "/no/where", "a/b/c"])
 def test_names_that_are_nothing(weights: str) -> None:
-    with pytest.raises(QpertError, match="is no folder and no hub id"):
+    with pytest.raises(QpertError, match="is not a folder or a hub id"):
         check_encoder("internvl", weights)
 
 
@@ -215,7 +214,7 @@ def test_a_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("no network\nand more")
 
     monkeypatch.setattr(internvl_weights, "snapshot_download", fetch)
-    with pytest.raises(QpertError, match=r"could not be had: no network\. Without a network, download"):
+    with pytest.raises(QpertError, match=r"could not be loaded: no network\. Without a network, download"):
         load_encoder("internvl", weights="OpenGVLab/InternVL-14B-224px", dtype="bfloat16")
 
 

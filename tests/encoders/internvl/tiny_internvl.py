@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from sentencepiece import SentencePieceTrainer
 from torch import Tensor
 
-from pipeline.encoders.internvl.encoder import InternVLConfig, build_internvl
+from pipeline.encoders import InternVLConfig, build_internvl
 from pipeline.encoders.internvl.model import InternVL
 
 SMALL: dict[str, Any] = {

@@ -240,7 +240,7 @@ def test_load_a_checkpoint_by_path(model: open_clip.CoCa, tmp_path: Path, monkey
     with pytest.raises(QpertError, match="could run code"):
         load_encoder("coca", weights=f"coca_tiny-test:{tmp_path / 'module.bin'}")
     (tmp_path / "torn.bin").write_bytes((tmp_path / "plain.bin").read_bytes()[:5000])
-    with pytest.raises(QpertError, match="could not be had"):
+    with pytest.raises(QpertError, match="could not be loaded"):
         load_encoder("coca", weights=f"coca_tiny-test:{tmp_path / 'torn.bin'}")
 
 
