@@ -16,7 +16,7 @@ in the order of the detector, as in the output. This runs in one process; use --
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -27,13 +27,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.io.paths import PathText, ReportPath, WeightsText
-from pipeline.printing import printable
 from pipeline.runs.options import SourceOptions
 from pipeline.runs.perturbation_config import PerturbationConfig
 
 if TYPE_CHECKING:
     from pipeline.method.settings import Perturbation
     from pipeline.reports.gallery import Photo
+
+logger = logging.getLogger(__name__)
 
 
 class WritingOptions(BaseModel):
@@ -111,7 +112,7 @@ def run(config: Config) -> int:
             for photo in caption(batch):
                 name, uri = photo.image_id, photo.uri
                 if photo.captions is None:
-                    print(f"{printable(name)}: left out: {printable(photo.problem)}", file=sys.stderr, flush=True)
+                    logger.info(f"{name}: left out: {photo.problem}")
                     rows.append({"image_id": name, "uri": uri, "error": photo.problem})
                     cards.append(Photo(name, uri, error=photo.problem))
                     continue
@@ -140,12 +141,12 @@ def _summarise(config: Config, rows: list[dict[str, Any]]) -> None:
     """Prints how many photos were left out, and whether there was anything to emphasise."""
     failed = sum("error" in row for row in rows)
     if failed:
-        print(f"{failed} of {len(rows)} photos were left out", file=sys.stderr)
+        logger.info(f"{failed} of {len(rows)} photos were left out")
     if config.emphasise is None or any(row.get("emphasised") for row in rows):
         return
     labels = Counter(thing["label"] or "object" for row in rows for thing in row.get("objects", ()))
     counts = ", ".join(f"{label} ({count})" for label, count in labels.most_common()) or "nothing"
-    print(f"no photo has {printable(config.emphasise)} to emphasise; found: {printable(counts)}", file=sys.stderr)
+    logger.info(f"no photo has {config.emphasise} to emphasise; found: {counts}")
 
 
 def _write_files(config: Config, rows: list[dict[str, Any]], cards: list[Photo]) -> None:

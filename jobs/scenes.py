@@ -14,7 +14,7 @@ The profile `balanced` spreads the largest object's area over the ten size bins 
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from pipeline.datasets.scenes import write_scenes
 from pipeline.datasets.scenes.layout import Profile
 from pipeline.io.paths import LocalPath
 from pipeline.io.writable import check_writable
+
+logger = logging.getLogger(__name__)
 
 
 class Config(BaseModel):
@@ -46,7 +48,7 @@ def run(config: Config) -> int:
         nonlocal said
         if time.monotonic() - said > 5:
             said = time.monotonic()
-            print(f"{done:,} of {config.count:,} scenes", file=sys.stderr)
+            logger.info(f"{done:,} of {config.count:,} scenes")
 
     check_writable(config.out)
     target = write_scenes(

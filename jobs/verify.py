@@ -11,12 +11,14 @@ again.
 
 from __future__ import annotations
 
-import sys
+import logging
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.io.paths import PathText
 from pipeline.printing import printable
+
+logger = logging.getLogger(__name__)
 
 
 class Config(BaseModel):
@@ -42,13 +44,12 @@ def run(config: Config) -> int:
     for remark in result.remarks:
         print(f"note: {printable(remark)}")
     for problem in result.problems:
-        print(f"wrong: {printable(problem)}", file=sys.stderr)
+        logger.info(f"wrong: {problem}")
     removed = f", {result.removed:,} more rows no longer count (qpert compact deletes them)" if result.removed else ""
     print(f"{printable(config.features)}: {result.files:,} files with {result.photos:,} photos are intact{removed}")
     if not result.problems:
         return 0
-    print(
-        f"{len(result.problems):,} problems; run the same qpert index again, which replaces what is lost or damaged",
-        file=sys.stderr,
+    logger.info(
+        f"{len(result.problems):,} problems; run the same qpert index again, which replaces what is lost or damaged"
     )
     return 1

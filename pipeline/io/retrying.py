@@ -40,7 +40,7 @@ def retry(call: Callable[[], Result], tries: int = TRIES) -> Result:
         stop=tenacity.stop_after_attempt(tries),
         wait=tenacity.wait_random_exponential(multiplier=0.25, max=15),
         retry=tenacity.retry_if_exception(transient),
-        before_sleep=tenacity.before_sleep_log(logging.getLogger(__name__), logging.INFO),
+        before_sleep=tenacity.before_sleep_log(logging.getLogger(__name__), logging.DEBUG),
         reraise=True,
     )
     return attempts(call)

@@ -19,7 +19,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from jobs.arguments import parse
+from jobs.cli.parsing import parse
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster.yaml"

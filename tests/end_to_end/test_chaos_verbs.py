@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.arguments import parse
+from jobs.cli.parsing import parse
 from pipeline.experiments.outcomes import Outcomes
 from pipeline.retrieval.ranks import Ranks, size_bins
 from tests.end_to_end.chaos import KINDS, draw

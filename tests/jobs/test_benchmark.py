@@ -7,8 +7,8 @@ import json
 import pytest
 
 from jobs import benchmark
-from jobs.arguments import parse
 from jobs.cli import main
+from jobs.cli.parsing import parse
 
 SMALL = ["--evaluation.images", "40", "--evaluation.texts", "80", "--evaluation.vectors", "2", "--evaluation.dim", "8"]
 

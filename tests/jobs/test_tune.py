@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobs import cli
-from jobs.arguments import parse
+from jobs.cli.parsing import parse
 from jobs.tune import Config
 from pipeline.tuning.planning import make_space
 from pipeline.tuning.space import FINER, PAPER, Range

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from jobs.arguments import parse
 from jobs.caption import Config as CaptionConfig
+from jobs.cli.parsing import parse
 from jobs.index import Config
 from jobs.plan import Config as PlanConfig
 from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules

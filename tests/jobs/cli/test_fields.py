@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from jobs import cli
-from jobs.arguments import parse
-from jobs.fields import members, options
+from jobs.cli.fields import members, options
+from jobs.cli.parsing import parse
 from pipeline.errors import QpertError
 
 NO_PATHS = {

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from jobs import cli
-from jobs.output import PrintableStream, printable_output
+from jobs.cli import app
+from jobs.cli.output import PrintableStream, printable_output
 
 
 def written(*texts: str, encoding: str = "utf-8", moves: bool = False) -> str:
@@ -73,14 +74,15 @@ def test_errors_and_warnings_quote_names_harmlessly(tmp_path: Path, capsys: pyte
     assert "\x1b" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verbose", [[], ["--verbose"]])
 def test_a_fault_of_ours_is_shown_harmlessly(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    verbose: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fault(verb: str, words: list[str]) -> int:
+    def fault(words: list[str]) -> int:
         raise ZeroDivisionError("of a\x1b[2Jb")
 
-    monkeypatch.setattr(cli, "_run", fault)
-    assert cli.main(["index"]) == 1
+    monkeypatch.setattr(app, "_run", fault)
+    assert cli.main(["index", *verbose]) == 1
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert "ZeroDivisionError: of a\\x1b[2Jb" in err
