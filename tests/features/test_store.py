@@ -54,6 +54,7 @@ def test_a_set_that_does_not_exist(tmp_path: Path) -> None:
     for call in (store.manifest, store.open, store.compact, store.verify):
         with pytest.raises(QpertError, match=r"holds no features \(no manifest\.json\); make them: qpert index"):
             call()
+    assert not (tmp_path / "none").exists()
 
 
 def test_tables_that_runs_start_from(tmp_path: Path) -> None:
