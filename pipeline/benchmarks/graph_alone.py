@@ -25,6 +25,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from pipeline.encoders.base import Encoder
 from pipeline.errors import QpertError
+from pipeline.features.store import FeatureStore
 from pipeline.method.objects import Objects, TokenGrid
 from pipeline.method.settings import Perturbation
 from pipeline.runs.encoder_choice import EncoderChoice
@@ -168,7 +169,7 @@ def run(folder: str, photos: int, cpus: int | None) -> dict[str, Any]:
     spent = time.process_time()
     outcome = IndexRun(spec, encoder=encoder).run()
     assert outcome.totals["photos"] == photos, outcome.totals
-    sizes = [path.stat().st_size / 1e6 for path in Path(out, "features").glob("*.parquet")]
+    sizes = [size / 1e6 for size in FeatureStore(out).file_sizes()]
     return {
         "photos": photos,
         "driver": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -56,6 +56,7 @@ def compact(folder: Folder, *, merge: bool = True, counted: Callable[[int], obje
     Raises:
         QpertError: files are lost or damaged, or another run is writing there.
     """
+    Manifest.read(folder)  # before the lock creates a missing folder
     with folder.exclusive():
         manifest = Manifest.read(folder)
         fingerprint = manifest.fingerprint

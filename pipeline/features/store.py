@@ -98,9 +98,9 @@ class FeatureStore:
         files.check_complete()
         return files.counts()
 
-    def feature_bytes(self) -> int:
-        """The size of all features files."""
-        return sum(info.size or 0 for info in self.folder.subfolder(FEATURES).files(".parquet"))
+    def file_sizes(self) -> list[int]:
+        """The bytes of each features file."""
+        return [info.size or 0 for info in self.folder.subfolder(FEATURES).files(".parquet")]
 
     def mend(self, fingerprint: str, counted: Progress = _quiet, *, adopt: bool = True) -> tuple[Damage, ...]:
         """Repair what earlier runs left, see `mending.mend`; returns the files that were lost or damaged."""

@@ -78,7 +78,7 @@ def _sample(spec: IndexSpec, outcome: Outcome, rows: int) -> Sample:
         if device != CPU:
             gpus[device] = max(gpus.get(device, 0.0), number * (graph.pools[stage].num_gpus or 1.0))
     taken = sum(pool.size * pool.num_cpus for pool in graph.pools.values())
-    features = FeatureStore(spec.out).feature_bytes()
+    features = sum(FeatureStore(spec.out).file_sizes())
     return Sample(
         photos=counts.photos,
         photo_bytes=size / max(1, fetched),

@@ -50,10 +50,11 @@ def test_a_set_that_does_not_exist(tmp_path: Path) -> None:
     store = FeatureStore(str(tmp_path / "none"))
     assert store.find_manifest() is None
     assert store.files("f00").names == ()
-    assert store.feature_bytes() == store.tokens.bytes() == store.forget_failures("f00") == 0
+    assert store.tokens.bytes() == store.forget_failures("f00") == len(store.file_sizes()) == 0
     for call in (store.manifest, store.open, store.compact, store.verify):
         with pytest.raises(QpertError, match=r"holds no features \(no manifest\.json\); make them: qpert index"):
             call()
+    assert not (tmp_path / "none").exists()
 
 
 def test_tables_that_runs_start_from(tmp_path: Path) -> None:
