@@ -16,7 +16,7 @@ from transformers import LlamaConfig
 
 from pipeline.benchmarks.operator_work import OperatorWork, mean_tokens, random_objects
 from pipeline.benchmarks.timing import interleaved
-from pipeline.encoders.attention_pooling import AttentionPooling
+from pipeline.encoders.internvl.attention_pooling import AttentionPooling
 from pipeline.encoders.internvl.config import InternVLConfig
 from pipeline.encoders.internvl.intern_vit import Block
 from pipeline.encoders.internvl.qllama import QLlamaLayer, rotary

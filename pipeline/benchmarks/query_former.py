@@ -1,4 +1,4 @@
-"""What Q-Perturbation adds to BLIP-2's Q-Former: the plain pass and the perturbed one, side by side.
+"""The cost of Q-Perturbation in BLIP-2's Q-Former: the plain pass and the perturbed one, side by side.
 
 Full size, random weights: 12 layers, 12 heads of 64, 32 queries, 6 cross-attentions to 26 x 26 + 1 image tokens of
 width 1408. The vision encoder is not included; with it the share would be many times smaller.

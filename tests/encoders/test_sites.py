@@ -139,7 +139,7 @@ def test_operators_can_be_cached_by_name() -> None:
 def test_unsupported_attention_options_are_refused() -> None:
     with pytest.raises(ValueError, match="add_bias_kv"):
         make_perturbable(attention(add_bias_kv=True), MultiheadAttentionSite)
-    with pytest.raises(ValueError, match="not for Linear"):
+    with pytest.raises(ValueError, match="not Linear"):
         make_perturbable(nn.Linear(2, 2), MultiheadAttentionSite)
     module = attention()
     make_perturbable(module, MultiheadAttentionSite)

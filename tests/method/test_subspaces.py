@@ -102,9 +102,7 @@ def test_threshold_one_is_the_projector_onto_the_row_space(
         want = row_space(keys)
         if operator == "orthogonal":
             want = (np.eye(dim) - want) * bool(spectrum.max() > 0)
-        np.testing.assert_allclose(
-            got, want, atol=2e-2 if decades > 4 else 2e-3
-        )  # fp32 keys hold no more
+        np.testing.assert_allclose(got, want, atol=2e-2 if decades > 4 else 2e-3)  # fp32 keys hold no more
         padded = torch.cat([keys, torch.zeros(7, dim)]) * 2.0**power  # as in a group of objects
         torch.testing.assert_close(projector(padded, p), got, atol=1e-4, rtol=0)
 

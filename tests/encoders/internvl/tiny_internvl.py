@@ -31,7 +31,7 @@ SMALL: dict[str, Any] = {
 
 
 def fill(state: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
-    """Weights for every name of `state`, the same on every machine, not trivial, and with activations of ordinary size."""
+    """Weights for every name of `state`, the same on every machine: not trivial, with activations of ordinary size."""
     stream = np.random.RandomState(seed)
     filled = {}
     for name in sorted(state):
