@@ -1,6 +1,6 @@
-"""The yardstick for the pipeline: the same work in one process with nothing around it.
+"""The baseline for the pipeline: the same work in a plain loop in one process.
 
-Reads, decodes once, detects in batches, encodes in batches, and keeps the embeddings in memory. No error handling, no
+Reads and decodes photos, detects and encodes in batches, and keeps the embeddings in memory. No error handling, no
 writing, no resume: what a careful person would write for one folder of good photos.
 """
 
@@ -33,9 +33,9 @@ def bare_loop(
         paths: local photos that can be decoded.
         encoder: the encoder.
         detector: the detector; None encodes without objects.
-        perturbation: how objects act on the embedding; None does not use them.
+        perturbation: how objects act on the embedding; None ignores them.
         batch: photos per batch.
-        threads: torch's CPU threads; what they were is restored.
+        threads: torch's CPU threads, restored afterwards.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -58,5 +58,5 @@ def bare_loop(
     finally:
         torch.set_num_threads(before)
     if len(paths) <= batch:
-        raise ValueError(f"{len(paths)} photos are no more than the batch of {batch} that warms up")
+        raise ValueError(f"{len(paths)} photos do not exceed the batch of {batch} that warms up")
     return (len(paths) - batch) / seconds

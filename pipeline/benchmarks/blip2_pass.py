@@ -1,8 +1,8 @@
-"""What Q-Perturbation adds to the whole of BLIP-2, from pixels to embeddings and captions, at its real size.
+"""The cost of Q-Perturbation in a whole BLIP-2 of real size, from pixels to embeddings and captions.
 
 Random weights in the shapes of LAVIS' retrieval model: EVA ViT-g (39 layers, 1408 wide, 16 heads), the Q-Former (12
 layers, 12 heads of 64, 32 queries, 6 cross-attentions) with its text side, and the language head, in float32: 4.7 GB.
-Times do not depend on what the weights are, as long as no activation is zero or not finite.
+Times do not depend on the weights, as long as all activations are finite and not zero.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import nn
 from transformers import Blip2Config, Blip2ForImageTextRetrieval
 
 from pipeline.benchmarks.evaluation_ways import peak_memory
-from pipeline.benchmarks.query_former import OperatorWork, mean_tokens, random_objects
+from pipeline.benchmarks.operator_work import OperatorWork, mean_tokens, random_objects
 from pipeline.benchmarks.timing import interleaved
 from pipeline.encoders.blip2.beam_search import Decoding
 from pipeline.encoders.blip2.encoder import Blip2Encoder
@@ -24,38 +24,38 @@ from pipeline.encoders.blip2.language_head import build_language_head
 from pipeline.method.settings import Perturbation
 
 CAPTION = Decoding(num_beams=3, max_length=30, min_length=30)
-"""LAVIS' beams and length, but every caption is of full length: the end token is never allowed."""
+"""LAVIS' beams and length, but every caption has full length: the end token is never allowed."""
 _END = 0
 _STD = 0.02
 
 
 @dataclass(frozen=True)
 class Blip2Times:
-    """Medians over interleaved repetitions, in seconds for the whole batch; sizes in bytes where nothing else is said.
+    """Medians over interleaved repetitions, in seconds for the whole batch; sizes in bytes unless stated otherwise.
 
     Attributes:
         vision: the vision tower, from pixels to image tokens.
         plain: the Q-Former's image pass, from image tokens to unit vectors.
         perturbed: the same with Q-Perturbation, from boxes on.
-        construction: of that, making the operators (KC), measured by itself.
-        enhancement: of that, applying them to the queries (QE), measured by itself.
+        construction: making the operators (KC), a part of `perturbed`, measured separately.
+        enhancement: applying them to the queries (QE), likewise.
         share: median over the repetitions of (perturbed - plain) / (vision + plain), without unit.
         caption: one caption per photo, from image tokens to ids.
         perturbed_caption: the same with Q-Perturbation, from boxes on.
-        moved: mean distance between plain and perturbed unit vectors, 0 to 2: it shows that the queries were perturbed.
-        caption_tokens: tokens of a caption, [DEC] included.
+        moved: mean distance of plain and perturbed unit vectors, 0 to 2, as evidence that queries were perturbed.
+        caption_tokens: tokens of a caption, including [DEC].
         beams: hypotheses kept per photo.
         images: photos in the batch.
         objects: boxes per photo.
         tokens_per_object: mean number of image tokens that a box touches.
         sites: perturbed cross-attentions.
         image_size: side of the square input, in pixels.
-        parameters: numbers in the model and its language head, shared ones counted once.
-        vision_parameters: of these, in the vision tower.
-        weights: what the parameters take.
-        peak: the most memory that the process had at once, from its start to the last pass.
+        parameters: of the model and its language head, shared ones counted once.
+        vision_parameters: those in the vision tower.
+        weights: size of the parameters.
+        peak: peak memory of the process, from its start to the last pass.
         threads: torch's threads.
-        repetitions: how many the medians are over.
+        repetitions: number of repetitions.
     """
 
     vision: float
@@ -100,7 +100,7 @@ class Blip2Times:
 def full_size(image_size: int = 364) -> Blip2Config:
     """The sizes of BLIP-2 with ViT-g: transformers' defaults, with the text side and the word [DEC].
 
-    transformers starts the vision tower with weights of 1e-10, which would leave all image tokens the same.
+    The vision tower is not initialised by transformers' 1e-10, which would make all image tokens equal.
     """
     return Blip2Config(
         vision_config={"image_size": image_size, "initializer_range": _STD},
@@ -109,13 +109,13 @@ def full_size(image_size: int = 364) -> Blip2Config:
 
 
 def random_encoder(config: Blip2Config, seed: int = 0) -> Blip2Encoder:
-    """A BLIP-2 of these sizes that can write, with random weights, float32 on the CPU; it has no tokenizer.
+    """A BLIP-2 of these sizes with a language head, random weights in float32 on the CPU, and no tokenizer.
 
-    No more than one copy of the weights is ever made.
+    There is never more than one copy of the weights.
     """
     torch.manual_seed(seed)
     model = Blip2ForImageTextRetrieval(config)
-    nn.init.normal_(model.query_tokens, std=_STD)  # transformers starts them as zeros, all the same
+    nn.init.normal_(model.query_tokens, std=_STD)  # transformers initialises them with zeros
     head = build_language_head(model.embeddings.word_embeddings).state_dict()
     del head["decoder.weight"]  # the word embeddings
     return Blip2Encoder.from_model(model, lm_head=head, decoding=CAPTION)
@@ -130,10 +130,10 @@ def measure_blip2(
     perturbation: Perturbation | None = None,
     seed: int = 0,
 ) -> Blip2Times:
-    """Time BLIP-2 with and without Q-Perturbation, fp32 on the CPU, with the threads torch has now.
+    """Time BLIP-2 with and without Q-Perturbation, fp32 on the CPU, with torch's current number of threads.
 
     Args:
-        config: the sizes, with weights that are not next to zero; None is `full_size()`.
+        config: the sizes, with weights that are not close to zero; None is `full_size()`.
         images: photos in the batch.
         objects: boxes per photo, at least one, see `random_objects`.
         repetitions: interleaved repetitions; the medians are returned.
@@ -179,9 +179,9 @@ def measure_blip2(
         tokens_per_object=mean_tokens(boxes, encoder.grid),
         sites=len(encoder.sites()),
         image_size=side,
-        parameters=sum(each.numel() for each in parameters),
-        vision_parameters=sum(each.numel() for each in encoder.model.vision_model.parameters()),
-        weights=sum(each.nbytes for each in parameters),
+        parameters=sum(parameter.numel() for parameter in parameters),
+        vision_parameters=sum(parameter.numel() for parameter in encoder.model.vision_model.parameters()),
+        weights=sum(parameter.nbytes for parameter in parameters),
         peak=peak_memory(),
         threads=torch.get_num_threads(),
         repetitions=repetitions,

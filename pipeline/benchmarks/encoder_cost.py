@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
+from pipeline.benchmarks.operator_work import OperatorWork
 from pipeline.benchmarks.timing import interleaved
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.sites import perturbing
-from pipeline.method.object_keys import pool_object_keys
-from pipeline.method.objects import Objects, batch_coverage
-from pipeline.method.operator import object_operator
+from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
 
 
@@ -25,9 +23,9 @@ class EncoderCost:
     Attributes:
         plain: backbone and pooling.
         perturbed: the same with objects.
-        construction: making the operators from the keys (the paper's KC), by itself.
-        enhancement: applying them to the queries (QE): pooling with ready operators less pooling without.
-        device: where it was measured.
+        construction: making the operators from the keys (the paper's KC), measured separately.
+        enhancement: applying them to the queries (QE): pooling with ready operators minus pooling without.
+        device: name of the device.
         dtype: number format.
         images: photos in the batch.
         objects: mean number of objects per photo.
@@ -47,42 +45,30 @@ class EncoderCost:
 def measure_cost(
     encoder: Encoder, objects: Sequence[Objects], perturbation: Perturbation, repetitions: int = 9
 ) -> EncoderCost:
-    """Times the encoder on one batch of random pixels.
+    """Time the encoder on one batch of random pixels.
 
     Args:
         encoder: on the device to measure.
         objects: one `Objects` per photo of the batch.
         perturbation: how objects act on the queries.
-        repetitions: interleaved repetitions; the medians are returned.
+        repetitions: interleaved; the medians are returned.
     """
     images = len(objects)
     side = encoder.grid.image_size
     pixels = torch.randn(images, 3, side, side, generator=torch.Generator().manual_seed(0))
     pixels = pixels.to(encoder.device, encoder.dtype)
     tokens = encoder.backbone(pixels)
-    keys: dict[str, Tensor] = {}
-
-    def record(name: str, of_site: Tensor) -> Tensor:
-        keys[name] = of_site
-        return of_site.new_zeros(*of_site.shape[:2], of_site.shape[-1], of_site.shape[-1], dtype=torch.float32)
-
-    with perturbing(encoder.sites(), record):
-        encoder.embed(tokens)
-
-    def construct() -> dict[str, Tensor]:
-        groups = pool_object_keys(*batch_coverage(objects, encoder.grid), perturbation, encoder.device)
-        return {name: object_operator(of_site, groups, perturbation) for name, of_site in keys.items()}
-
-    operators = construct()
+    sites = encoder.sites()
+    work = OperatorWork(sites, lambda: encoder.embed(tokens), encoder.vectors, objects, encoder.grid, perturbation)
 
     def embed_with_operators() -> None:
-        with perturbing(encoder.sites(), lambda name, _: operators[name]):
+        with perturbing(sites, work.operators):
             encoder.embed(tokens)
 
     works: list[Callable[[], object]] = [
         lambda: encoder.embed(encoder.backbone(pixels)),
         lambda: encoder.embed(encoder.backbone(pixels), objects, perturbation),
-        construct,
+        work.construct,
         lambda: encoder.embed(tokens),
         embed_with_operators,
     ]

@@ -1,8 +1,8 @@
-"""What it costs to rank: `qpert evaluate` against the bare matrix product, and against sorting the full matrix.
+"""The cost of ranking: `qpert evaluate` against the bare matrix product, and against sorting the full matrix.
 
-The features are simulated: random unit vectors, and texts near one of their photo's. Each way (`evaluation_ways.py`)
-runs in a process of its own, which reports its own peak of memory. The product runs before and after, so that a machine
-that is busy otherwise shows.
+The features are simulated: random unit vectors, and texts close to one of their photo's. Each way
+(`evaluation_ways.py`) runs in a process of its own, which reports its peak memory. The product runs before and after,
+to reveal other load on the machine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.retrieval.similarity import unit
 
 _BLOCK = 256
 _NOISE = 1.0
-"""Length of the noise in a text, against 1 for its photo's vector: most right answers first, but not all."""
+"""Length of the noise in a text, against 1 for its photo's vector: most right answers rank first, but not all."""
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -44,14 +44,14 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one way took: seconds, CPU seconds of all threads, and the peak of its process's memory in bytes."""
+    """The cost of one way: seconds, CPU seconds of all threads, and peak memory of its process in bytes."""
 
     seconds: float
     cpu: float
     peak: int
     t2i: float | None = None
     i2t: float | None = None
-    """Recall@1, to show that both ways of ranking mean the same."""
+    """Recall@1, to show that both ways of ranking agree."""
 
     def __str__(self) -> str:
         return f"{self.seconds:8.1f} s  {self.cpu:8.1f} s CPU  {self.peak / 2**20:7,.0f} MiB at most"
@@ -59,7 +59,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class EvaluationCosts:
-    """All costs. `argsort` is of `argsort_sizes`, which are smaller where the full matrix does not fit into memory."""
+    """All costs. `argsort` is measured on `argsort_sizes`, smaller if the full matrix does not fit into memory."""
 
     sizes: Sizes
     threads: int
@@ -71,12 +71,12 @@ class EvaluationCosts:
 
     @property
     def ratio(self) -> float:
-        """Seconds of the ranking by those of the product, the mean of before and after."""
+        """Seconds of the ranking divided by those of the product (the mean of before and after)."""
         return 2 * self.ranking.seconds / (self.product.seconds + self.product_again.seconds)
 
     @property
     def cpu_ratio(self) -> float:
-        """The same of the CPU seconds, which depend less on what else the machine does."""
+        """The same for CPU seconds, which depend less on other load."""
         return 2 * self.ranking.cpu / (self.product.cpu + self.product_again.cpu)
 
     def __str__(self) -> str:
@@ -94,15 +94,15 @@ class EvaluationCosts:
 
 
 def measure_evaluation(sizes: Sizes, folder: Path, *, threads: int | None = None) -> EvaluationCosts:
-    """Writes simulated features below `folder` and runs all three ways over them.
+    """Write simulated features below `folder`, and measure all three ways on them.
 
     Args:
         sizes: of the data set; at least one text for each photo.
         folder: an empty folder.
-        threads: of the linear algebra; None for all cores.
+        threads: for linear algebra; None for all cores.
 
     Raises:
-        QpertError: fewer texts than photos, or a way failed, such as for lack of memory.
+        QpertError: fewer texts than photos, or a way failed, for lack of memory for example.
     """
     if sizes.texts < sizes.images:
         raise QpertError(f"every photo needs a text: {sizes.images} photos, {sizes.texts} texts")
@@ -118,7 +118,7 @@ def measure_evaluation(sizes: Sizes, folder: Path, *, threads: int | None = None
 
 
 def fitting(sizes: Sizes, memory: int) -> Sizes:
-    """The sizes at which the full matrix with room to work takes at most half of `memory` bytes."""
+    """The largest sizes for which the full matrix and working memory take at most half of `memory` bytes."""
     needed = 4 * sizes.images * sizes.texts + 2**29
     if needed <= memory / 2:
         return sizes
@@ -128,7 +128,7 @@ def fitting(sizes: Sizes, memory: int) -> Sizes:
 
 
 def write_simulated(sizes: Sizes, out: Path) -> None:
-    """A feature set in `out`, and its texts' vectors in `texts.npy`, from a fixed seed."""
+    """Write a feature set to `out`, and the vectors of its texts to `texts.npy`, from a fixed seed."""
     generator = np.random.default_rng(0)
     owners = image_of_text(sizes.images, sizes.texts)
     texts = generator.standard_normal((sizes.texts, sizes.dim), np.float32) * np.float32(_NOISE / sizes.dim**0.5)

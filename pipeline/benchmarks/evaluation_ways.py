@@ -1,10 +1,10 @@
-"""Three ways through the same similarities, each run in a process of its own: `python -m` this, WAY and FOLDER.
+"""Three ways to compute the same similarities, each run in a process of its own: `python -m` this, WAY and FOLDER.
 
-    product    the bare blocked matrix product: every photo's vectors times every text, tile by tile, thrown away
-    ranking    what `qpert evaluate` does: reads the features twice, best of V, ranks both ways, the report
-    argsort    the common way: the full score matrix, each of its rows and columns sorted, the first answer looked up
+    product    the bare blocked matrix product: every photo's vectors times every text, tile by tile, then discarded
+    ranking    what `qpert evaluate` does: reads the features twice, best of V, ranks in both directions, the report
+    argsort    the common way: the full score matrix, each row and column sorted, the first answer looked up
 
-Prints seconds, the peak of the process's memory and, where there is one, Recall@1 as JSON.
+Prints seconds, peak memory of the process and, if there is one, Recall@1 as JSON.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ TEXTS = "texts.npy"
 
 
 def image_of_text(images: int, texts: int) -> Ints:
-    """The photo of each simulated text, [texts]: as many texts for every photo as divide evenly."""
+    """The photo of each simulated text, [texts]: texts are divided evenly among the photos."""
     return np.arange(texts) * images // texts
 
 
 class Stopwatch:
-    """Adds up the seconds of the blocks it is used on: on the clock, and of all threads on their CPUs."""
+    """Adds up the seconds of the blocks it is used on: wall-clock time, and CPU time of all threads."""
 
     def __init__(self) -> None:
         self.seconds = self.cpu = 0.0
 
     def times(self) -> dict[str, Any]:
-        """The sums, as `Cost` takes them."""
+        """The sums, as arguments of `Cost`."""
         return {"seconds": self.seconds, "cpu": self.cpu}
 
     def __enter__(self) -> None:
@@ -51,7 +51,7 @@ class Stopwatch:
 
 
 def product(features: FeatureSet, texts: Float32) -> dict[str, Any]:
-    """Times the matrix product alone, in the tiles of the ranking: reading and unit lengths are not counted."""
+    """Time the matrix product alone, in the tiles of the ranking, without reading and normalising."""
     watch = Stopwatch()
     for _, vectors in vector_blocks(features):
         flat, (photos, step) = vectors.reshape(-1, vectors.shape[-1]), tile_shape(vectors, texts)
@@ -61,19 +61,19 @@ def product(features: FeatureSet, texts: Float32) -> dict[str, Any]:
             for start in range(0, len(texts), step):
                 part = texts[start : start + step].T
                 for first in range(0, len(flat), rows):
-                    some = flat[first : first + rows]
-                    np.matmul(some, part, out=out[: len(some) * part.shape[1]].reshape(len(some), -1))
+                    tile = flat[first : first + rows]
+                    np.matmul(tile, part, out=out[: len(tile) * part.shape[1]].reshape(len(tile), -1))
     return watch.times()
 
 
 def ranking(features: FeatureSet, texts: Float32) -> dict[str, Any]:
-    """Times `evaluate` with texts that are embedded already."""
+    """Time `evaluate` with texts that are already embedded."""
     ids = features.ids
     owners = image_of_text(len(ids), len(texts))
     captions: list[list[str]] = [[] for _ in ids]
     for number, owner in enumerate(owners.tolist()):
         captions[owner].append(str(number))
-    images = [CaptionedImage(name, each) for name, each in zip(ids, captions, strict=True)]
+    images = [CaptionedImage(name, texts_of) for name, texts_of in zip(ids, captions, strict=True)]
     watch = Stopwatch()
     with watch:
         report = evaluate(features, images, lambda names: texts, ks=(1,)).report
@@ -81,7 +81,7 @@ def ranking(features: FeatureSet, texts: Float32) -> dict[str, Any]:
 
 
 def argsort(features: FeatureSet, texts: Float32) -> dict[str, Any]:
-    """Times the full matrix, made block by block, and its sorting; reading is not counted."""
+    """Time the full matrix, made block by block, and its sorting, without reading."""
     images = len(features)
     owners = image_of_text(images, len(texts))
     scores = np.empty((images, len(texts)), np.float32)
@@ -102,7 +102,7 @@ def argsort(features: FeatureSet, texts: Float32) -> dict[str, Any]:
 
 
 def peak_memory() -> int:
-    """The most memory this process had at once, in bytes.
+    """Peak memory of this process, in bytes.
 
     Linux' `ru_maxrss` is inherited from the process that started this one, so its own high-water mark is read instead.
     """
@@ -115,11 +115,11 @@ def peak_memory() -> int:
 
 
 def main(way: str, folder: str) -> None:
-    """Runs one way over the features in `folder`."""
+    """Run one way on the features in `folder`."""
     ways = {"product": product, "ranking": ranking, "argsort": argsort}
     features = FeatureSet.open(folder)
-    found = ways[way](features, np.load(Path(folder) / TEXTS))
-    print(json.dumps(found | {"peak": peak_memory()}))
+    cost = ways[way](features, np.load(Path(folder) / TEXTS))
+    print(json.dumps(cost | {"peak": peak_memory()}))
 
 
 if __name__ == "__main__":

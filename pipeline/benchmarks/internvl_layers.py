@@ -1,7 +1,7 @@
-"""What Q-Perturbation costs in InternVL-14B: its layers one of each kind, at their real size, with random weights.
+"""The cost of Q-Perturbation in InternVL-14B: one layer of each kind, at real size, with random weights.
 
-The whole model takes 55 GB in float32. Its layers are alike, so one InternViT block, one QLLaMA layer with a
-cross-attention, the same without, and the pooling attention are timed, and added up as often as the model has them.
+The whole model takes 55 GB in float32. Its layers are alike, so one InternViT block, one QLLaMA layer with and without
+a cross-attention and the pooling attention are timed, and multiplied by how many of each the model has.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig
 
-from pipeline.benchmarks.query_former import OperatorWork, mean_tokens, random_objects
+from pipeline.benchmarks.operator_work import OperatorWork, mean_tokens, random_objects
 from pipeline.benchmarks.timing import interleaved
-from pipeline.encoders.attention_pooling import AttentionPooling
+from pipeline.encoders.internvl.attention_pooling import AttentionPooling
 from pipeline.encoders.internvl.config import InternVLConfig
 from pipeline.encoders.internvl.intern_vit import Block
 from pipeline.encoders.internvl.qllama import QLlamaLayer, rotary
@@ -34,9 +34,9 @@ class SiteTimes:
     Attributes:
         objects: per photo.
         tokens_per_object: mean number of image tokens that a box touches.
-        construction: making the operator of one QLLaMA cross-attention (KC), from the boxes on.
+        construction: making the operator of one QLLaMA cross-attention from the boxes (KC).
         enhancement: applying it to the 96 queries (QE).
-        pooling: both for the pooling attention, whose heads are wider but fewer.
+        pooling: both for the pooling attention, which has fewer and wider heads.
     """
 
     objects: int
@@ -46,7 +46,7 @@ class SiteTimes:
     pooling: float
 
     def extra(self, sites: int) -> float:
-        """Seconds that so many of QLLaMA's cross-attentions and the pooling attention cost a photo."""
+        """Seconds per photo for `sites` of QLLaMA's cross-attentions and the pooling attention."""
         return sites * (self.construction + self.enhancement) + self.pooling
 
 
@@ -57,12 +57,12 @@ class LayerTimes:
     Attributes:
         block: an InternViT block.
         crossed: a QLLaMA layer with its cross-attention, on the queries.
-        plain: the same without.
+        plain: the same layer without it.
         pooled: the pooling attention.
-        sites: what perturbing costs, by number of objects.
+        sites: cost of the perturbation, by number of objects.
         config: the sizes of the whole model.
         threads: torch's threads.
-        repetitions: how many the medians are over.
+        repetitions: number of repetitions.
     """
 
     block: float
@@ -76,7 +76,7 @@ class LayerTimes:
 
     @property
     def cross_attentions(self) -> int:
-        """QLLaMA's, sixteen in the published model."""
+        """QLLaMA's cross-attentions, sixteen in the published model."""
         return -(-self.config.qllama_config.num_hidden_layers // self.config.cross_attention_frequency)
 
     @property
@@ -99,12 +99,12 @@ class LayerTimes:
             f"  objects  tokens each  operator  applying it  pooling site   all {every} + 1, share of all layers"
             f"   {every // 4} + 1 sites",
         ]
-        for each in self.sites:
+        for times in self.sites:
             lines.append(
-                f"  {each.objects:7d}  {each.tokens_per_object:11.0f}  {1000 * each.construction:5.1f} ms"
-                f"  {1000 * each.enhancement:8.2f} ms  {1000 * each.pooling:9.1f} ms"
-                f"  {1000 * each.extra(every):12.0f} ms  {each.extra(every) / self.whole:14.4f}"
-                f"  {1000 * each.extra(every // 4):20.0f} ms"
+                f"  {times.objects:7d}  {times.tokens_per_object:11.0f}  {1000 * times.construction:5.1f} ms"
+                f"  {1000 * times.enhancement:8.2f} ms  {1000 * times.pooling:9.1f} ms"
+                f"  {1000 * times.extra(every):12.0f} ms  {times.extra(every) / self.whole:14.4f}"
+                f"  {1000 * times.extra(every // 4):20.0f} ms"
             )
         return "\n".join(lines)
 
@@ -124,10 +124,10 @@ def measure_layers(
     perturbation: Perturbation | None = None,
     seed: int = 0,
 ) -> LayerTimes:
-    """Time the layers and what perturbing them costs, one photo, float32, on the CPU with the threads torch has now.
+    """Time the layers and their perturbation, for one photo in float32 on the CPU, with torch's current threads.
 
     Args:
-        config: the sizes; None are the published ones at 364 pixels.
+        config: the sizes; None means the published ones at 364 pixels.
         counts: numbers of objects per photo, see `random_objects`.
         repetitions: interleaved repetitions; the medians are returned.
         perturbation: None is `Perturbation.paper()`.
@@ -147,10 +147,10 @@ def measure_layers(
     assert layer.cross_attn is not None
     tokens = torch.randn(1, config.image_tokens, width)
     queries = torch.randn(1, config.num_query_token, sizes.hidden_size)
-    places = rotary(config.num_query_token, sizes.hidden_size // sizes.num_attention_heads, queries)
+    positions = rotary(config.num_query_token, sizes.hidden_size // sizes.num_attention_heads, queries)
 
     def look(image_tokens: Tensor | None) -> object:
-        return layer(queries, image_tokens, None, places)
+        return layer(queries, image_tokens, None, positions)
 
     works: list[Callable[[], object]] = [
         lambda: block(tokens), lambda: look(tokens), lambda: look(None), lambda: pooling(tokens)
@@ -159,21 +159,21 @@ def measure_layers(
         TokenGrid(config.image_size, config.vision_config.patch_size, "squash"),
         {"cross": layer.cross_attn}, {"pool": pooling.cross_attn},
     )  # fmt: skip
-    shown = []
+    objects = []
     for count in counts:
         boxes = random_objects(1, count, seed)
         at_layer = OperatorWork(crossed, lambda: look(tokens), len(queries[0]), boxes, grid, perturbation)
         at_pool = OperatorWork(pool, lambda: pooling(tokens), 1, boxes, grid, perturbation)
-        shown.append((count, mean_tokens(boxes, grid)))
+        objects.append((count, mean_tokens(boxes, grid)))
         works += [at_layer.construct, at_layer.enhance, _both(at_pool)]
-    medians = [statistics.median(each) for each in interleaved(works, repetitions, torch.device("cpu"))]
-    parts, of_sites = medians[:4], zip(medians[4::3], medians[5::3], medians[6::3], strict=True)
+    medians = [statistics.median(times) for times in interleaved(works, repetitions, torch.device("cpu"))]
+    parts, site_times = medians[:4], zip(medians[4::3], medians[5::3], medians[6::3], strict=True)
     return LayerTimes(
         block=parts[0],
         crossed=parts[1],
         plain=parts[2],
         pooled=parts[3],
-        sites=[SiteTimes(*which, *times) for which, times in zip(shown, of_sites, strict=True)],
+        sites=[SiteTimes(*measured, *times) for measured, times in zip(objects, site_times, strict=True)],
         config=config,
         threads=torch.get_num_threads(),
         repetitions=repetitions,

@@ -1,4 +1,4 @@
-"""Interleaved timing of several pieces of work, so that other load on the machine affects all of them alike."""
+"""Timing pieces of work side by side, so that other load on the machine affects them equally."""
 
 from __future__ import annotations
 

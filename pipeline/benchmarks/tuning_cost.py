@@ -1,7 +1,7 @@
-"""What a search of fifty settings costs, against one cold evaluation and against fifty of them, at BLIP-2's real size.
+"""The cost of a search of fifty settings, against one cold evaluation and against fifty of them, at BLIP-2's real size.
 
-The models have random weights: times do not depend on what the weights are. Ranking is measured on its own, at the size
-of Flickr30K's test split, since it is done for each setting whichever way the vectors are made.
+The models have random weights, on which times do not depend. Ranking is measured separately, at the size of Flickr30K's
+test split, since every setting needs it however the vectors are made.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import torch
 from pipeline.benchmarks.blip2_pass import full_size, random_encoder
 from pipeline.benchmarks.evaluation import Sizes, measure_evaluation
 from pipeline.benchmarks.evaluation_ways import peak_memory
-from pipeline.benchmarks.query_former import random_objects
+from pipeline.benchmarks.operator_work import random_objects
 from pipeline.benchmarks.timing import interleaved
 from pipeline.experiments import paper
 from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation
 
 FLICKR = Sizes(images=1000, texts=5000, vectors=32, dim=256)
-"""The gallery that ranking is measured on."""
+"""The gallery on which ranking is measured."""
 
 
 @dataclass(frozen=True)
 class TuningTimes:
-    """Medians over interleaved repetitions, in seconds for one photo where nothing else is said.
+    """Medians over interleaved repetitions, in seconds for one photo unless stated otherwise.
 
     Attributes:
         backbone: the vision tower.
@@ -38,11 +38,11 @@ class TuningTimes:
         all: the Q-Former under all settings, which share keys, values and eigendecompositions.
         disk: writing and reading the photo's tokens.
         ranking: seconds of ranking `FLICKR`, once.
-        settings: how many.
+        settings: number of settings.
         images: photos in the batch.
         objects: boxes per photo.
         token_bytes: of one photo on disk.
-        peak: the most memory that the process had at once, in bytes.
+        peak: peak memory of the process, in bytes.
         threads: torch's threads.
     """
 
@@ -58,22 +58,22 @@ class TuningTimes:
     peak: int
     threads: int
 
-    def _of_flickr(self, each: float, rankings: int) -> float:
-        return FLICKR.images * each + rankings * self.ranking
+    def _on_flickr(self, photo: float, rankings: int) -> float:
+        return FLICKR.images * photo + rankings * self.ranking
 
     @property
     def cold(self) -> float:
         """Seconds of indexing and evaluating `FLICKR` with one setting."""
-        return self._of_flickr(self.backbone + self.one, 1)
+        return self._on_flickr(self.backbone + self.one, 1)
 
     @property
     def search(self) -> float:
-        """Seconds of all settings, by kept tokens."""
-        return self._of_flickr(self.backbone + self.disk + self.all, self.settings)
+        """Seconds of all settings with kept tokens."""
+        return self._on_flickr(self.backbone + self.disk + self.all, self.settings)
 
     @property
     def ratio(self) -> float:
-        """All settings against one cold evaluation."""
+        """Seconds of all settings divided by those of one cold evaluation."""
         return self.search / self.cold
 
     def __str__(self) -> str:
@@ -93,7 +93,7 @@ class TuningTimes:
 
 
 def fifty() -> list[Perturbation]:
-    """All weights of tables C and D, their five scales, two thresholds."""
+    """All weights of Tables C and D, with their five scales and two thresholds."""
     points = itertools.product(paper.WEIGHTS, paper.SCALES, (0.9, paper.TABLE_C_THRESHOLD))
     return [Perturbation.paper(scale, threshold, weight) for weight, scale, threshold in points]
 
@@ -107,14 +107,14 @@ def measure_tuning(
     layers: int | None = None,
     seed: int = 0,
 ) -> TuningTimes:
-    """Time it, fp32 on the CPU with the threads torch has now.
+    """Measure `TuningTimes`, fp32 on the CPU, with torch's current number of threads.
 
     Args:
         image_size: side of the square input.
         images: photos in the batch.
         objects: boxes per photo, see `random_objects`.
         repetitions: interleaved; the medians are returned.
-        layers: of the vision tower, where it shall be smaller than ViT-g.
+        layers: of the vision tower, if smaller than ViT-g.
         seed: of weights, pixels and boxes.
     """
     config = full_size(image_size)
@@ -135,7 +135,7 @@ def measure_tuning(
             lambda: encoder.embed_each(tokens, boxes, settings),
             through_disk,
         ]
-        medians = [statistics.median(each) / images for each in interleaved(works, repetitions, encoder.device)]
+        medians = [statistics.median(times) / images for times in interleaved(works, repetitions, encoder.device)]
         size = kept.bytes() // images
     peak = peak_memory()
     with tempfile.TemporaryDirectory(prefix="qpert-benchmark-") as folder:

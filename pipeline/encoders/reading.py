@@ -1,4 +1,4 @@
-"""What users are told about a tokenizer: which texts it cuts, and which hold no word that it knows."""
+"""Texts that a tokenizer cuts, and texts of which it knows no word: what users are warned of."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Reading:
 def vocabulary_of(tokenizer: Any) -> Mapping[str, int] | None:
     """Word -> id of a tokenizer of whole words, by `tokenizers` or transformers; None for any other tokenizer.
 
-    The word that stands for unknown ones is included.
+    The word that replaces unknown ones is included.
     """
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
     whole = isinstance(backend, Tokenizer) and isinstance(backend.model, WordLevel)

@@ -81,7 +81,7 @@ def resolve_weights(name: str, weights: str | None) -> str:
 
 
 def check_encoder(name: str, weights: str | None) -> None:
-    """Check cheaply that there is such an encoder and, as far as that shows without loading, such weights.
+    """Check that the encoder and its weights exist, as far as that is known without loading them.
 
     Raises:
         QpertError: what `load_encoder` would say.
@@ -95,7 +95,7 @@ def encoder_spec(name: str, weights: str | None) -> EncoderSpec:
     """The sizes of an encoder, without loading it.
 
     Raises:
-        QpertError: no such encoder, or weights that cannot be loaded, as far as that shows.
+        QpertError: what `check_encoder` would say.
     """
     check_encoder(name, weights)
     return _spec(name, resolve_weights(name, weights))

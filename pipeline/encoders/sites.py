@@ -105,7 +105,7 @@ def make_perturbable(module: nn.Module, site: type[Site]) -> None:
     if type(module) is site:
         return
     if type(module) is not site.original:
-        raise ValueError(f"{site.__name__} stands for {site.original.__name__}, not for {type(module).__name__}")
+        raise ValueError(f"{site.__name__} replaces {site.original.__name__}, not {type(module).__name__}")
     site.check(module)
     module.__class__ = site
 

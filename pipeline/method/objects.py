@@ -30,7 +30,7 @@ class Objects:
     Attributes:
         boxes: float32 [n, 4], (x0, y0, x1, y1) as fractions (0..1) of the original photo's width and height.
             A box of zero width or height is allowed: it covers nothing.
-        labels: n names, "" where there is none.
+        labels: n names, "" for none.
         scores: float32 [n], confidence in 0..1.
         size: (width, height) of the original photo in pixels.
 

@@ -60,7 +60,7 @@ def object_subspaces(keys: Tensor, groups: list[ObjectTokens], perturbation: Per
 
 
 def subspace_kind(perturbation: Perturbation) -> tuple[object, ...]:
-    """What `object_subspaces` depends on, besides keys and groups."""
+    """The parts of a perturbation that `object_subspaces` depends on, besides keys and groups."""
     return perturbation.tokens, perturbation.operator == _ROWS, keeps_all(perturbation.threshold)
 
 

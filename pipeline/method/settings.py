@@ -23,7 +23,7 @@ Stage = Literal["itc", "itm", "lm"]
 
 @dataclass(frozen=True)
 class Perturbation:
-    """What is done to the queries. `paper` and `released` are the two settings with a name.
+    """How objects change the queries. `paper` and `released` are the two settings with a name.
 
     Attributes:
         operator: what an object does to a query q. `subspace`: adds its part in the key subspace, q P (the paper).

@@ -1,4 +1,4 @@
-"""What the trainings of the miniature encoders share: the loop, its learning rate and log, and the held-out scenes."""
+"""Code shared by the trainings of the miniature encoders: the loop, its learning rate and log, held-out scenes."""
 
 from __future__ import annotations
 

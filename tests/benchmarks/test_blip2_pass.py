@@ -14,7 +14,7 @@ from transformers import Blip2Config
 from jobs.cli import main
 from pipeline.benchmarks import blip2_pass
 from pipeline.benchmarks.blip2_pass import CAPTION, full_size, measure_blip2, random_encoder
-from pipeline.benchmarks.query_former import OperatorWork, random_objects
+from pipeline.benchmarks.operator_work import OperatorWork, random_objects
 from pipeline.encoders import base
 from pipeline.encoders.blip2.captioning import CaptionWriter
 from pipeline.method.settings import Perturbation
@@ -46,7 +46,7 @@ def tiny(image_size: int = 56) -> Blip2Config:
     )  # fmt: skip
 
 
-def test_full_size_is_that_of_the_published_model() -> None:
+def test_full_size_equals_the_published_model() -> None:
     config = full_size()
     vision, qformer = config.vision_config, config.qformer_config
     assert (vision.num_hidden_layers, vision.hidden_size, vision.num_attention_heads) == (39, 1408, 16)
@@ -58,7 +58,7 @@ def test_full_size_is_that_of_the_published_model() -> None:
     assert full_size(224).vision_config.image_size == 224
 
 
-def test_random_weights_tell_tokens_queries_and_photos_apart() -> None:
+def test_random_weights_distinguish_tokens_queries_and_photos() -> None:
     encoder = random_encoder(tiny())
     for layer in encoder.model.vision_model.encoder.layers:
         assert layer.mlp.fc1.weight.std().item() == pytest.approx(0.02, rel=0.2)
@@ -71,7 +71,7 @@ def test_random_weights_tell_tokens_queries_and_photos_apart() -> None:
     assert encoder.head.decoder.weight is encoder.model.embeddings.word_embeddings.weight
 
 
-def test_measures_what_it_says() -> None:
+def test_times_are_positive_and_consistent() -> None:
     times = measure_blip2(tiny(), images=2, objects=3, repetitions=1)
     assert all(getattr(times, name) > 0 for name in SECONDS)
     assert times.share == (times.perturbed - times.plain) / (times.vision + times.plain)
@@ -81,30 +81,30 @@ def test_measures_what_it_says() -> None:
     assert times.moved > 0.01
 
     encoder = random_encoder(tiny())
-    model = sum(each.numel() for each in encoder.model.parameters())
+    model = sum(parameter.numel() for parameter in encoder.model.parameters())
     assert times.parameters == model + 32 * 32 + 3 * 32 + 40  # the head's dense layer, its LayerNorm, a bias per word
-    assert times.vision_parameters == sum(each.numel() for each in encoder.model.vision_model.parameters())
+    assert times.vision_parameters == sum(parameter.numel() for parameter in encoder.model.vision_model.parameters())
     assert times.weights == 4 * times.parameters < times.peak
 
 
 @pytest.mark.parametrize("perturbation", [None, Perturbation.released(), Perturbation(stages=("itm",))])
-def test_what_is_called_perturbed_is_and_captions_are_of_full_length(monkeypatch, perturbation) -> None:
+def test_perturbed_passes_are_perturbed_and_captions_have_full_length(monkeypatch, perturbation) -> None:
     made, written = [], []
     monkeypatch.setattr(base, "object_operator", _recording(base.object_operator, made))
     monkeypatch.setattr(CaptionWriter, "write", _recording(CaptionWriter.write, written))
     measure_blip2(tiny(), images=2, objects=3, repetitions=2, perturbation=perturbation)
-    # two sites: three runs with the one to warm up, embeddings and captions, and once for the distance
+    # two sites: three runs including the warm-up, embeddings and captions, and one for the distance
     assert len(made) == 2 * (3 + 3 + 1)
     assert all((operator != 0).any() for operator in made)
     assert len(written) == 3 + 3 + 1
     assert [[len(row) for row in rows] for rows in written] == [[30, 30]] * 6 + [[30]]
 
 
-def test_a_perturbation_of_no_strength_moves_nothing() -> None:
+def test_a_scale_of_zero_moves_nothing() -> None:
     assert measure_blip2(tiny(), repetitions=1, perturbation=Perturbation(scale=0)).moved < 1e-5
 
 
-def test_operators_by_themselves_are_those_of_the_pass(monkeypatch) -> None:
+def test_separate_operators_equal_those_of_the_pass(monkeypatch) -> None:
     encoder, boxes, perturbation = random_encoder(tiny()), random_objects(2, 3), Perturbation.paper()
     tokens = encoder.backbone(torch.randn(2, 3, 56, 56))
     work = OperatorWork(encoder.sites(), lambda: encoder.embed(tokens), 6, boxes, encoder.grid, perturbation)
@@ -114,10 +114,10 @@ def test_operators_by_themselves_are_those_of_the_pass(monkeypatch) -> None:
     by_itself = work.construct()
     assert list(by_itself) == list(encoder.sites())
     torch.testing.assert_close(list(by_itself.values()), made)
-    assert [each.shape for each in work.enhance()] == [(2, 2, 6, 16)] * 2
+    assert [queries.shape for queries in work.enhance()] == [(2, 2, 6, 16)] * 2
 
 
-def test_the_verb_prints_and_writes_it(monkeypatch, tmp_path, capsys) -> None:
+def test_the_command_prints_and_writes_the_result(monkeypatch, tmp_path, capsys) -> None:
     monkeypatch.setattr(blip2_pass, "full_size", tiny)
     monkeypatch.setattr(blip2_pass, "measure_blip2", partial(measure_blip2, seed=1))
     file = tmp_path / "figures.json"

@@ -6,7 +6,7 @@ from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
 
 
-def test_every_part_is_timed_and_the_encoder_is_left_as_it_was() -> None:
+def test_every_part_is_timed_and_the_encoder_is_unchanged() -> None:
     encoder = load_encoder("coca")
     objects = [Objects([[0.1, 0.1, 0.9, 0.6]], [""], [1.0], (60, 40)), Objects.empty((60, 40))]
     cost = measure_cost(encoder, objects, Perturbation.paper(), repetitions=3)

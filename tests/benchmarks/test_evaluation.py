@@ -1,4 +1,4 @@
-"""The measurement of ranking: simulated features, three ways in processes of their own, the same recall."""
+"""The measurement of ranking: simulated features, three ways in separate processes, the same recall."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.features.feature_set import FeatureSet
 SIZES = Sizes(images=300, texts=750, vectors=3, dim=16)
 
 
-def test_both_ways_of_ranking_mean_the_same_and_every_cost_is_there(tmp_path):
+def test_both_ways_of_ranking_agree_and_every_cost_is_measured(tmp_path):
     costs = measure_evaluation(SIZES, tmp_path, threads=1)
     assert costs.argsort_sizes == SIZES
     assert 0.05 < costs.ranking.t2i < 0.95
@@ -26,7 +26,7 @@ def test_both_ways_of_ranking_mean_the_same_and_every_cost_is_there(tmp_path):
     assert costs.ratio == 2 * costs.ranking.seconds / (costs.product.seconds + costs.product_again.seconds)
 
 
-def test_the_simulation_is_a_feature_set_with_texts_near_their_photos(tmp_path):
+def test_the_simulation_is_a_feature_set_with_texts_close_to_their_photos(tmp_path):
     write_simulated(SIZES, tmp_path / "f")
     features = FeatureSet.open(str(tmp_path / "f"))
     assert (len(features), features.vectors, features.dim) == (300, 3, 16)
@@ -38,7 +38,7 @@ def test_the_simulation_is_a_feature_set_with_texts_near_their_photos(tmp_path):
     assert cosines.mean() == pytest.approx(2**-0.5, abs=0.05)
 
 
-def test_every_photo_has_texts_and_their_order_is_the_photos():
+def test_every_photo_has_texts_in_the_order_of_photos():
     owners = image_of_text(7, 17)
     assert sorted(set(owners.tolist())) == list(range(7))
     assert (np.diff(owners) >= 0).all()
@@ -54,7 +54,7 @@ def test_a_matrix_too_large_for_the_memory_is_made_smaller():
     assert fitting(sizes, 0).images == 1
 
 
-def test_the_peak_is_that_of_this_process():
+def test_the_peak_is_of_this_process_only():
     before = peak_memory()
     block = np.ones(2 * before // 8)
     assert peak_memory() > before + block.nbytes // 2

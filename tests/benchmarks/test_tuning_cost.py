@@ -1,4 +1,4 @@
-"""The measurement of a search's price, on a small vision tower."""
+"""The measurement of a search's cost, on a small vision tower."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_fifty_settings_are_fifty() -> None:
     assert len(set(fifty())) == 50
 
 
-def test_measures_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_positive_and_consistent(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     monkeypatch.setattr(tuning_cost, "FLICKR", Sizes(40, 80, 32, 256))
     monkeypatch.setattr(tuning_cost, "fifty", lambda: fifty()[:3])
@@ -24,7 +24,7 @@ def test_measures_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert min(times.backbone, times.one, times.all, times.disk, times.ranking, times.peak) > 0
 
 
-def test_a_thousand_photos_are_added_up() -> None:
+def test_times_add_up_for_a_thousand_photos() -> None:
     times = TuningTimes(4.0, 0.25, 3.0, 0.5, 1.0, 50, 2, 6, 4_000_000, 2**30, 2)
     assert times.cold == 1000 * 4.25 + 1
     assert times.search == 1000 * 7.5 + 50

@@ -1,4 +1,4 @@
-"""What the tests of all encoders share."""
+"""Fixtures of all encoder tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """The models are tiny; a second thread only waits."""
+    """The models are tiny; a second thread would only wait."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

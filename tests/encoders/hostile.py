@@ -1,4 +1,4 @@
-"""Harmless code for model folders: it creates a file, so that a test sees whether it ran."""
+"""Harmless code for model folders: it creates a file, so that a test can see whether it ran."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ AUTO_MAP = {"AutoTokenizer": ["evil.Tokenizer", None], "AutoConfig": "evil.Confi
 
 
 def plant(folder: Path) -> Path:
-    """Puts the code beside a model.
+    """Put the code beside a model.
 
     Returns:
         The file that is there once it has run.
@@ -22,7 +22,7 @@ def plant(folder: Path) -> Path:
 
 
 def change_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Rewrites a JSON file, from {} where there is none."""
+    """Rewrite a JSON file, or start from {} if there is none."""
     values = json.loads(path.read_text()) if path.is_file() else {}
     change(values)
     path.write_text(json.dumps(values))

@@ -1,4 +1,4 @@
-"""Many perturbations of the same photos at once: bit for bit what each gives by itself, at a part of the work."""
+"""Many perturbations of the same photos at once: bit for bit the separate results, with less work."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def photos(encoder: Any) -> tuple[torch.Tensor, list[Objects]]:
 
 
 @pytest.mark.parametrize("name", miniature_encoders())
-def test_bit_for_bit(name: str) -> None:
+def test_embed_each_equals_embed_bit_for_bit(name: str) -> None:
     encoder = load_encoder(name)
     tokens, objects = photos(encoder)
     together = encoder.embed_each(tokens, objects, SETTINGS)
@@ -52,7 +52,7 @@ def test_bit_for_bit(name: str) -> None:
     assert len({vectors.sum().item() for vectors in together}) >= 8  # they differ
 
 
-def test_other_photos_are_not_taken_for_those_before() -> None:
+def test_nothing_is_remembered_from_earlier_photos() -> None:
     encoder = load_encoder("blip2")
     tokens, objects = photos(encoder)
     first = encoder.embed_each(tokens, objects, SETTINGS)
@@ -73,7 +73,7 @@ class _Broken:
         raise ValueError("broken")
 
 
-def test_keys_and_subspaces_are_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_and_subspaces_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = InternVLEncoder.from_model(tiny_internvl.build())
     tokens, objects = photos(encoder)
     calls: Counter[str] = Counter()
@@ -99,8 +99,8 @@ def test_keys_and_subspaces_are_worked_out_once(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("name", miniature_encoders())
 @pytest.mark.parametrize("broken", [1e30, torch.nan])
-def test_a_photo_whose_keys_have_no_gram_matrix_fails_alone(name: str, broken: float) -> None:
-    """As an index would run it: the others of its micro-batch get the vectors they have without it."""
+def test_keys_without_a_gram_matrix_fail_only_their_own_photo(name: str, broken: float) -> None:
+    """As in an index run: the other photos of its micro-batch get the same vectors as without it."""
     from pipeline.workers.micro_batching import Failure, MicroBatcher
 
     encoder = load_encoder(name)

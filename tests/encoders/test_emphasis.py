@@ -1,4 +1,4 @@
-"""Which objects are meant, and which captions are written with them."""
+"""Choosing objects, and the captions written with them."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ OBJECTS = Objects(
         ("all", [(0,), (1,), (2,)]),
     ],
 )  # fmt: skip
-def test_labels_numbers_and_all(what: str, numbers: list[tuple[int, ...]]) -> None:
-    assert [each.numbers for each in emphases(OBJECTS, what)] == numbers
+def test_objects_are_chosen_by_label_number_or_all(what: str, numbers: list[tuple[int, ...]]) -> None:
+    assert [emphasis.numbers for emphasis in emphases(OBJECTS, what)] == numbers
 
 
-def test_numbers_begin_with_one() -> None:
+def test_numbers_start_at_one() -> None:
     for what in ("0", "-1"):
         with pytest.raises(QpertError, match=f"numbered from 1, so there is no {what}"):
             emphases(OBJECTS, what)
 
 
-def test_names_are_for_people() -> None:
-    assert [each.name for each in emphases(OBJECTS, "dog")] == ["Dog, dog #1 #3"]
+def test_names_are_readable() -> None:
+    assert [emphasis.name for emphasis in emphases(OBJECTS, "dog")] == ["Dog, dog #1 #3"]
     assert emphases(Objects([[0, 0, 1, 1]], [""], [1], (4, 4)), "1")[0].name == "object #1"
 
 
@@ -50,7 +50,7 @@ def test_a_subset_keeps_boxes_labels_and_scores() -> None:
 
 
 @torch.no_grad()
-def test_every_emphasis_has_the_caption_that_the_encoder_writes_for_it_alone(tmp_path: Path) -> None:
+def test_each_emphasis_gets_the_caption_written_for_it_alone(tmp_path: Path) -> None:
     model = build()
     encoder = Blip2Encoder.from_model(model, tokenizer(tmp_path), head_state(model))
     images = [Image.effect_noise((64, 48), 60 + 40 * number).convert("RGB") for number in range(2)]

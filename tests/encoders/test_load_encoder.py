@@ -1,9 +1,10 @@
-"""Encoders by name: what there is, and what memory it takes."""
+"""Encoders by name, and the memory they take."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -21,12 +22,13 @@ def weights(name: str, of: str | None, dtype: str) -> int:
 
 
 @pytest.mark.parametrize("name", miniature_encoders())
-def test_weights_take_what_was_said(name: str) -> None:
+def test_the_spec_predicts_the_size_of_the_weights(name: str) -> None:
     encoder = load_encoder(name)
     parameters = list(encoder.model.parameters())  # type: ignore[attr-defined]
     assert weights(name, None, "float32") == weights(name, "miniature", "float32")
-    assert weights(name, None, "float32") == pytest.approx(sum(each.nbytes for each in parameters), rel=0.01)
-    half = sum(each.nbytes for each in load_encoder(name, dtype="bfloat16").model.parameters())  # type: ignore[attr-defined]
+    assert weights(name, None, "float32") == pytest.approx(sum(parameter.nbytes for parameter in parameters), rel=0.01)
+    in_half: Any = load_encoder(name, dtype="bfloat16")
+    half = sum(parameter.nbytes for parameter in in_half.model.parameters())
     assert weights(name, None, "bfloat16") == pytest.approx(half, rel=0.01)
 
 
@@ -45,7 +47,7 @@ def test_published_sizes(name: str, of: str, dtype: str, gigabytes: float) -> No
     assert weights(name, of, dtype) / 1e9 == pytest.approx(gigabytes, rel=0.01)
 
 
-def test_a_gpu_that_is_too_small_is_refused_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_too_small_is_refused_before_loading(monkeypatch: pytest.MonkeyPatch) -> None:
     place, empty = SimpleNamespace(device=torch.device("cuda", 0)), torch.empty
     monkeypatch.setattr(torch, "empty", lambda *a, **k: place if k.get("device") == "cuda" else empty(*a, **k))
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=11 * GIB))

@@ -1,4 +1,4 @@
-"""ROI pooling against what can be worked out by hand, with an encoder that only averages its tokens."""
+"""ROI pooling against results by hand, with an encoder that only averages its tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.method.objects import Objects, TokenGrid
 
 
 class Averaging:
-    """Embeds any number of tokens [B, N, 2] as their mean, without the length of 1, so that it can be read."""
+    """Embeds any number of tokens [B, N, 2] as their mean, not normalised, to keep it readable."""
 
     vectors, dim = 1, 2
 
@@ -26,13 +26,13 @@ class Averaging:
 
 
 def ramp(encoder: Averaging, photos: int = 1) -> torch.Tensor:
-    """Tokens whose two channels are the patch's centre (x, y), and a [CLS] that would spoil any mean."""
+    """Tokens whose two channels are the patch's centre (x, y), after a [CLS] that would spoil any mean."""
     centres = torch.arange(8) + 0.5
     grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1).reshape(-1, 2)
     return torch.cat([torch.full((1, 2), 1e6), grid])[None].expand(photos, -1, -1)
 
 
-def test_a_box_gives_the_mean_place_of_its_tokens() -> None:
+def test_a_box_pools_the_tokens_under_it() -> None:
     encoder = Averaging()
     boxes = [[0.25, 0.5, 0.75, 1.0], [0.5, 0.25, 0.51, 0.26], [0.125, 0.125, 0.875, 0.875]]
     (vectors,) = object_embeddings(encoder, ramp(encoder), [Objects(boxes, [""] * 3, [1.0] * 3, (100, 50))])
@@ -45,7 +45,7 @@ def test_a_box_gives_the_mean_place_of_its_tokens() -> None:
     assert 5.9 < vectors[0, 0, 1].item() < 6.1  # the lowest samples lie half a patch beyond the last centre
 
 
-def test_photos_keep_their_own_objects_and_those_that_the_crop_removed_have_none() -> None:
+def test_photos_keep_their_own_objects_and_lose_cropped_ones() -> None:
     encoder = Averaging("center_crop")
     wide = (200, 100)  # the crop keeps the middle half
     objects = [
@@ -53,13 +53,13 @@ def test_photos_keep_their_own_objects_and_those_that_the_crop_removed_have_none
         Objects.empty(wide),
         Objects([[0.0, 0.0, 0.1, 0.1], [0.4, 0.4, 0.6, 0.6]], ["gone", "middle"], [1.0, 1.0], wide),
     ]
-    found = object_embeddings(encoder, ramp(encoder, 3), objects)
-    assert [len(each) for each in found] == [0, 0, 1]
-    assert found[2][0, 0].tolist() == pytest.approx([4.0, 4.0], abs=1e-4)
+    vectors = object_embeddings(encoder, ramp(encoder, 3), objects)
+    assert [len(photo) for photo in vectors] == [0, 0, 1]
+    assert vectors[2][0, 0].tolist() == pytest.approx([4.0, 4.0], abs=1e-4)
 
 
-def test_no_objects_at_all_embed_nothing() -> None:
+def test_without_objects_there_are_no_object_embeddings() -> None:
     encoder = Averaging()
-    found = object_embeddings(encoder, ramp(encoder, 2), [Objects.empty((5, 5))] * 2)
-    assert [each.shape for each in found] == [(0, 1, 2)] * 2
+    vectors = object_embeddings(encoder, ramp(encoder, 2), [Objects.empty((5, 5))] * 2)
+    assert [photo.shape for photo in vectors] == [(0, 1, 2)] * 2
     assert encoder.seen == []

@@ -1,4 +1,4 @@
-"""Texts that are cut or strange: told by the same tokenizer that reads them."""
+"""Texts that are cut or strange, according to the tokenizer that reads them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_the_miniatures_know_shapes_and_colours(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["coca", "blip2", "internvl"])
-def test_a_text_is_said_to_be_cut_exactly_where_its_end_no_longer_counts(name: str) -> None:
-    """As long as a text is whole, another last word makes another vector."""
+def test_texts_count_as_cut_exactly_when_their_end_is_ignored(name: str) -> None:
+    """While a text is whole, another last word gives another vector."""
     encoder = load_encoder(name)
     for words in range(30, 90):
         texts = ["red " * words + last for last in ("star", "moon")]
@@ -39,7 +39,7 @@ def test_a_text_is_said_to_be_cut_exactly_where_its_end_no_longer_counts(name: s
         assert list(reading.cut) == [torch.equal(vectors[0], vectors[1])] * 2, words
 
 
-def test_what_was_read_does_not_change_how_texts_are_embedded() -> None:
+def test_reading_texts_does_not_change_their_embeddings() -> None:
     for name in ("coca", "blip2", "internvl"):
         encoder = load_encoder(name)
         texts = ["a small red star", "red " * 100]

@@ -1,4 +1,4 @@
-"""The class swap: nothing changes until an operator is set, and nothing stays changed."""
+"""The class swap: it changes nothing until an operator is set, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_only_this_instance_changes() -> None:
     mine, other = attention(), attention()
     forward = nn.MultiheadAttention.forward
     make_perturbable(mine, MultiheadAttentionSite)
-    make_perturbable(mine, MultiheadAttentionSite)  # again: nothing happens
+    make_perturbable(mine, MultiheadAttentionSite)  # a second call changes nothing
     assert type(other) is nn.MultiheadAttention
     assert nn.MultiheadAttention.forward is forward
     assert type(pickle.loads(pickle.dumps(mine))) is type(copy.deepcopy(mine)) is MultiheadAttentionSite
@@ -99,7 +99,7 @@ def test_only_this_instance_changes() -> None:
     assert type(other) is nn.MultiheadAttention
 
 
-def test_the_operator_is_cleared_whatever_happens() -> None:
+def test_the_operator_is_cleared_even_after_an_error() -> None:
     module = attention()
     make_perturbable(module, MultiheadAttentionSite)
     query, memory = inputs()
@@ -119,7 +119,7 @@ def test_the_operator_is_cleared_whatever_happens() -> None:
     assert module.operator is None
 
 
-def test_an_operator_may_be_kept_by_name() -> None:
+def test_operators_can_be_cached_by_name() -> None:
     module, (query, memory), calls = attention(), inputs(), []
     make_perturbable(module, MultiheadAttentionSite)
     bank: dict[str, Tensor] = {}
@@ -136,10 +136,10 @@ def test_an_operator_may_be_kept_by_name() -> None:
     assert torch.equal(outputs[0], outputs[2])
 
 
-def test_what_a_perturbed_attention_cannot_do_is_refused() -> None:
+def test_unsupported_attention_options_are_refused() -> None:
     with pytest.raises(ValueError, match="add_bias_kv"):
         make_perturbable(attention(add_bias_kv=True), MultiheadAttentionSite)
-    with pytest.raises(ValueError, match="not for Linear"):
+    with pytest.raises(ValueError, match="not Linear"):
         make_perturbable(nn.Linear(2, 2), MultiheadAttentionSite)
     module = attention()
     make_perturbable(module, MultiheadAttentionSite)
@@ -225,6 +225,6 @@ def test_sites_by_name_and_number(chosen: tuple[str | int, ...] | None, expected
 
 
 @pytest.mark.parametrize("wrong", [3, -4, "layer.1.attention", "nothing.*"])
-def test_a_site_that_is_not_there(wrong: str | int) -> None:
+def test_unknown_sites_are_refused(wrong: str | int) -> None:
     with pytest.raises(QpertError, match=r"no cross-attention .* 0 to 1: a, b"):
         choose_sites({"a": nn.Identity(), "b": nn.Identity()}, (0, wrong))

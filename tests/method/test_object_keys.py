@@ -1,4 +1,4 @@
-"""Object Key Pooling: objects in groups of about as many keys each."""
+"""Object Key Pooling: objects in groups with similar numbers of keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.method.object_keys import pool_object_keys
 from pipeline.method.settings import Perturbation
 
 
-def test_groups_hold_each_object_once_and_little_padding() -> None:
+def test_groups_hold_each_object_once_with_little_padding() -> None:
     coverage = torch.zeros(2, 5, 700)
     sizes = [[1, 3, 5, 0, 40], [690, 700, 60, 0, 0]]
     for photo in range(2):

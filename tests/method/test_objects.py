@@ -63,7 +63,7 @@ def test_remainder_pixels_belong_to_no_token() -> None:
     assert not patches(box(28.5 / 30, 0, 1, 1), grid).any()
 
 
-def test_the_smallest_box_is_found() -> None:
+def test_the_smallest_box_covers_a_token() -> None:
     got = patches(box(0.6, 0.6, 0.6001, 0.6001), SQUASH)[0]
     assert got.nonzero().tolist() == [[2, 2]]
     assert got[2, 2].item() == pytest.approx((4 * 1e-4) ** 2, rel=1e-2)
@@ -80,7 +80,7 @@ def test_a_box_that_ends_on_a_patch_border_touches_no_further_patch(width: int) 
 
 
 def test_center_crop_by_hand() -> None:
-    # 100 x 50 becomes 56 x 28, of which columns 14 to 42 stay: a quarter is cut off at either side.
+    # 100 x 50 becomes 56 x 28, of which columns 14 to 42 stay: a quarter is cut off on either side.
     assert CROP.placement((100, 50)) == (56, 28, 14, 0)
     assert CROP.placement((50, 100)) == (28, 56, 0, 14)
     assert torch.equal(patches(box(0.25, 0, 0.75, 1, (100, 50)), CROP), torch.ones(1, 4, 4))
@@ -96,7 +96,7 @@ def test_an_object_outside_the_crop_covers_nothing_and_keeps_its_area() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(width=st.integers(1, 900), height=st.integers(1, 900), size=st.integers(8, 230))
-def test_placement_is_torchvisions(width: int, height: int, size: int) -> None:
+def test_placement_equals_torchvision(width: int, height: int, size: int) -> None:
     if max(width, height) / min(width, height) > 40:
         return
     new_width, new_height, left, top = TokenGrid(size, 1, "center_crop").placement((width, height))
@@ -117,7 +117,7 @@ def test_center_crop_follows_the_pixels() -> None:
         seen = np.asarray(transform(Image.fromarray(canvas))) / 255
         seen = seen.reshape(4, 7, 4, 7).mean((1, 3))
         got = patches(Objects.from_pixels([[x0, y0, x1, y1]], [""], [1], size), CROP)[0].numpy()
-        assert np.abs(got - seen).max() < 0.05, size  # a pixel further is 0.14
+        assert np.abs(got - seen).max() < 0.05, size  # one pixel is 0.14
 
 
 corners = st.floats(0, 1, width=32)
@@ -141,7 +141,7 @@ def test_coverage_is_the_exact_overlap(a: float, b: float, c: float, d: float, w
     assert math.isclose(thing.areas.item(), abs((b - a) * (d - c)), abs_tol=1e-5)
 
 
-def test_batch_is_padded_with_nothing() -> None:
+def test_batches_are_padded_with_zero_coverage() -> None:
     three = Objects(torch.rand(3, 4).sort().values[:, [0, 1, 2, 3]], list("abc"), [1, 1, 1], (30, 20))
     batch = [Objects.empty((7, 9)), three, box(0, 0, 0.5, 0.5)]
     coverage, areas = batch_coverage(batch, CROP)

@@ -19,7 +19,7 @@ from pipeline.method.settings import Perturbation
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """The matrices are small; a second thread only waits."""
+    """The matrices are small; a second thread would only wait."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -37,7 +37,7 @@ WEIGHTS = {
 
 
 def reference_projector(keys: np.ndarray, weights: np.ndarray, p: Perturbation) -> np.ndarray:
-    """One object, one head: keys [N, d], weights [N]; float64, one eigenvector after the other."""
+    """One object, one head: keys [N, d], weights [N]; in float64, one eigenvector at a time."""
     weighted = keys.astype(np.float64) * weights[:, None]
     values, columns = eigh(weighted.T @ weighted)
     values, columns = np.maximum(values[::-1], 0), columns[:, ::-1]
@@ -143,7 +143,7 @@ OPERATORS = ["subspace", "orthogonal", "eigenvector-rows"]
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_nothing_to_do_changes_no_bit(operator: str) -> None:
+def test_without_work_queries_keep_every_bit(operator: str) -> None:
     queries, keys, coverage, areas = batch(seed=6)
     some = Perturbation(operator=operator)  # type: ignore[arg-type]
     assert torch.equal(ours(queries, keys, torch.zeros_like(coverage), areas, some), queries)
@@ -169,7 +169,7 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
         assert torch.equal(ours(queries, keys, coverage, areas, p), got)
 
 
-def test_a_photo_with_broken_keys_does_not_touch_the_others() -> None:
+def test_broken_keys_affect_only_their_own_photo() -> None:
     queries, keys, coverage, areas = batch(seed=8)
     want = ours(queries, keys, coverage, areas, Perturbation())
     keys[1] = torch.nan
@@ -199,7 +199,7 @@ def test_projector_ignores_signs_of_keys_and_turns_with_them(seed: int, tokens: 
     keys, p = torch.randn(tokens, dim, generator=g) * torch.logspace(0, -1, dim), Perturbation(threshold=0.9)
     energies = torch.linalg.eigvalsh((keys.T @ keys).double()).flip(0).cumsum(0)
     if ((energies / energies[-1] - 0.9).abs() < 1e-4).any():
-        return  # a tie: which side it falls to is rounding
+        return  # a tie, decided by rounding
     want = projector(keys, p)
     signs = torch.randint(0, 2, (tokens, 1), generator=g) * 2 - 1
     torch.testing.assert_close(projector(keys * signs, p), want, atol=1e-3, rtol=0)

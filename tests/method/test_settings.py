@@ -25,13 +25,13 @@ def test_stages_have_one_order() -> None:
 
 
 def test_sites_are_names_and_numbers() -> None:
-    """As they come from a command line, too."""
+    """Also in the form in which a command line gives them."""
     assert Perturbation(sites=("0", "-1", "pool.*", 2)).sites == (0, -1, "pool.*", 2)
     assert Perturbation(sites=["pool"]).sites == Perturbation(sites="pool").sites == ("pool",)  # type: ignore[arg-type]
 
 
-def test_as_files_and_fingerprints_know_it() -> None:
-    """Features that were made when there was no choice of sites are still those of all sites."""
+def test_as_dict_is_the_form_of_files_and_fingerprints() -> None:
+    """Features made before sites could be chosen still stand for all sites."""
     plain = Perturbation()
     assert list(plain.as_dict()) == [
         "operator", "combine", "tokens", "weight", "scale", "threshold", "stages", "min_components",

@@ -1,4 +1,4 @@
-"""Which components of an object's keys are kept, in cases that can be worked out by hand."""
+"""The components of an object's keys that are kept, in cases with results by hand."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_collinear_keys() -> None:
             torch.testing.assert_close(projector(keys[:count], Perturbation(threshold=threshold)), want)
 
 
-def test_a_threshold_that_is_hit_exactly_is_not_exceeded() -> None:
+def test_a_ratio_equal_to_the_threshold_does_not_exceed_it() -> None:
     keys = torch.diag(torch.tensor([3.0, 2.0, 1.0, 1.0, 1.0]))  # energies 9, 4, 1, 1, 1 of 16
     for threshold, rank in ((9 / 16, 1), (13 / 16, 2), (14 / 16, 3), (13 / 16 - 1e-4, 1), (13 / 16 + 1e-4, 2), (1, 5)):
         assert round(projector(keys, Perturbation(threshold=threshold)).trace().item()) == rank
@@ -50,7 +50,7 @@ def test_leading_components() -> None:
 
 
 def test_eigenvector_rows_keep_rows_of_the_eigenvectors() -> None:
-    # Signs of eigenvectors are arbitrary, so each head is compared with what eigh gives here, not with SciPy's.
+    # Signs of eigenvectors are arbitrary, so each head is compared with this eigh, not with SciPy's.
     p = Perturbation.released()
     keys = torch.randn(40, 6)
     _, columns = torch.linalg.eigh(keys.T @ keys)
@@ -87,14 +87,14 @@ def row_space(keys: torch.Tensor) -> np.ndarray:
 def test_threshold_one_is_the_projector_onto_the_row_space(
     seed: int, rank: int, tokens: int, dim: int, decades: float, power: int
 ) -> None:
-    """Also where singular values lie five decades apart, of which a Gram matrix in fp32 keeps three."""
+    """Even if singular values span five decades, of which a Gram matrix in fp32 keeps three."""
     generator = torch.Generator().manual_seed(seed)
     left, right = (torch.randn(*shape, generator=generator).double() for shape in ((tokens, rank), (rank, dim)))
     keys = (left * torch.logspace(0, -decades, rank).double() @ right).float()
     spectrum = torch.linalg.svdvals(keys.double())
     least = max(tokens, dim) * 2.0**-23 * spectrum[:1]
     if ((spectrum > 0.3 * least) & (spectrum < 3 * least)).any():
-        return  # whether such a direction counts is rounding
+        return  # rounding decides whether such a direction counts
     for operator, min_components in (("subspace", 1), ("subspace", 0), ("orthogonal", 1)):
         p = Perturbation(operator=operator, threshold=1.0, min_components=min_components)  # type: ignore[arg-type]
         got = projector(keys * 2.0**power, p)
@@ -102,12 +102,12 @@ def test_threshold_one_is_the_projector_onto_the_row_space(
         want = row_space(keys)
         if operator == "orthogonal":
             want = (np.eye(dim) - want) * bool(spectrum.max() > 0)
-        np.testing.assert_allclose(got, want, atol=2e-2 if decades > 4 else 2e-3)  # fp32 keys hold no more of the least
-        padded = torch.cat([keys, torch.zeros(7, dim)]) * 2.0**power  # as a group of objects has them
+        np.testing.assert_allclose(got, want, atol=2e-2 if decades > 4 else 2e-3)  # fp32 keys hold no more
+        padded = torch.cat([keys, torch.zeros(7, dim)]) * 2.0**power  # as in a group of objects
         torch.testing.assert_close(projector(padded, p), got, atol=1e-4, rtol=0)
 
 
-def test_threshold_one_keeps_the_least_direction_whole() -> None:
+def test_threshold_one_keeps_the_smallest_direction_entirely() -> None:
     keys = torch.diag(torch.tensor([1.0, 1e-3, 1e-5]))
     for few in (keys[:, :3], torch.cat([keys, torch.zeros(3, 2)], 1), torch.cat([keys, torch.zeros(9, 3)])):
         got = projector(few, Perturbation(threshold=1.0))
@@ -120,7 +120,7 @@ def test_threshold_one_keeps_the_least_direction_whole() -> None:
 @pytest.mark.parametrize("threshold", [0.9, 1.0])
 @pytest.mark.parametrize("tokens", [3, 20])
 def test_tiny_keys_have_the_subspace_of_large_ones(threshold: float, tokens: int) -> None:
-    """Down to subnormal numbers, where squares are 0; a power of two changes no bit of ordinary ones."""
+    """Down to subnormal numbers, whose squares are 0; a power of two changes no bit of ordinary ones."""
     keys = torch.randint(-8, 9, (tokens, 6), generator=torch.Generator().manual_seed(2)).float()
     p = Perturbation(threshold=threshold)
     want = projector(keys, p)
@@ -146,5 +146,5 @@ def test_keys_without_a_gram_matrix_have_no_operator_and_leave_the_others_alone(
     assert torch.equal(got[[0, 2]], want[[0, 2]])
     assert torch.equal(got[1, 1], want[1, 1])
     assert got[1, 0].isnan().all()
-    keys[1, 0, 3], keys[1, 0, 8] = 1, broken  # a key that is no object's
+    keys[1, 0, 3], keys[1, 0, 8] = 1, broken  # a key that belongs to no object
     assert object_operator(keys, groups, p).isfinite().all()

@@ -10,7 +10,7 @@ from pipeline.miniature.scene_batches import LABELS, SceneBatches, patch_labels
 from pipeline.miniature.train_coca import _text
 
 
-def test_patch_labels_name_what_lies_under_each_patch() -> None:
+def test_patch_labels_name_the_objects_under_each_patch() -> None:
     patch = SCENE_SIZE / GRID.side
     large = SceneObject("square", "red", (0, 0, round(4 * patch), round(2 * patch)))
     tiny = SceneObject("star", "blue", (round(5.2 * patch), round(5.2 * patch), round(5.6 * patch), round(5.6 * patch)))
@@ -22,7 +22,7 @@ def test_patch_labels_name_what_lies_under_each_patch() -> None:
     assert labels[..., LABELS.index("blue")].sum() == 1
 
 
-def test_batches_are_always_the_same_and_hold_two_captions_per_scene() -> None:
+def test_batches_are_reproducible_and_hold_two_captions_per_scene() -> None:
     preprocess = image_transform_v2(PreprocessCfg(size=IMAGE_SIZE), is_train=False)
     first = list(SceneBatches(0, 2, 3, preprocess, build_tokenizer(), GRID))
     again = list(SceneBatches(0, 2, 3, preprocess, build_tokenizer(), GRID))
@@ -33,7 +33,7 @@ def test_batches_are_always_the_same_and_hold_two_captions_per_scene() -> None:
         assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_the_tokenizer_knows_no_punctuation_and_frames_captions() -> None:
+def test_the_tokenizer_ignores_punctuation_and_frames_captions() -> None:
     tokenizer = build_tokenizer()
     with_comma, without = tokenizer.encode("a Red star, a moon"), tokenizer.encode("a red star a moon")
     assert with_comma.ids == without.ids
@@ -42,7 +42,7 @@ def test_the_tokenizer_knows_no_punctuation_and_frames_captions() -> None:
     assert tokenizer.encode("zebra").tokens[1] == "[UNK]"
 
 
-def test_texts_without_their_padding_give_open_clips_own_embeddings() -> None:
+def test_texts_without_padding_equal_open_clips_embeddings() -> None:
     torch.manual_seed(0)
     model = open_clip.CoCa(**MODEL).eval()
     texts = ["a red star", "a huge blue moon above a tiny green ring on a plain background"]

@@ -1,4 +1,4 @@
-"""Training the miniature BLIP-2: a few steps of it, its vision tower, its losses, and the bundled weights."""
+"""Training the miniature BLIP-2: a few steps, its vision tower, its losses, and the bundled weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.miniature.train_blip2 import Blip2Schedule, train_blip2
 
 
 def encoded(texts: list[str]) -> torch.Tensor:
-    return torch.tensor([each.ids for each in build_tokenizer().encode_batch(texts)])
+    return torch.tensor([encoding.ids for encoding in build_tokenizer().encode_batch(texts)])
 
 
 def test_training_writes_a_folder_that_the_encoder_opens(tmp_path: Path) -> None:
@@ -44,8 +44,8 @@ def test_training_writes_a_folder_that_the_encoder_opens(tmp_path: Path) -> None
 
 
 @torch.no_grad()
-def test_the_vision_tower_is_close_to_the_one_it_stands_on() -> None:
-    """Only the division by each token's own deviation is missing, until it has been trained."""
+def test_the_vision_tower_starts_close_to_cocas() -> None:
+    """Before training it lacks only the division by each token's own deviation."""
     coca: Any = load_encoder("coca")
     model = build_model().eval()
     pixels = torch.stack([coca.preprocess(draw_scene(scene)) for scene in distinct_scenes(6, 4)])
@@ -59,7 +59,7 @@ def test_the_vision_tower_is_close_to_the_one_it_stands_on() -> None:
     assert isinstance(coca, OpenClipEncoder)
 
 
-def test_the_losses_are_those_of_the_encoder(tmp_path: Path) -> None:
+def test_losses_equal_those_of_the_encoders_outputs(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build_model().eval()
     for parameter in model.parameters():
@@ -84,10 +84,10 @@ def test_the_losses_are_those_of_the_encoder(tmp_path: Path) -> None:
     torch.testing.assert_close(losses["contrastive"], want, atol=1e-5, rtol=0)
 
 
-def test_the_tokenizer_frames_captions_as_bert_does() -> None:
-    found = build_tokenizer().encode("a Red star, a moon")
-    assert found.tokens[:7] == ["[CLS]", "a", "red", "star", "a", "moon", "[SEP]"]
-    assert len(found.ids) == CONTEXT
+def test_the_tokenizer_frames_captions_like_bert() -> None:
+    encoding = build_tokenizer().encode("a Red star, a moon")
+    assert encoding.tokens[:7] == ["[CLS]", "a", "red", "star", "a", "moon", "[SEP]"]
+    assert len(encoding.ids) == CONTEXT
     assert WORDS[-1] == "[DEC]"
 
 
@@ -99,7 +99,7 @@ def bundled() -> tuple[Any, list[Any], torch.Tensor]:
 
 
 def test_the_bundled_weights_have_learned_contrast_and_matching(bundled: tuple[Any, list[Any], torch.Tensor]) -> None:
-    """Thirty held-out scenes: by chance one in thirty would be found, and half of the pairs told apart."""
+    """On thirty held-out scenes; chance would find one in thirty, and distinguish half of the pairs."""
     encoder, scenes, tokens = bundled
     texts = [make_captions(scene)[0].text for scene in scenes]
     scores = torch.einsum("iqd,td->tiq", encoder.embed(tokens), encoder.embed_text(texts)).amax(-1)
@@ -109,7 +109,7 @@ def test_the_bundled_weights_have_learned_contrast_and_matching(bundled: tuple[A
 
 
 def test_the_bundled_weights_describe_scenes(bundled: tuple[Any, list[Any], torch.Tensor]) -> None:
-    """Most captions name the largest object by colour and shape: eight colours and ten shapes there are."""
+    """Most captions name the largest object by colour and shape, out of eight colours and ten shapes."""
     encoder, scenes, tokens = bundled
     captions = encoder.caption(tokens)
     named = [
@@ -119,7 +119,7 @@ def test_the_bundled_weights_describe_scenes(bundled: tuple[Any, list[Any], torc
     assert sum(named) > 18
 
 
-def test_the_log_of_the_bundled_weights_says_how_they_were_made() -> None:
+def test_the_bundled_log_says_how_the_weights_were_made() -> None:
     log = json.loads((Path(resolve_weights("blip2", None)) / "training.json").read_text())
     assert log["command"].startswith("qpert train-miniature blip2")
     assert log["schedule"]["steps"] == log["curve"][-1]["step"] + 1

@@ -26,7 +26,7 @@ def test_training_writes_a_folder_that_the_encoder_opens(tmp_path: Path) -> None
 
 
 def test_the_bundled_weights_have_learned() -> None:
-    """Twenty held-out scenes: the right one of them is found by most captions, by chance it would be one in twenty."""
+    """On twenty held-out scenes most captions find the right one; chance would find one in twenty."""
     from pipeline.datasets.scenes import distinct_scenes, make_captions
 
     encoder = load_encoder("coca")
@@ -36,7 +36,7 @@ def test_the_bundled_weights_have_learned() -> None:
     assert ((texts @ images.T).argmax(1) == torch.arange(20)).float().mean() > 0.7
 
 
-def test_the_log_of_the_bundled_weights_says_how_they_were_made() -> None:
+def test_the_bundled_log_says_how_the_weights_were_made() -> None:
     log = json.loads((BUNDLED / "training.json").read_text())
     assert log["command"].startswith("qpert train-miniature coca")
     assert log["curve"][-1]["step"] == log["schedule"]["steps"] - 1

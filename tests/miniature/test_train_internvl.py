@@ -1,4 +1,4 @@
-"""Training the miniature InternVL-G: a few steps of it, its vision tower, its words, and the bundled weights."""
+"""Training the miniature InternVL-G: a few steps, its vision tower, its tokenizer, and the bundled weights."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def test_training_writes_a_folder_that_the_encoder_opens(tmp_path: Path) -> None
 
 
 @torch.no_grad()
-def test_the_vision_tower_is_close_to_the_one_it_stands_on() -> None:
-    """Until it is trained, it lacks each token's deviation at the start, and biases of queries."""
+def test_the_vision_tower_starts_close_to_cocas() -> None:
+    """Before training it lacks each token's deviation at the start, and the biases of queries."""
     coca: Any = load_encoder("coca")
     scenes = list(distinct_scenes(6, 4))
     want = coca.backbone(torch.stack([coca.preprocess(draw_scene(scene)) for scene in scenes]))
-    want = want - want.mean(-1, keepdim=True)  # all that its LayerNorms see
+    want = want - want.mean(-1, keepdim=True)  # what its LayerNorms see
     torch.manual_seed(0)
     model = build_internvl(CONFIG)
     photos: Any = load_encoder("internvl").preprocess
@@ -55,10 +55,10 @@ def test_the_vision_tower_is_close_to_the_one_it_stands_on() -> None:
     assert torch.nn.functional.cosine_similarity(random, want, dim=-1).abs().mean() < 0.3
 
 
-def test_captions_are_read_in_training_as_the_encoder_reads_them() -> None:
+def test_training_and_encoder_tokenize_captions_alike() -> None:
     encoder: Any = load_encoder("internvl")
     captions = [caption.text for scene in distinct_scenes(20, 9) for caption in make_captions(scene)]
-    trained = torch.tensor([each.ids for each in build_tokenizer(prompted=True).encode_batch(captions)])
+    trained = torch.tensor([encoding.ids for encoding in build_tokenizer(prompted=True).encode_batch(captions)])
     read = text_ids(encoder.tokenizer, captions)
     assert torch.equal(trained[:, : read.shape[1]], read)
     assert not trained[:, read.shape[1] :].any()
@@ -78,14 +78,14 @@ def bundled() -> tuple[Any, list[Any], torch.Tensor]:
 
 @pytest.mark.parametrize("name", ["internvl", "internvl-c"])
 def test_the_bundled_weights_have_learned(name: str, bundled: tuple[Any, list[Any], torch.Tensor]) -> None:
-    """Thirty held-out scenes: by chance one in thirty would be found."""
+    """On thirty held-out scenes; chance would find one in thirty."""
     encoder, scenes, tokens = load_encoder(name), *bundled[1:]
     texts = encoder.embed_text([make_captions(scene)[0].text for scene in scenes])
     scores = texts @ encoder.embed(tokens)[:, 0].T
     assert (scores.argmax(1) == torch.arange(30)).float().mean() > 0.7
 
 
-def test_the_log_of_the_bundled_weights_says_how_they_were_made() -> None:
+def test_the_bundled_log_says_how_the_weights_were_made() -> None:
     log = json.loads((Path(resolve_weights("internvl", None)) / "training.json").read_text())
     assert log["command"].startswith("qpert train-miniature internvl")
     assert log["schedule"]["steps"] == log["curve"][-1]["step"] + 1

@@ -1,4 +1,4 @@
-"""Training the miniature YOLO: a few steps of it, and what the checkpoint keeps and does not keep."""
+"""Training the miniature YOLO: a few steps, and the contents of the checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.miniature.train_yolo import HELD_OUT_SEED, YoloSchedule, measure, 
 BUNDLED_LOG = MINIATURE.with_name("yolo_training.json")
 
 
-def test_a_few_steps(tmp_path: Path) -> None:
+def test_training_runs_and_writes_its_files(tmp_path: Path) -> None:
     lines: list[str] = []
     schedule = YoloSchedule(scenes=16, epochs=2, batch=8, held_out=8)
     result = train_yolo(tmp_path / "models", schedule, "the command", lines.append)
@@ -47,8 +47,8 @@ def test_the_bundled_checkpoint_holds_half_precision_weights_and_no_folders() ->
     assert {tensor.dtype for tensor in weights if tensor.is_floating_point()} == {torch.float16}
 
 
-def test_the_bundled_log_is_about_the_bundled_weights() -> None:
-    """The log's figures again, on a part of the held-out scenes."""
+def test_the_bundled_log_describes_the_bundled_weights() -> None:
+    """The log's figures, measured again on some of the held-out scenes."""
     held_out = json.loads(BUNDLED_LOG.read_text())["held_out"]
     assert held_out["seed"] == HELD_OUT_SEED
     assert held_out["map50"] > 0.9

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.encoders.attention_pooling import AttentionPooling
+from pipeline.encoders.internvl.attention_pooling import AttentionPooling
 from pipeline.encoders.internvl.config import InternVLConfig
 from pipeline.encoders.internvl.intern_vit import Embeddings, InternViT
 from pipeline.encoders.internvl.qllama import QLlama

@@ -96,7 +96,7 @@ class OpenClipEncoder(Encoder):
 
     @classmethod
     def spec(cls, weights: str) -> EncoderSpec:
-        """By the model's configuration; where there is none to go by, those of ViT-L/14."""
+        """By the model's configuration; without one, those of ViT-L/14."""
         return read_spec(weights)
 
     def preprocess(self, image: Image.Image) -> Tensor:

@@ -52,7 +52,7 @@ def load_weights(weights: str) -> tuple[open_clip.CoCa, Tokenize]:
 
 
 def check_weights(weights: str) -> None:
-    """Refuse what `load_weights` would, as far as that shows; the hub is not asked."""
+    """Refuse unknown names, and files and folders that are missing or incomplete; the hub is not asked."""
     if Path(weights).is_dir():
         _check_folder(Path(weights))
     else:
@@ -60,7 +60,7 @@ def check_weights(weights: str) -> None:
 
 
 def read_spec(weights: str) -> EncoderSpec:
-    """Sizes of a model by its configuration, without loading it; where there is none to go by, those of ViT-L/14."""
+    """Sizes of a model by its configuration, without loading it; without a configuration, those of ViT-L/14."""
     folder = Path(weights)
     try:
         if folder.is_dir():

@@ -1,4 +1,4 @@
-"""Captions: the cached decoding equals the whole pass under the UniLM mask; stages, prompts, what is computed once."""
+"""Captions: cached decoding equals the whole pass under the UniLM mask; stages, prompts, work done only once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def whole_pass(encoder: Blip2Encoder, tokens: Tensor, ids: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def test_the_mask_hides_text_from_queries_and_what_follows_from_text(encoder: Blip2Encoder, tokens: Tensor) -> None:
+def test_the_mask_hides_text_from_queries_and_later_text_from_text(encoder: Blip2Encoder, tokens: Tensor) -> None:
     ids = torch.tensor([[BEGIN, 5, 6, 7, 8]] * 3)
     other = ids.clone()
     other[:, 3:] = 9
@@ -72,7 +72,7 @@ def test_steps_with_a_cache_equal_the_whole_pass(encoder: Blip2Encoder, tokens: 
 
 
 @torch.no_grad()
-def test_greedy_takes_the_likeliest_token_of_the_whole_pass(encoder: Blip2Encoder, tokens: Tensor) -> None:
+def test_greedy_takes_the_most_likely_token_of_the_whole_pass(encoder: Blip2Encoder, tokens: Tensor) -> None:
     ids = torch.full((3, 1), BEGIN)
     with encoder.perturbing(3, some_objects(), LM, "lm"):
         while ids.shape[1] < 12:
@@ -89,7 +89,7 @@ def test_greedy_takes_the_likeliest_token_of_the_whole_pass(encoder: Blip2Encode
 
 
 @torch.no_grad()
-def test_the_photo_is_looked_at_once_whatever_the_length(
+def test_the_photo_is_attended_to_once_for_captions_of_any_length(
     encoder: Blip2Encoder, tokens: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
@@ -104,7 +104,7 @@ def test_the_photo_is_looked_at_once_whatever_the_length(
 
 
 @torch.no_grad()
-def test_only_the_stage_lm_changes_captions(encoder: Blip2Encoder, tokens: Tensor) -> None:
+def test_only_stage_lm_changes_captions(encoder: Blip2Encoder, tokens: Tensor) -> None:
     plain = encoder.caption(tokens)
     assert encoder.caption(tokens, some_objects(), Perturbation(scale=50, stages=("itc", "itm"))) == plain
     changed = encoder.caption(tokens, some_objects(), Perturbation(scale=50, stages=("lm",)))
@@ -126,13 +126,13 @@ def test_prompts(encoder: Blip2Encoder, tokens: Tensor) -> None:
         encoder.caption(tokens, input_ids=ids, attention_mask=torch.tensor([[1, 1, 0]]))
 
 
-def test_the_batch_does_not_matter(encoder: Blip2Encoder, tokens: Tensor) -> None:
+def test_captions_do_not_depend_on_the_batch(encoder: Blip2Encoder, tokens: Tensor) -> None:
     together = encoder.caption(tokens, some_objects(), LM)
     alone = [encoder.caption(tokens[row : row + 1], some_objects()[row : row + 1], LM)[0] for row in range(3)]
     assert together == alone
 
 
 @pytest.mark.parametrize("wrong", [{"max_length": 41}, {"max_length": 2, "prompt": "two dog"}])
-def test_lengths_that_cannot_be_are_refused(encoder: Blip2Encoder, tokens: Tensor, wrong: dict[str, Any]) -> None:
+def test_impossible_lengths_are_refused(encoder: Blip2Encoder, tokens: Tensor, wrong: dict[str, Any]) -> None:
     with pytest.raises(QpertError, match=r"cannot be written: .* positions for 40"):
         encoder.caption(tokens, **wrong)

@@ -49,7 +49,7 @@ HOSTILE: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("file", "values", "message"), HOSTILE)
-def test_what_leads_elsewhere_is_refused_by_name(folder: Path, file: str, values: Any, message: str) -> None:
+def test_keys_that_lead_elsewhere_are_refused_by_name(folder: Path, file: str, values: Any, message: str) -> None:
     ran = plant(folder)
     change_json(folder / file, lambda found: found.update(values))
     with pytest.raises(QpertError, match=message):
@@ -63,7 +63,7 @@ def test_pickled_weights_are_named(folder: Path) -> None:
         check_encoder("blip2", str(folder))
 
 
-def test_the_hub_passes_the_same_gate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_repositories_pass_the_same_checks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     patterns: list[str] = []
 
     def fetch(name: str, asked: list[str], what: str) -> Path:
@@ -80,7 +80,7 @@ def test_the_hub_passes_the_same_gate(folder: Path, monkeypatch: pytest.MonkeyPa
     assert not ran.exists()
 
 
-def test_a_published_configuration_keeps_its_sizes_and_loses_the_rest(folder: Path) -> None:
+def test_published_configurations_keep_their_sizes_and_lose_the_rest(folder: Path) -> None:
     path = folder / "config.json"
     change_json(
         path, lambda values: values.update(text_config={"model_type": "opt", "hidden_size": 2560}, torchscript=1)
@@ -105,7 +105,7 @@ def test_a_list_of_heads_holds_two_numbers(tmp_path: Path, values: dict[str, Any
         load_encoder("blip2", weights=str(path))
 
 
-def test_words_beside_a_lavis_checkpoint_pass_the_gate(tmp_path: Path) -> None:
+def test_tokenizers_beside_a_lavis_checkpoint_are_checked(tmp_path: Path) -> None:
     from tests.encoders.blip2.test_weights import lavis_names
     from tests.encoders.blip2.tiny_blip2 import tokenizer
 

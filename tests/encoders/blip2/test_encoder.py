@@ -1,4 +1,4 @@
-"""BLIP-2: equal to transformers without objects, to a naive reference with them; every trap on the way has a test."""
+"""BLIP-2: equal to transformers without objects, to a naive reference with them; each known trap has a test."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ids_of(encoder: Blip2Encoder) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def test_without_objects_all_is_as_in_transformers(encoder: Blip2Encoder, pixels: Tensor) -> None:
+def test_without_objects_everything_equals_transformers(encoder: Blip2Encoder, pixels: Tensor) -> None:
     found = {name: ids_of(encoder)[name] for name in ("input_ids", "attention_mask")}
     untouched = build()
     contrast = untouched(pixels, **found)
@@ -64,7 +64,7 @@ def test_without_objects_all_is_as_in_transformers(encoder: Blip2Encoder, pixels
 @pytest.mark.parametrize("threshold", [0.8, 0.9, 0.99])
 @pytest.mark.parametrize("combine", ["sum", "mean"])
 @torch.no_grad()
-def test_with_objects_it_is_algorithm_1_1(
+def test_with_objects_embeddings_follow_algorithm_1_1(
     encoder: Blip2Encoder, pixels: Tensor, weight: Any, threshold: float, combine: Any
 ) -> None:
     perturbation = Perturbation(
@@ -72,9 +72,9 @@ def test_with_objects_it_is_algorithm_1_1(
     )
     objects, tokens = some_objects(), encoder.backbone(pixels)
     coverage, _ = batch_coverage(objects, encoder.grid)
-    masks = [cover[: len(each)].double().numpy() for cover, each in zip(coverage, objects, strict=True)]
-    shares = [max(1, len(each)) if combine == "mean" else 1 for each in objects]
-    alphas = [perturbation.alphas(each.areas).numpy() / share for each, share in zip(objects, shares, strict=True)]
+    masks = [cover[: len(photo)].double().numpy() for cover, photo in zip(coverage, objects, strict=True)]
+    shares = [max(1, len(photo)) if combine == "mean" else 1 for photo in objects]
+    alphas = [perturbation.alphas(photo.areas).numpy() / share for photo, share in zip(objects, shares, strict=True)]
     reference = Blip2Encoder.from_model(build(), encoder.tokenizer)
     with perturbed_naively(reference.model.qformer, masks, alphas, threshold):
         image = reference.embed(tokens)
@@ -87,7 +87,7 @@ def test_with_objects_it_is_algorithm_1_1(
 
 
 @torch.no_grad()
-def test_each_stage_does_what_it_says(encoder: Blip2Encoder, pixels: Tensor) -> None:
+def test_each_stage_perturbs_only_its_own_pass(encoder: Blip2Encoder, pixels: Tensor) -> None:
     objects, tokens = some_objects(), encoder.backbone(pixels)
 
     def outcome(setting: Perturbation | None) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def test_each_stage_does_what_it_says(encoder: Blip2Encoder, pixels: Tensor) -> 
 
 
 @torch.no_grad()
-def test_a_photo_is_matched_with_many_texts_at_once(
+def test_one_photo_is_matched_with_many_texts_at_once(
     encoder: Blip2Encoder, pixels: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     perturbation, objects, tokens = Perturbation(scale=2, stages=("itm",)), some_objects(), encoder.backbone(pixels)
@@ -126,7 +126,7 @@ def test_a_photo_is_matched_with_many_texts_at_once(
         "pipeline.encoders.base.object_operator", lambda *args: made.append(1) or object_operator(*args)
     )
     torch.testing.assert_close(encoder.match(tokens, TEXTS * 3, objects, perturbation), alone, atol=1e-5, rtol=1e-5)
-    assert len(made) == len(encoder.sites()) == 2  # once per site, whatever the number of passes
+    assert len(made) == len(encoder.sites()) == 2  # once per site for any number of passes
     assert keys() == 3
     many = encoder.match(tokens[2:], TEXTS, objects[2:], perturbation)
     torch.testing.assert_close(many, alone[6:], atol=1e-5, rtol=1e-5)
@@ -138,7 +138,7 @@ def test_a_photo_is_matched_with_many_texts_at_once(
 
 @torch.no_grad()
 def test_padding_is_never_attended_to(encoder: Blip2Encoder, pixels: Tensor) -> None:
-    """Trap 1 (a mask that is lost silently) and the mask of a text given as ids."""
+    """Trap 1 (a mask that is silently lost), and the mask of a text given as ids."""
     tokens, objects = encoder.backbone(pixels[:1]), some_objects()[:1]
     ids = encoder.tokenizer([TEXTS[0]], return_tensors="pt")["input_ids"]
     longer = torch.cat([ids, torch.zeros(1, 7, dtype=torch.int64)], 1)
@@ -153,7 +153,7 @@ def test_padding_is_never_attended_to(encoder: Blip2Encoder, pixels: Tensor) -> 
 
 
 @torch.no_grad()
-def test_a_configuration_with_image_tokens_changes_nothing(encoder: Blip2Encoder, pixels: Tensor) -> None:
+def test_image_tokens_in_the_configuration_change_nothing(encoder: Blip2Encoder, pixels: Tensor) -> None:
     """Trap 5: transformers' own forward would cut 32 ids off the text."""
     model = build()
     model.config.image_token_index = 9
@@ -164,8 +164,8 @@ def test_a_configuration_with_image_tokens_changes_nothing(encoder: Blip2Encoder
 
 
 @torch.no_grad()
-def test_dropout_is_off_and_the_model_stays_as_it_was(pixels: Tensor) -> None:
-    """Trap 7, and that nothing of the perturbation is left behind."""
+def test_dropout_is_off_and_the_model_is_unchanged(pixels: Tensor) -> None:
+    """Trap 7; nothing of the perturbation is left behind."""
     model = build().train()
     names = list(model.state_dict())
     encoder = Blip2Encoder.from_model(model)
@@ -180,9 +180,7 @@ def test_dropout_is_off_and_the_model_stays_as_it_was(pixels: Tensor) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @torch.no_grad()
-def test_half_precision_is_for_the_vision_tower_alone(
-    encoder: Blip2Encoder, pixels: Tensor, dtype: torch.dtype
-) -> None:
+def test_only_the_vision_tower_takes_half_precision(encoder: Blip2Encoder, pixels: Tensor, dtype: torch.dtype) -> None:
     """Trap 4: keys, eigenvalues and heads in float32 whatever the tower's dtype."""
     half = Blip2Encoder.from_model(build().to(dtype), encoder.tokenizer, head_state(build()))
     assert half.dtype == dtype
@@ -199,7 +197,7 @@ def test_half_precision_is_for_the_vision_tower_alone(
 
 
 def test_preprocessing_squashes_by_pils_bicubic_filter(encoder: Blip2Encoder) -> None:
-    """Trap 8: a tensor's resize is another filter."""
+    """Trap 8: resizing a tensor uses another filter."""
     image = Image.effect_noise((93, 41), 80).convert("RGB")
     resized = TF.to_tensor(image.resize((56, 56), Image.Resampling.BICUBIC))
     mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -210,7 +208,7 @@ def test_preprocessing_squashes_by_pils_bicubic_filter(encoder: Blip2Encoder) ->
 def operators(
     encoder: Blip2Encoder, tokens: Tensor, objects: list[Objects], perturbation: Perturbation
 ) -> dict[str, Tensor]:
-    """A of every site, worked out before the pass that uses it."""
+    """A of every site, computed before the pass that uses it."""
     groups = pool_object_keys(*batch_coverage(objects, encoder.grid), perturbation)
     bank: dict[str, Tensor] = {}
 
@@ -243,7 +241,7 @@ def test_prepared_operators_compile_into_one_graph(encoder: Blip2Encoder, pixels
     assert len(graphs) == 1
 
 
-def test_wrong_use_is_said(encoder: Blip2Encoder, pixels: Tensor) -> None:
+def test_wrong_use_is_reported(encoder: Blip2Encoder, pixels: Tensor) -> None:
     tokens = encoder.backbone(pixels)
     bare = Blip2Encoder.from_model(build())
     with pytest.raises(QpertError, match="without a tokenizer"):

@@ -1,4 +1,4 @@
-"""Where BLIP-2's weights come from: folders and LAVIS checkpoints load whole, and nothing else loads."""
+"""Loading BLIP-2: folders and LAVIS checkpoints load completely, and nothing else loads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def lavis_names(prefix: str = "") -> dict[str, Tensor]:
-    """The tiny model under LAVIS' names, written down by hand: the other direction than the code's."""
+    """The tiny model under LAVIS' names, written by hand: the reverse of the code's direction."""
     source = build().state_dict()
     pairs: dict[str, Tensor] = {}
     for name, value in source.items():
@@ -70,7 +70,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def without_key_bias() -> Blip2Encoder:
-    """The reference: a bias of the keys moves all scores of a query alike, and LAVIS' towers have none."""
+    """The reference, without biases of keys: they shift all scores of a query equally, and LAVIS' towers have none."""
     model = build()
     for layer in model.vision_model.encoder.layers:
         layer.self_attn.qkv.bias.data.chunk(3)[1].zero_()
@@ -78,7 +78,7 @@ def without_key_bias() -> Blip2Encoder:
 
 
 @torch.no_grad()
-def test_a_folder_is_what_was_saved(folder: Path) -> None:
+def test_a_saved_folder_opens_unchanged(folder: Path) -> None:
     encoder = load_encoder("blip2", weights=str(folder))
     pixels = torch.randn(2, 3, 56, 56)
     reference = Blip2Encoder.from_model(build(), encoder.tokenizer, head_state(build()))  # type: ignore[attr-defined]
@@ -95,7 +95,7 @@ def test_a_folder_is_what_was_saved(folder: Path) -> None:
 
 
 @torch.no_grad()
-def test_a_lavis_checkpoint_is_converted_whole(checkpoint: Path) -> None:
+def test_lavis_checkpoints_are_converted_completely(checkpoint: Path) -> None:
     encoder = load_encoder("blip2", weights=str(checkpoint))
     reference = without_key_bias()
     pixels = torch.randn(2, 3, 56, 56)
@@ -129,7 +129,7 @@ def test_every_weight_is_accounted_for(checkpoint: Path) -> None:
             load_encoder("blip2", weights=str(checkpoint))
 
 
-def test_without_its_language_head_it_still_retrieves(checkpoint: Path) -> None:
+def test_retrieval_works_without_a_language_head(checkpoint: Path) -> None:
     torch.save({"model": {n: v for n, v in lavis_names().items() if "predictions" not in n}}, checkpoint)
     encoder = load_encoder("blip2", weights=str(checkpoint))
     assert encoder.embed_text(["a dog"]).shape == (1, 16)
@@ -138,7 +138,7 @@ def test_without_its_language_head_it_still_retrieves(checkpoint: Path) -> None:
 
 
 @torch.no_grad()
-def test_the_vision_tower_may_come_from_another_file(checkpoint: Path) -> None:
+def test_the_vision_tower_can_come_from_another_file(checkpoint: Path) -> None:
     whole = load_weights(str(checkpoint)).model.state_dict()
     state = lavis_names()
     vision = {n.removeprefix("visual_encoder."): v for n, v in state.items() if n.startswith("visual_encoder.")}
@@ -165,7 +165,7 @@ def test_a_folder_takes_its_language_head_from_a_lavis_checkpoint(folder: Path, 
 
 
 class Code:
-    """Opening it would run whatever this says."""
+    """Unpickling it would run this code."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return print, ("code has run",)
@@ -188,7 +188,7 @@ def test_code_in_a_checkpoint_is_refused(checkpoint: Path, capsys: pytest.Captur
         ("Salesforce/blip2-itm-vit-g+head.bin", "must be a .pth file"),
     ],
 )
-def test_what_is_not_there_is_said_before_any_work(weights: str, message: str) -> None:
+def test_missing_weights_are_reported_before_any_work(weights: str, message: str) -> None:
     with pytest.raises(QpertError, match=message):
         check_encoder("blip2", weights)
 
@@ -223,8 +223,8 @@ def test_damaged_and_foreign_weights_are_refused(folder: Path, checkpoint: Path,
         load_encoder("blip2", weights=str(folder))
 
 
-def test_words_of_another_model_are_refused(folder: Path, checkpoint: Path) -> None:
-    """transformers would make an empty tokenizer where there is none, and every word unknown."""
+def test_tokenizers_of_other_models_are_refused(folder: Path, checkpoint: Path) -> None:
+    """transformers would make an empty tokenizer if its files are missing, and every word unknown."""
     for name in ("tokenizer.json", "vocab.txt"):
         (folder / name).unlink(missing_ok=True)
     with pytest.raises(QpertError, match=r"the tokenizer of .* has \d+ words, but the model 15|could not be loaded"):
@@ -239,20 +239,20 @@ def test_words_of_another_model_are_refused(folder: Path, checkpoint: Path) -> N
 @pytest.mark.parametrize(
     "missing", ["vision_proj.weight", "visual_encoder.pos_embed", "visual_encoder.blocks.1.attn.v_bias"]
 )
-def test_a_checkpoint_that_is_not_whole_is_said_to_be(checkpoint: Path, missing: str) -> None:
+def test_incomplete_checkpoints_are_reported(checkpoint: Path, missing: str) -> None:
     torch.save({"model": {name: value for name, value in lavis_names().items() if name != missing}}, checkpoint)
     with pytest.raises(QpertError, match=r"not a whole BLIP-2|BLIP-2 does not have"):
         load_encoder("blip2", weights=str(checkpoint))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"heads": "two", "vision_heads": 2}'])
-def test_a_list_of_heads_that_is_none_is_said_to_be(checkpoint: Path, text: str) -> None:
+def test_invalid_lists_of_heads_are_reported(checkpoint: Path, text: str) -> None:
     Path(f"{checkpoint}.json").write_text(text)
     with pytest.raises(QpertError, match=r"blip2.pth.json"):
         load_encoder("blip2", weights=str(checkpoint))
 
 
-def test_files_in_torchs_old_form_open_and_damaged_ones_are_refused(folder: Path, checkpoint: Path) -> None:
+def test_torchs_old_format_opens_and_damaged_files_are_refused(folder: Path, checkpoint: Path) -> None:
     torch.save({"model": lavis_names()}, checkpoint, _use_new_zipfile_serialization=False)
     assert load_encoder("blip2", weights=str(checkpoint)).dim == 16
     (folder / "language_head.safetensors").write_bytes(b"x" * 40)
@@ -263,7 +263,7 @@ def test_files_in_torchs_old_form_open_and_damaged_ones_are_refused(folder: Path
         load_encoder("blip2", weights=str(folder))
 
 
-def test_a_second_tower_is_refused(checkpoint: Path) -> None:
+def test_a_second_vision_tower_is_refused(checkpoint: Path) -> None:
     other = checkpoint.with_name("eva.pth")
     torch.save({"nonsense": torch.zeros(1)}, other)
     with pytest.raises(QpertError, match=r"has a vision tower of its own; leave \+"):

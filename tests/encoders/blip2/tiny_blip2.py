@@ -72,7 +72,7 @@ def write_folder(folder: Path) -> str:
 
 
 def some_objects() -> list[Objects]:
-    """Three photos: two objects on the grid's lines, none, and one that touches parts of patches."""
+    """Three photos: two objects on the grid's lines, none, and one that covers parts of patches."""
     size = (640, 480)
     return [
         Objects([[0, 0, 0.5, 0.25], [0.5, 0.5, 1, 1]], ["dog", "star"], [1, 1], size),
@@ -85,7 +85,7 @@ def some_objects() -> list[Objects]:
 def perturbed_naively(
     qformer: nn.Module, masks: Sequence[np.ndarray], alphas: Sequence[np.ndarray], threshold: float, repeat: int = 1
 ) -> Any:
-    """Algorithm 1.1 photo by photo, head by head, object by object, in float64, on the outputs of `query`.
+    """Algorithm 1.1 by photo, head and object in float64, on the outputs of `query`.
 
     Args:
         qformer: with the query tokens first in every pass.

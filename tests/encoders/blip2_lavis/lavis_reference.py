@@ -1,4 +1,4 @@
-"""`python lavis_reference.py FOLDER`, in LAVIS' environment: writes a tiny checkpoint and what LAVIS makes of it.
+"""`python lavis_reference.py FOLDER`, in LAVIS' environment: writes a tiny checkpoint and LAVIS' results with it.
 
 `plain.pt` holds what LAVIS' own, unchanged methods return; `lavis.pt` what the encoder `blip2-lavis` returns, plain and
 perturbed, for the settings in `cases.json`.
@@ -37,7 +37,7 @@ def write_checkpoint(folder: Path) -> Any:
         strong = ".crossattention." in name and ".bias" not in name  # so that objects change captions
         torch.nn.init.normal_(parameter, std=0.8 if strong else 0.3 if parameter.ndim > 1 else 0.5)
         if "position_embeddings" in name:
-            torch.nn.init.normal_(parameter, std=1.5)  # so that captions are not one word again and again
+            torch.nn.init.normal_(parameter, std=1.5)  # so that captions do not repeat one word
         if name.endswith("LayerNorm.weight") or ".norm" in name:
             torch.nn.init.uniform_(parameter, 0.5, 1.5)
     head = model.Qformer.cls.predictions
@@ -48,7 +48,7 @@ def write_checkpoint(folder: Path) -> Any:
 
 @torch.no_grad()
 def lavis_itself(model: Any, pixels: torch.Tensor, texts: list[str]) -> dict[str, Any]:
-    """By LAVIS' own methods alone."""
+    """Results of LAVIS' own methods."""
     photos = model.extract_features({"image": pixels}, mode="image")
     words = model.extract_features({"image": pixels, "text_input": texts}, mode="text")
     tokens = model.ln_vision(model.visual_encoder(pixels))
@@ -71,7 +71,7 @@ ENDS = (-1.0, 0.5, 1.2, 2.0)
 
 
 def captions_of(write: Any, bias: torch.Tensor) -> list[list[str]]:
-    """Captions with one to five beams and every one of `ENDS`; `bias` is the language head's."""
+    """Captions with one to five beams and each of `ENDS`; `bias` is the language head's."""
     found = []
     for end in ENDS:
         bias[3] += end
@@ -83,7 +83,7 @@ def captions_of(write: Any, bias: torch.Tensor) -> list[list[str]]:
 def all_of(
     encoder: Any, pixels: torch.Tensor, texts: list[str], cases: list[dict[str, Any]], objects: list[Objects]
 ) -> Any:
-    """What an encoder makes of every case; a case is the fields of a `Perturbation`, or empty for plain."""
+    """An encoder's results for every case; a case is the fields of a `Perturbation`, or empty for plain."""
     tokens = encoder.backbone(pixels)
     found = []
     for case in cases:
@@ -102,7 +102,7 @@ def all_of(
 
 def objects_of(boxes: list[list[list[float]]]) -> list[Objects]:
     """Objects of each photo from boxes (0..1)."""
-    return [Objects(each, [""] * len(each), [1.0] * len(each), (640, 480)) for each in boxes]
+    return [Objects(photo, [""] * len(photo), [1.0] * len(photo), (640, 480)) for photo in boxes]
 
 
 def main(folder: Path) -> None:

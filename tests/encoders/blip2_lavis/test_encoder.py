@@ -28,7 +28,7 @@ SETTINGS = [
 
 @pytest.fixture(scope="module")
 def made(run_lavis: Callable[..., Path]) -> Path:
-    """A tiny LAVIS checkpoint, and what LAVIS makes of it in a process of its own."""
+    """A tiny LAVIS checkpoint, and LAVIS' results with it from a process of its own."""
     pixels = torch.randn(3, 3, 56, 56, generator=torch.Generator().manual_seed(1)).round(decimals=3)
     return run_lavis(pixels=pixels.tolist(), texts=TEXTS, boxes=BOXES, cases=[{}, *SETTINGS])
 
@@ -50,7 +50,7 @@ def close(got: torch.Tensor, want: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", ["blip2", "lavis"])
-def test_plain_is_what_lavis_own_methods_return(results: dict[str, Any], name: str) -> None:
+def test_plain_results_equal_lavis_own_methods(results: dict[str, Any], name: str) -> None:
     got, want = results[name], results["plain"]
     close(got["tokens"], want["tokens"])
     close(got["text"], want["text"])
@@ -61,7 +61,7 @@ def test_plain_is_what_lavis_own_methods_return(results: dict[str, Any], name: s
 
 
 @pytest.mark.parametrize("number", range(1, 1 + len(SETTINGS)))
-def test_perturbed_the_two_agree(results: dict[str, Any], number: int) -> None:
+def test_perturbed_results_of_both_encoders_agree(results: dict[str, Any], number: int) -> None:
     ours, lavis, plain = results["blip2"]["cases"][number], results["lavis"]["cases"][number], results["plain"]
     close(ours["image"], lavis["image"])
     close(ours["match"], lavis["match"])
@@ -71,8 +71,8 @@ def test_perturbed_the_two_agree(results: dict[str, Any], number: int) -> None:
     assert (ours["image"] - plain["image"]).abs().amax((1, 2))[[0, 2]].min() > 3e-4
 
 
-def test_our_beam_search_writes_what_transformers_4_26_writes(results: dict[str, Any], made: Path) -> None:
-    """Eight photos x four leanings to end x one to five beams: captions of all lengths."""
+def test_our_beam_search_equals_transformers_4_26(results: dict[str, Any], made: Path) -> None:
+    """Eight photos x four biases of the end token x one to five beams: captions of all lengths."""
     encoder: Any = load_encoder("blip2", weights=str(made / "tiny.pth"))
     tokens = encoder.backbone(results["plain"]["many"])
     got = captions_of(lambda beams: encoder.caption(tokens, num_beams=beams), encoder.head.decoder.bias)
@@ -85,10 +85,10 @@ def test_captions_change_under_some_settings(results: dict[str, Any]) -> None:
     assert any(case["captions"] != plain for case in results["lavis"]["cases"][1:])
 
 
-def test_it_has_the_same_sites(results: dict[str, Any], made: Path) -> None:
+def test_both_encoders_have_the_same_sites(results: dict[str, Any], made: Path) -> None:
     assert results["lavis"]["sites"] == [f"Qformer.bert.encoder.layer.{i}.crossattention.self" for i in (0, 2)]
 
 
-def test_in_the_wrong_process_it_says_so(made: Path) -> None:
+def test_a_process_without_the_environment_is_reported(made: Path) -> None:
     with pytest.raises(QpertError, match=r"process of its own.*the encoder blip2 opens the same weights"):
         load_encoder("blip2-lavis", weights=str(made / "tiny.pth"))

@@ -1,4 +1,4 @@
-"""LAVIS' environment: where it is, when it is built, and what is said when it cannot be."""
+"""LAVIS' environment: its place, when it is built, and the messages when it cannot be."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def fake_pip(monkeypatch: pytest.MonkeyPatch, code: int, stderr: str = "") -> li
     return calls
 
 
-def test_it_is_built_once_and_said(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_built_once_and_announced(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls, said = fake_pip(monkeypatch, 0), []
     assert lavis_environment.ensure(said.append) == elsewhere
     assert lavis_environment.ensure(said.append) == elsewhere
@@ -47,7 +47,7 @@ def test_it_is_built_once_and_said(elsewhere: Path, monkeypatch: pytest.MonkeyPa
     assert not (elsewhere / "tests").exists()  # it would hide a project's own
 
 
-def test_what_pip_says_is_passed_on(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pips_error_is_passed_on(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_pip(monkeypatch, 1, "WARNING: slow\nERROR: No matching distribution found for timm==0.4.12\n")
     with pytest.raises(
         QpertError, match=r"(?s)could not be built; pip said:.*No matching.*QPERT_LAVIS_ENV.*pip install"
@@ -56,7 +56,7 @@ def test_what_pip_says_is_passed_on(elsewhere: Path, monkeypatch: pytest.MonkeyP
     assert not elsewhere.exists()
 
 
-def test_where_it_cannot_be_is_said(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_places_and_pythons_that_do_not_fit_are_reported(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere.mkdir()
     (elsewhere / "mine.txt").touch()
     with pytest.raises(QpertError, match=r"holds something else"):
@@ -66,20 +66,20 @@ def test_where_it_cannot_be_is_said(elsewhere: Path, monkeypatch: pytest.MonkeyP
         lavis_environment.ensure()
 
 
-def test_actors_find_it_before_all_else(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_actors_find_the_environment_first(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/mine")
     wanted = {"PYTHONPATH": f"{elsewhere}{os.pathsep}/mine", lavis_environment.VARIABLE: str(elsewhere)}
     assert lavis_environment.runtime_env() == {"env_vars": wanted}
 
 
-def test_the_wrong_process_is_told_before_anything_is_built(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_without_the_environment_builds_nothing(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = fake_pip(monkeypatch, 0)
     with pytest.raises(QpertError, match="process of its own"):
         lavis_environment.activate()
     assert not calls
 
 
-def test_other_versions_live_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_other_versions_have_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(lavis_environment.VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     first = lavis_environment.folder()

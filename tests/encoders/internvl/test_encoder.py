@@ -1,4 +1,4 @@
-"""InternVL-C and InternVL-G against the published code's outputs, and what the encoder promises beside."""
+"""InternVL-C and InternVL-G against the published code's outputs, and the encoder's other promises."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipeline.method.settings import Perturbation
 from tests.encoders.internvl.tiny_internvl import SMALL, build, fill, some_pixels, write_words
 
 CASES = json.loads(Path(__file__).with_name("internvl_published.json").read_text())["cases"]
-"""Made by the published code; how, the file says."""
+"""Made by the published code, as the file describes."""
 NAMES = [case["name"] for case in CASES]
 
 
@@ -46,7 +46,7 @@ def pixels_of(encoder: InternVLEncoder) -> Tensor:
 
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
-def test_plain_embeddings_are_the_published_ones(case: dict[str, Any]) -> None:
+def test_plain_embeddings_equal_the_published_ones(case: dict[str, Any]) -> None:
     for mode, encoder in encoders(case).items():
         tokens = encoder.backbone(pixels_of(encoder))
         assert tokens.shape == (3, encoder.grid.tokens, case["config"]["vision_config"]["hidden_size"])
@@ -57,14 +57,14 @@ def test_plain_embeddings_are_the_published_ones(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
-def test_text_embeddings_are_the_published_ones(case: dict[str, Any]) -> None:
-    """One of the texts has an unknown token, id 0, in its middle, which the published code takes for padding."""
+def test_text_embeddings_equal_the_published_ones(case: dict[str, Any]) -> None:
+    """One of the texts contains an unknown token, id 0, which the published code takes for padding."""
     encoder, ids = encoders(case)["c"], torch.tensor(case["input_ids"])
     torch.testing.assert_close(encoder.embed_text(input_ids=ids), torch.tensor(case["text"]), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
-def test_perturbed_embeddings_are_those_of_the_published_code_with_algorithm_1_1(case: dict[str, Any]) -> None:
+def test_perturbed_embeddings_equal_the_published_code_with_algorithm_1_1(case: dict[str, Any]) -> None:
     for setting in case["perturbed"]:
         names = ("weight", "threshold", "combine", "scale", "sites")
         perturbation = Perturbation(**{name: setting[name] for name in names if name in setting})
@@ -101,7 +101,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, masks: list[Tensor], thr
 
 @pytest.mark.parametrize("threshold", [0.8, 0.9, 0.99])
 def test_internvl_c_by_hand(threshold: float) -> None:
-    """Independently of the published code's numbers: the pooling attention photo by photo."""
+    """The pooling attention photo by photo, independent of the published code's numbers."""
     encoder = InternVLEncoder.from_model(build(), "c")
     block, objects = encoder.model.clip_projector, objects_of(CASES[0])
     attention = block.cross_attn
@@ -131,7 +131,7 @@ def test_sites() -> None:
     assert list(published.sites())[15] == "qllama.model.layers.30.cross_attn"
 
 
-def test_a_subset_of_sites_perturbs_no_other() -> None:
+def test_only_the_chosen_sites_are_perturbed() -> None:
     encoder = InternVLEncoder.from_model(build())
     tokens, objects = encoder.backbone(some_pixels()), objects_of(CASES[0])
     every = encoder.embed(tokens, objects, Perturbation(scale=4))
@@ -142,14 +142,14 @@ def test_a_subset_of_sites_perturbs_no_other() -> None:
     c = pooled.embed(tokens, objects, Perturbation(scale=4))
     assert torch.equal(by_number, by_name)
     assert len({every.sum().item(), by_name.sum().item(), last.sum().item(), encoder.embed(tokens).sum().item()}) == 4
-    # InternVL-G is the sum of two parts, of which the last site changes one and the others the other.
+    # InternVL-G is the sum of two parts: the last site changes one of them, all others change the other.
     part = encoder.model.embed_queries(tokens)
     torch.testing.assert_close(last[:, 0], F.normalize(c[:, 0] + part, dim=-1))
     with pytest.raises(QpertError, match="no cross-attention 5"):
         encoder.embed(tokens, objects, Perturbation(sites=(5,)))
 
 
-def test_no_objects_is_the_untouched_model() -> None:
+def test_without_objects_the_model_is_untouched() -> None:
     encoder = InternVLEncoder.from_model(build())
     tokens = encoder.backbone(some_pixels())
     plain = encoder.embed(tokens)
@@ -174,11 +174,11 @@ def test_texts_are_prompted_framed_and_padded_on_the_right(tmp_path: Path) -> No
     assert ids[3, -1] == 2
     vectors = encoder.embed_text(texts)
     torch.testing.assert_close(vectors, encoder.embed_text(input_ids=ids))
-    torch.testing.assert_close(vectors[:1], encoder.embed_text("a red dog"), atol=1e-6, rtol=0)  # padding is nothing
+    torch.testing.assert_close(vectors[:1], encoder.embed_text("a red dog"), atol=1e-6, rtol=0)  # padding has no effect
     assert encoder.embed_text([]).shape == (0, encoder.dim)
 
 
-def test_an_attention_mask_stands_for_the_padding_id() -> None:
+def test_an_attention_mask_replaces_the_padding_id() -> None:
     encoder = InternVLEncoder.from_model(build())
     ids = torch.tensor([[1, 5, 7, 2], [1, 9, 2, 0]])
     other = ids.masked_fill(ids == 0, 42)
@@ -188,7 +188,7 @@ def test_an_attention_mask_stands_for_the_padding_id() -> None:
         encoder.embed_text(input_ids=torch.tensor([[0, 0, 1, 5, 2]]))
 
 
-def test_many_texts_are_those_one_by_one() -> None:
+def test_texts_embed_the_same_in_a_batch_and_alone() -> None:
     encoder = InternVLEncoder.from_model(build())
     ids = torch.from_numpy(np.random.RandomState(3).randint(1, 100, (70, 5)))
     each = torch.cat([encoder.embed_text(input_ids=row[None]) for row in ids[60:]])
@@ -206,8 +206,8 @@ def test_photos_are_squashed_and_normalised_as_published() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_keeps_its_dtype_and_comes_near(dtype: torch.dtype) -> None:
-    """The subspace is worked out in float32 of the half-precision keys."""
+def test_half_precision_keeps_its_dtype_and_is_close(dtype: torch.dtype) -> None:
+    """The subspace of half-precision keys is computed in float32."""
     exact = InternVLEncoder.from_model(build())
     half = InternVLEncoder.from_model(build().to(dtype))
     tokens = half.backbone(some_pixels())
@@ -228,8 +228,8 @@ def test_one_compiled_graph_for_any_photos() -> None:
     setting = Perturbation(scale=4)
     operators: dict[str, Tensor] = {}
     coverage = torch.zeros(3, 2, 17)
-    for photo, each in enumerate(objects):
-        for number, box in enumerate(each.boxes * 4):
+    for photo, boxed in enumerate(objects):
+        for number, box in enumerate(boxed.boxes * 4):
             x0, y0, x1, y1 = box.round().int().tolist()
             coverage[photo, number, 1:].view(4, 4)[y0:y1, x0:x1] = 1
     areas = torch.tensor([[0.25, 0.1875], [0.0625, 0], [0, 0]])
@@ -247,7 +247,7 @@ def test_one_compiled_graph_for_any_photos() -> None:
     torch.testing.assert_close(vectors, encoder.embed(tokens, objects, setting)[:, 0], atol=1e-5, rtol=0)
 
 
-def test_modes_and_models() -> None:
+def test_unknown_modes_and_models_are_refused() -> None:
     model = build()
     assert InternVLEncoder.from_model(model).mode == "g"
     assert InternVLCEncoder.from_model(model).mode == "c"
@@ -262,7 +262,7 @@ def test_modes_and_models() -> None:
         InternVLEncoder.from_model(model).embed_text(["a"])
 
 
-def test_random_weights_are_finite_and_of_the_configured_size() -> None:
+def test_random_weights_are_finite_and_have_the_configured_size() -> None:
     model = build_internvl(InternVLConfig.from_dict(SMALL))
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
     assert torch.isfinite(InternVLEncoder.from_model(model).embed(torch.randn(1, 17, 64))).all()
@@ -284,6 +284,6 @@ def test_published_size() -> None:
         ({"force_image_size": 60}, "the image size = 60 is not divisible by 14"),
     ],
 )
-def test_configurations_that_cannot_be_built(change: dict[str, int], message: str) -> None:
+def test_invalid_configurations_are_refused(change: dict[str, int], message: str) -> None:
     with pytest.raises(QpertError, match=message):
         InternVLConfig.from_dict({**SMALL, **change})

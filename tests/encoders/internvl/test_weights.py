@@ -1,4 +1,4 @@
-"""Opening InternVL-14B's weights as they are published: sharded, half precision, under the published names."""
+"""Opening InternVL-14B's weights in their published form: sharded, in half precision, under the published names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 def published_names(vision_layers: int = 48, layers: int = 32) -> set[str]:
-    """Every name in OpenGVLab/InternVL-14B-224px, written out apart from the modules."""
+    """Every name in OpenGVLab/InternVL-14B-224px, written out independently of the modules."""
     names = {"query_tokens", "text_projection", "logit_scale", "itm_head.weight", "itm_head.bias"}
     names |= {"vision_model.embeddings.class_embedding", "vision_model.embeddings.position_embedding"}
     names |= {f"vision_model.embeddings.patch_embedding.{part}" for part in ("weight", "bias")}
@@ -54,7 +54,7 @@ THIN = {
     "clip_embed_dim": 8,
     "attn_pool_num_heads": 2,
 }
-"""All layers of the published model, cut down in width only."""
+"""All layers of the published model, reduced in width only."""
 
 
 def test_a_checkpoint_with_the_published_names_opens(tmp_path: Path) -> None:
@@ -78,14 +78,14 @@ def test_a_checkpoint_with_the_published_names_opens(tmp_path: Path) -> None:
 
 
 def test_each_published_weight_is_used() -> None:
-    """Every one but the two heads, the temperature, and what a softmax takes out again changes what is computed."""
+    """Every weight changes the results, except the two heads, the temperature, and biases that a softmax cancels."""
     model = build()
     vector = torch.randn(48, generator=torch.Generator().manual_seed(1))
     ids = torch.arange(100)[None]
     tokens = model.vision_model(some_pixels())
     total = (model.embed_g(tokens) @ vector).sum() + (model.embed_text(ids, ids >= 0) @ vector).sum()
     total.backward()
-    unused = {name for name, each in model.named_parameters() if each.grad is None or each.grad.abs().max() < 1e-6}
+    unused = {name for name, value in model.named_parameters() if value.grad is None or value.grad.abs().max() < 1e-6}
     same_for_all_keys = {
         f"clip_projector{which}.{part}" for which in ("", "2") for part in ("cross_attn.k_bias", "norm1_k.bias")
     }
@@ -94,7 +94,7 @@ def test_each_published_weight_is_used() -> None:
 
 
 def test_fine_tuned_size(tmp_path: Path) -> None:
-    """Where force_image_size is set, the position embeddings were saved for it."""
+    """If force_image_size is set, the position embeddings were saved for that size."""
     folder = write_folder(tmp_path, {**SMALL, "force_image_size": 84})
     encoder = load_encoder("internvl-c", weights=folder)
     assert encoder.grid.image_size == 84
@@ -102,7 +102,7 @@ def test_fine_tuned_size(tmp_path: Path) -> None:
     assert encoder.preprocess(Image.new("RGB", (9, 5))).shape == (3, 84, 84)
 
 
-def test_the_same_in_one_file_and_in_another_dtype(tmp_path: Path) -> None:
+def test_one_file_and_another_dtype_give_the_same_weights(tmp_path: Path) -> None:
     write_folder(tmp_path, shards=1, dtype=torch.float16)
     (tmp_path / "model-00001-of-00001.safetensors").rename(tmp_path / "model.safetensors")
     (tmp_path / "model.safetensors.index.json").unlink()
@@ -114,7 +114,7 @@ def test_the_same_in_one_file_and_in_another_dtype(tmp_path: Path) -> None:
 
 
 def test_weights_of_the_stored_dtype_stay_in_the_mapped_file(tmp_path: Path) -> None:
-    """No copy is made: all processes of a machine share the pages. (A dtype of one's own is a copy of one's own.)"""
+    """No copy is made: all processes of a machine share the pages. (Another dtype needs a copy.)"""
     write_folder(tmp_path)
     model, *_ = load_weights(str(tmp_path), CPU, torch.bfloat16)
     maps = Path("/proc/self/maps").read_text().splitlines()
@@ -132,7 +132,7 @@ def change_index(folder: Path, change: Callable[[dict[str, str]], object]) -> No
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
-    """One file instead of the shards, with something changed."""
+    """Replace the shards by one file with changed weights."""
     state: dict[str, torch.Tensor] = {}
     for path in folder.glob("*.safetensors"):
         state |= load_file(path)
@@ -161,7 +161,7 @@ def test_weights_that_do_not_fit(tmp_path: Path, change: Callable[..., object], 
         load_encoder("internvl", weights=folder)
 
 
-def test_folders_that_are_not_whole(tmp_path: Path) -> None:
+def test_incomplete_folders_are_refused(tmp_path: Path) -> None:
     def refused(message: str, folder: Path = tmp_path) -> None:
         with pytest.raises(QpertError, match=message):
             check_encoder("internvl", str(folder))
@@ -190,13 +190,13 @@ def test_folders_that_are_not_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("weights", ["InternVL", "./nowhere", "/no/where", "a/b/c"])
-def test_names_that_are_nothing(weights: str) -> None:
+def test_invalid_names_are_refused(weights: str) -> None:
     with pytest.raises(QpertError, match="is not a folder or a hub id"):
         check_encoder("internvl", weights)
 
 
-def test_a_hub_id_becomes_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is fetched is weights, configuration and words; never code."""
+def test_hub_ids_are_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only weights, configuration and tokenizer are downloaded, never code."""
     folder = write_folder(tmp_path)
     asked: list[object] = []
 
@@ -209,7 +209,7 @@ def test_a_hub_id_becomes_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert asked == [("OpenGVLab/InternVL-14B-224px", ["*.safetensors", "*.json", "tokenizer.model"])]
 
 
-def test_a_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch(name: str, **_: object) -> str:
         raise OSError("no network\nand more")
 
@@ -218,7 +218,7 @@ def test_a_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
         load_encoder("internvl", weights="OpenGVLab/InternVL-14B-224px", dtype="bfloat16")
 
 
-def test_the_words_of_another_model(tmp_path: Path) -> None:
+def test_tokenizers_of_other_models_are_refused(tmp_path: Path) -> None:
     folder = write_folder(tmp_path)
     write_words(tmp_path / "tokenizer.model", 140)
     with pytest.raises(QpertError, match=r"has 140 words.*the model has 100.*tokenizer.model"):
@@ -231,8 +231,8 @@ def test_the_words_of_another_model(tmp_path: Path) -> None:
         load_encoder("internvl", weights=folder)
 
 
-def test_published_configuration_is_read_by_its_own_names() -> None:
-    """With everything that a config.json of transformers holds beside it."""
+def test_published_configurations_are_read() -> None:
+    """Including all the other keys of a config.json by transformers."""
     published = {
         "model_type": "internvl", "torch_dtype": "float16", "label_smoothing": 0.0, "use_backbone_lora": 0,
         "use_qllama_lora": 0, "force_image_size": 364, "clip_embed_dim": 768, "attn_pool_num_heads": 16,

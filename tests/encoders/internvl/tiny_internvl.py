@@ -1,4 +1,4 @@
-"""Tiny InternVL-14Bs: weights from a stream of numbers that does not change, and a folder as the published one."""
+"""Tiny InternVL-14Bs: reproducible weights, and a folder in the published form."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ SMALL: dict[str, Any] = {
     },
     "clip_embed_dim": 48, "attn_pool_num_heads": 4, "num_query_token": 96, "cross_attention_frequency": 2,
 }  # fmt: skip
-"""As the published config.json, in small: four cross-attentions."""
+"""Like the published config.json, only small: four cross-attentions."""
 
 
 def fill(state: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
-    """Weights for every name of `state`, the same on every machine: nothing is trivial, and activations stay sane."""
+    """Weights for every name of `state`, the same on every machine: not trivial, with activations of ordinary size."""
     stream = np.random.RandomState(seed)
     filled = {}
     for name in sorted(state):
@@ -63,7 +63,7 @@ def build(config: dict[str, Any] | None = None, seed: int = 0) -> InternVL:
 
 
 def write_words(path: Path, words: int = 100) -> None:
-    """A `tokenizer.model` of LLaMA's kind with so many pieces."""
+    """A `tokenizer.model` of LLaMA's kind with the given number of pieces."""
     text = "a red dog on the beach with two small boats and one old man who throws a ball to the left of a tree"
     lines = iter([text, text.title(), "children play in the park near a big fountain"] * 20)
     with path.open("wb") as file:

@@ -1,4 +1,4 @@
-"""open_clip folders and hub repositories: sizes and switches are read, and whatever leads elsewhere is refused."""
+"""open_clip folders and hub repositories: sizes and switches are read, and anything that leads elsewhere is refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def weights() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def folder(tmp_path: Path, weights: dict[str, torch.Tensor]) -> Path:
-    """A CoCa whose tokenizer is one of transformers'."""
+    """A CoCa with a tokenizer of transformers."""
     place = tmp_path / "coca"
     place.mkdir()
     config: dict[str, Any] = {"model_cfg": json.loads(json.dumps(TINY)), "preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}}
@@ -46,7 +46,7 @@ def set_text(values: dict[str, Any], **text: Any) -> None:
     values["model_cfg"]["text_cfg"].update(text)
 
 
-def test_a_tokenizer_of_transformers_opens(folder: Path) -> None:
+def test_tokenizers_of_transformers_open(folder: Path) -> None:
     change_json(folder / "open_clip_config.json", lambda values: set_text(values, tokenizer_kwargs={"clean": "lower"}))
     encoder = load_encoder("coca", weights=str(folder))
     assert encoder.tokenizer(["A star"]).tolist() == [[2, 3] + [1] * 8]  # type: ignore[attr-defined]
@@ -80,8 +80,8 @@ HOSTILE: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("tower", "values", "message"), HOSTILE)
-def test_what_leads_elsewhere_is_refused_by_name(folder: Path, tower: str, values: Any, message: str) -> None:
-    """By the check before any work, by the memory estimate and by the loader; no code beside the model runs."""
+def test_keys_that_lead_elsewhere_are_refused_by_name(folder: Path, tower: str, values: Any, message: str) -> None:
+    """By the check before any work, the memory estimate and the loader; no code beside the model runs."""
     ran = plant(folder)
     values = json.loads(json.dumps(values).replace("FOLDER", str(folder)))
     change_json(folder / "open_clip_config.json", lambda found: found["model_cfg"][tower].update(values))
@@ -124,8 +124,8 @@ def test_a_configuration_much_larger_than_its_weights_takes_no_memory(folder: Pa
         load_encoder("coca", weights=str(folder))
 
 
-def test_the_hub_passes_the_same_gate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing but the configuration is fetched before it has passed."""
+def test_hub_repositories_pass_the_same_checks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the configuration is downloaded before it has passed."""
     asked: list[str | None] = []
 
     def fetch(name: str, filename: str | None = None) -> str:
@@ -152,13 +152,13 @@ def test_the_hub_passes_the_same_gate(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("name", ["hf-hub:", "hf-hub:/etc", "hf-hub:../x", "hf-hub:a/b/c", "hf-hub:name"])
-def test_what_is_no_repository_is_refused(name: str) -> None:
+def test_invalid_repository_names_are_refused(name: str) -> None:
     with pytest.raises(QpertError, match="names no repository"):
         check_encoder("coca", name)
 
 
 @pytest.mark.parametrize("name", ["coca_base", "coca_ViT-B-32", "coca_ViT-L-14"])
-def test_the_published_configurations_pass_as_they_are(name: str) -> None:
+def test_published_configurations_pass_unchanged(name: str) -> None:
     published = open_clip.get_model_config(name)
     given = ModelConfig.of(published, name).arguments()
     assert given == {key: value for key, value in published.items() if key != "custom_text"}

@@ -68,7 +68,7 @@ def photos() -> list[Objects]:
 
 
 @torch.no_grad()
-def test_without_objects_it_is_open_clip(model: open_clip.CoCa) -> None:
+def test_without_objects_embeddings_equal_open_clip(model: open_clip.CoCa) -> None:
     pixels, names = torch.randn(3, 3, 32, 32), list(model.state_dict())
     want = model.encode_image(pixels)
     encoder = OpenClipEncoder.from_model(model)
@@ -136,7 +136,7 @@ def test_half_precision(model: open_clip.CoCa) -> None:
 
 
 @pytest.mark.parametrize("mode", ["shortest", "squash"])
-def test_preprocessing_is_open_clips(model: open_clip.CoCa, mode: str) -> None:
+def test_preprocessing_equals_open_clip(model: open_clip.CoCa, mode: str) -> None:
     cfg = PreprocessCfg(size=32, resize_mode=mode, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
     open_clip.set_model_preprocess_cfg(model, vars(cfg))
     encoder = OpenClipEncoder.from_model(model, image_size=32)
@@ -148,7 +148,7 @@ def test_preprocessing_is_open_clips(model: open_clip.CoCa, mode: str) -> None:
     assert torch.equal(got, image_transform_v2(cfg, is_train=False)(photo))
 
 
-def test_photos_of_extreme_shape_are_cut_before_they_are_resized(model: open_clip.CoCa) -> None:
+def test_photos_of_extreme_shape_are_cropped_before_resizing(model: open_clip.CoCa) -> None:
     encoder = OpenClipEncoder.from_model(model)
     for size in ((1, 1999), (2000, 1), (2, 1500)):
         photo = Image.effect_noise(size, 90).convert("RGB")
@@ -182,7 +182,7 @@ def test_objects_must_match_the_batch(model: open_clip.CoCa) -> None:
         encoder.embed(torch.randn(2, 17, 36), photos(), Perturbation())
 
 
-def test_models_that_do_not_fit_are_refused(model: open_clip.CoCa) -> None:
+def test_unsupported_models_are_refused(model: open_clip.CoCa) -> None:
     with pytest.raises(QpertError, match="not an open_clip CoCa"):
         OpenClipEncoder.from_model(nn.Linear(2, 2))
     with pytest.raises(QpertError, match="images of 32 pixels, not 64"):
@@ -260,7 +260,7 @@ def test_unknown_weights_are_refused(weights: str, message: str) -> None:
         load_encoder("coca", weights=weights)
 
 
-def test_an_unreachable_hub_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_: object, **__: object) -> None:
         raise OSError("we are offline")
 
