@@ -7,29 +7,30 @@ Examples:
   qpert benchmark blip2                     its share of a whole pass, with ViT-g, and captions; needs some 6 GB
   qpert benchmark internvl                  its cost in InternVL-14B's layers, by number of objects; needs some 4 GB
   qpert benchmark tune                      fifty settings of tune against one cold evaluation, BLIP-2; needs some 6 GB
-  qpert benchmark graph                     reading, writing and keeping books alone: 20,000 and 200,000 tiny photos
+  qpert benchmark graph                     reading, writing and bookkeeping alone: 20,000 and 200,000 tiny photos
   qpert benchmark evaluate                  COCO's 5,000 photos x 25,000 captions, simulated, 32 vectors each
 
 pipeline: against a bare PyTorch loop. Both sides do the same work with the same models on the same photos: the bare
 loop reads, decodes, detects and encodes in batches, in one process with all cores; the pipeline also checks, retries,
-writes Parquet and can resume. Warming up is left out on both sides, and said apart: the bare loop's first batch; for
-the pipeline all until every actor is up and a batch has come out at the end, where photos that are half-way by then
-count by the work left on them. The bare loop runs before and after, so that a machine that is busy otherwise shows.
+writes Parquet and can resume. Warm-up is not counted on either side, and is reported separately: the first batch of the
+bare loop; for the pipeline, everything until all actors are up and a first batch is done, where photos that are halfway
+by then count by the work left on them. The bare loop runs before and after, to show whether the machine is busy with
+other work.
 
 blip2: the whole model at its real size, ViT-g, Q-Former and language head, with random weights in float32: what
 Q-Perturbation adds to a pass from pixels to embeddings, and to writing a caption of 30 tokens for each photo. One
 photo, six boxes and torch's own number of threads, unless --blip2.images, --blip2.objects and --cpus say otherwise.
-Threads that share a core wait for each other and spoil the figures: give fewer --cpus where other work is running.
+Threads that share a core wait for each other and spoil the figures: give fewer --cpus if other work is running.
 
-internvl: one layer of each kind at its real size, with random weights in float32, for one photo, added up as often as
-the model has them: what all sixteen cross-attentions cost, and what four of them do.
+internvl: one layer of each kind at its real size, with random weights in float32, for one photo, multiplied by how
+often the model has it: the cost of all sixteen cross-attentions, and of four of them.
 
-graph: images a second without models, the driver's and the largest worker's memory, number and size of the files, by
-number of photos. The embeddings are as many numbers as BLIP-2's: 200,000 photos take some 4 GB in --tmp.
+graph: images per second without models, memory of the driver and of the largest worker, number and size of the files,
+by number of photos. The embeddings are as long as BLIP-2's: 200,000 photos take some 4 GB in --tmp.
 
-evaluate: time and peak memory of the whole of `qpert evaluate` but the encoder, against the matrix product that it
-cannot do without (run before and after, reading not counted), and against the common way, which makes the full score
-matrix and sorts all its rows and columns. Each in a process of its own.
+evaluate: time and peak memory of `qpert evaluate` without the encoder, against the matrix product that it cannot avoid
+(run before and after, without reading), and against the usual way, which computes the full score matrix and sorts all
+its rows and columns. Each runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class PassConfig(BaseModel):
     image_size: int = Field(364, ge=14, description="side of the square input in pixels")
     images: int = Field(1, ge=1, description="photos in the batch")
     objects: int = Field(6, ge=1, description="boxes per photo")
-    repetitions: int = Field(3, ge=1, description="of every pass; medians are shown")
+    repetitions: int = Field(3, ge=1, description="of every pass; the medians are reported")
 
 
 class Config(BaseModel):
@@ -101,23 +102,24 @@ class Config(BaseModel):
     detect_actors: int | None = Field(None, ge=1, description="actors that detect (default: by the machine)")
     encode_actors: int | None = Field(None, ge=1, description="actors that encode (default: by the machine)")
     cpus: int | None = Field(None, ge=1, description="CPU cores for all sides (default: all)")
-    repetitions: int = Field(9, ge=1, description="of query-former's and internvl's passes; medians are shown")
+    repetitions: int = Field(9, ge=1, description="of query-former's and internvl's passes; the medians are reported")
     blip2: PassConfig = Field(PassConfig(), description="the passes of blip2 and tune")
     evaluation: SizesConfig = Field(SizesConfig(), description="the simulated data set of evaluate")
     graph_photos: list[int] = Field([20_000, 200_000], min_length=1, description="numbers of photos of graph")
-    tmp: LocalPath | None = Field(None, description="folder for what is written meanwhile (default: the system's)")
+    tmp: LocalPath | None = Field(None, description="folder for temporary files (default: the system's)")
     json_file: ReportPath | None = Field(
         None, description="write the figures to this file as well", json_schema_extra={"flag": "--json"}
     )
 
 
 def run(config: Config) -> int:
-    """Measure and print."""
+    """Measures, and prints the figures."""
     if config.tmp is not None and not Path(config.tmp).is_dir():
         raise QpertError(f"--tmp {config.tmp}: there is no such folder")
+    scratch = partial(tempfile.TemporaryDirectory, prefix="qpert-benchmark-", dir=config.tmp)
     figures: dict[str, Any] = {}
     if "pipeline" in config.parts:
-        with tempfile.TemporaryDirectory(prefix="qpert-benchmark-", dir=config.tmp) as folder:
+        with scratch() as folder:
             figures["pipeline"] = _pipeline(config, Path(folder))
     if "query-former" in config.parts:
         figures["query_former"] = _query_former(config)
@@ -128,10 +130,10 @@ def run(config: Config) -> int:
     if "tune" in config.parts:
         figures["tune"] = _tune(config)
     if "graph" in config.parts:
-        with tempfile.TemporaryDirectory(prefix="qpert-benchmark-", dir=config.tmp) as folder:
+        with scratch() as folder:
             figures["graph"] = _graph(config, Path(folder))
     if "evaluate" in config.parts:
-        with tempfile.TemporaryDirectory(prefix="qpert-benchmark-", dir=config.tmp) as folder:
+        with scratch() as folder:
             figures["evaluate"] = _evaluate(config, Path(folder))
     if config.json_file:
         Path(config.json_file).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -139,6 +141,7 @@ def run(config: Config) -> int:
 
 
 def _pipeline(config: Config, folder: Path) -> dict[str, float]:
+    # Each part imports what it needs: some take seconds, and `--help` none of them.
     from pipeline.benchmarks.bare_loop import bare_loop
     from pipeline.datasets.photos.found_photos import Listing
     from pipeline.datasets.photos.source import find_photos
@@ -155,7 +158,7 @@ def _pipeline(config: Config, folder: Path) -> dict[str, float]:
     spec = IndexSpec(**options | {"source": source, "out": str(folder / "out"), "limit": config.photos})
     photos = find_photos(source)
     if not isinstance(photos, Listing) or config.detector.model == "annotated":
-        raise QpertError("the benchmark takes photos in files of their own, and a detector that looks at them")
+        raise QpertError("the benchmark takes photos in files of their own, and a detector that looks at pixels")
     paths = [uri for batch in photos.batches(config.photos) for uri in batch.column("uri").to_pylist()]
 
     cores = config.cpus or os.cpu_count() or 1

@@ -31,7 +31,7 @@ class Config(IndexSpec):
     """The options of ``qpert index``."""
 
     retry_failed: bool = Field(False, description="index photos that failed before once more")
-    keep_removed: bool = Field(False, description="photos that the source no longer has stay found")
+    keep_removed: bool = Field(False, description="photos that the source no longer has stay in use")
     prune: bool = Field(False, description="delete the rows of photos that the source no longer has, or has changed")
     strict: bool = Field(False, description="exit with 1 when a photo failed")
     dry_run: bool = Field(False, description="print what would be done and stop")

@@ -1,4 +1,4 @@
-"""Estimate what indexing many photos will take: time, GPU hours by type, bytes, cost, and the stage that limits it.
+"""Estimate what indexing many photos will take: time, GPU hours by type, bytes, cost, and the limiting stage.
 
 Examples:
   qpert plan photos/                                        all photos of a folder, from 256 of them
@@ -7,8 +7,8 @@ Examples:
   qpert plan photos/ --sample 2000 --json plan.json
 
 A sample of the photos, spread evenly over the source, is indexed for real with the same options on the machines at
-hand; what that took is scaled up. The figures hold for photos like these, on these machines, while all of them work;
-starting Ray and loading models comes on top. Take a larger --sample on a larger cluster: each actor should get some
+hand, and the result is scaled up. The figures hold for photos like these, on these machines, while all of them work;
+starting Ray and loading models comes on top. Take a larger --sample on a larger cluster: each actor should get a few
 hundred photos.
 """
 
@@ -38,7 +38,7 @@ _PRICE = re.compile(r"(.+)=(\d+(?:\.\d+)?)")
 
 
 class Config(IndexSpec):
-    """The options of ``qpert plan``: those of ``qpert index``, and what to scale up to."""
+    """The options of ``qpert plan``: those of ``qpert index``, and the number of photos to scale up to."""
 
     out: PathText = Field(
         "", description="folder or URI for the sample's features, which are kept (default: none are kept)"

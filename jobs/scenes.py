@@ -5,7 +5,7 @@ Examples:
   qpert index scenes/images --out features/
   qpert evaluate features/ --captions scenes/dataset_scenes.json
 
-A scene shows one to five coloured shapes of every size. The files have the forms of Flickr30K Entities (Annotations/,
+A scene shows one to five coloured shapes of every size. The files have the formats of Flickr30K Entities (Annotations/,
 Sentences/) and of Karpathy's JSON (dataset_scenes.json). The same seed gives the same scenes on every machine.
 
 The profile `balanced` spreads the largest object's area over the ten size bins and names objects whatever their size;
@@ -41,13 +41,13 @@ class Config(BaseModel):
 
 
 def run(config: Config) -> int:
-    """Write the scenes, saying every few seconds how many there are."""
-    said = time.monotonic()
+    """Writes the scenes, and says every few seconds how many are done."""
+    reported = time.monotonic()
 
     def report(done: int) -> None:
-        nonlocal said
-        if time.monotonic() - said > 5:
-            said = time.monotonic()
+        nonlocal reported
+        if time.monotonic() - reported > 5:
+            reported = time.monotonic()
             logger.info(f"{done:,} of {config.count:,} scenes")
 
     check_writable(config.out)

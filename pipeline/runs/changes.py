@@ -1,8 +1,8 @@
-"""What has happened to the source since its photos were indexed: which are new, changed, gone, or back again.
+"""Finds which photos of the source are new, changed, gone, or back again since they were indexed.
 
-Listing tells the size and the time of change of most files. Another size is another photo. Another time with the same
-size may be the same photo, copied or touched: then its content is compared by digest, and the new time is remembered
-beside the features. What either side does not know (lists of URLs, sets of earlier versions) says nothing.
+Listing a source gives the size and modification time of most files. A different size means a different photo. A
+different time with the same size may be the same photo, copied or touched: then its content is compared by digest, and
+the new time is stored beside the features. Unknown values (lists of URLs, sets of earlier versions) are not compared.
 """
 
 from __future__ import annotations
@@ -24,21 +24,19 @@ from pipeline.features.store import FeatureStore
 
 Ints = npt.NDArray[np.int64]
 UNKNOWN = np.iinfo(np.int64).min
-"""Stands for a size or time that is not known."""
-_READERS = 16
-_CHUNK = 2**16
+"""Stands for an unknown size or time."""
 _ROWS = np.int64(2**32)
-"""A row's place is the number of its file times this, and the number of the row in it."""
+"""A row's place is the number of its file times this, plus the number of the row in it."""
 
 
 @dataclass(frozen=True)
 class Edits:
-    """What to write beside the features so that they agree with the source; nothing of it is done yet.
+    """Marks to write beside the features so that they agree with the source.
 
     Attributes:
-        removed: rows that count no more (`REMOVED`).
-        restored: rows that count again: `file` and `image_id`.
-        seen: rows whose file has another time by now (`SEEN`).
+        removed: rows to take out of use (`REMOVED`).
+        restored: rows to put back into use: `file` and `image_id`.
+        seen: rows whose file has a different time now (`SEEN`).
     """
 
     removed: pa.Table = field(default_factory=REMOVED.empty_table)
@@ -49,7 +47,7 @@ class Edits:
         return any(table.num_rows for table in (self.removed, self.restored, self.seen))
 
     def write(self, store: FeatureStore, fingerprint: str) -> None:
-        """Do it, by whoever keeps others from writing there; cut off in between, the rest is found out again."""
+        """Writes the marks; the caller holds the lock. If it is interrupted, the next run finds the rest again."""
         store.remove_rows(fingerprint, self.removed)
         store.restore_rows(fingerprint, self.restored)
         store.note_seen(self.seen)
@@ -57,15 +55,15 @@ class Edits:
 
 @dataclass
 class Changes:
-    """Places of rows, as they are found.
+    """What became of the rows: places, collected step by step.
 
     Attributes:
-        same: photos whose row holds.
+        same: number of photos whose row is still valid.
         changed: rows of photos that have changed.
         gone: rows of photos that the source no longer has.
-        hidden: rows that were left out because their photo was gone, and still is.
-        restored: rows of such photos that are back as they were.
-        seen: rows, and the time that their file has now.
+        hidden: rows out of use whose photo was gone, and still is.
+        restored: rows out of use whose photo is back unchanged.
+        seen: rows and the current modification time of their file.
     """
 
     same: int = 0
@@ -76,11 +74,11 @@ class Changes:
     seen: list[tuple[Ints, Ints]] = field(default_factory=list)
 
     def edits(self, files: FeatureFiles, *, keep_gone: bool) -> Edits:
-        """What to write for it.
+        """Turns the changes into marks.
 
         Args:
-            files: of the feature set.
-            keep_gone: photos that are gone stay found, also those of earlier runs.
+            files: the files of the feature set.
+            keep_gone: photos that are gone stay in use, including those of earlier runs.
         """
         removed = [(_joined(self.changed), "changed")] + ([] if keep_gone else [(_joined(self.gone), "gone")])
         tables = []
@@ -98,15 +96,15 @@ class Changes:
 def indexed_rows(
     files: FeatureFiles, columns: tuple[str, ...] = (), unreadable: Callable[[QpertError], object] | None = None
 ) -> Iterator[tuple[pa.Table, Ints, npt.NDArray[np.bool_]]]:
-    """File by file its rows that count, or would if their photo were not gone.
-
-    Yields:
-        `image_id`, `size`, `mtime` (as seen last) and further `columns`; the rows' places; whether each counts.
+    """Reads file by file the rows that are in use, or would be if their photo were not gone.
 
     Args:
-        files: of the feature set.
-        columns: further ones.
-        unreadable: is told of files that cannot be read, which are then left out; None: they are an error.
+        files: the files of the feature set.
+        columns: further columns to read.
+        unreadable: called with the error of a file that cannot be read, which is then skipped; None raises it.
+
+    Yields:
+        `image_id`, `size`, `mtime` (as last seen) and `columns`; the places of the rows; whether each is in use.
     """
     seen = files.seen()
     for number, name in enumerate(files.names):
@@ -131,7 +129,7 @@ def indexed_rows(
 
 
 def numbers(table: pa.Table, name: str) -> Ints:
-    """A column of whole numbers or times, with `UNKNOWN` for null; all of them unknown where there is none."""
+    """A column of whole numbers or times, `UNKNOWN` for null and for all rows of a table without it."""
     if name not in table.column_names:
         return np.full(table.num_rows, UNKNOWN)
     column = table[name].combine_chunks()
@@ -142,25 +140,26 @@ def numbers(table: pa.Table, name: str) -> Ints:
 
 
 def changed_at(shard: Shard) -> int:
-    """When the file of a shard was changed last, in microseconds since 1970."""
+    """Modification time of the file of a shard, in microseconds since 1970."""
     if shard.mtime is None:
         return int(UNKNOWN)
     return int(pa.scalar(shard.mtime, pa.timestamp("us", "UTC")).cast(pa.int64()).as_py())
 
 
 def join_listing(indexed: IdSet, listed: IdSet) -> tuple[Changes, Ints]:
-    """What became of the rows, and what only a look at the content tells.
+    """Compares rows with photos by size and time.
 
     Args:
         indexed: the rows: `size`, `mtime`, `place`, `counts`.
         listed: the photos of the source: `size`, `mtime`, `place`.
 
     Returns:
-        The changes, and int64 [n, 4]: a row's place, whether it counts, its photo's place and time.
+        The changes, and the rows whose content must be compared as int64 [n, 4]: the place of the row, whether it is
+        in use, and the place and time of its photo.
     """
     changes, unsure = Changes(), []
     for rows, photos in indexed.beside(listed):
-        # Where a photo has several rows, the one that counts, and of these the latest.
+        # Of several rows of a photo the one in use, and of these the latest.
         rows = rows[np.lexsort((-rows["place"], -rows["counts"], rows["id"]))]
         first = np.ones(len(rows), bool)
         first[1:] = rows["id"][1:] != rows["id"][:-1]
@@ -184,7 +183,7 @@ def join_listing(indexed: IdSet, listed: IdSet) -> tuple[Changes, Ints]:
 
 
 def rows_at(files: FeatureFiles, places: Ints, columns: list[str]) -> pa.Table:
-    """`file`, `image_id` and `columns` of the rows at these places, which must be sorted or their order is not kept."""
+    """`file`, `image_id` and `columns` of the rows at these places, in ascending order of place."""
     places = np.sort(places)
     numbers_of, rows_of = places // _ROWS, places % _ROWS
     tables = []
@@ -196,14 +195,14 @@ def rows_at(files: FeatureFiles, places: Ints, columns: list[str]) -> pa.Table:
                 table = table.append_column(column, pa.nulls(table.num_rows, pa.string()))
         file = pa.array([name] * table.num_rows, pa.string())
         tables.append(
-            pa.table({"file": file, **{each: table[each].cast(pa.string()) for each in ("image_id", *columns)}})
+            pa.table({"file": file, **{column: table[column].cast(pa.string()) for column in ("image_id", *columns)}})
         )
     empty = pa.schema([(name, pa.string()) for name in ("file", "image_id", *columns)]).empty_table()
     return pa.concat_tables([empty, *tables])
 
 
 def _beside(ids: pa.ChunkedArray, marks: pa.Table, column: str) -> pa.Array:
-    """For each id its mark, or null."""
+    """The mark of each id, or null."""
     at = pc.index_in(ids.combine_chunks(), value_set=marks["image_id"].combine_chunks())
     return marks[column].combine_chunks().take(at)
 

@@ -1,7 +1,7 @@
-"""What Ray's checkpoints ask of a feature set: which ids are done. It is read from the features that count.
+"""Tells Ray's checkpoints which ids of a feature set are done, from the rows that are in use.
 
-Ray would read its own checkpoint files, through a filter of paths that some folders do not pass; and these know nothing
-of rows that count no more. So of Ray's checkpoints only the commit is used: a file that names each features file.
+Ray would read its own checkpoint files through a filter that rejects some paths, and they do not know which rows are
+out of use. So only the commit of Ray's checkpoints is used: a file that names each features file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.features.files import FeatureFiles
 from pipeline.features.store import FeatureStore
 
 Digests = npt.NDArray[np.bytes_]
-"""128-bit digests of ids, sorted: 16 bytes each, whatever the ids are."""
+"""Sorted 128-bit digests of ids, 16 bytes each."""
 
 
 class Committed(CheckpointConfig):  # type: ignore[misc]
@@ -30,7 +30,7 @@ class Committed(CheckpointConfig):  # type: ignore[misc]
 
     Args:
         store: the feature set.
-        fingerprint: of it.
+        fingerprint: its fingerprint.
     """
 
     def __init__(self, store: FeatureStore, fingerprint: str) -> None:
@@ -58,7 +58,7 @@ class LiveIds(CheckpointManager):  # type: ignore[misc]
     def load_checkpoint(
         self, data_file_dir: str | None = None, data_file_filesystem: fs.FileSystem | None = None
     ) -> tuple[Any, int]:
-        """The digests of the ids that are done, as Ray keeps them, and their bytes; (None, 0) for none."""
+        """The digests of the ids that are done, as an object of Ray's, and their size in bytes; (None, 0) for none."""
         self.store.take_back(self.fingerprint)
         digests = live_digests(self.store.files(self.fingerprint))
         return (ray.put(digests), digests.nbytes) if len(digests) else (None, 0)
@@ -77,7 +77,7 @@ class NotDone(CheckpointFilter):  # type: ignore[misc]
 
 
 def live_digests(files: FeatureFiles) -> Digests:
-    """Of the ids of all rows that count, sorted."""
+    """The sorted digests of the ids of all rows in use."""
     parts = [_digests(ids) for ids in files.ids()]
     digests = np.concatenate(parts) if parts else _digests([])
     digests.sort()

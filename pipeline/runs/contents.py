@@ -1,4 +1,4 @@
-"""Photos whose file has another time of change, compared with their rows by content."""
+"""Compares photos whose modification time has changed with their rows, by content."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from pipeline.runs.changes import Changes, Ints, rows_at
 
 _READERS = 16
 _CHUNK = 2**16
+"""Photos that are compared at once."""
 
 
 def look_again(
     files: FeatureFiles, listing: Listing, unsure: Ints, changes: Changes, counted: Callable[[int], object]
 ) -> None:
-    """Compare the content of photos whose file has another time, and add to `changes` what became of them.
+    """Compares the content of photos whose file has a different time, and adds the result to `changes`.
 
-    A photo that cannot be read at the moment is taken for unchanged, and looked at again next time.
+    A photo that cannot be read at the moment counts as unchanged, and is compared again next time.
     """
     unsure = unsure[np.argsort(unsure[:, 0], kind="stable")]
     seen = 0
@@ -45,15 +46,15 @@ def look_again(
 def look_into(
     files: FeatureFiles, photos: Shards, number: int, unsure: Ints, changes: Changes, *, all_rows: bool
 ) -> None:
-    """The same for photos of one shard, which is read once.
+    """Compares the photos of one shard, which is read once, like `look_again`.
 
     Args:
-        files: of the feature set.
+        files: the files of the feature set.
         photos: the source.
-        number: of the shard in it, whose time of change is another.
-        unsure: int64 [n, 4] as from `join_listing`, of rows that come from it.
-        changes: are added to.
-        all_rows: these are all its rows, so those that are not in the shard any more are gone.
+        number: number of the shard, whose time is different.
+        unsure: its rows as int64 [n, 4], see `join_listing`.
+        changes: the result is added here.
+        all_rows: these are all rows of the shard, so those that it no longer has are gone.
     """
     unsure = unsure[np.argsort(unsure[:, 0], kind="stable")]
     rows = rows_at(files, unsure[:, 0], ["digest"])
@@ -68,7 +69,7 @@ def look_into(
     if all_rows and whole:
         changes.gone.append(unsure[~there & (unsure[:, 1] == 1), 0])
     elif not all_rows or not whole:
-        changes.same += int((~there & (unsure[:, 1] == 1)).sum())  # it breaks off now: nothing is known of these
+        changes.same += int((~there & (unsure[:, 1] == 1)).sum())  # cut off now: nothing is known of them
     kept = [digest for digest, yes in zip(rows["digest"].to_pylist(), there, strict=True) if yes]
     _sort_out(changes, unsure[there], kept, [inside[name] for name, yes in zip(ids, there, strict=True) if yes])
 
@@ -91,7 +92,7 @@ def _digest(uri: str | None, rules: SourceRules) -> str | None:
 
 
 def _uris_at(listing: Listing, places: Ints) -> list[str | None]:
-    """URIs of the photos with these numbers in the listing."""
+    """The URIs of the photos at these places in the listing."""
     order = np.argsort(places, kind="stable")
     wanted, first = places[order], 0
     uris: list[str | None] = [None] * len(places)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Any, cast
@@ -33,6 +33,21 @@ from pipeline.workers.worker import Worker
 
 
 @dataclass(frozen=True)
+class PhotoSample:
+    """Some photos of a source, in place of all of them.
+
+    Attributes:
+        photos: the sample.
+        count: photos in it; of tars, which only reading them counts, at most.
+        wanted: photos that were asked for; keeps the features of samples apart from others.
+    """
+
+    photos: Listing | Shards
+    count: int
+    wanted: int
+
+
+@dataclass(frozen=True)
 class IndexPlan:
     """A run whose options have been checked.
 
@@ -42,8 +57,7 @@ class IndexPlan:
         photos: what the source has.
         encoder: embeds them.
         variants: several embeddings of each photo; None for the one of `spec.perturbation`.
-        expected: photos that there are to index, about, where only reading the source tells (tars).
-        extra_identity: further values that keep these features apart from others.
+        sample: where `photos` come from, if they are a sample.
     """
 
     spec: IndexSpec
@@ -51,8 +65,7 @@ class IndexPlan:
     photos: Listing | Shards
     encoder: EncoderChoice
     variants: Variants | None = None
-    expected: int | None = None
-    extra_identity: Mapping[str, Any] = field(default_factory=dict)
+    sample: PhotoSample | None = None
 
     @classmethod
     def of(
@@ -61,10 +74,8 @@ class IndexPlan:
         variants: Variants | None = None,
         *,
         encoder: EncoderChoice | None = None,
-        photos: Listing | Shards | None = None,
+        sample: PhotoSample | None = None,
         fetch: bool = True,
-        expected: int | None = None,
-        extra_identity: Mapping[str, Any] | None = None,
     ) -> IndexPlan:
         """Checks the options and finds the photos.
 
@@ -72,10 +83,8 @@ class IndexPlan:
             spec: the options.
             variants: see `IndexPlan`.
             encoder: takes the place of the one that `spec` names.
-            photos: take the place of those that `spec` names.
+            sample: takes the place of the photos that `spec` names.
             fetch: weights of the detector may be downloaded.
-            expected: see `IndexPlan`.
-            extra_identity: see `IndexPlan`.
 
         Raises:
             QpertError: something is wrong with them, as far as that shows without loading a model.
@@ -86,7 +95,9 @@ class IndexPlan:
             raise QpertError("a perturbation needs objects: choose a --detector, or --perturbation none")
         check_detector(spec.detector, fetch=fetch)
         check_writable(spec.out)
-        if photos is None:
+        if sample is not None:
+            photos = sample.photos
+        else:
             photos = find_photos(
                 spec.source,
                 uri_column=spec.uri_column,
@@ -95,9 +106,7 @@ class IndexPlan:
                 rules=spec.rules(),
                 out=spec.out,
             )
-        return cls(
-            with_absolute_paths(spec), FeatureStore(spec.out), photos, encoder, variants, expected, extra_identity or {}
-        )
+        return cls(with_absolute_paths(spec), FeatureStore(spec.out), photos, encoder, variants, sample)
 
     @property
     def settings(self) -> tuple[Perturbation | None, ...]:
@@ -113,8 +122,10 @@ class IndexPlan:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """Everything that changes the features and nothing else, in the words that `store` already records."""
-        manifest = self.store.find_manifest()
-        return as_recorded(manifest, identity(self.spec, self.encoder, self.variants) | dict(self.extra_identity))
+        what = identity(self.spec, self.encoder, self.variants)
+        if self.sample is not None:
+            what["sample"] = self.sample.wanted
+        return as_recorded(self.store.find_manifest(), what)
 
     def manifest(self) -> Manifest:
         """The manifest of a new run."""
@@ -129,6 +140,10 @@ class IndexPlan:
             versions={"python": platform.python_version(), **versions},
         )
 
+    def about(self, resume: Resume) -> int | None:
+        """About how many photos are left; None if only reading the source would tell."""
+        return self.sample.count if resume.todo is None and self.sample is not None else resume.todo
+
     def graph(self, resume: Resume, machines: Machines, accelerators: Sequence[str] | None) -> Graph:
         """Builds the graph that indexes what is left.
 
@@ -140,8 +155,7 @@ class IndexPlan:
         Raises:
             QpertError: the machines lack what was asked for, or the models fit nowhere.
         """
-        spec = self.spec
-        todo = self.expected if resume.todo is None else resume.todo
+        spec, todo = self.spec, self.about(resume)
         detects = spec.detector.model != "none"
         block = spec.block_size or block_rows(todo)
         values = self.encoder.values * (1 if self.variants is None else self.variants.embeddings)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from pipeline.cluster.machines import Machines
 from pipeline.cluster.session import ray_session
 from pipeline.cluster.waiting import NamedGpus
-from pipeline.datasets.photos.found_photos import Listing, Shards
 from pipeline.errors import QpertError
 from pipeline.runs.encoder_choice import EncoderChoice
-from pipeline.runs.index_plan import IndexPlan
+from pipeline.runs.index_plan import IndexPlan, PhotoSample
 from pipeline.runs.indexing import index_photos
 from pipeline.runs.outcome import Outcome
 from pipeline.runs.report import describe, lost_text, report, say
@@ -24,10 +21,11 @@ from pipeline.runs.spec import IndexSpec, Variants
 from pipeline.runs.status_line import Counting
 
 
+@dataclass(frozen=True)
 class IndexRun:
     """Indexes what is not indexed yet.
 
-    Args:
+    Attributes:
         spec: what to make of which photos, where, and how.
         variants: several embeddings of each photo, in place of the one of `spec.perturbation`.
         retry_failed: index photos that failed before once more.
@@ -35,31 +33,22 @@ class IndexRun:
         prune: delete the rows of photos that the source no longer has, or has changed.
         begun: the command has found all GPU types of `spec.accelerators` before: those that are left will do.
         encoder: takes the place of the one that `spec` names.
-        photos: take the place of those that `spec` names.
-        expected: photos to index, about, where only reading the source tells (tars).
-        extra_identity: further values that keep these features apart from others.
+        sample: takes the place of the photos that `spec` names.
     """
 
-    def __init__(
-        self,
-        spec: IndexSpec,
-        variants: Variants | None = None,
-        *,
-        retry_failed: bool = False,
-        keep_removed: bool = False,
-        prune: bool = False,
-        begun: bool = False,
-        encoder: EncoderChoice | None = None,
-        photos: Listing | Shards | None = None,
-        expected: int | None = None,
-        extra_identity: Mapping[str, Any] | None = None,
-    ) -> None:
-        if prune and keep_removed:
+    spec: IndexSpec
+    variants: Variants | None = None
+    retry_failed: bool = False
+    keep_removed: bool = False
+    prune: bool = False
+    begun: bool = False
+    encoder: EncoderChoice | None = None
+    sample: PhotoSample | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses options that contradict each other."""
+        if self.prune and self.keep_removed:
             raise QpertError("choose one of --prune and --keep-removed: photos that are gone are deleted or kept")
-        self.spec, self.variants = spec, variants
-        self.retry_failed, self.keep_removed, self.prune, self.begun = retry_failed, keep_removed, prune, begun
-        self.instead: dict[str, Any] = {"encoder": encoder, "photos": photos}
-        self.instead |= {"expected": expected, "extra_identity": extra_identity}
 
     def inspect(self, scratch: str) -> tuple[IndexPlan, Resume]:
         """Finds out what would be done, without writing to the output or fetching weights.
@@ -116,7 +105,7 @@ class IndexRun:
             return replace(outcome, report=said)
 
     def _plan(self, *, fetch: bool) -> IndexPlan:
-        return IndexPlan.of(self.spec, self.variants, fetch=fetch, **self.instead)
+        return IndexPlan.of(self.spec, self.variants, encoder=self.encoder, sample=self.sample, fetch=fetch)
 
     def _inspect(self, plan: IndexPlan, scratch: str) -> Resume:
         listing, comparing = Counting("photos listed"), Counting("photos compared with their rows")
@@ -155,7 +144,7 @@ class IndexRun:
             manifest,
             plan.store,
             find_machines=gpus.find,
-            todo=plan.expected if resume.todo is None else resume.todo,
+            todo=plan.about(resume),
             exact=resume.todo is not None,
             address=spec.address,
             cpus=spec.cpus,

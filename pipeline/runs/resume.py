@@ -1,4 +1,4 @@
-"""Where an earlier run into the same folder stopped, and whether this one may go on from there."""
+"""Finds what an earlier run left on disk, and whether this one may go on from there."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from pipeline.runs.tar_changes import compare_tars
 
 @dataclass(frozen=True)
 class Resume:
-    """How this run stands to what is on disk.
+    """What an earlier run left on disk, compared with the source.
 
     Attributes:
-        manifest: of the earlier run, or None.
-        total: photos in the source; None where only reading it would tell (tars).
-        done: photos of the source that are indexed already and have not changed since, failed ones included; for tars
-            all that are indexed.
-        removed: indexed photos that the source no longer has. With a limit it is not known, and 0.
-        photos: the source, written down where that was asked for.
-        changed: indexed photos that have changed since; they are to be indexed again.
-        restored: photos that were gone and are back as they were.
-        lost: files that are lost or damaged; their photos are to be indexed again.
-        repeated: some photo has several rows that count.
-        edits: what to write beside the features for it.
+        manifest: the manifest of the earlier run, or None.
+        total: photos in the source; None if only reading it would tell (tars).
+        done: photos of the source that are indexed and unchanged, including failed ones; for tars, all that are
+            indexed.
+        removed: indexed photos that the source no longer has; 0 with a limit, as it is unknown then.
+        photos: the source, with a saved list if one was asked for.
+        changed: indexed photos that have changed and need to be indexed again.
+        restored: photos that were gone and are back unchanged.
+        lost: files that are lost or damaged, whose photos need to be indexed again.
+        repeated: whether a photo has several rows in use.
+        edits: marks to write beside the features.
     """
 
     manifest: Manifest | None
@@ -55,15 +55,15 @@ class Resume:
 
     @property
     def todo(self) -> int | None:
-        """Photos to index now; None where only reading the source would tell."""
+        """Photos to index; None if only reading the source would tell."""
         return None if self.total is None else self.total - self.done
 
     def write(self, store: FeatureStore) -> None:
-        """Take the rows of photos that have changed or are gone out of use, and the older of two of the same photo."""
+        """Takes out of use the rows of photos that have changed or are gone, and the older rows of repeated photos."""
         if self.manifest is None or not (self.edits or self.repeated):
             return
         with store.lock():
-            if self.repeated:  # first, or the older row of a photo that has changed would count on
+            if self.repeated:  # first: an older row of a changed photo would stay in use otherwise
                 store.drop_repeated(self.manifest.fingerprint)
             self.edits.write(store, self.manifest.fingerprint)
 
@@ -71,7 +71,7 @@ class Resume:
 def mend_earlier(
     store: FeatureStore, identity: Mapping[str, Any], counted: Callable[[int], object] = lambda files: None
 ) -> tuple[Damage, ...]:
-    """See that what an earlier run of the same settings left in `store` is in order; what was lost or damaged there.
+    """Repairs what an earlier run with the same settings left in `store`; returns its lost or damaged files.
 
     Raises:
         QpertError: another run is writing to it.
@@ -95,25 +95,25 @@ def inspect(
     keep_removed: bool = False,
     compared: Callable[[int], object] = lambda count: None,
 ) -> Resume:
-    """Compare `photos` with the features in `store`, in memory that does not grow with their number; writes nothing.
+    """Compares `photos` with the features in `store`, in bounded memory and without writing to it.
 
     Args:
         store: where the features are, or will be.
-        identity: what they are made of.
+        identity: what the features are made of.
         photos: the source.
-        limit: only the first so many.
-        counted: is told now and then how many photos of the source were seen.
-        note: a local file to write the photos down in, so that the source is listed once: buckets take their time.
-        whole: the source is listed as it was when it was indexed; else what is missing in it does not count as gone.
-        keep_removed: photos that the source no longer has stay found.
-        compared: is told now and then how many photos were read to see whether they have changed.
+        limit: only this many photos, the first ones.
+        counted: called now and then with the number of photos listed so far.
+        note: a local file for the list of photos, so that the source is listed only once: buckets are slow.
+        whole: photos are chosen as in the last run; otherwise those that are missing do not count as gone.
+        keep_removed: photos that the source no longer has stay in use.
+        compared: called now and then with the number of photos that were read to see whether they have changed.
 
     Raises:
         QpertError: `store` holds features made in another way, or two photos have the same id.
     """
     manifest = store.find_manifest()
     if manifest is not None and manifest.fingerprint != fingerprint(identity) and not store.files_of(manifest).names:
-        manifest = None  # an attempt with other settings that came to nothing, such as one with a wrong option
+        manifest = None  # a run with other settings that wrote nothing, such as one with a wrong option
     if isinstance(photos, Listing) and note is not None:
         seen = 0
         for batch in photos.save(note, limit):
@@ -170,7 +170,7 @@ def inspect(
 
 
 def _gone(files: FeatureFiles, gone: list[Ints], rules: SourceRules) -> Ints:
-    """The rows whose photos are gone, and not only left out by `rules` this time."""
+    """The rows of photos that are gone, and not just excluded by `rules` this time."""
     places = np.sort(np.concatenate([np.zeros(0, np.int64), *gone]))
     if not len(places) or not (rules.include or rules.exclude):
         return places
@@ -179,7 +179,7 @@ def _gone(files: FeatureFiles, gone: list[Ints], rules: SourceRules) -> Ints:
 
 
 def _total(photos: Listing | Shards, limit: int | None, counted: Callable[[int], object]) -> int | None:
-    """Photos in a source of which nothing is indexed; None where only reading it would tell."""
+    """Photos in a source of which nothing is indexed; None if only reading it would tell."""
     if isinstance(photos, Shards) and photos.count is None:
         return None
     if not isinstance(photos, Listing) or not _unique(photos):
@@ -192,12 +192,12 @@ def _total(photos: Listing | Shards, limit: int | None, counted: Callable[[int],
 
 
 def _unique(photos: Listing | Shards) -> bool:
-    """Files of a folder cannot share a path; ids that people wrote down can."""
+    """Whether ids are unique by nature: files of a folder cannot share a path, but listed ids can be the same."""
     return isinstance(photos, Listing) and photos.kind in ("folder", "glob")
 
 
 def _repeated(indexed: IdSet) -> bool:
-    """Whether some photo may have several rows that count."""
+    """Whether a photo may have several rows in use."""
     for rows in indexed.parts():
         ids = rows["id"][rows["counts"] == 1]
         if len(np.unique(ids)) < len(ids):
@@ -210,15 +210,15 @@ def _same(root: str, manifest: Manifest, identity: Mapping[str, Any]) -> None:
         lines = "\n       ".join(differences(manifest.identity, identity)) or "the format of the fingerprint"
         raise QpertError(
             f"{root} holds features that were made in another way; what differs:\n       {lines}\n"
-            "       Choose another --out, or go back to the earlier settings, or delete the folder."
+            "       Choose another --out, go back to the earlier settings, or delete the folder."
         )
 
 
 def _listed(photos: Listing | Shards, limit: int | None, counted: Callable[[int], object]) -> IdSet:
-    """The photos of the source: `size`, `mtime`, and the number of the photo, or of its shard, as `place`.
+    """Lists the photos of the source with `size`, `mtime` and, as `place`, the number of the photo or of its shard.
 
     Raises:
-        QpertError: two have the same id.
+        QpertError: two photos have the same id.
     """
     listed = IdSet("size", "mtime", "place")
     if isinstance(photos, Listing):

@@ -12,6 +12,7 @@ from pipeline.features.file_sizes import block_rows, file_rows
 from pipeline.features.store import FeatureStore
 from pipeline.runs.estimate import CPU, Sample
 from pipeline.runs.graph import IO_CPUS
+from pipeline.runs.index_plan import PhotoSample
 from pipeline.runs.index_run import IndexRun
 from pipeline.runs.outcome import Outcome
 from pipeline.runs.spec import IndexSpec
@@ -40,7 +41,7 @@ def measure_sample(spec: IndexSpec, count: int, photos: int | None, scratch: str
     # Blocks as the whole run will have them: larger ones serve GPUs better.
     block = spec.block_size or block_rows(photos)
     sampled = plan.spec.model_copy(update={"block_size": block, "limit": taken})
-    outcome = IndexRun(sampled, photos=chosen, expected=taken, extra_identity={"sample": count}).run()
+    outcome = IndexRun(sampled, sample=PhotoSample(chosen, taken, count)).run()
     rows = spec.file_size or file_rows(photos, block, plan.encoder.values, spec.precision)
     return _sample(sampled, outcome, rows), photos, outcome.report.warnings
 

@@ -1,6 +1,6 @@
-"""What has happened to tars since their photos were indexed.
+"""Finds how tars have changed since their photos were indexed.
 
-What is in a tar shows only in reading it, so it is read again where its file has another time of change than its rows.
+Only reading a tar shows what it holds, so one whose modification time differs from that of its rows is read again.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ from pipeline.runs.contents import look_into
 def compare_tars(
     files: FeatureFiles, photos: Shards, unreadable: Callable[[QpertError], object] | None = None
 ) -> tuple[IdSet, Changes]:
-    """The rows (`counts` beside their ids), and what became of them.
+    """Compares the rows of a feature set with the tars that they came from.
 
     Args:
-        files: of the feature set.
+        files: the files of the feature set.
         photos: the tars.
-        unreadable: is told of features files that cannot be read.
+        unreadable: called with the error of a features file that cannot be read; None raises it.
+
+    Returns:
+        The ids of the rows with `counts` (whether each is in use), and the changes.
     """
     numbers_of = {name: at for at, shard in enumerate(photos.shards) for name in (as_uri(shard.path), shard.path)}
     times = np.array([*map(changed_at, photos.shards), UNKNOWN], np.int64)
@@ -48,7 +51,7 @@ def compare_tars(
         changes.hidden.append(places[~counts])
         again = ~away & ~other & ~counts
         back.append((places[again], shard[again]))
-    changes.same = int(same[:-1][~stale[:-1]].sum())  # the last place is of the tars that are gone
+    changes.same = int(same[:-1][~stale[:-1]].sum())  # the last entry stands for tars that are gone
     changes.restored += [places[~stale[shard]] for places, shard in back]
     restored = np.concatenate([np.zeros(0, np.int64), *changes.restored])
     changes.same += len(restored)
@@ -61,19 +64,19 @@ def compare_tars(
                 mine = shard == at
                 columns = [places[mine], counts[mine], np.full(mine.sum(), at), np.full(mine.sum(), times[at])]
                 rows[at].append(np.stack([column.astype(np.int64) for column in columns], 1))
-        for at, found in rows.items():
-            look_into(files, photos, at, np.concatenate(found), changes, all_rows=True)
+        for at, parts in rows.items():
+            look_into(files, photos, at, np.concatenate(parts), changes, all_rows=True)
     return indexed, changes
 
 
 def _shard_numbers(uris: pa.ChunkedArray, numbers_of: dict[str, int]) -> npt.NDArray[np.int64]:
-    """The number of the tar that each photo comes from, -1 where it is not one of these."""
+    """The number of the tar that each photo comes from; -1 for other sources."""
     heads = pc.list_element(pc.split_pattern(uris.combine_chunks(), "#", max_splits=1), 0)
-    # A tar that broke off has a row of its own, whose URI is its path as it is.
+    # A tar that is cut off has a row of its own, whose URI is the path itself.
     heads = pc.if_else(
         pc.is_in(uris.combine_chunks(), value_set=pa.array(list(numbers_of))), uris.combine_chunks(), heads
     )
     coded = heads.dictionary_encode()
     known = np.array([numbers_of.get(name, -1) for name in coded.dictionary.to_pylist()] or [-1], np.int64)
-    found: npt.NDArray[np.int64] = known[pc.fill_null(coded.indices, 0).to_numpy(zero_copy_only=False)]
-    return found
+    shards: npt.NDArray[np.int64] = known[pc.fill_null(coded.indices, 0).to_numpy(zero_copy_only=False)]
+    return shards

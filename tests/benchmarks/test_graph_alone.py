@@ -1,4 +1,4 @@
-"""The graph without models, measured on next to nothing."""
+"""The graph without models, measured on a few tiny photos."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from pipeline.benchmarks.graph_alone import TrivialEncoder, measure_graph, write_tiny
 
 
-def test_the_trivial_encoder_tells_photos_apart() -> None:
+def test_the_trivial_encoder_distinguishes_photos() -> None:
     encoder = TrivialEncoder()
     pixels = torch.stack([encoder.preprocess(Image.new("RGB", (9, 5), colour)) for colour in ("red", "blue", "red")])
     vectors = encoder.embed(encoder.backbone(pixels))

@@ -1,4 +1,4 @@
-"""A feature set of several settings is made as `qpert index` makes its own."""
+"""Feature sets of several settings are made like those of `qpert index`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def settings(count: int) -> Variants:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What a run is asked for, which is not done."""
+    """The arguments of a run that is not carried out."""
     given: dict[str, Any] = {}
 
     def ask(make_graph: Any, manifest: Any, out: str, **options: Any) -> Outcome:
@@ -61,7 +61,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("variants", [None, settings(2)])
-def test_gpu_types_that_are_lost_are_not_missed(
+def test_later_attempts_do_without_lost_gpu_types(
     spec: IndexSpec, asked: dict[str, Any], variants: Variants | None
 ) -> None:
     IndexRun(spec, variants).run()
@@ -71,7 +71,7 @@ def test_gpu_types_that_are_lost_are_not_missed(
         asked["make_graph"](NONE)
 
 
-def test_a_command_that_has_begun_takes_what_is_left(
+def test_a_command_under_way_takes_the_remaining_gpu_types(
     spec: IndexSpec, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[Any] = []
@@ -91,7 +91,7 @@ def test_a_command_that_has_begun_takes_what_is_left(
     assert graph.stages[-1].arguments[1] == tuple(settings(2).settings.values())
 
 
-def test_files_of_many_embeddings_are_no_larger(spec: IndexSpec) -> None:
+def test_files_of_many_embeddings_are_not_larger(spec: IndexSpec) -> None:
     def file_rows(variants: Variants | None) -> int:
         plan = IndexPlan.of(spec, variants)
         return plan.graph(Resume(None, 10**6, 0, 0, plan.photos), BOTH, None).file_rows
@@ -102,7 +102,7 @@ def test_files_of_many_embeddings_are_no_larger(spec: IndexSpec) -> None:
         assert 64 < file_rows(settings(count)) * count * size <= FILE_BYTES
 
 
-def test_what_index_would_say_is_said(
+def test_the_warnings_of_index_are_printed(
     spec: IndexSpec, asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (Path(spec.source) / "notes.txt").write_text("no photo")
@@ -124,7 +124,7 @@ def test_what_index_would_say_is_said(
         ({"detector": DetectorConfig(model="none")}, "a perturbation needs objects"),
     ],
 )
-def test_what_index_refuses_at_the_start_is_refused(
+def test_what_index_refuses_is_refused(
     spec: IndexSpec, asked: dict[str, Any], change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(QpertError, match=message):
@@ -134,7 +134,7 @@ def test_what_index_refuses_at_the_start_is_refused(
 
 @pytest.mark.usefixtures("ray_cpu")
 def test_the_manifest_counts_the_photos_that_are_left(spec: IndexSpec, capsys: pytest.CaptureFixture[str]) -> None:
-    """Outcomes that were measured before go by these counts: those of a photo that is gone would be used again."""
+    """Outcomes are kept by these counts: with the old ones, those measured before a photo went would be used again."""
     spec = spec.model_copy(update={"accelerators": None})
     variants = Variants({"plain": None, "best": Perturbation()})
     assert index_variants(spec, variants) == 3
@@ -147,7 +147,7 @@ def test_the_manifest_counts_the_photos_that_are_left(spec: IndexSpec, capsys: p
 
 
 @pytest.mark.usefixtures("ray_cpu")
-def test_a_limit_is_kept_to(spec: IndexSpec) -> None:
+def test_a_limit_is_respected(spec: IndexSpec) -> None:
     spec = spec.model_copy(update={"accelerators": None, "limit": 2})
     assert index_variants(spec, settings(2)) == 2
     assert FeatureStore(spec.out).manifest().state == "complete"

@@ -1,4 +1,4 @@
-"""`qpert benchmark`: which parts are measured, and what is printed of the evaluation."""
+"""`qpert benchmark`: which parts are measured, and the figures of the evaluation."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ SMALL = ["--evaluation.images", "40", "--evaluation.texts", "80", "--evaluation.
         (["query-former", "--source", "photos/", "evaluate"], ["query-former", "evaluate"]),
     ],
 )
-def test_parts_are_named_in_any_place(words, parts):
+def test_parts_may_stand_anywhere(words, parts):
     config = parse(benchmark.Config, words, verb="benchmark")
     assert config.parts == parts
     assert config.source == ("photos/" if "--source" in words else None)
 
 
-def test_another_word_is_refused(capsys):
+def test_an_unknown_part_is_refused(capsys):
     assert main(["benchmark", "photos/"]) == 2
     said = capsys.readouterr().err
     parts = "'pipeline', 'query-former', 'blip2', 'internvl', 'tune', 'graph' or 'evaluate'"
     assert f"PARTS: Input should be {parts}, not 'photos/'" in said
 
 
-def test_only_what_is_asked_for_is_measured(monkeypatch):
+def test_only_the_chosen_parts_are_measured(monkeypatch):
     ran = []
     monkeypatch.setattr(benchmark, "_pipeline", lambda config, folder: ran.append("pipeline"))
     monkeypatch.setattr(benchmark, "_query_former", lambda config: ran.append("query-former"))

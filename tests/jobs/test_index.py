@@ -1,4 +1,4 @@
-"""What `qpert index` finds out before it starts Ray, and what it says at the end."""
+"""`qpert index`: what it checks before it starts Ray, and what it reports at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.store import FeatureStore
 from pipeline.runs import index_run
-from pipeline.runs.index_plan import with_absolute_paths
+from pipeline.runs.index_plan import PhotoSample, with_absolute_paths
 from pipeline.runs.index_run import IndexRun
 from pipeline.runs.outcome import Outcome
 from pipeline.runs.run_stats import RunStats
@@ -75,7 +75,7 @@ def test_a_folder_without_permission_is_refused(
     assert "no permission" in capsys.readouterr().err
 
 
-def test_a_submitted_job_needs_a_place_that_stays(
+def test_a_submitted_job_needs_a_folder_that_outlives_it(
     photos: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
@@ -91,9 +91,7 @@ def test_classes_are_checked_against_the_detector_before_ray_starts(
     assert not (tmp_path / "out").exists()
 
 
-def test_gpu_types_that_are_lost_are_not_waited_for_again(
-    photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lost_gpu_types_are_not_waited_for_again(photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str] | None] = []
     there = Machines(8, Counter(A100=1))
     monkeypatch.setattr(Machines, "cluster", lambda ask: there)
@@ -111,7 +109,7 @@ def test_gpu_types_that_are_lost_are_not_waited_for_again(
     assert asked == [["A100", "V100"], ["A100"], ["A100", "V100"]]
 
 
-def test_local_places_are_kept_as_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wm").mkdir()
     (tmp_path / "yolo.pt").write_bytes(b"x")
@@ -131,7 +129,7 @@ def test_a_source_that_turns_out_to_be_empty_is_an_error(tmp_path: Path, monkeyp
     monkeypatch.setattr(index_run, "index_photos", lambda *_, **options: empty)
     tars = Shards("webdataset", "tars", (Shard("tar", "tars/0.tar", "0.tar"),))
     with pytest.raises(QpertError, match="tars holds no photos"):
-        IndexRun(Config(source="tars", out=str(tmp_path / "out")), photos=tars).run()
+        IndexRun(Config(source="tars", out=str(tmp_path / "out")), sample=PhotoSample(tars, 0, 0)).run()
 
 
 @pytest.mark.usefixtures("ray_cpu")
@@ -168,7 +166,7 @@ def test_a_run_its_rerun_and_a_retry(photos: str, tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.usefixtures("ray_cpu")
-def test_what_is_lost_changed_and_gone_is_mended(
+def test_lost_changed_and_missing_photos_are_repaired(
     photos: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Names that Ray's own filters of paths would cut off.
@@ -227,7 +225,7 @@ def test_what_is_lost_changed_and_gone_is_mended(
 
 
 @pytest.mark.usefixtures("ray_cpu")
-def test_photos_that_get_lost_on_the_way_are_an_error_whatever_the_cause(
+def test_photos_that_get_lost_on_the_way_are_an_error(
     photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = str(tmp_path / "out")

@@ -11,9 +11,6 @@ import pytest
 
 from jobs import cli
 from jobs.plan import Config
-from pipeline.datasets.photos.found_photos import Listing, Shards
-from pipeline.datasets.photos.source import find_photos
-from pipeline.runs.sample_run import spread
 
 
 def test_prices_are_checked_before_anything_else(capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,7 +19,7 @@ def test_prices_are_checked_before_anything_else(capsys: pytest.CaptureFixture[s
     assert Config(source="x", prices=["GeForce-GTX-1080-Ti=0.12", "cpu=1"]).prices[1] == "cpu=1"
 
 
-def test_what_is_wrong_is_said_before_ray_is_started(
+def test_errors_are_reported_before_ray_is_started(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cli.main(["plan", str(tmp_path / "nowhere")]) == 2
@@ -31,17 +28,6 @@ def test_what_is_wrong_is_said_before_ray_is_started(
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{cluster.getsockname()[1]}")
         assert cli.main(["plan", str(tmp_path)]) == 2
     assert "need an --out that all nodes see" in capsys.readouterr().err
-
-
-def test_the_sample_is_spread_over_the_source(tmp_path: Path, make_photos: Callable[[Path, int], list[str]]) -> None:
-    names = make_photos(tmp_path / "photos", 50)
-    photos, count = spread(find_photos(str(tmp_path / "photos")), 50, 10)
-    assert count == 10
-    assert isinstance(photos, Listing)
-    assert [name for name, _ in photos.saved_pairs()] == names[4::5]
-    shards = Shards("webdataset", "tars", ())
-    assert spread(shards, None, 10) == (shards, 10)
-    assert spread(shards, 7, 10) == (shards, 7)
 
 
 @pytest.mark.usefixtures("ray_cpu")

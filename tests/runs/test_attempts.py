@@ -1,4 +1,4 @@
-"""What is made of an error, whether another attempt is, and with which machines."""
+"""Attempts: which errors end a run, which cause another attempt, and on which machines."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Wrapped(RuntimeError):
         self.cause = cause
 
 
-def test_the_cause_is_found_in_what_ray_wraps_around_it() -> None:
+def test_the_cause_is_unwrapped_from_errors_of_ray() -> None:
     inner = QpertError("the encoder does not work here")
     assert readable(Wrapped(Wrapped(inner))) is inner
     outer = RuntimeError("outer")
@@ -61,7 +61,7 @@ def test_other_errors_stay_as_they_are() -> None:
     assert readable(error) is error
 
 
-def test_a_full_disk_is_said_so() -> None:
+def test_a_full_disk_is_reported_as_such() -> None:
     error = RuntimeError("task failed\nOSError: [Errno 28] Error writing bytes to file. No space left on device")
     found = readable(error, "/photos/out")
     assert type(found) is QpertError
@@ -85,7 +85,7 @@ def commit(attempts: Attempts, name: str) -> None:
     (checkpoint / f"{name}.parquet").write_bytes(b"x")
 
 
-def test_machines_that_fail_get_further_attempts_as_long_as_something_is_done(
+def test_failing_machines_get_further_attempts_while_there_is_progress(
     attempts: Attempts, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = ray.exceptions.RayError("the node is gone\nand more")
@@ -99,7 +99,7 @@ def test_machines_that_fail_get_further_attempts_as_long_as_something_is_done(
         attempts.may_go_on(error, ours=True)
 
 
-def test_what_no_further_attempt_mends_is_raised_at_once(attempts: Attempts) -> None:
+def test_errors_that_no_attempt_can_fix_are_raised_at_once(attempts: Attempts) -> None:
     broken = QpertError("the encoder does not work here")
     with pytest.raises(QpertError) as raised:
         attempts.may_go_on(Wrapped(broken), ours=True)
@@ -109,7 +109,7 @@ def test_what_no_further_attempt_mends_is_raised_at_once(attempts: Attempts) -> 
         attempts.may_go_on(error, ours=False)
 
 
-def test_storage_that_failed_for_good_and_bugs_are_no_reason_for_another_attempt(attempts: Attempts) -> None:
+def test_broken_storage_and_bugs_do_not_cause_another_attempt(attempts: Attempts) -> None:
     def failed(cause: Exception) -> Exception:
         error: Exception = ray.exceptions.RayTaskError("Map", "traceback", cause)
         return error
@@ -123,7 +123,7 @@ def test_storage_that_failed_for_good_and_bugs_are_no_reason_for_another_attempt
     attempts.may_go_on(failed(ray.exceptions.ObjectLostError("00", "", "")), ours=True)
 
 
-def test_an_attempt_that_was_ended_for_a_better_one_is_no_failure(
+def test_an_attempt_stopped_for_a_faster_one_is_not_a_failure(
     attempts: Attempts, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = ray.exceptions.RayTaskError("Map", "traceback", RuntimeError("now there are 2 x A100"))
@@ -146,9 +146,7 @@ def test_the_pace_is_measured_once_all_actors_are_at_work() -> None:
     assert pace_of(counts, 1000.0) == Pace(700, 10.0, 70.0, 30.0, counts.work)
 
 
-def test_storage_that_does_not_answer_does_not_hide_what_went_wrong(
-    attempts: Attempts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_storage_does_not_hide_the_error(attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
     def down(*of: object) -> None:
         raise OSError("no answer")
 
@@ -158,7 +156,7 @@ def test_storage_that_does_not_answer_does_not_hide_what_went_wrong(
         attempts.may_go_on(error, ours=True)
 
 
-def test_a_further_attempt_knows_how_much_is_left(write_features: Callable[..., Any]) -> None:
+def test_the_next_attempt_knows_how_much_is_left(write_features: Callable[..., Any]) -> None:
     features = write_features([[[1.0, 0.0]]] * 2)
     attempts = Attempts(FeatureStore(features.folder), features.manifest.fingerprint, 10, execute=execute)
     assert attempts.left() == 10  # what there was before does not count
@@ -200,7 +198,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[Machines]:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_further_attempt_takes_the_gpu_types_that_are_left(
+def test_the_next_attempt_takes_the_remaining_gpu_types(
     write_features: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran: list[str] = []
@@ -226,7 +224,7 @@ def test_a_further_attempt_takes_the_gpu_types_that_are_left(
     assert "going on without GPUs of type A100: there are none" in said
 
 
-def test_a_gpu_type_that_was_never_there_is_an_error_at_once(
+def test_a_missing_gpu_type_is_an_error_in_the_first_attempt(
     write_features: Callable[..., Any], cluster: list[Machines]
 ) -> None:
     del cluster[0]
@@ -242,7 +240,7 @@ def test_a_gpu_type_that_was_never_there_is_an_error_at_once(
 
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize("when", ["machines", "run"])
-def test_who_interrupts_is_told_what_to_do(write_features: Callable[..., Any], when: str) -> None:
+def test_an_interrupted_user_is_told_what_to_do(write_features: Callable[..., Any], when: str) -> None:
     def interrupt(*of: Any, **options: Any) -> Any:
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""Sources that have changed since they were indexed: by size, by content, gone, back, and what does not count."""
+"""Sources that have changed since they were indexed: by size, by content, gone, back, and unknown."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_nothing_has_changed(out: str, source: Source) -> None:
     assert not resume.edits
 
 
-def test_another_size_is_another_photo(out: str, source: Source) -> None:
+def test_a_different_size_means_a_different_photo(out: str, source: Source) -> None:
     source.put("0.jpg", b"a longer photo")
     assert found(look(out, source, write=False)) == (6, 1, 1, 0, 0)
     assert ids_in(out) == source.names()  # a dry look writes nothing
@@ -90,7 +90,7 @@ def test_another_size_is_another_photo(out: str, source: Source) -> None:
     assert FeatureStore(out).verify().problems == ()
 
 
-def test_another_time_is_a_reason_to_look_at_the_content_once(
+def test_a_different_time_causes_one_comparison_of_the_content(
     out: str, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source.put("1.jpg", b"photo 1", second=2_000)
@@ -105,7 +105,7 @@ def test_another_time_is_a_reason_to_look_at_the_content_once(
     assert found(look(out, source)) == (6, 1, 0, 0, 0)
 
 
-def test_a_photo_that_cannot_be_read_now_keeps_its_row(out: str, source: Source) -> None:
+def test_an_unreadable_photo_keeps_its_row(out: str, source: Source) -> None:
     source.put("1.jpg", b"photo 1", second=2_000)
     listing = source.listing()
     (source.folder / "1.jpg").unlink()
@@ -114,7 +114,7 @@ def test_a_photo_that_cannot_be_read_now_keeps_its_row(out: str, source: Source)
     assert not resume.edits
 
 
-def test_a_set_that_has_photos_twice_is_put_right_before_anything_is_counted(out: str, source: Source) -> None:
+def test_repeated_photos_are_removed_before_anything_is_counted(out: str, source: Source) -> None:
     commit(out, "twice", rows_of_photos(source, ["2.jpg", "3.jpg"]))
     FeatureStore(out).mend(MARK)
     resume = look(out, source)
@@ -126,7 +126,7 @@ def test_a_set_that_has_photos_twice_is_put_right_before_anything_is_counted(out
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_the_older_rows_of_a_photo_never_stand_in_for_the_latest(out: str, source: Source, changed: bool) -> None:
+def test_older_rows_of_a_photo_never_replace_the_latest(out: str, source: Source, changed: bool) -> None:
     source.put("2.jpg", b"a second photo 2", second=2_000)
     look(out, source)
     commit(out, "again", rows_of_photos(source, ["2.jpg"]))
@@ -140,7 +140,7 @@ def test_the_older_rows_of_a_photo_never_stand_in_for_the_latest(out: str, sourc
     assert look(out, source).todo == int(changed)
 
 
-def test_lost_tombstones_are_noticed_by_what_was_counted(
+def test_lost_marks_are_noticed_by_the_recorded_counts(
     out: str, source: Source, recwarn: pytest.WarningsRecorder
 ) -> None:
     (source.folder / "0.jpg").unlink()
@@ -157,12 +157,12 @@ def test_lost_tombstones_are_noticed_by_what_was_counted(
     assert FeatureStore(out).verify().problems == ()
 
 
-def test_what_is_not_known_says_nothing(out: str, source: Source) -> None:
+def test_unknown_sizes_and_times_are_not_compared(out: str, source: Source) -> None:
     source.put("0.jpg", b"a longer photo", second=2_000)
     assert found(look(out, source, states=False)) == (6, 0, 0, 0, 0)
 
 
-def test_sets_of_earlier_versions_say_nothing(tmp_path: Path, source: Source) -> None:
+def test_sets_of_earlier_versions_are_not_compared(tmp_path: Path, source: Source) -> None:
     out = str(tmp_path / "old")
     rows = rows_of_photos(source, source.names()).drop_columns(["size", "mtime", "digest"])
     commit(out, "run_0", rows)
@@ -175,7 +175,7 @@ def test_sets_of_earlier_versions_say_nothing(tmp_path: Path, source: Source) ->
     assert FeatureStore(out).compact().before == 0
 
 
-def test_a_failed_photo_that_has_changed_is_tried_again(tmp_path: Path, source: Source) -> None:
+def test_a_changed_photo_that_failed_is_tried_again(tmp_path: Path, source: Source) -> None:
     out = str(tmp_path / "failed")
     make_set(out, source, failed=["3.jpg"])
     assert look(out, source).todo == 0
@@ -184,7 +184,7 @@ def test_a_failed_photo_that_has_changed_is_tried_again(tmp_path: Path, source: 
     assert FeatureStore(out).counts(FeatureStore(out).manifest()) == {"photos": 5, "failed": 0, "objects": 5}
 
 
-def test_photos_that_are_gone_are_left_out_and_come_back_as_they_were(out: str, source: Source) -> None:
+def test_photos_that_are_gone_are_left_out_until_they_come_back(out: str, source: Source) -> None:
     (source.folder / "4.jpg").unlink()
     (source.folder / "5.jpg").unlink()
     assert found(look(out, source)) == (4, 0, 0, 2, 0)
@@ -215,7 +215,7 @@ def test_photos_that_are_gone_may_be_kept(out: str, source: Source) -> None:
 
 
 @pytest.mark.parametrize("options", [{"limit": 2}, {"whole": False}])
-def test_a_part_of_the_source_says_nothing_of_the_rest(out: str, source: Source, options: dict[str, object]) -> None:
+def test_a_limit_says_nothing_about_the_other_photos(out: str, source: Source, options: dict[str, object]) -> None:
     (source.folder / "5.jpg").unlink()
     source.put("0.jpg", b"a longer photo")
     resume = look(out, source, **options)
@@ -223,7 +223,7 @@ def test_a_part_of_the_source_says_nothing_of_the_rest(out: str, source: Source,
     assert ids_in(out) == ["1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg"]
 
 
-def test_readers_without_this_package_leave_removed_rows_out_by_a_join(out: str, source: Source) -> None:
+def test_other_readers_leave_out_removed_rows_by_a_join(out: str, source: Source) -> None:
     source.put("0.jpg", b"a longer photo")
     look(out, source)
     query = f"""select count(*) from read_parquet('{out}/features/*.parquet', filename = true) f
@@ -233,7 +233,7 @@ def test_readers_without_this_package_leave_removed_rows_out_by_a_join(out: str,
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PAR1"])
-def test_damaged_marks_are_found_out_anew(out: str, source: Source, content: bytes) -> None:
+def test_damaged_marks_are_worked_out_again(out: str, source: Source, content: bytes) -> None:
     source.put("0.jpg", b"a longer photo")
     look(out, source)
     (path,) = (Path(out) / "removed").iterdir()
@@ -245,7 +245,7 @@ def test_damaged_marks_are_found_out_anew(out: str, source: Source, content: byt
     assert found(look(out, source)) == (6, 1, 1, 0, 0)
 
 
-def test_what_is_not_chosen_this_time_is_not_gone(out: str, source: Source) -> None:
+def test_excluded_photos_are_not_gone(out: str, source: Source) -> None:
     for name in ("4.jpg", "5.jpg"):
         (source.folder / name).unlink()
     for rules in (SourceRules(exclude=("5.jpg",)), SourceRules(include=("[0-4].jpg",))):
@@ -298,7 +298,7 @@ def index_shards(out: str, name: str, source: Shards, only: set[str] | None = No
 
 
 @pytest.mark.parametrize(("write", "name"), [(tar, "a.tar"), (table, "a.parquet")])
-def test_files_of_many_photos_are_read_again_where_their_time_is_another(tmp_path: Path, write, name: str) -> None:  # type: ignore[no-untyped-def]
+def test_shards_with_a_different_time_are_read_again(tmp_path: Path, write, name: str) -> None:  # type: ignore[no-untyped-def]
     folder, out = tmp_path / "shards", str(tmp_path / "out")
     photos = {f"{number}.jpg": b"photo %d" % number for number in range(5)}
     write(folder / name, photos, 1_000)
@@ -346,7 +346,7 @@ def make_manifest_of(out: str) -> None:
     FeatureStore(out).note_committed(MARK)
 
 
-def test_a_tar_that_breaks_off_takes_no_rows_with_it(tmp_path: Path) -> None:
+def test_a_tar_that_is_cut_off_keeps_its_rows(tmp_path: Path) -> None:
     folder, out = tmp_path / "shards", str(tmp_path / "out")
     photos = {f"{number}.jpg": bytes(2000) + b"%d" % number for number in range(5)}
     tar(folder / "a.tar", photos, 1_000)
@@ -359,7 +359,7 @@ def test_a_tar_that_breaks_off_takes_no_rows_with_it(tmp_path: Path) -> None:
     assert (resume.changed, resume.removed, resume.done) == (0, 0, 5)
 
 
-def test_shards_without_a_known_time_say_nothing(tmp_path: Path) -> None:
+def test_shards_without_a_known_time_are_not_compared(tmp_path: Path) -> None:
     folder, out = tmp_path / "shards", str(tmp_path / "out")
     tar(folder / "a.tar", {"0.jpg": b"0"}, 1_000)
     source = shards_of(folder)

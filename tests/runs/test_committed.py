@@ -21,7 +21,7 @@ def block(names: list[str]) -> pa.Table:
     return pa.table({"image_id": pa.array(names, pa.string()), "n": list(range(len(names)))})
 
 
-def test_rows_that_count_are_done_and_no_others(tmp_path: Path) -> None:
+def test_only_rows_in_use_are_done(tmp_path: Path) -> None:
     source, out = Source(tmp_path / "photos"), str(tmp_path / "out")
     for number in range(9):
         source.put(f"{number}.jpg", b"%d" % number)
@@ -38,7 +38,7 @@ def test_rows_that_count_are_done_and_no_others(tmp_path: Path) -> None:
     assert not_done(block(["a"]), done[:0]).num_rows == 1
 
 
-def test_digests_that_end_in_zeros_are_told_apart() -> None:
+def test_digests_that_end_in_zeros_are_distinct() -> None:
     names = [str(number) for number in range(100_000)]
     ending = next(name for name in names if hashlib.blake2b(name.encode(), digest_size=16).digest()[-1:] == b"\0")
     kept = not_done(block([ending, "other"]), np.sort(committed._digests(["some", ending])))

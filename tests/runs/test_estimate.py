@@ -1,4 +1,4 @@
-"""Samples scaled up, against sums done by hand."""
+"""Scaled-up samples, against sums done by hand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAMPLE = Sample(
 )
 
 
-def test_the_slowest_stage_decides_and_both_kinds_work() -> None:
+def test_the_slowest_stage_decides_and_both_gpu_types_count() -> None:
     found = estimate(SAMPLE, 3_600_000)
     assert found.rates == pytest.approx({"read": 4000, "detect": 600, "encode": 300})
     assert found.bottleneck == "encode"
@@ -38,14 +38,14 @@ def test_the_slowest_stage_decides_and_both_kinds_work() -> None:
     assert found.files == -(-3_600_000 // 8192)
 
 
-def test_slow_storage_is_the_bottleneck_where_it_is() -> None:
+def test_slow_storage_can_be_the_bottleneck() -> None:
     found = estimate(replace(SAMPLE, read_seconds=1.0), 4000)
     assert (found.bottleneck, found.seconds) == ("read", pytest.approx(100))
     assert found.at_most == pytest.approx(100)
     assert found.shares == pytest.approx({A100: 2 / 3, PASCAL: 1 / 3})
 
 
-def test_costs_of_what_has_a_price() -> None:
+def test_devices_with_a_price_have_costs() -> None:
     found = estimate(SAMPLE, 3_600_000, {"A100": 3.0, "GeForce-GTX-1080-Ti": 0.1})
     assert found.costs == pytest.approx({A100: 20.0, PASCAL: 4 / 3})
     assert price_of("cpu", {"cpu": 0.03}) == 0.03
@@ -55,13 +55,13 @@ def test_costs_of_what_has_a_price() -> None:
     assert price_of("cuda:Tesla P100-PCIE-16GB", {"P100": 1.0}) == 1.0
 
 
-def test_photos_that_were_not_read_singly_have_no_reading_rate() -> None:
+def test_photos_in_shards_have_no_reading_rate() -> None:
     found = estimate(replace(SAMPLE, read_seconds=0.0), 100)
     assert "read" not in found.rates
     assert "bottleneck" in plan_text(replace(SAMPLE, read_seconds=0.0), found)
 
 
-def test_a_gpu_that_only_detected_is_not_said_to_do_all_alone() -> None:
+def test_a_gpu_that_only_detected_has_no_time_alone() -> None:
     work = {key: seconds for key, seconds in SAMPLE.work.items() if key != ("encode", PASCAL)}
     assert set(estimate(replace(SAMPLE, work=work), 100).alone) == {A100}
 

@@ -124,10 +124,10 @@ def test_a_file_system_by_uri(
     names = make_photos(tmp_path / "my photos", 9)
     (tmp_path / "my photos" / names[0]).rename(tmp_path / "my photos" / "a #1?é.jpg")
     out = f"file://{tmp_path}/my%20out?region=x"
-    outcome = index(f"file://{tmp_path}/my photos", out=out)
+    outcome = index(f"file://{tmp_path}/my photos", store=FeatureStore(out))
     assert outcome.totals["photos"] == 9
     assert outcome.totals["failed"] == 0
-    assert index(f"file://{tmp_path}/my photos", out=out).counts.photos == 0
+    assert index(f"file://{tmp_path}/my photos", store=FeatureStore(out)).counts.photos == 0
     features = FeatureSet.open(str(tmp_path / "my out"))
     (block,) = features.iter_blocks(["image_id", "uri"])
     folder = f"file://{tmp_path}/my%20photos"
@@ -142,21 +142,21 @@ ODD_OUT = "what?/a#b/50%/%41/[x]/{a,b}/*/year=2024/a b\né;c/features"
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_any_name_of_the_output(
+def test_the_output_may_have_any_name(
     tmp_path: Path, index: Callable[..., Outcome], make_photos: Callable[[Path, int], list[str]], scheme: str
 ) -> None:
     make_photos(tmp_path / "photos", 4)
     out = join(f"{scheme}{tmp_path}", ODD_OUT)
-    assert index(tmp_path / "photos", out=out).totals["photos"] == 4
+    assert index(tmp_path / "photos", store=FeatureStore(out)).totals["photos"] == 4
     names = make_photos(tmp_path / "photos", 6)
-    again = index(tmp_path / "photos", out=out)
+    again = index(tmp_path / "photos", store=FeatureStore(out))
     assert (again.counts.photos, again.totals["photos"]) == (2, 6)
     assert sorted(FeatureSet.open(out).ids) == names
     assert set(pq.read_schema(next((tmp_path / ODD_OUT / "features").glob("*.parquet"))).names) >= {"image_id"}
     assert not {"year"} & set(pq.read_schema(next((tmp_path / ODD_OUT / "features").glob("*.parquet"))).names)
 
 
-def test_a_table_that_grows_gives_no_id_twice_whatever_the_output_is_called(
+def test_a_growing_table_repeats_no_id_whatever_the_output_is_called(
     tmp_path: Path, index: Callable[..., Outcome], make_photos: Callable[[Path, int], list[str]]
 ) -> None:
     names = make_photos(tmp_path / "photos", 6)
@@ -164,7 +164,7 @@ def test_a_table_that_grows_gives_no_id_twice_whatever_the_output_is_called(
     out = str(tmp_path / ODD_OUT)
     for count in (4, 6):
         pq.write_table(pa.table({"jpg": data[:count]}), tmp_path / "t.parquet")
-        outcome = index(tmp_path / "t.parquet", out=out)
+        outcome = index(tmp_path / "t.parquet", store=FeatureStore(out))
     assert (outcome.counts.photos, outcome.totals["photos"]) == (2, 6)
     assert sorted(FeatureSet.open(out).ids) == [f"t.parquet#{row}" for row in range(6)]
 
@@ -182,7 +182,7 @@ def test_a_broken_model_ends_the_run_with_its_reason(
     assert FeatureStore(str(tmp_path / "out")).manifest().state == "running"
 
 
-def test_programs_in_a_checkpoint_of_others_never_run(
+def test_programs_in_a_foreign_checkpoint_never_run(
     tmp_path: Path, index: Callable[..., Outcome], make_photos: Callable[[Path, int], list[str]]
 ) -> None:
     """What is done is read from the features; Ray gets to see no checkpoint but those it writes itself."""

@@ -1,4 +1,4 @@
-"""Matching from pairs to scores: in a Ray session, with bad photos, cut off, and on fewer GPU types than before."""
+"""Matching from pairs to scores: with bad photos, interrupted, and on fewer GPU types than before."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def choice(matcher: Callable[..., Any]) -> EncoderChoice:
 
 
 @pytest.mark.usefixtures("ray_cpu")
-def test_the_graph_gives_all_scores_in_order_and_goes_on_where_it_stopped(
+def test_a_run_gives_all_scores_in_order_and_resumes(
     tmp_path: Path, make_photos: Callable[..., list[str]], matcher: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = make_photos(tmp_path / "photos", 40)[::-1]
@@ -56,7 +56,7 @@ def test_the_graph_gives_all_scores_in_order_and_goes_on_where_it_stopped(
 
 
 @pytest.mark.usefixtures("ray_cpu")
-def test_photos_that_are_gone_are_named(tmp_path: Path, make_photos: Callable[..., list[str]], matcher: Any) -> None:
+def test_missing_photos_are_named(tmp_path: Path, make_photos: Callable[..., list[str]], matcher: Any) -> None:
     ids = make_photos(tmp_path / "photos", 4)
     (tmp_path / "photos" / ids[3]).unlink()
     spec = MatchSpec(FeatureStore(str(tmp_path)), pairs(tmp_path / "photos", ids), TEXTS, choice(matcher), None)
@@ -71,14 +71,14 @@ def test_photos_that_are_gone_are_named(tmp_path: Path, make_photos: Callable[..
     assert np.array_equal(MatchRun(again).run(), scores)
 
 
-def test_matching_goes_on_with_the_gpu_types_that_are_left(
+def test_matching_continues_with_the_remaining_gpu_types(
     tmp_path: Path,
     make_photos: Callable[..., list[str]],
     matcher: Any,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """By the same attempts as indexing; an attempt is lost after it has committed a part of the scores."""
+    """By the same attempts as indexing; the first is lost after it has committed part of the scores."""
     ids = make_photos(tmp_path / "photos", 40)
     table = pairs(tmp_path / "photos", ids)
     there = [Machines(8.0, Counter(A100=1, V100=1)), Machines(8.0, Counter(V100=1))]
@@ -121,9 +121,7 @@ def test_matching_goes_on_with_the_gpu_types_that_are_left(
     assert len(sessions) == 2  # all of it is done
 
 
-def test_matching_counts_as_stuck_as_indexing_does(
-    tmp_path: Path, matcher: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_matching_counts_as_stuck_like_indexing(tmp_path: Path, matcher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
     def resumable(store: FeatureStore, key: str, verbose: bool, patience: float) -> Any:

@@ -1,4 +1,4 @@
-"""Options that say what a source may read."""
+"""The options that choose photos and restrict what may be read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORDS: dict[Any, list[str]] = {
 
 
 @pytest.mark.parametrize("model", [Config, PlanConfig, CaptionConfig])
-def test_all_of_them_in_one_place(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_options_become_rules(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     config = parse(model, WORDS[model], verb="x")
     assert config is not None
@@ -61,18 +61,18 @@ def test_all_of_them_in_one_place(model: Any, tmp_path: Path, monkeypatch: pytes
         (["--exclude", "{0..99999999}"], "stands for more than"),
     ],
 )
-def test_values_that_cannot_be_are_said_at_once(words: list[str], message: str) -> None:
+def test_impossible_values_are_refused_at_once(words: list[str], message: str) -> None:
     with pytest.raises(QpertError, match=message):
         parse(Config, [*WORDS[Config], *words], verb="index")
 
 
-def test_what_is_chosen_is_no_part_of_the_fingerprint() -> None:
+def test_the_choice_of_photos_does_not_change_the_fingerprint() -> None:
     plain = Config(source="photos", out="out")
     chosen = plain.model_copy(update={"include": ["*.jpg"], "root": "/x", "allow_scheme": ["http"], "image_key": "jpg"})
     assert identity(plain) == identity(chosen)
 
 
-def test_names_from_outside_are_printable() -> None:
+def test_names_of_skipped_files_are_printable() -> None:
     skipped = Skipped()
     skipped.add("not photos (.txt)", "\x1b]0;owned\x07\n.txt")
     skipped.add("hidden", ".a", 2)

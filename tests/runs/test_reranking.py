@@ -1,4 +1,4 @@
-"""`qpert evaluate --rerank`: from photos on disk to figures, against the same worked out photo by photo."""
+"""`qpert evaluate --rerank`: from photos on disk to figures, against a computation photo by photo."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def weights(tmp_path: Path) -> str:
 
 
 @pytest.mark.usefixtures("ray_cpu")
-def test_figures_are_those_of_matching_the_best_again(
+def test_figures_are_those_of_matching_the_best_candidates(
     weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenes = tmp_path / "scenes"
@@ -96,7 +96,7 @@ def test_figures_are_those_of_matching_the_best_again(
     assert not np.allclose(np.mean(np.array(ranks) == 1), np.mean(cosine.argmax(0) == [owner for owner, _ in texts]))
 
 
-def test_what_there_is_to_match_on_is_the_commands_or_the_features(
+def test_gpu_types_and_patience_come_from_the_command_or_the_features(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = Machines(8.0, Counter(A100=1, V100=1))
@@ -147,7 +147,7 @@ def test_an_encoder_without_matching_is_refused_at_once(write_features, capsys: 
         ({"name": "blip2"}, {"max_megapixels": "all"}, "max_megapixels cannot be 'all'"),
     ],
 )
-def test_what_a_manifest_says_of_its_making_is_checked_before_any_work(
+def test_what_a_manifest_records_is_checked_before_any_work(
     write_features, encoder: object, config: dict[str, object], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = write_features(np.eye(3)[:, None]).root

@@ -1,4 +1,4 @@
-"""Where a run stands to what is on disk, with files written by hand."""
+"""What an earlier run left on disk, with files written by hand."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def out(tmp_path: Path, photos: Listing, write_features: Callable[..., Any]) -> 
     return str(features.root)
 
 
-def test_a_limit_hides_what_the_source_has(out: str, photos: Listing) -> None:
+def test_a_limit_hides_the_rest_of_the_source(out: str, photos: Listing) -> None:
     resume = inspect(FeatureStore(out), IDENTITY, photos)
     assert (resume.total, resume.done, resume.todo, resume.removed) == (6, 4, 2, 0)
     limited = inspect(FeatureStore(out), IDENTITY, photos, 2)
@@ -62,7 +62,7 @@ def test_removed_photos_are_counted(out: str, photos: Listing, tmp_path: Path) -
     assert inspect(FeatureStore(out), IDENTITY, photos).removed == 1
 
 
-def test_other_settings_are_refused_only_where_something_is_committed(out: str, photos: Listing) -> None:
+def test_other_settings_are_refused_only_if_something_is_committed(out: str, photos: Listing) -> None:
     other = IDENTITY | {"precision": "float32"}
     with pytest.raises(QpertError, match="precision: float16 -> float32"):
         inspect(FeatureStore(out), other, photos)
@@ -72,13 +72,13 @@ def test_other_settings_are_refused_only_where_something_is_committed(out: str, 
     assert (resume.manifest, resume.todo) == (None, 6)
 
 
-def test_a_half_written_file_never_counts_whatever_the_manifest_says(out: str) -> None:
+def test_a_half_written_file_never_counts(out: str) -> None:
     manifest = FeatureStore(out).manifest().model_copy(update={"state": "complete"})
     FeatureStore(out).write_manifest(manifest)
     assert len(FeatureSet.open(out).ids) == 3
 
 
-def test_failed_photos_are_forgotten_and_the_others_stay(out: str, photos: Listing) -> None:
+def test_only_failed_photos_are_forgotten(out: str, photos: Listing) -> None:
     manifest = FeatureStore(out).manifest()
     before = FeatureSet.open(out).dataset.to_table().filter(pa.compute.field("error").is_null())
     assert FeatureStore(out).forget_failures(manifest.fingerprint) == 1
@@ -94,7 +94,7 @@ def test_failed_photos_are_forgotten_and_the_others_stay(out: str, photos: Listi
     assert ids == set(before["image_id"].to_pylist())
 
 
-def test_the_source_is_listed_once_and_then_read_from_the_note(out: str, photos: Listing, tmp_path: Path) -> None:
+def test_the_source_is_listed_once_and_then_read_from_the_saved_list(out: str, photos: Listing, tmp_path: Path) -> None:
     told: list[int] = []
     resume = inspect(FeatureStore(out), IDENTITY, photos, counted=told.append, note=str(tmp_path / "note.parquet"))
     assert told
@@ -109,7 +109,7 @@ def test_the_source_is_listed_once_and_then_read_from_the_note(out: str, photos:
     assert list(photos.pairs()) == []
 
 
-def test_an_id_that_comes_twice_is_named(out: str, tmp_path: Path) -> None:
+def test_a_repeated_id_is_named(out: str, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.jpg\nb.jpg\nc.jpg\nb.jpg\n")
     with pytest.raises(QpertError, match=r"two photos of .*list\.txt have the id 'b\.jpg'"):
         inspect(FeatureStore(str(tmp_path / "new")), IDENTITY, find_photos(str(tmp_path / "list.txt")))
