@@ -20,11 +20,13 @@ A photo that cannot be indexed is a row with its reason in the column `error`; a
 
 from __future__ import annotations
 
-import sys
+import logging
 
 from pydantic import Field
 
 from pipeline.runs.spec import IndexSpec
+
+logger = logging.getLogger(__name__)
 
 
 class Config(IndexSpec):
@@ -49,8 +51,8 @@ def run(config: Config) -> int:
     report = index_run.run().report
     print("\n".join(report.done))
     for warning in report.warnings:
-        print(warning, file=sys.stderr)
+        logger.warning(warning)
     if report.failures is None:
         return 0
-    print(f"{report.failures}, and --retry-failed tries them again", file=sys.stderr)
+    logger.warning(f"{report.failures}, and --retry-failed tries them again")
     return 1 if config.strict else 0

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import re
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from pipeline.runs.spec import IndexSpec
 if TYPE_CHECKING:
     from pipeline.runs.estimate import Estimate, Sample
 
+logger = logging.getLogger(__name__)
 _PRICE = re.compile(r"(.+)=(\d+(?:\.\d+)?)")
 
 
@@ -82,9 +83,9 @@ def run(config: Config) -> int:
     unused = [name for name in prices if not any(price_of(device, {name: 1.0}) for device in result.device_hours)]
     if unused:
         devices = ", ".join(result.device_hours)
-        warnings.append(f"warning: no price is used of: {', '.join(unused)}; the devices are {devices}")
+        warnings.append(f"no price is used of: {', '.join(unused)}; the devices are {devices}")
     for warning in warnings:
-        print(warning, file=sys.stderr)
+        logger.warning(warning)
     print(plan_text(sample, result))
     if config.json_file:
         figures = {"sample": _plain(sample), "estimate": _plain(result)}

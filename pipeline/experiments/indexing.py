@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 from pipeline.runs.index_run import IndexRun
-from pipeline.runs.report import say
 from pipeline.runs.spec import IndexSpec, Variants
+
+logger = logging.getLogger(__name__)
 
 
 def index_variants(spec: IndexSpec, variants: Variants, *, begun: bool = False) -> int:
-    """Indexes what is not indexed yet, and prints what should not be overlooked.
+    """Indexes what is not indexed yet, and logs what should not be overlooked.
 
     Args:
         spec: source, output, encoder and detector; its own perturbation is not used.
@@ -21,7 +24,7 @@ def index_variants(spec: IndexSpec, variants: Variants, *, begun: bool = False) 
     outcome = IndexRun(spec, variants, begun=begun).run()
     report = outcome.report
     for line in report.source:
-        say(f"{spec.out}: {line}")
+        logger.info(f"{spec.out}: {line}")
     for line in (*report.warnings, *filter(None, [report.failures])):
-        say(line)
+        logger.warning(line)
     return outcome.counts.photos

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import re
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from pipeline.runs.run_actor import start_run_actor
 from pipeline.runs.run_stats import RunStats
 from pipeline.runs.status_line import StatusLine
 
+logger = logging.getLogger(__name__)
 _BROKEN = (ray.exceptions.RayError, ExecutionTimeoutError)
 
 
@@ -152,7 +153,7 @@ class Attempts:
         """
         reason, self.stopped = self.stopped, None
         if reason is not None:
-            print(reason, file=sys.stderr)
+            logger.info(reason)
             return
         cause = readable(error, self.store.root)
         failed = cause.cause if isinstance(cause, ray.exceptions.RayTaskError) else None
@@ -170,8 +171,7 @@ class Attempts:
                 f"Ray could not go on, three times without anything done: {one_line(cause)}. Are all nodes of the"
                 " cluster up? Run the same command again to go on; --verbose shows more"
             ) from error
-        reason = printable(one_line(cause))
-        print(f"warning: Ray could not go on ({reason}); starting again from what is done", file=sys.stderr)
+        logger.warning(f"Ray could not go on ({printable(one_line(cause))}); starting again from what is done")
 
     def left(self) -> int | None:
         """Returns the number of photos that are left; None if unknown."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
@@ -14,11 +15,13 @@ from pipeline.runs.encoder_choice import EncoderChoice
 from pipeline.runs.index_plan import IndexPlan, PhotoSample
 from pipeline.runs.indexing import index_photos
 from pipeline.runs.outcome import Outcome
-from pipeline.runs.report import describe, lost_text, report, say
+from pipeline.runs.report import describe, lost_text, report
 from pipeline.runs.resume import Resume, inspect, mend_earlier
 from pipeline.runs.run_stats import RunStats
 from pipeline.runs.spec import IndexSpec, Variants
 from pipeline.runs.status_line import Counting
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class IndexRun:
             resume = self._inspect(plan, scratch)
             resume = replace(resume, lost=(*lost, *resume.lost))
             if resume.lost:
-                say(f"warning: {lost_text(resume.lost)}")
+                logger.warning(lost_text(resume.lost))
             resume.write(plan.store)
             if resume.manifest is not None and self.retry_failed:
                 resume = self._forget_failures(plan, resume)
@@ -127,7 +130,7 @@ class IndexRun:
         assert resume.manifest is not None
         with plan.store.lock():
             forgotten = plan.store.forget_failures(resume.manifest.fingerprint)
-        say(f"trying {forgotten:,} failed photos again")
+        logger.info(f"trying {forgotten:,} failed photos again")
         source = (resume.photos, plan.spec.limit)
         again = inspect(plan.store, plan.identity, *source, whole=False, keep_removed=self.keep_removed)
         return replace(resume, total=again.total, done=again.done)
@@ -136,7 +139,7 @@ class IndexRun:
         plan.encoder.prepare()
         spec, manifest = plan.spec, plan.manifest()
         if resume.manifest is not None:
-            say(f"going on in {spec.out}: {resume.done:,} photos are done")
+            logger.info(f"going on in {spec.out}: {resume.done:,} photos are done")
             manifest = manifest.model_copy(update={"vectors": resume.manifest.vectors, "dim": resume.manifest.dim})
         gpus = NamedGpus(spec.accelerators, spec.wait, begun=self.begun)
         return index_photos(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from collections.abc import Callable
 
@@ -15,6 +15,8 @@ from pipeline.runs.attempts import Attempts
 from pipeline.runs.graph import Graph
 from pipeline.runs.outcome import Outcome
 from pipeline.runs.run_stats import RunStats
+
+logger = logging.getLogger(__name__)
 
 
 def index_photos(
@@ -89,7 +91,7 @@ def close(store: FeatureStore, fingerprint: str) -> dict[str, int]:
     """
     files = store.note_committed(fingerprint)
     if repeated := store.drop_repeated(fingerprint):
-        print(f"warning: {repeated:,} photos were indexed twice; their later rows count", file=sys.stderr)
+        logger.warning(f"{repeated:,} photos were indexed twice; their later rows count")
         files = store.note_committed(fingerprint)
     return files.counts()
 

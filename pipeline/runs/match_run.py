@@ -6,6 +6,7 @@ A photo's image tokens and its operator are computed once for all its texts.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -28,12 +29,12 @@ from pipeline.runs.attempts import Attempts
 from pipeline.runs.encoder_choice import EncoderChoice
 from pipeline.runs.graph import IO_CPUS, PATIENCE, READING, Graph, StageSpec
 from pipeline.runs.progress import gpu_warning
-from pipeline.runs.report import say
 from pipeline.stages.match import MatchStage, Scores
 from pipeline.stages.read import read_photos
 from pipeline.workers.reporting import Reporter
 from pipeline.workers.worker import Worker
 
+logger = logging.getLogger(__name__)
 PAIRS_SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
@@ -123,7 +124,7 @@ class MatchRun:
             todo = sum(name not in done for name in ids)
             count = len(spec.pairs["texts"].combine_chunks().flatten())
             kept = f"; {len(ids) - todo:,} photos are done" if todo < len(ids) else ""
-            say(f"matching {count:,} pairs of {len(ids):,} photos and captions{kept}")
+            logger.info(f"matching {count:,} pairs of {len(ids):,} photos and captions{kept}")
             if todo:
                 self._match(todo)
                 done = _scores(self.store, self.key)
@@ -156,7 +157,7 @@ class MatchRun:
         )
         named = gpus.on(done.machines)
         if warning := gpu_warning(done.counts, done.machines.gpus, None if named is None else list(named)):
-            say(warning)
+            logger.warning(warning)
 
     def _check(self, ids: list[str], done: dict[str, Scores | str]) -> None:
         failed = {name: reason for name in ids if isinstance(reason := done.get(name, "no score"), str)}

@@ -135,7 +135,7 @@ def device_report(stats: RunStats, tolerance: float) -> tuple[str | None, str | 
     if max(stats.differences.values()) <= tolerance:
         return line, None
     return line, (
-        f"WARNING: the devices' embeddings differ by more than {tolerance:g} (1 - cosine), which changes what searches"
+        f"the devices' embeddings differ by more than {tolerance:g} (1 - cosine), which changes what searches"
         " find; index with one --dtype or leave devices out (--accelerators)"
     )
 
@@ -147,7 +147,7 @@ def gpu_warning(stats: RunStats, gpus: Counter[str], asked: list[str] | None) ->
         return None
     if gpus:
         present = ", ".join(f"{count} x {kind}" for kind, count in gpus.items())
-        return f"WARNING: {present} present but NOT USED; everything ran on the CPU"
+        return f"{present} present but NOT USED; everything ran on the CPU"
     if asked:
-        return f"WARNING: GPUs of type {', '.join(asked)} were asked for and NOT USED; everything ran on the CPU"
+        return f"GPUs of type {', '.join(asked)} were asked for and NOT USED; everything ran on the CPU"
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from itertools import chain, repeat
 
@@ -45,10 +44,10 @@ def report(
     holds = f"{spec.out} holds {embedded:,} photos with {totals['objects']:,} objects"
     if plan.perturbs and embedded and not totals["objects"]:
         warnings.append(
-            "warning: NO OBJECTS in any photo, so Q-Perturbation changed nothing; is this the right detector"
+            "NO OBJECTS in any photo, so Q-Perturbation changed nothing; is this the right detector"
             f" ({spec.detector.model}), and do its annotations have these photos' names?"
         )
-    failures = f"warning: {totals['failed']:,} photos could not be indexed; the column error of {spec.out} says why"
+    failures = f"{totals['failed']:,} photos could not be indexed; the column error of {spec.out} says why"
     return Report([*lines, *source, holds], source, [*filter(None, warnings)], failures if totals["failed"] else None)
 
 
@@ -101,8 +100,3 @@ def lost_text(lost: Sequence[Damage]) -> str:
     photos = "the photos" if None in rows else f"{sum(row or 0 for row in rows):,} photos"
     named = ", ".join(map(str, lost[:3])) + (", ..." if len(lost) > 3 else "")
     return f"{photos} of {len(lost):,} lost or damaged files are made again: {named}"
-
-
-def say(text: str) -> None:
-    """Prints a line about what happens, while a run is under way."""
-    print(printable(text), file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -24,9 +25,9 @@ from pipeline.runs.encoder_choice import EncoderChoice
 from pipeline.runs.graph import PATIENCE
 from pipeline.runs.match_run import PAIRS_SCHEMA, MatchRun, MatchSpec
 from pipeline.runs.options import OnMachines
-from pipeline.runs.report import say
 from pipeline.workers.worker import Worker
 
+logger = logging.getLogger(__name__)
 _PHOTOS = 8
 """Photos per pass of the vision tower; their matching goes photo by photo."""
 
@@ -60,7 +61,7 @@ def rerank_sets(
         setting = perturbation_of(features)
         if setting is not None and "itm" not in setting.stages:
             advice = "was indexed without the stage itm (--perturbation.stages itc itm)"
-            say(f"matching is plain: {out} {advice}")
+            logger.info(f"matching is plain: {out} {advice}")
         begun = bool(reranked)
         again = rerank_features(
             features, evaluation, setting, weights=of_set, machines=machines, rules=rules, begun=begun

@@ -103,12 +103,13 @@ def test_files_of_many_embeddings_are_not_larger(spec: IndexSpec) -> None:
 
 
 def test_the_warnings_of_index_are_printed(
-    spec: IndexSpec, asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    spec: IndexSpec, asked: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     (Path(spec.source) / "notes.txt").write_text("no photo")
     assert index_variants(spec, settings(1)) == 3
     assert asked
-    said = capsys.readouterr().err
+    said = caplog.text
     assert "GPUs of type A100, V100 were asked for and NOT USED" in said
     assert "NO OBJECTS in any photo" in said
     assert f"1 photos could not be indexed; the column error of {spec.out} says why" in said
@@ -133,15 +134,16 @@ def test_what_index_refuses_is_refused(
 
 
 @pytest.mark.usefixtures("ray_cpu")
-def test_the_manifest_counts_the_photos_that_are_left(spec: IndexSpec, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_manifest_counts_the_photos_that_are_left(spec: IndexSpec, caplog: pytest.LogCaptureFixture) -> None:
     """Outcomes are kept by these counts: with the old ones, those measured before a photo went would be used again."""
+    caplog.set_level("INFO")
     spec = spec.model_copy(update={"accelerators": None})
     variants = Variants({"plain": None, "best": Perturbation()})
     assert index_variants(spec, variants) == 3
     assert FeatureStore(spec.out).manifest().counts["photos"] == 3
     next(Path(spec.source).rglob("*.jpg")).unlink()
     assert index_variants(spec, variants) == 0
-    assert "left out 1 indexed photos that the source no longer has" in capsys.readouterr().err
+    assert "left out 1 indexed photos that the source no longer has" in caplog.text
     assert FeatureStore(spec.out).manifest().counts["photos"] == 2
     assert len(FeatureSet.open(spec.out, "best")) == 2
 

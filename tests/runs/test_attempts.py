@@ -86,13 +86,14 @@ def commit(attempts: Attempts, name: str) -> None:
 
 
 def test_failing_machines_get_further_attempts_while_there_is_progress(
-    attempts: Attempts, capsys: pytest.CaptureFixture[str]
+    attempts: Attempts, caplog: pytest.LogCaptureFixture
 ) -> None:
     error = ray.exceptions.RayError("the node is gone\nand more")
     for number in range(5):
         commit(attempts, f"part{number}")
         attempts.may_go_on(error, ours=True)
-    assert "warning: Ray could not go on (RayError: the node is gone); starting again" in capsys.readouterr().err
+    assert "Ray could not go on (RayError: the node is gone); starting again" in caplog.text
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
     attempts.may_go_on(ExecutionTimeoutError("stuck"), ours=True)
     attempts.may_go_on(error, ours=True)
     with pytest.raises(QpertError, match="three times without anything done: RayError: the node is gone"):
@@ -124,14 +125,15 @@ def test_broken_storage_and_bugs_do_not_cause_another_attempt(attempts: Attempts
 
 
 def test_an_attempt_stopped_for_a_faster_one_is_not_a_failure(
-    attempts: Attempts, capsys: pytest.CaptureFixture[str]
+    attempts: Attempts, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     error = ray.exceptions.RayTaskError("Map", "traceback", RuntimeError("now there are 2 x A100"))
     for _ in range(5):
         attempts.stopped = "now there are 2 x A100"
         attempts.may_go_on(error, ours=True)
     assert attempts.in_vain == 0
-    assert capsys.readouterr().err == "now there are 2 x A100\n" * 5
+    assert caplog.messages == ["now there are 2 x A100"] * 5
     with pytest.raises(ray.exceptions.RayTaskError):  # what goes wrong before the next has begun is something else
         attempts.may_go_on(error, ours=True)
 
@@ -199,7 +201,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[Machines]:
 
 @pytest.mark.usefixtures("cluster")
 def test_the_next_attempt_takes_the_remaining_gpu_types(
-    write_features: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    write_features: Callable[..., Any], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     ran: list[str] = []
 
@@ -219,7 +221,7 @@ def test_the_next_attempt_takes_the_remaining_gpu_types(
     done = attempts.run(plan, gpus.find)
     assert ran == ["2 actors, each 1 GPU of in(A100,V100)", "1 actor, each 1 GPU of V100"]
     assert (done.machines.gpus, done.counts.photos, attempts.number, seen) == ({"V100": 1}, 3, 2, [3])
-    said = capsys.readouterr().err
+    said = caplog.text + capsys.readouterr().err
     assert "Ray could not go on (RayError: the node is gone); starting again" in said
     assert "going on without GPUs of type A100: there are none" in said
 
