@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import open_clip
 import torch
@@ -14,36 +14,20 @@ from torch.nn import functional as F
 from pipeline.encoders import resolve_weights
 from pipeline.encoders.open_clip.weights import load_weights
 from pipeline.miniature.scene_batches import LABELS
-from pipeline.miniature.training import Curve, train
+from pipeline.miniature.training import Curve, Schedule, train
 
 
 @dataclass(frozen=True)
-class TowerSchedule:
-    """How long and how fast a model on CoCa's tower is trained; the defaults are those of the bundled weights.
+class TowerSchedule(Schedule):
+    """Schedule of a model on CoCa's tower, with the steps in which the tower adapts to its own norms."""
 
-    Attributes:
-        vision_steps: steps in which the tower adapts to its own norms.
-        vision_learning_rate: highest learning rate of these steps.
-        steps: steps that train everything after the tower.
-        batch: scenes per step.
-        learning_rate: highest learning rate of `steps`.
-        warmup: steps until then.
-        weight_decay: of matrices.
-        seed: of weights and scenes.
-        threads: CPU threads.
-        held_out: scenes to evaluate on.
-    """
-
-    vision_steps: int = 800
-    vision_learning_rate: float = 1e-3
     steps: int = 1500
     batch: int = 128
     learning_rate: float = 1.5e-3
     warmup: int = 60
-    weight_decay: float = 0.05
     seed: int = 0
-    threads: int = 1
-    held_out: int = 1000
+    vision_steps: int = 800
+    vision_learning_rate: float = 1e-3
 
 
 @dataclass(frozen=True)
@@ -118,15 +102,7 @@ def adapt_tower(
         predicted = patch_head(patch_tokens(batch["pixels"]))
         return {"patch": F.binary_cross_entropy_with_logits(predicted, batch["patches"])}
 
-    train(
-        [*tower.parameters(), *patch_head.parameters()],
-        batches,
-        losses,
-        curve,
-        stage="vision",
-        steps=schedule.vision_steps,
-        learning_rate=schedule.vision_learning_rate,
-        warmup=min(50, schedule.vision_steps),
-        weight_decay=schedule.weight_decay,
-    )
+    steps = schedule.vision_steps
+    vision = replace(schedule, steps=steps, learning_rate=schedule.vision_learning_rate, warmup=min(50, steps))
+    train([*tower.parameters(), *patch_head.parameters()], batches, losses, vision, curve, stage="vision")
     tower.requires_grad_(False)

@@ -8,10 +8,10 @@ small objects: the situation that Q-Perturbation is made for.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,16 +25,7 @@ from pipeline.miniature.blip2_losses import Objective, embed_texts
 from pipeline.miniature.blip2_model import GRID, build_model, build_tokenizer, save, take_vision
 from pipeline.miniature.scene_batches import SceneBatches
 from pipeline.miniature.tower_transfer import TowerSchedule, adapt_tower
-from pipeline.miniature.training import (
-    CHECKPOINT_STEPS,
-    Curve,
-    clamp_temperature,
-    found_first,
-    held_out,
-    print_line,
-    train,
-    write_log,
-)
+from pipeline.miniature.training import Curve, Run, found_first, held_out, print_line
 
 
 @dataclass(frozen=True)
@@ -73,30 +64,12 @@ def train_blip2(out: Path, schedule: Blip2Schedule, command: str, report: Callab
             tokens = model.vision_model(batch["pixels"]).last_hidden_state
         return objective(tokens, batch["text"], min(1.0, step / (schedule.hard_from * schedule.steps)))
 
-    def after_step(step: int) -> None:
-        clamp_temperature(objective.log_scale)
-        if step and step % CHECKPOINT_STEPS == 0:
-            report(json.dumps({"step": step, "held_out_recall_at_1": recall_at_1(model, schedule.held_out // 2)}))
-            save(model, head, out)
-
     trained = [p for p in model.parameters() if p.requires_grad] + [objective.log_scale]
     trained += [p for name, p in head.named_parameters() if name != "decoder.weight"]
-    train(
-        trained,
-        _batches(schedule, schedule.seed + 1, schedule.steps).loader(),
-        losses,
-        curve,
-        stage="qformer",
-        steps=schedule.steps,
-        learning_rate=schedule.learning_rate,
-        warmup=schedule.warmup,
-        weight_decay=schedule.weight_decay,
-        after_step=after_step,
-    )
-    recall = recall_at_1(model, schedule.held_out)
-    save(model, head, out)
-    write_log(out, command, asdict(schedule), recall, curve)
-    return recall
+    batches = _batches(schedule, schedule.seed + 1, schedule.steps).loader()
+    save_all = partial(save, model, head, out)
+    run = Run(out, command, lambda count: recall_at_1(model, count), save_all, objective.log_scale)
+    return run.train(trained, batches, losses, schedule, curve, stage="qformer")
 
 
 def _batches(schedule: Blip2Schedule, seed: int, steps: int) -> SceneBatches:

@@ -9,9 +9,8 @@ the situation that Q-Perturbation is made for.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import open_clip
@@ -22,32 +21,20 @@ from torch.nn import functional as F
 
 from pipeline.miniature.coca_model import EOS, GRID, IMAGE_SIZE, MODEL, build_tokenizer, save
 from pipeline.miniature.scene_batches import LABELS, SceneBatches
-from pipeline.miniature.training import (
-    CHECKPOINT_STEPS,
-    Curve,
-    clamp_temperature,
-    found_first,
-    held_out,
-    print_line,
-    train,
-    write_log,
-)
+from pipeline.miniature.training import Curve, Run, Schedule, found_first, held_out, print_line
 
 
 @dataclass(frozen=True)
-class CocaSchedule:
-    """How long and how fast; the defaults are those of the bundled weights."""
+class CocaSchedule(Schedule):
+    """See `Schedule`, with the weights of two losses against the contrastive one."""
 
     steps: int = 1400
     batch: int = 144
     learning_rate: float = 2e-3
     warmup: int = 100
-    weight_decay: float = 0.05
+    seed: int = 0
     caption_weight: float = 0.5
     patch_weight: float = 2.0
-    seed: int = 0
-    threads: int = 1
-    held_out: int = 1000
 
 
 def train_coca(out: Path, schedule: CocaSchedule, command: str, report: Callable[[str], None] = print_line) -> float:
@@ -65,32 +52,15 @@ def train_coca(out: Path, schedule: CocaSchedule, command: str, report: Callable
     preprocess = image_transform_v2(PreprocessCfg(size=IMAGE_SIZE), is_train=False)
     batches = SceneBatches(schedule.seed, schedule.steps, schedule.batch, preprocess, build_tokenizer(), GRID)
     out.mkdir(parents=True, exist_ok=True)
-    curve = Curve(report)
-
-    def after_step(step: int) -> None:
-        clamp_temperature(model.logit_scale)
-        if step and step % CHECKPOINT_STEPS == 0:
-            recall = recall_at_1(model, schedule.held_out // 2)
-            report(json.dumps({"step": step, "held_out_recall_at_1": recall}))
-            save(model, out)
-
-    train(
+    run = Run(out, command, lambda count: recall_at_1(model, count), lambda: save(model, out), model.logit_scale)
+    return run.train(
         [*model.parameters(), *patch_head.parameters()],
         batches.loader(),
         lambda _, batch: _losses(model, patch_head, batch),
-        curve,
-        stage=None,
-        steps=schedule.steps,
-        learning_rate=schedule.learning_rate,
-        warmup=schedule.warmup,
-        weight_decay=schedule.weight_decay,
+        schedule,
+        Curve(report),
         loss_weights={"caption": schedule.caption_weight, "patch": schedule.patch_weight},
-        after_step=after_step,
     )
-    recall = recall_at_1(model, schedule.held_out)
-    save(model, out)
-    write_log(out, command, asdict(schedule), recall, curve)
-    return recall
 
 
 def _losses(model: open_clip.CoCa, patch_head: nn.Linear, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,9 +8,8 @@ seldom name small objects: the situation that Q-Perturbation is made for.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,16 +21,7 @@ from pipeline.encoders.internvl.model import InternVL, build_internvl
 from pipeline.miniature.internvl_model import CONFIG, GRID, build_tokenizer, save, take_vision
 from pipeline.miniature.scene_batches import SceneBatches
 from pipeline.miniature.tower_transfer import TowerSchedule, adapt_tower
-from pipeline.miniature.training import (
-    CHECKPOINT_STEPS,
-    Curve,
-    clamp_temperature,
-    found_first,
-    held_out,
-    print_line,
-    train,
-    write_log,
-)
+from pipeline.miniature.training import Curve, Run, found_first, held_out, print_line
 
 
 @dataclass(frozen=True)
@@ -69,28 +59,10 @@ def train_internvl(
             tokens = model.vision_model(batch["pixels"])
         return _losses(model, tokens, batch["text"])
 
-    def after_step(step: int) -> None:
-        clamp_temperature(model.logit_scale)
-        if step and step % CHECKPOINT_STEPS == 0:
-            report(json.dumps({"step": step, "held_out_recall_at_1": recall_at_1(model, schedule.held_out // 2)}))
-            save(model, out)
-
-    train(
-        [p for p in model.parameters() if p.requires_grad],
-        _batches(schedule, schedule.seed + 1, schedule.steps).loader(),
-        losses,
-        curve,
-        stage="contrast",
-        steps=schedule.steps,
-        learning_rate=schedule.learning_rate,
-        warmup=schedule.warmup,
-        weight_decay=schedule.weight_decay,
-        after_step=after_step,
-    )
-    recall = recall_at_1(model, schedule.held_out)
-    save(model, out)
-    write_log(out, command, asdict(schedule), recall, curve)
-    return recall
+    trained = [p for p in model.parameters() if p.requires_grad]
+    batches = _batches(schedule, schedule.seed + 1, schedule.steps).loader()
+    run = Run(out, command, lambda count: recall_at_1(model, count), lambda: save(model, out), model.logit_scale)
+    return run.train(trained, batches, losses, schedule, curve, stage="contrast")
 
 
 def _batches(schedule: InternVLSchedule, seed: int, steps: int) -> SceneBatches:
