@@ -1,4 +1,4 @@
-"""`qpert caption`: what it prints, writes and refuses."""
+"""`qpert caption`: its output, files and errors."""
 
 from __future__ import annotations
 
@@ -42,16 +42,17 @@ def test_side_by_side_in_terminal_json_and_html(
     assert "not an image" in html.read_text()
     assert [row["image_id"] for row in rows] == ["000000.jpg", "000002.jpg", "000003.jpg"]
     assert all(len(row["emphasised"]) == len(row["objects"]) > 0 for row in rows)
-    assert any(each["caption"] != row["caption"] for row in rows for each in row["emphasised"])
+    assert any(emphasis["caption"] != row["caption"] for row in rows for emphasis in row["emphasised"])
     for row in rows:
         block = out[out.index(row["image_id"]) :].split("\n\n")[0].splitlines()
         assert block[1].split(maxsplit=1) == ["plain", row["caption"]]
-        assert [line.strip().endswith(each["caption"]) for line, each in zip(block[2:], row["emphasised"], strict=True)]
+        lines = zip(block[2:], row["emphasised"], strict=True)
+        assert [line.strip().endswith(emphasis["caption"]) for line, emphasis in lines]
         assert f"<dd>{row['caption']}</dd>" in html.read_text()
     assert "#1 " in html.read_text()
 
 
-def test_a_photo_without_the_object_says_so(weights: str, scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_photo_without_the_object_is_reported(weights: str, scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photo = str(scenes / "images" / "000000.jpg")
     words = ["caption", photo, "--weights", weights, "--detector", "none", "--emphasise", "dog", "--num-beams", "1"]
     assert main([*words, "--max-length", "6", "--min-length", "3", "--prompt", "two dog"]) == 0
@@ -86,7 +87,7 @@ def test_wrong_use_is_refused(
     assert message in capsys.readouterr().err
 
 
-def test_a_photo_that_the_model_fails_on_loses_nobody_else(
+def test_a_photo_that_the_model_fails_on_does_not_fail_the_others(
     weights: str,
     scenes: Path,
     tmp_path: Path,
@@ -129,7 +130,7 @@ def test_a_photo_that_the_model_fails_on_loses_nobody_else(
         (["--prompt", "two " * 200], "captioning does not work here"),
     ],
 )
-def test_what_fails_for_every_photo_is_said_at_the_start(
+def test_errors_of_every_photo_are_raised_at_the_start(
     words: list[str], message: str, weights: str, scenes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["caption", str(scenes / "images"), "--weights", weights, "--detector", "none", *words]) == 2
@@ -139,7 +140,7 @@ def test_what_fails_for_every_photo_is_said_at_the_start(
     assert not out
 
 
-def test_nothing_readable_is_a_failure(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_readable_photo_is_a_failure(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes(b"")
     assert main(["caption", str(tmp_path / "a.png"), "--weights", weights]) == 1

@@ -228,11 +228,11 @@ def test_a_ray_task_evaluates_the_same_and_passes_its_warnings_on(coca_files, ra
     config = Config(out=out, captions=captions)
     assert evaluating.ray_is_there(config)
     with pytest.warns(UserWarning, match="repeat another"):
-        here = evaluating.evaluate_sets(config)
+        local = evaluating.evaluate_sets(config)
     with pytest.warns(UserWarning, match="repeat another"):
-        there = evaluating.evaluate_on_ray(config)
-    assert there.sets[0].evaluation.report == here.sets[0].evaluation.report
-    assert there.sets[0].intervals == here.sets[0].intervals
+        remote = evaluating.evaluate_on_ray(config)
+    assert remote.sets[0].evaluation.report == local.sets[0].evaluation.report
+    assert remote.sets[0].intervals == local.sets[0].intervals
 
 
 def test_an_error_in_a_ray_task_is_reported_without_traceback(coca_files, ray_cpu, capsys):

@@ -16,7 +16,7 @@ def test_text_is_aligned_numbered_and_printable() -> None:
     ]
 
 
-def test_what_is_not_there_is_said() -> None:
+def test_missing_objects_are_reported() -> None:
     assert as_text("a.jpg", OBJECTS, Captions("a dog", ()), "cat").splitlines()[-1] == "  no cat here"
     nothing = Objects.empty((64, 48))
     assert as_text("a.jpg", nothing, Captions("x", ()), "all").splitlines()[-1] == "  no objects here"
@@ -28,6 +28,6 @@ def test_rows_and_photos_number_objects_from_one() -> None:
     assert row["objects"][1] == {"number": 2, "label": "", "box": [0.5, 0.5, 1.0, 1.0]}
     assert row["emphasised"] == [{"objects": [2], "name": "object #2", "caption": "a\nbox"}]
     photo = as_photo("a.jpg", "/p/a.jpg", OBJECTS, CAPTIONS)
-    assert [each["label"] for each in photo.objects] == ["#1 dog", "#2 object"]
+    assert [thing["label"] for thing in photo.objects] == ["#1 dog", "#2 object"]
     assert photo.objects[0]["x1"] == 0.5
     assert photo.captions == [("plain", "a dog"), ("object #2", "a\nbox")]

@@ -1,4 +1,4 @@
-"""Figures are drawn whatever the environment says of backends and homes."""
+"""Figures are drawn with any backend and home in the environment."""
 
 from __future__ import annotations
 

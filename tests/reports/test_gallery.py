@@ -114,7 +114,7 @@ def test_nothing_is_loaded_from_outside(render, photo_file):
     assert policies[0].startswith("default-src 'none'")
 
 
-def test_photos_that_cannot_be_shown_say_why(render, tmp_path):
+def test_photos_that_cannot_be_shown_have_a_reason(render, tmp_path):
     (tmp_path / "text.jpg").write_text("no photo")
     page = render(
         Photo("gone.jpg", str(tmp_path / "gone.jpg"), [BOX]),
@@ -133,13 +133,13 @@ def colour_of(image):
     return max((0, 1, 2), key=photo.getpixel((1, 1)).__getitem__)
 
 
-def test_photos_in_shards_are_the_right_ones(render, tmp_path):
+def test_photos_in_shards_are_shown(render, tmp_path):
     encoded = []
     for colour in ("red", "lime", "blue"):
         buffer = io.BytesIO()
         Image.new("RGB", (8, 8), colour).save(buffer, "PNG")
         encoded.append(buffer.getvalue())
-    columns = {"thumb": encoded[:1] * 3, "id": ["r", "g", "b"], "img": [{"raw": each} for each in encoded]}
+    columns = {"thumb": encoded[:1] * 3, "id": ["r", "g", "b"], "img": [{"raw": data} for data in encoded]}
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
     with tarfile.open(tmp_path / "t.tar.gz", "w:gz") as tar:
         for data, name in zip(encoded, ["same.png", "same.png", "sub/h#1.png"], strict=True):
@@ -170,7 +170,7 @@ def test_a_report_that_cannot_be_written_is_an_error(tmp_path):
         write_gallery(tmp_path / "file" / "x.html", "t", [])
 
 
-def test_photos_of_somebody_elses_features_are_read_by_the_rules(tmp_path: Path) -> None:
+def test_photos_named_by_a_strangers_features_are_read_by_the_rules(tmp_path: Path) -> None:
     places = [
         "http://127.0.0.1/secret",
         "zip::file:///etc/hostname",

@@ -1,4 +1,4 @@
-"""The figure: its points are the report's, in the file that was asked for."""
+"""The figure: the points of the report, in the requested file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.reports import plot_recall_by_size
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that were drawn."""
+    """The drawn figures."""
     figures = []
     save = Figure.savefig
 

@@ -1,4 +1,4 @@
-"""The same figures in all forms, and the remarks on what they rest on."""
+"""The same figures in all formats, and remarks on what they rest on."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def test_markdown_holds_the_same_cells(two):
 def test_csv_has_a_row_for_every_figure(one, two):
     rows = list(csv.DictReader(io.StringIO(as_csv(one))))
     assert len(rows) == 2 * (2 * 12 + 2)
-    found = {(row["direction"], row["figure"], row["largest_object"]): row for row in rows}
+    by_figure = {(row["direction"], row["figure"], row["largest_object"]): row for row in rows}
     report, intervals = one.sets[0].evaluation.report, one.sets[0].intervals
-    row = found["t2i", "R@5", "0-10 %"]
+    row = by_figure["t2i", "R@5", "0-10 %"]
     assert float(row["value"]) == report.t2i.bins[0].recall[5]
     assert (float(row["low"]), float(row["high"])) == intervals.t2i.bins[0][5]
     assert row["queries"] == "20"
-    assert found["i2t", "R@1", "90-100 %"]["value"] == ""
-    assert float(found["i2t", "mR@1", "all"]["value"]) == report.i2t.mean_recall[1]
-    assert float(found["t2i", "mean rank", "all"]["value"]) == report.t2i.mean_rank
+    assert by_figure["i2t", "R@1", "90-100 %"]["value"] == ""
+    assert float(by_figure["i2t", "mR@1", "all"]["value"]) == report.i2t.mean_recall[1]
+    assert float(by_figure["t2i", "mean rank", "all"]["value"]) == report.t2i.mean_rank
     rows = list(csv.DictReader(io.StringIO(as_csv(two))))
     assert {row["set"] for row in rows} == {"$old_", "new", "difference"}
     (row,) = [
@@ -81,5 +81,5 @@ def test_json_holds_everything_but_the_ranks(one, two):
     saved = json.loads(as_json(two))
     assert (saved["name"], saved["against"]["name"]) == ("new", "$old_")
     difference = saved["comparison"]["t2i"]["overall"]["1"]["difference"]
-    recalls = [each["report"]["t2i"]["overall"]["1"] for each in (saved["against"], saved)]
+    recalls = [of_set["report"]["t2i"]["overall"]["1"] for of_set in (saved["against"], saved)]
     assert difference == pytest.approx(recalls[1] - recalls[0])

@@ -51,6 +51,6 @@ def test_names_in_markdown_stay_names(text, escaped):
     assert markdown_text(text) == escaped
 
 
-def test_cells_of_csv_are_no_formulas():
+def test_csv_cells_are_not_formulas():
     rows = [["set", "value"], ["=cmd|' /C calc'!A0", -0.5], ["-", "+0.5 [-1.0, 2.0]"], ["a,b", None]]
     assert csv_text(rows) == 'set,value\n\'=cmd|\' /C calc\'!A0,-0.5\n-,"+0.5 [-1.0, 2.0]"\n"a,b",\n'

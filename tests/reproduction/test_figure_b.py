@@ -32,27 +32,27 @@ class Obedient:
         if objects is None or perturbation.scale < 2:
             first = next(distinct_scenes(1, 7)).objects[0]
             return [f"a {first.colour} {first.shape}"] * len(tokens)
-        return [f"a picture of a {each.labels[0]} and a pink star" for each in objects]
+        return [f"a picture of a {of_photo.labels[0]} and a pink star" for of_photo in objects]
 
 
 def test_every_object_is_emphasised_and_searched_for_in_the_caption() -> None:
     settings = {f"scale {scale}": Perturbation(scale=scale, stages=("lm",)) for scale in (1, 2)}
-    found = measure_figure_b(Obedient(), settings, 60, 7)  # type: ignore[arg-type]
+    figure = measure_figure_b(Obedient(), settings, 60, 7)  # type: ignore[arg-type]
     scenes = list(distinct_scenes(60, 7))
-    assert found.scene.tolist() == [number for number, scene in enumerate(scenes) for _ in scene.objects]
-    assert found.area.tolist() == [thing.area for scene in scenes for thing in scene.objects]
+    assert figure.scene.tolist() == [number for number, scene in enumerate(scenes) for _ in scene.objects]
+    assert figure.area.tolist() == [thing.area for scene in scenes for thing in scene.objects]
     one = (scenes[0].objects[0].colour, scenes[0].objects[0].shape)
     same = [float((thing.colour, thing.shape) == one) for scene in scenes for thing in scene.objects]
     shown = [float(any((t.colour, t.shape) == one for t in scene.objects)) for scene in scenes for _ in scene.objects]
     coloured = [float(thing.colour == one[0]) for scene in scenes for thing in scene.objects]
-    assert found.plain.named.tolist() == same
-    assert found.plain.told.tolist() == found.plain.first.tolist() == coloured
+    assert figure.plain.named.tolist() == same
+    assert figure.plain.told.tolist() == figure.plain.first.tolist() == coloured
     assert coloured != same
-    assert found.plain.true.tolist() == shown
-    assert found.emphasised["scale 1"].named.tolist() == same
-    assert found.emphasised["scale 2"].named.all()
-    assert found.emphasised["scale 2"].first.all()
-    assert found.emphasised["scale 2"].true.all()  # pink is no colour of scenes: not counted
+    assert figure.plain.true.tolist() == shown
+    assert figure.emphasised["scale 1"].named.tolist() == same
+    assert figure.emphasised["scale 2"].named.all()
+    assert figure.emphasised["scale 2"].first.all()
+    assert figure.emphasised["scale 2"].true.all()  # pink is not a colour of scenes, so it does not count
     assert scene_objects(scenes[0]).labels[0] == " ".join(one)
 
 
@@ -60,8 +60,8 @@ def test_the_table_has_paired_intervals_over_scenes() -> None:
     scene = np.repeat(np.arange(40), 2)
     nothing, half = np.zeros(80), (np.arange(80) % 2).astype(float)
     plain = Naming(nothing, nothing, nothing, np.ones(80))
-    found = FigureB(scene, np.where(half, 0.05, 0.5), plain, {"strong": Naming(half, nothing, nothing, half)})
-    note, (headers, rows) = figure_b_table(found, samples=200, seed=0)
+    figure = FigureB(scene, np.where(half, 0.05, 0.5), plain, {"strong": Naming(half, nothing, nothing, half)})
+    note, (headers, rows) = figure_b_table(figure, samples=200, seed=0)
     assert "40 scenes; each of their 80 objects (40 of them below 10% of the picture)" in note
     assert all(len(row) == len(headers) for row in rows)
     assert rows[0][:4] == ["plain", "0.00", "", ""]

@@ -60,17 +60,17 @@ def test_mcnemar_is_the_two_sided_binomial_test():
 def test_differences_discordant_pairs_and_p():
     first = named([1, 1, 9, 9, 1, 9], [0, 0, 0, 1, 1, 2], [0, 1, 1], [1, 9, 9])
     second = named([1, 9, 1, 1, 1, 9], [0, 0, 0, 1, 1, 2], [0, 1, 1], [1, 1, 9])
-    found = compare(first, second, (1,))
-    whole = found.t2i.overall[1]
+    comparison = compare(first, second, (1,))
+    whole = comparison.t2i.overall[1]
     assert (whole.first, whole.second) == (3 / 6, 4 / 6)
     assert whole.difference == pytest.approx(1 / 6)
     assert (whole.gained, whole.lost, whole.p) == (2, 1, 1.0)
-    assert found.i2t.overall[1].gained == 1
-    assert found.t2i.bins[0][1].difference == 0
-    assert found.t2i.bins[1][1].difference == pytest.approx(1 / 3)
-    assert found.t2i.bins[0][1].interval is None  # one image
-    assert found.t2i.bins[2][1] == type(whole)(None, None, None, None, None, None, None)
-    mean = found.t2i.mean_recall[1]
+    assert comparison.i2t.overall[1].gained == 1
+    assert comparison.t2i.bins[0][1].difference == 0
+    assert comparison.t2i.bins[1][1].difference == pytest.approx(1 / 3)
+    assert comparison.t2i.bins[0][1].interval is None  # one image
+    assert comparison.t2i.bins[2][1] == type(whole)(None, None, None, None, None, None, None)
+    mean = comparison.t2i.mean_recall[1]
     reports = [report_of(ranks, (1,)).t2i.mean_recall[1] for ranks in (first, second)]
     assert [mean.first, mean.second] == pytest.approx(reports)
     assert (mean.gained, mean.lost, mean.p) == (None, None, None)
@@ -78,16 +78,18 @@ def test_differences_discordant_pairs_and_p():
 
 def test_the_interval_is_that_of_differences_over_the_same_resamples():
     first, second = two_sets()
-    found = compare(first, second, (1, 2), samples=130, seed=5)
+    comparison = compare(first, second, (1, 2), samples=130, seed=5)
     rows = np.random.default_rng(5).integers(0, 40, (130, 40))
     for name, values in (("t2i", "text_ranks"), ("i2t", "image_ranks")):
         differences = []
-        for each in rows:
-            picked = np.concatenate([np.flatnonzero(first.image_of_text == i) for i in each]) if name == "t2i" else each
+        for images in rows:
+            picked = images
+            if name == "t2i":
+                picked = np.concatenate([np.flatnonzero(first.image_of_text == image) for image in images])
             hits = [np.mean(getattr(ranks, values)[picked] <= 2) for ranks in (first, second)]
             differences.append(hits[1] - hits[0])
         expected = tuple(np.quantile(differences, [0.025, 0.975]))
-        assert getattr(found, name).overall[2].interval == pytest.approx(expected)
+        assert getattr(comparison, name).overall[2].interval == pytest.approx(expected)
 
 
 def test_pairing_makes_the_interval_narrower_than_the_noise_of_either():
@@ -109,19 +111,19 @@ def test_queries_are_paired_by_name_in_any_order():
 
 def test_nothing_differs_from_itself():
     first, _ = two_sets()
-    found = compare(first, shuffled(first))
-    for part in (found.t2i, found.i2t):
-        assert {each.difference for each in part.overall.values()} == {0}
-        assert {each.interval for each in part.overall.values()} == {(0, 0)}
-        assert {each.p for each in part.overall.values()} == {1.0}
+    comparison = compare(first, shuffled(first))
+    for part in (comparison.t2i, comparison.i2t):
+        assert {change.difference for change in part.overall.values()} == {0}
+        assert {change.interval for change in part.overall.values()} == {(0, 0)}
+        assert {change.p for change in part.overall.values()} == {1.0}
 
 
 def test_the_first_sets_bins_are_used_and_differences_are_counted():
     first, second = two_sets()
     moved = replace(second, bins=np.where(np.arange(40) < 7, 9, second.bins))
-    found = compare(first, shuffled(moved))
-    assert found.other_bins == 7
-    assert (found.t2i, found.i2t) == (compare(first, second).t2i, compare(first, second).i2t)
+    comparison = compare(first, shuffled(moved))
+    assert comparison.other_bins == 7
+    assert (comparison.t2i, comparison.i2t) == (compare(first, second).t2i, compare(first, second).i2t)
     assert compare(first, second).other_bins == 0
 
 

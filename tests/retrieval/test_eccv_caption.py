@@ -48,10 +48,10 @@ def test_agrees_exactly_with_its_coco_5k_recalls():
         own = np.flatnonzero((owners >= first) & (owners < first + ROWS))
         scores[owners[own] - first, own] = positives[own]
         ranker.count(scores, first_image=first, first_text=0)
-        found, _ = best(scores, text_ids)
-        texts_of_image |= dict(zip(image_ids[first : first + ROWS].tolist(), found.tolist(), strict=True))
-        found, values = best(np.ascontiguousarray(scores.T), image_ids[first : first + ROWS])
-        both_ids, both = np.hstack([kept_ids, found]), np.hstack([kept, values])
+        best_ids, _ = best(scores, text_ids)
+        texts_of_image |= dict(zip(image_ids[first : first + ROWS].tolist(), best_ids.tolist(), strict=True))
+        best_ids, values = best(np.ascontiguousarray(scores.T), image_ids[first : first + ROWS])
+        both_ids, both = np.hstack([kept_ids, best_ids]), np.hstack([kept, values])
         order = np.argsort(-both, axis=1)[:, :TOP]
         kept_ids, kept = np.take_along_axis(both_ids, order, 1), np.take_along_axis(both, order, 1)
     images_of_text = dict(zip(text_ids.tolist(), kept_ids.tolist(), strict=True))

@@ -53,26 +53,29 @@ def test_equals_the_full_matrix(write_features, monkeypatch, v, block):
     objects = [[] if area is None else box(area) for area in areas]
     features = write_features(vectors, objects=objects, files=4)
 
-    got = evaluate(features, texts.captions[::-1], texts, ks=(1, 3)).report
+    report = evaluate(features, texts.captions[::-1], texts, ks=(1, 3)).report
 
     every = [caption for image in texts.captions for caption in image.captions]
     scores = image_scores(unit(vectors, "test"), texts(every))
     expected = recall_report(scores, np.repeat(np.arange(60), 5), areas, ks=(1, 3))
-    assert 0.1 < got.t2i.overall[1] < 0.95  # the case says something
-    assert got == expected
+    assert 0.1 < report.t2i.overall[1] < 0.95  # neither perfect nor random
+    assert report == expected
 
 
 def test_images_without_captions_and_uneven_ones_agree_with_the_full_matrix(write_features):
     vectors = random_vectors(30, 2, 16).astype(np.float16).astype(np.float32)
     texts = Texts(vectors)
-    captions = [CaptionedImage(each.image_id, each.captions[: i % 4]) for i, each in enumerate(texts.captions)]
-    got = evaluate(write_features(vectors), captions, texts, areas={"000001.jpg": 0.35, "000004.jpg": 0.95}).report
-    owners = [i for i, each in enumerate(captions) for _ in each.captions]
-    scores = image_scores(unit(vectors, "test"), texts([c for each in captions for c in each.captions]))
+    captions = [CaptionedImage(image.image_id, image.captions[: i % 4]) for i, image in enumerate(texts.captions)]
+    report = evaluate(write_features(vectors), captions, texts, areas={"000001.jpg": 0.35, "000004.jpg": 0.95}).report
+    owners = [i for i, image in enumerate(captions) for _ in image.captions]
+    scores = image_scores(unit(vectors, "test"), texts([caption for image in captions for caption in image.captions]))
     areas = [{1: 0.35, 4: 0.95}.get(i) for i in range(30)]
-    assert got == recall_report(scores, owners, areas)
-    assert got.i2t.queries == 22
-    assert (got.i2t.bins[9].queries, got.i2t.bins[3].queries) == (0, 1)  # image 4 has no caption, so is no query
+    assert report == recall_report(scores, owners, areas)
+    assert report.i2t.queries == 22
+    assert (report.i2t.bins[9].queries, report.i2t.bins[3].queries) == (
+        0,
+        1,
+    )  # image 4 has no caption
 
 
 def test_the_ranks_give_the_report_and_name_the_images(write_features):
@@ -100,7 +103,7 @@ def test_a_gallery_too_large_to_keep_is_read_twice_with_the_same_result(write_fe
     assert len(read) == 3
 
 
-def test_only_the_captioned_images_are_the_gallery_and_absences_are_counted(write_features):
+def test_only_captioned_images_are_the_gallery_and_missing_ones_are_counted(write_features):
     vectors = random_vectors(30, 1, 8)
     texts = Texts(vectors, per_image=2, noise=0)
     features = write_features(vectors, failed=["000003.jpg", "000020.jpg"])
@@ -138,7 +141,7 @@ def test_a_name_that_fits_two_photos_is_refused(write_features):
         evaluate(features, Texts(vectors).captions, Texts(vectors))
 
 
-def test_areas_may_come_from_elsewhere(write_features):
+def test_areas_can_be_given(write_features):
     vectors = random_vectors(3, 1, 8)
     texts = Texts(vectors)
     features = write_features(vectors, objects=[box(0.95)] * 3)
@@ -177,21 +180,21 @@ def test_object_embeddings_add_their_best_similarity(write_features: Callable[..
     of_objects = [rng.normal(size=(count, 2, 5)).astype(np.float32) for count in counts]
     for path in (Path(features.root) / "features").iterdir():
         table = pq.read_table(path)
-        column = pa.array([each.ravel().tolist() for each in of_objects], pa.list_(pa.float32()))
+        column = pa.array([vectors.ravel().tolist() for vectors in of_objects], pa.list_(pa.float32()))
         pq.write_table(table.append_column("object_embeddings", column), path)
     features = FeatureSet.open(features.root)
     captions = [CaptionedImage(name, [f"{2 * n}", f"{2 * n + 1}"]) for n, name in enumerate(features.ids)]
-    found = evaluate(features, captions, lambda wanted: texts[[int(each) for each in wanted]], with_objects=True)
+    with_oes = evaluate(features, captions, lambda wanted: texts[[int(name) for name in wanted]], with_objects=True)
 
     def best(vectors: Any) -> Any:
         units = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
         return (units.reshape(-1, 5) @ texts.T).max(axis=0)
 
-    own = np.stack([best(each) for each in images])
-    added = np.stack([best(each) if len(each) else own[n] for n, each in enumerate(of_objects)])
+    own = np.stack([best(vectors) for vectors in images])
+    added = np.stack([best(vectors) if len(vectors) else own[n] for n, vectors in enumerate(of_objects)])
     expected = recall_report(own + added, np.repeat(np.arange(7), 2))
-    assert found.report.t2i.overall == expected.t2i.overall
-    assert found.report.i2t.mean_rank == expected.i2t.mean_rank
-    plain = evaluate(features, captions, lambda wanted: texts[[int(each) for each in wanted]])
+    assert with_oes.report.t2i.overall == expected.t2i.overall
+    assert with_oes.report.i2t.mean_rank == expected.i2t.mean_rank
+    plain = evaluate(features, captions, lambda wanted: texts[[int(name) for name in wanted]])
     assert plain.report.t2i.mean_rank == recall_report(own, np.repeat(np.arange(7), 2)).t2i.mean_rank
-    assert plain.report.t2i.mean_rank != found.report.t2i.mean_rank
+    assert plain.report.t2i.mean_rank != with_oes.report.t2i.mean_rank

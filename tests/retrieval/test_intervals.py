@@ -1,4 +1,4 @@
-"""Bootstrap intervals: against a plain loop, and what they should say where the answer is known."""
+"""Bootstrap intervals: compared with a plain loop, and where the answer is known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.retrieval import Ranks, bootstrap, report_of, resampling
 
 
 def random_ranks(seed=0, images=40, most=6, bins=3):
-    """Images with 0 to `most` captions, of which those of one image rank alike, in a few size bins."""
+    """Images with 0 to `most` captions in a few size bins; the captions of an image have similar ranks."""
     rng = np.random.default_rng(seed)
     counts = rng.integers(0, most + 1, images)
     owners = rng.permutation(np.repeat(np.arange(images), counts))
@@ -21,7 +21,7 @@ def random_ranks(seed=0, images=40, most=6, bins=3):
 
 
 def drawn_again(ranks, rows):
-    """`ranks` of the images `rows`, each with its queries as often as it stands there: nothing clever."""
+    """`ranks` of the images `rows`, each repeated with its queries: a naive implementation."""
     texts, owners = [], []
     for new, old in enumerate(rows):
         mine = ranks.text_ranks[ranks.image_of_text == old]
@@ -33,20 +33,20 @@ def drawn_again(ranks, rows):
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_reports_of_images_drawn_one_by_one(seed):
     ranks, ks, samples = random_ranks(seed), (1, 3), 120
-    found = bootstrap(ranks, ks, samples=samples, seed=seed)
+    intervals = bootstrap(ranks, ks, samples=samples, seed=seed)
     rows = np.random.default_rng(seed).integers(0, 40, (samples, 40))
-    reports = [report_of(drawn_again(ranks, each), ks) for each in rows]
+    reports = [report_of(drawn_again(ranks, images), ks) for images in rows]
     for name in ("t2i", "i2t"):
-        parts, between = [getattr(report, name) for report in reports], getattr(found, name)
+        parts, spans = [getattr(report, name) for report in reports], getattr(intervals, name)
         for k in ks:
             expected = np.quantile([part.overall[k] for part in parts], [0.025, 0.975])
-            assert between.overall[k] == pytest.approx(tuple(expected))
+            assert spans.overall[k] == pytest.approx(tuple(expected))
             for number in range(3):
                 values = [part.bins[number].recall[k] for part in parts if part.bins[number].queries]
-                assert between.bins[number][k] == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
-            whole = [part.mean_recall[k] for part in parts if all(each.queries for each in part.bins[:3])]
-            assert between.mean_recall[k] == pytest.approx(tuple(np.quantile(whole, [0.025, 0.975])))
-        assert all(each == {1: None, 3: None} for each in between.bins[3:])
+                assert spans.bins[number][k] == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
+            whole = [part.mean_recall[k] for part in parts if all(size_bin.queries for size_bin in part.bins[:3])]
+            assert spans.mean_recall[k] == pytest.approx(tuple(np.quantile(whole, [0.025, 0.975])))
+        assert all(by_k == {1: None, 3: None} for by_k in spans.bins[3:])
 
 
 def test_memory_is_bounded_by_the_draws_and_they_do_not_change_the_result(monkeypatch):
@@ -66,7 +66,7 @@ def test_every_resample_draws_as_many_images_as_there_are():
     assert rows.var() == pytest.approx(1 - 1 / 50, abs=0.02)  # multinomial
 
 
-def test_captions_that_stand_or_fall_together_are_one_observation():
+def test_captions_that_succeed_or_fail_together_are_one_observation():
     """Five captions with one outcome: as wide as one caption each, not narrower by the square root of five."""
     hits = np.where(np.random.default_rng(0).random(400) < 0.5, 1, 9)
     one = Ranks(hits, hits, np.arange(400), np.zeros(400, int))
@@ -88,13 +88,13 @@ def test_the_truth_lies_inside_nearly_as_often_as_promised():
     assert 0.89 <= inside / 200 <= 0.99
 
 
-def test_what_cannot_vary_or_is_not_there_has_no_interval():
+def test_figures_of_one_image_or_none_have_no_interval():
     ranks = Ranks(np.array([1, 1, 5]), np.array([1, 5, 0]), np.array([0, 0, 1]), np.array([0, 1, 2]))
-    found = bootstrap(ranks, (1,))
-    assert found.t2i.bins[0] == {1: None}  # a single image
-    assert found.t2i.bins[2] == {1: None}  # an image without a query
-    assert found.t2i.overall[1] == (0, 1)
-    assert found.i2t.mean_recall == {1: None}  # half of the resamples and more lack one of two bins of one image
+    intervals = bootstrap(ranks, (1,))
+    assert intervals.t2i.bins[0] == {1: None}  # a single image
+    assert intervals.t2i.bins[2] == {1: None}  # an image without a query
+    assert intervals.t2i.overall[1] == (0, 1)
+    assert intervals.i2t.mean_recall == {1: None}  # half of the resamples and more lack one of two bins of one image
     alone = Ranks(np.array([1]), np.array([1]), np.array([0]), np.array([0]))
     assert bootstrap(alone).t2i.overall == {1: None, 5: None, 10: None}
     nothing = Ranks(*(np.zeros(0, np.int64) for _ in range(4)))

@@ -34,7 +34,7 @@ def test_ranks_do_not_depend_on_the_tiles(tile):
     assert report_from_ranks(*ranker.ranks(), image_of_text=owners) == expected
 
 
-def test_ranks_know_which_images_they_are_of():
+def test_ranks_need_a_bin_and_a_name_per_image():
     ones = np.ones(2, np.int64)
     Ranks(ones, ones, np.array([0, 1]), ones, ("a", "b"))
     with pytest.raises(QpertError, match="as many bins"):

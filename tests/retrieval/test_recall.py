@@ -13,7 +13,7 @@ from pipeline.retrieval import recall_report, report_from_ranks
 
 
 def naive(scores, image_of_text, areas, ks):
-    """Plain Python, query by query: sort with the right answers last among equals, look where they are."""
+    """Plain Python, query by query: sort with the right answers last among equals, and find their places."""
     images, texts = scores.shape
     t2i = {}
     for t in range(texts):
@@ -102,7 +102,7 @@ def test_mean_recall_leaves_out_empty_bins_and_a_zero_bin_makes_it_zero():
     assert none.t2i.mean_recall == {1: None}
 
 
-def test_an_image_without_captions_is_no_query_but_a_distractor():
+def test_an_image_without_captions_is_a_distractor_but_not_a_query():
     scores = np.array([[0.5, 0.5], [0.4, 0.6], [0.9, 0.1]])
     report = recall_report(scores, [0, 1], [0.05, 0.15, 0.25], ks=(1,))
     assert report.i2t.queries == 2

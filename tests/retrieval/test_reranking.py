@@ -59,7 +59,7 @@ def test_ranks_equal_those_of_the_full_matrices(setting, k) -> None:
         assert after.ranks.text_ranks.tolist() == before.ranks.text_ranks.tolist()
 
 
-def test_an_oracle_is_right_wherever_the_answer_is_among_the_best(setting) -> None:
+def test_an_oracle_is_right_if_the_answer_is_a_candidate(setting) -> None:
     features, captions, embed, _, _ = setting
     before = evaluate(features, captions, embed, candidates=3)
     starts, texts = before.candidates.texts_of_images()
@@ -84,9 +84,9 @@ def test_a_tie_counts_against_the_query(setting) -> None:
     assert after.ranks.text_ranks.min() == 4
 
 
-def test_distractors_are_matched_only_where_a_text_wants_them(setting) -> None:
+def test_distractors_are_matched_only_as_candidates_of_a_text(setting) -> None:
     features, captions, embed, matching, cosines = setting
-    some = [CaptionedImage(each.image_id, each.captions if at < 4 else []) for at, each in enumerate(captions)]
+    some = [CaptionedImage(image.image_id, image.captions if i < 4 else []) for i, image in enumerate(captions)]
     before = evaluate(features, some, embed, candidates=3)
     starts, texts = before.candidates.texts_of_images()
     images = np.repeat(np.arange(IMAGES), np.diff(starts))

@@ -15,7 +15,7 @@ from pipeline.retrieval.text import embed_texts, load_text_encoder
 
 
 class CountingEncoder:
-    """Stands for a text encoder: a text's vector depends on the text alone; remembers what it was asked."""
+    """A fake text encoder that records its batches; a text's vector depends on the text alone."""
 
     dim = 3
 
@@ -27,7 +27,7 @@ class CountingEncoder:
         return torch.tensor([[len(text), text.count("a"), 1.0] for text in texts])
 
 
-def test_embed_texts_asks_once_for_each_text_in_batches():
+def test_embed_texts_embeds_each_distinct_text_once_in_batches():
     encoder = CountingEncoder()
     vectors = embed_texts(encoder, ["aa", "b", "aa", "ccc", "b"], batch=2)
     assert encoder.batches == [["aa", "b"], ["ccc"]]
@@ -39,7 +39,7 @@ def test_embed_texts_asks_once_for_each_text_in_batches():
 
 @pytest.fixture
 def loaded(monkeypatch):
-    """Calls of `load_encoder`, which gives a stand-in."""
+    """The calls of a fake `load_encoder`."""
     calls = []
 
     def load(name, **more):
@@ -50,7 +50,7 @@ def loaded(monkeypatch):
     return calls
 
 
-def test_loads_what_the_manifest_names(write_features, loaded):
+def test_loads_the_encoder_that_the_manifest_names(write_features, loaded):
     features = write_features(np.ones((1, 1, 3)), encoder={"name": "coca", "weights": {"name": "a:b"}}, weights="a:b")
     load_text_encoder(features)
     load_text_encoder(features, weights="/moved", device="meta", dtype="bfloat16")
@@ -60,14 +60,14 @@ def test_loads_what_the_manifest_names(write_features, loaded):
     ]
 
 
-def test_weights_that_are_gone_are_named_with_the_way_out(write_features, tmp_path):
+def test_missing_weights_are_named_with_advice(write_features, tmp_path):
     gone = str(tmp_path / "gone")
     features = write_features(np.ones((1, 1, 3)), weights=gone)
     with pytest.raises(QpertError, match=rf"{gone}.*--weights"):
         load_text_encoder(features)
 
 
-def test_an_unknown_encoder_and_none_are_refused(write_features):
+def test_unknown_and_missing_encoders_are_refused(write_features):
     with pytest.raises(QpertError, match="nonesuch"):
         load_text_encoder(write_features(np.ones((1, 1, 3)), encoder={"name": "nonesuch"}))
     with pytest.raises(QpertError, match="names no encoder"):
@@ -87,8 +87,8 @@ def test_other_weights_are_refused(write_features, loaded, tmp_path):
         load_text_encoder(features, weights=str(now))
 
 
-def test_files_that_a_manifest_names_are_not_opened(write_features, tmp_path, monkeypatch):
-    """The folder of a stranger, with code beside it: nothing of it is looked at, and the way out is said."""
+def test_files_named_by_a_manifest_are_not_opened(write_features, tmp_path, monkeypatch):
+    """A stranger's folder is not even looked at; the message says how to allow it."""
 
     def load(*_, **__):
         raise AssertionError("opened")
@@ -117,18 +117,18 @@ class Reads(Encoder):
     load = preprocess = backbone = embed = sites = embed_text
 
 
-def test_texts_that_are_cut_or_unknown_are_said_once_with_their_count(recwarn):
+def test_truncated_and_unknown_texts_are_reported_once_with_their_count(recwarn):
     encoder = Reads()
     embed_texts(encoder, ["a", "ab"])
     assert not recwarn.list
     embed_texts(encoder, ["aaaaa", "a" * 90, "a\x1b[31m", "b" * 6, "b", "aaaaa", "zebra"[:1], "x"], batch=2)
-    cut, unknown = (str(each.message) for each in recwarn.list)
+    cut, unknown = (str(warning.message) for warning in recwarn.list)
     assert cut.startswith("4 of 7 texts are longer than the 4 tokens that reads reads")
     assert cut.endswith(f"'aaaaa', '{'a' * 60}...', 'a\\x1b[31m' and 1 more")
     assert "none of the words of 'z', 'x' is known" in unknown
     assert unknown.endswith("it knows only: a, b")
 
 
-def test_other_weights_show_by_their_dimension(write_features, loaded):
+def test_other_weights_are_noticed_by_their_dimension(write_features, loaded):
     with pytest.raises(QpertError, match="other weights than those that made"):
         load_text_encoder(write_features(np.ones((1, 1, 7))))

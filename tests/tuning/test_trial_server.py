@@ -82,18 +82,18 @@ def test_vectors_are_returned_in_the_order_of_the_rows(tmp_path: Path, hands: in
     batches = [TokenBatch(file, call, photos, (EMPTY,) * len(photos)) for file, call, photos in rows]
     server = FakeServer(tmp_path)
     server.embedders = [FakeEmbedder() for _ in range(hands)]
-    found = asyncio.run(server._embed(batches, [None, *settings(2)]))
-    assert found.shape == (3, 10, 2)
-    assert found[..., 1].tolist() == [[*range(10)]] * 3
-    assert found[..., 0].tolist() == [[number] * 10 for number in range(3)]
+    vectors = asyncio.run(server._embed(batches, [None, *settings(2)]))
+    assert vectors.shape == (3, 10, 2)
+    assert vectors[..., 1].tolist() == [[*range(10)]] * 3
+    assert vectors[..., 0].tolist() == [[number] * 10 for number in range(3)]
 
 
 def test_the_part_of_a_lost_embedder_is_done_by_the_others(tmp_path: Path) -> None:
     server = FakeServer(tmp_path)
     slow, lost, other = FakeEmbedder(slow=True), FakeEmbedder(alive=False), FakeEmbedder()
     server.embedders, server.patience = [slow, lost, other], 0.02
-    found = asyncio.run(server._embed(BATCHES, [None]))
-    assert found[0, :, 1].tolist() == [*range(16)]
+    vectors = asyncio.run(server._embed(BATCHES, [None]))
+    assert vectors[0, :, 1].tolist() == [*range(16)]
     assert server.embedders == [slow, other]  # a slow one is waited for, and its part is not repeated
     assert len(slow.parts) + len(other.parts) == 3
     assert lost.parts[0] in (*slow.parts, *other.parts)
@@ -188,17 +188,17 @@ def test_an_embedder_answers_pings_while_it_embeds_one_part_after_the_other(tmp_
         encoder = tiny_encoder(**options)
         embed = encoder.embed_each
 
-        def waits(*of: Any) -> Any:
+        def embed_when_allowed(*arguments: Any) -> Any:
             with log.open("a") as file:
                 file.write("begins ")
             while not go.exists():
                 time.sleep(0.01)
-            found = embed(*of)
+            vectors = embed(*arguments)
             with log.open("a") as file:
                 file.write("ends ")
-            return found
+            return vectors
 
-        encoder.embed_each = waits
+        encoder.embed_each = embed_when_allowed
         return encoder
 
     embedder = as_actor(TokenEmbedder).options(num_cpus=0).remote(build, tokens, "float16", Worker(threads=1))
