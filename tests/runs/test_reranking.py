@@ -132,7 +132,7 @@ def test_gpu_types_and_patience_come_from_the_command_or_the_features(
 def test_an_encoder_without_matching_is_refused_at_once(write_features, capsys: pytest.CaptureFixture[str]) -> None:
     out = write_features(np.eye(3)[:, None]).root
     assert main(["evaluate", out, "--captions", "/nowhere.json", "--rerank-k", "3"]) == 2
-    assert "--rerank, which is not given" in capsys.readouterr().err
+    assert "--rerank-k needs --rerank" in capsys.readouterr().err
     assert main(["evaluate", out, "--captions", "/nowhere.json", "--rerank"]) == 2
     assert "--rerank needs image-text matching, which the encoder coca" in capsys.readouterr().err
 
