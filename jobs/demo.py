@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.io.paths import LocalPath
 from pipeline.io.writable import check_writable
+from pipeline.queries.hits import Hit, Hits
 from pipeline.runs.perturbation_config import MINIATURE, PerturbationConfig
-from pipeline.search.hits import Hit, Hits
 
 if TYPE_CHECKING:
     from pipeline.datasets.scenes import Scene
@@ -67,8 +67,8 @@ def run(config: Config) -> int:
     from pipeline.experiments.evaluating import evaluate_set
     from pipeline.experiments.evaluation_spec import EvaluationSpec
     from pipeline.features.feature_set import FeatureSet
+    from pipeline.queries.exact import search
     from pipeline.reports import difference_table, terminal, write_gallery
-    from pipeline.search.exact import search
 
     check_writable(config.out)
     started = time.monotonic()
@@ -166,7 +166,7 @@ def _marked(query: Query, hit: Hit) -> str:
 
 def _sections(queries: Sequence[Query], sets: dict[str, FeatureSet], answers: dict[str, list[Hits]]) -> list[Section]:
     """For each query its hits in each index."""
-    from pipeline.search.hit_gallery import hit_sections
+    from pipeline.queries.hit_gallery import hit_sections
 
     sections = []
     for number, query in enumerate(queries):

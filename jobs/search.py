@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.errors import QpertError
 from pipeline.io.paths import LocalPath, PathText, ReportPath, WeightsText
 from pipeline.printing import printable, printable_json
+from pipeline.queries.hits import Hits
 from pipeline.runs.options import ReadOptions
-from pipeline.search.hits import Hits
 
 
 class SearchOptions(BaseModel):
@@ -66,9 +66,9 @@ def run(config: Config) -> int:
     """Answers the queries; returns 0, also when nothing is found."""
     # Imported here, because --help must not wait for torch.
     from pipeline.features.feature_set import FeatureSet
+    from pipeline.queries.exact import search
+    from pipeline.queries.hit_gallery import first_photos, hit_sections
     from pipeline.reports import write_gallery
-    from pipeline.search.exact import search
-    from pipeline.search.hit_gallery import first_photos, hit_sections
 
     texts = read_queries(config)
     if config.browse is not None and config.html is None:

@@ -1,3 +1,65 @@
-"""Object-aware image-text retrieval: Q-Perturbation as a Ray batch pipeline."""
+"""Object-aware image-text retrieval: Q-Perturbation as a Ray batch pipeline.
+
+The Python API is what `__all__` lists. Names are imported when they are first used, so that `import pipeline` is quick
+and does not load torch or Ray:
+
+    import pipeline
+
+    features = pipeline.index("photos/", "features/")
+    print(pipeline.search(features, "a small red star")[0].uri)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.api.evaluate import evaluate
+    from pipeline.api.index import index
+    from pipeline.api.map_batches import Detect, Encode
+    from pipeline.api.search import search
+    from pipeline.detectors import load_detector
+    from pipeline.encoders import load_encoder
+    from pipeline.features.feature_set import FeatureSet
+    from pipeline.method.objects import Objects
+    from pipeline.method.settings import Perturbation
 
 __version__ = "0.1.0"
+
+_MODULES = {
+    "Detect": "pipeline.api.map_batches",
+    "Encode": "pipeline.api.map_batches",
+    "FeatureSet": "pipeline.features.feature_set",
+    "Objects": "pipeline.method.objects",
+    "Perturbation": "pipeline.method.settings",
+    "evaluate": "pipeline.api.evaluate",
+    "index": "pipeline.api.index",
+    "load_detector": "pipeline.detectors",
+    "load_encoder": "pipeline.encoders",
+    "search": "pipeline.api.search",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+__all__ = [
+    "Detect",
+    "Encode",
+    "FeatureSet",
+    "Objects",
+    "Perturbation",
+    "evaluate",
+    "index",
+    "load_detector",
+    "load_encoder",
+    "search",
+]

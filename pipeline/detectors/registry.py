@@ -35,16 +35,18 @@ def list_detectors() -> list[str]:
     return list(_DETECTORS)
 
 
-def load_detector(config: DetectorConfig, device: str = "cpu") -> Detector:
+def load_detector(config: DetectorConfig | str, device: str = "cpu") -> Detector:
     """Opens a detector.
 
     Args:
-        config: which one, and which of the objects it finds to keep.
+        config: which one, and which of the objects it finds to keep; a name or file alone keeps the other defaults.
         device: `cpu`, `cuda:0`, ... for a detection model.
 
     Raises:
         QpertError: options that contradict each other, a missing or unreadable model, unknown names, a missing device.
     """
+    if isinstance(config, str):
+        config = DetectorConfig(model=config)
     return _detector_class(config).load(config, device)
 
 

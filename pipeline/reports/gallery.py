@@ -1,6 +1,6 @@
-"""The HTML gallery: photos with the boxes of their objects, in one self-contained file.
+"""The HTML gallery: photos with the boxes of their objects in one self-contained file, or thumbnails for a notebook.
 
-Thumbnails are embedded, the page loads nothing and runs no script, and all text is escaped.
+Thumbnails are embedded, the HTML loads nothing and runs no script, and all text is escaped.
 """
 
 from __future__ import annotations
@@ -96,6 +96,26 @@ def write_gallery(
     Raises:
         QpertError: the file cannot be written.
     """
+    thumbnails: dict[str, _Thumbnail] = {}
+    shown = [_section(section, thumbnails, rules) for section in sections]
+    html = _template("gallery").render(title=printable(title), subtitle=printable(subtitle), sections=shown)
+    try:
+        Path(path).write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise QpertError(f"cannot write the report {path}: {error.strerror}") from error
+
+
+def thumbnails_html(section: Section, rules: SourceRules = DEFAULT_RULES) -> str:
+    """A section as a piece of HTML for a notebook: thumbnails with rank, score and name, without boxes.
+
+    Args:
+        section: the photos.
+        rules: what may be read, as for `write_gallery`.
+    """
+    return _template("thumbnails").render(section=_section(section, {}, rules))
+
+
+def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -103,21 +123,15 @@ def write_gallery(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    thumbnails: dict[str, _Thumbnail] = {}
-    shown = [
-        {
-            "title": printable(section.title),
-            "note": printable(section.note),
-            "photos": [_view(photo, thumbnails, rules) for photo in section.photos],
-        }
-        for section in sections
-    ]
-    template = environment.get_template("gallery.html.j2")
-    html = template.render(title=printable(title), subtitle=printable(subtitle), sections=shown)
-    try:
-        Path(path).write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise QpertError(f"cannot write the report {path}: {error.strerror}") from error
+    return environment.get_template(f"{name}.html.j2")
+
+
+def _section(section: Section, thumbnails: dict[str, _Thumbnail], rules: SourceRules) -> dict[str, Any]:
+    return {
+        "title": printable(section.title),
+        "note": printable(section.note),
+        "photos": [_view(photo, thumbnails, rules) for photo in section.photos],
+    }
 
 
 def _view(photo: Photo, thumbnails: dict[str, _Thumbnail], rules: SourceRules) -> dict[str, Any]:

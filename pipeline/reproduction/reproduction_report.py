@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.experiments import paper
 from pipeline.experiments.variants import CHOSEN, DETECTED, OES, ORTHOGONAL, PLAIN
+from pipeline.queries.exact import top_k
 from pipeline.reports.gallery import Section, photos_of, write_gallery
 from pipeline.reports.text_table import Table, csv_text, markdown
 from pipeline.reproduction.figure_b import figure_b_table
@@ -19,7 +20,6 @@ from pipeline.reproduction.result import Result
 from pipeline.reproduction.result_tables import SettingMetrics, grid_note, grid_table, switch_table, table_a
 from pipeline.retrieval.similarity import rows_of
 from pipeline.retrieval.text import embed_texts, load_text_encoder
-from pipeline.search.exact import top_k
 
 SHOWN = 12
 """Number of gained queries in figure A, and of lost ones."""

@@ -1,6 +1,6 @@
 """The text side of a feature set: the encoder that made it, and unit vectors of texts.
 
-It is here, below both `search` and `experiments`, because both ask it.
+It is here, below both `queries` and `experiments`, because both ask it.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from jobs import demo
 from jobs.demo import Query, choose_queries, side_by_side
 from pipeline.datasets.scenes import KARPATHY_FILE, distinct_scenes, write_scenes
 from pipeline.features.store import FeatureStore
+from pipeline.queries.hits import Hit, Hits
 from pipeline.runs.outcome import Report
-from pipeline.search.hits import Hit, Hits
 
 
 def test_queries_are_the_commonest_things_and_their_photos_are_right(tmp_path):

@@ -23,10 +23,10 @@ from pipeline.features.marks import Marks
 from pipeline.features.schema import features_schema
 from pipeline.features.store import FeatureStore
 from pipeline.io.locations import Folder
+from pipeline.queries.exact import top_k
 from pipeline.retrieval.similarity import rows_of
 from pipeline.runs.changes import changed_at
 from pipeline.runs.resume import Resume, inspect
-from pipeline.search.exact import top_k
 from tests.features.stored import (
     DIM,
     IDENTITY,

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from pipeline.errors import QpertError
+from pipeline.queries.exact import search, top_k
+from pipeline.queries.hits import Hit, Hits
 from pipeline.retrieval import similarity
 from pipeline.retrieval.similarity import unit
-from pipeline.search.exact import search, top_k
-from pipeline.search.hits import Hit, Hits
 
 
 def random_vectors(n, v, d, seed=0):
@@ -111,7 +111,7 @@ class AxisEncoder:
 
 
 def test_search_embeds_the_texts_with_the_features_own_encoder(write_features, monkeypatch):
-    monkeypatch.setattr("pipeline.search.exact.load_text_encoder", lambda features, **_: AxisEncoder())
+    monkeypatch.setattr("pipeline.queries.exact.load_text_encoder", lambda features, **_: AxisEncoder())
     features = write_features(np.array([[[1, 0, 0]], [[0, 0.8, 0.6]], [[0, 0, 1]]]), precision="float32")
     first, second = search(features, ["1", "2"], 2, min_score=0.5)
     assert first == Hits("1", (Hit("000001.jpg", "/photos/000001.jpg", pytest.approx(0.8)),))

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
+from pipeline.queries.hits import Hit, Hits
 from pipeline.retrieval.similarity import Float32, image_scores, texts_per_tile, unit, vector_blocks
 from pipeline.retrieval.text import embed_texts, load_text_encoder
-from pipeline.search.hits import Hit, Hits
 
 
 def search(

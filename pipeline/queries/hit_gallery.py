@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import chain, islice
 
 from pipeline.features.feature_set import FeatureSet
+from pipeline.queries.hits import Hits
 from pipeline.reports.gallery import Photo, Section, photos_of
 from pipeline.retrieval.similarity import rows_of
-from pipeline.search.hits import Hits
 
 _BLOCK_ROWS = 1024
 

@@ -1,0 +1,17 @@
+"""Objects and embeddings in a Ray Data pipeline of one's own: python docs/examples/own_pipeline.py PHOTOS OUT."""
+
+import sys
+
+import ray
+
+from pipeline import Detect, Encode, Perturbation
+
+photos, out = sys.argv[1:]
+# One actor for each model, with half a CPU, so that reading finds one even on a small machine. With GPUs: num_gpus=0.5.
+options = {"batch_format": "pyarrow", "num_cpus": 0.5, "compute": ray.data.ActorPoolStrategy(size=1)}
+
+dataset = ray.data.read_binary_files(photos, include_paths=True)  # the columns bytes and path
+dataset = dataset.rename_columns({"path": "image_id"})
+dataset = dataset.map_batches(Detect("miniature"), **options)
+dataset = dataset.map_batches(Encode("coca", perturbation=Perturbation.paper(scale=0.25, weight="1-area")), **options)
+dataset.drop_columns(["bytes"]).write_parquet(out)

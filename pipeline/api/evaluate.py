@@ -1,0 +1,62 @@
+"""`pipeline.evaluate`: how well captions find their photos."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.api.options import check_options
+from pipeline.experiments.evaluating import run_evaluation
+from pipeline.experiments.evaluation_spec import EvaluationSpec
+from pipeline.features.feature_set import FeatureSet
+from pipeline.retrieval.evaluation_result import EvaluationResult
+
+
+def evaluate(
+    features: FeatureSet | str | os.PathLike[str],
+    captions: str | os.PathLike[str],
+    *,
+    against: FeatureSet | str | os.PathLike[str] | None = None,
+    annotations: str | os.PathLike[str] | None = None,
+    ks: Sequence[int] = (1, 5, 10),
+    **options: Any,
+) -> EvaluationResult:
+    """Recall@K in both directions, overall and by the size of the largest object, like ``qpert evaluate``.
+
+        result = pipeline.evaluate("features/", "dataset_flickr30k.json", against="plain/")
+        result.sets[-1].evaluation.report.t2i.overall[1]      # R@1 of `features`
+        print(pipeline.reports.recall_report.as_text(result))           # the tables of the command
+
+    Args:
+        features: a feature set, or its path or URI.
+        captions: file with captions: Karpathy, LAVIS or COCO JSON, or a table.
+        against: features of the same photos to compare with, the baseline.
+        annotations: boxes that give the size of the largest object; None for the indexed objects.
+        ks: the K of Recall@K.
+        options: further fields of `pipeline.experiments.evaluation_spec.EvaluationSpec`, the options of
+            ``qpert evaluate``, such as `split`, `weights` or `rerank`.
+
+    Returns:
+        The evaluation of `features`, after that of `against` if there is one, with 95 % intervals, and the comparison
+        of both.
+
+    Raises:
+        QpertError: features, captions, boxes or weights that are missing or do not fit together.
+    """
+    sets = set_options("out", "variant", features)
+    if against is not None:
+        sets |= set_options("against", "against_variant", against)
+    return run_evaluation(
+        check_options(
+            EvaluationSpec, **{**sets, "captions": captions, "annotations": annotations, "k": list(ks), **options}
+        )
+    )
+
+
+def set_options(name: str, variant: str, features: FeatureSet | str | os.PathLike[str]) -> dict[str, Any]:
+    """The options that name a feature set and its embedding."""
+    if not isinstance(features, FeatureSet):
+        return {name: features}
+    names = features.manifest.variants
+    return {name: features.root, variant: names[features.variant] if names else None}

@@ -1,0 +1,68 @@
+"""`pipeline.evaluate`: the figures of the command, for one feature set or against a baseline."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import pipeline
+from pipeline.api.evaluate import set_options
+from pipeline.errors import QpertError
+from pipeline.experiments import evaluating
+
+
+class NumberEncoder:
+    """The text "n" is the n-th unit vector."""
+
+    dim = 4
+
+    def embed_text(self, texts: list[str]) -> torch.Tensor:
+        return torch.eye(4)[[int(text) for text in texts]]
+
+
+@pytest.fixture
+def captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each photo has its own number as a caption, but photo 1 has 0."""
+    monkeypatch.setattr(evaluating, "load_text_encoder", lambda features, **_: NumberEncoder())
+    monkeypatch.setattr(evaluating, "ray_is_there", lambda config: False)
+    images = [
+        {"filename": f"{number:06d}.jpg", "split": "test", "sentences": [{"raw": caption}]}
+        for number, caption in enumerate("0023")
+    ]
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"images": images}))
+    return path
+
+
+def test_recall_of_a_feature_set(captions: Path, write_features: Any) -> None:
+    features = write_features(np.eye(4)[:, None])
+    result = pipeline.evaluate(features, captions, ks=[1, 4])
+    assert result.sets[0].evaluation.report.t2i.overall == {1: 0.75, 4: 1.0}
+    assert result.comparison is None
+
+
+def test_two_feature_sets_are_compared(captions: Path, write_features: Any) -> None:
+    features, plain = write_features(np.eye(4)[:, None]), write_features(np.eye(4)[[0, 1, 3, 2], None], name="plain")
+    result = pipeline.evaluate(features.root, captions, against=plain, samples=100)
+    assert [named.name for named in result.sets] == ["plain", "features"]
+    assert result.sets[0].evaluation.report.t2i.overall[1] == 0.25
+    assert result.comparison is not None
+
+
+def test_the_embedding_of_an_opened_set_is_the_one_that_is_measured(write_features: Any) -> None:
+    features = write_features(np.eye(4)[:, None])
+    assert set_options("out", "variant", features) == {"out": features.root, "variant": None}
+    manifest = features.manifest.model_copy(update={"variants": ["plain", "chosen"]})
+    of_two = replace(features, manifest=manifest, variant=1)
+    assert set_options("out", "variant", of_two) == {"out": features.root, "variant": "chosen"}
+
+
+def test_an_unknown_option_is_an_error(captions: Path) -> None:
+    with pytest.raises(QpertError, match="there is no option splits; did you mean split"):
+        pipeline.evaluate("features", captions, splits="test")

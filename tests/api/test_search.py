@@ -1,0 +1,50 @@
+"""`pipeline.search`: one text or several, a feature set or its path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import pipeline
+from pipeline.datasets.photos.rules import SourceRules
+from pipeline.errors import QpertError
+from pipeline.queries.hits import Hit, Hits
+
+
+class AxisEncoder:
+    """The text "n" is the n-th unit vector."""
+
+    dim = 3
+
+    def embed_text(self, texts: list[str]) -> torch.Tensor:
+        return torch.eye(3)[[int(text) for text in texts]]
+
+
+@pytest.fixture
+def features(write_features: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr("pipeline.queries.exact.load_text_encoder", lambda features, **_: AxisEncoder())
+    return write_features(np.eye(3)[:, None], precision="float32")
+
+
+def test_one_text_has_hits_and_several_have_a_list_of_them(features: Any) -> None:
+    first = Hits("1", (Hit("000001.jpg", "/photos/000001.jpg", 1.0),))
+    assert pipeline.search(features, "1", top=1) == first
+    assert pipeline.search(features.root, ["1", "0"], 1, min_score=0.5)[0] == first
+    assert pipeline.search(features, []) == []
+
+
+def test_thumbnails_follow_the_rules(features: Any) -> None:
+    rules = SourceRules(root="/photos")
+    assert pipeline.search(features, "1", rules=rules)[:1].rules == rules
+
+
+def test_wrong_searches_are_errors(features: Any) -> None:
+    with pytest.raises(QpertError, match="is empty"):
+        pipeline.search(features, ["1", " "])
+    with pytest.raises(QpertError, match="at least 1"):
+        pipeline.search(features, "1", top=0)
+    with pytest.raises(QpertError):
+        pipeline.search("/nowhere", "1")
