@@ -25,7 +25,7 @@ from pipeline.errors import QpertError
 from pipeline.io.paths import LocalPath, PathText, WeightsText
 from pipeline.io.writable import check_writable
 from pipeline.printing import printable
-from pipeline.runs.options import ClusterOptions, OnMachines
+from pipeline.runs.options import RunOptions
 from pipeline.runs.perturbation_config import MINIATURE, MINIATURES, PerturbationConfig
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ FIGURE_B = 500
 """Maximum number of scenes for figure B."""
 
 
-class Config(ClusterOptions):
+class Config(RunOptions):
     """What to reproduce, with which models, and where to."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -139,7 +139,7 @@ def _experiment(config: Config, encoder: str) -> Experiment:
         candidates=config.rerank_k or (16 if config.preset == "miniature" else 128),
         captioned=min(config.scenes, FIGURE_B) if config.preset == "miniature" else 0,
         device=config.device,
-        machines=OnMachines.of(config),
+        cluster=config,
     )
 
 

@@ -93,7 +93,7 @@ def _keywords(option: Option, one: str | None = None, several: str = "+") -> dic
     text = (option.field.description or "").replace("%", "%%")
     if option.field.is_required() and "positional" not in option.extra:
         text += " (required)"
-    elif default not in (None, PydanticUndefined):
+    elif default is not PydanticUndefined and default not in (None, []):
         shown = ("off", "on")[default] if isinstance(default, bool) else default
         text += f" (default: {', '.join(map(str, shown)) if isinstance(shown, tuple | list) else shown})"
     if bool in option.types:

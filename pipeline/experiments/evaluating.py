@@ -17,7 +17,6 @@ from pipeline.io.model_weights import absolute_weights
 from pipeline.retrieval.evaluation import Evaluation, evaluate
 from pipeline.retrieval.evaluation_result import EvaluationResult
 from pipeline.retrieval.text import embed_texts, load_text_encoder
-from pipeline.runs.options import OnMachines
 from pipeline.runs.reranking import check_reranking, rerank_sets
 
 
@@ -86,7 +85,7 @@ def _evaluate_reranked(spec: EvaluationSpec) -> EvaluationResult:
     specs = [spec, _for_baseline(spec)][: len(sets)]
     before = [_evaluate(of_set, out, variant, *truth) for of_set, (out, variant) in zip(specs, sets, strict=True)]
     weights = [of_set.weights for of_set in specs]
-    after = rerank_sets(sets, before, weights=weights, machines=OnMachines.of(spec), rules=spec.rules())
+    after = rerank_sets(sets, before, weights=weights, cluster=spec, rules=spec.rules())
     new, old = set_names(spec)
     matched = f"+ ITM of {spec.candidates}"
     baseline = (f"{old} {matched}", after[1]) if spec.against else (new, before[0])

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.io.paths import LocalPath, PathText, WeightsText
-from pipeline.runs.options import WAIT, ReadOptions
+from pipeline.runs.options import ClusterOptions, ReadOptions
 
 CANDIDATES = 128
 """LAVIS' k_test."""
@@ -46,24 +46,15 @@ class _Evaluation(BaseModel):
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
         "float32", description="of the text encoder; bfloat16 halves the memory of a large one"
     )
+
+
+class EvaluationSpec(ReadOptions, ClusterOptions, _Evaluation):
+    """Everything about an evaluation but its reports.
+
+    Re-ranking opens photos again, by the read options, and runs actors over them, by those of the cluster.
+    """
+
     address: str | None = Field(None, description="Ray cluster to measure on; otherwise RAY_ADDRESS, or this process")
-    cpus: int | None = Field(None, ge=1, description="CPU cores for a Ray session that --rerank starts (default: all)")
-    accelerators: list[str] | None = Field(
-        None, description="GPU types for --rerank, by Ray's names, or none (default: those of the features, else all)"
-    )
-    wait: float = WAIT
-    patience: float | None = Field(
-        None,
-        gt=0,
-        le=10_000,
-        description="minutes without progress after which --rerank counts as stuck and starts again from where it was"
-        " (default: that of the features)",
-    )
-    verbose: bool = Field(False, description="show Ray's own messages")
-
-
-class EvaluationSpec(ReadOptions, _Evaluation):
-    """Everything about an evaluation but its reports; the read options are for re-ranking, which opens photos again."""
 
     @property
     def candidates(self) -> int | None:

@@ -26,7 +26,7 @@ from pipeline.reproduction.result import Result
 from pipeline.retrieval.evaluation import evaluate
 from pipeline.retrieval.ranks import Ranks
 from pipeline.retrieval.text import embed_texts, load_text_encoder
-from pipeline.runs.options import OnMachines
+from pipeline.runs.options import RunOptions
 from pipeline.runs.reranking import rerank_features
 from pipeline.runs.spec import IndexSpec, Variants
 from pipeline.stages.columns import objects_from_row
@@ -53,7 +53,7 @@ class Experiment:
         candidates: number of best answers to re-rank by image-text matching, if the encoder has that.
         captioned: number of scenes for figure B, if the encoder writes captions; 0 leaves it out.
         device: torch device of Table B and of the text encoder.
-        machines: how the machines are used.
+        cluster: how the cluster is used.
     """
 
     folder: str
@@ -65,7 +65,7 @@ class Experiment:
     candidates: int = 128
     captioned: int = 0
     device: str = "cpu"
-    machines: OnMachines = field(default_factory=OnMachines)
+    cluster: RunOptions = field(default_factory=RunOptions)
 
     @property
     def settings(self) -> Settings:
@@ -126,7 +126,7 @@ class Experiment:
             encoder=self.encoder,
             weights=self.weights,
             detector=detector,
-            **vars(self.machines),
+            **self.cluster.cluster_options(),
         )
         index_variants(spec, variants, begun=begun)
 
@@ -138,7 +138,7 @@ class Experiment:
         new: dict[str, Ranks] = {}
         if left:
             print(f"measuring {len(left)} settings ...", file=sys.stderr, flush=True)
-            areas, machines = material.areas(features), self.machines
+            areas, cluster = material.areas(features), self.cluster
             new = run_as_task(
                 "measuring",
                 rank_variants,
@@ -147,9 +147,9 @@ class Experiment:
                 areas,
                 self.weights,
                 self.device,
-                address=machines.address,
-                cpus=machines.cpus,
-                verbose=machines.verbose,
+                address=cluster.address,
+                cpus=cluster.cpus,
+                verbose=cluster.verbose,
             )
             for name, ranks in new.items():
                 outcomes.keep(name, ranks)
@@ -167,7 +167,7 @@ class Experiment:
         }
         return {
             name: rerank_features(
-                sets[contrast], before[contrast], setting, weights=self.weights, machines=self.machines, begun=True
+                sets[contrast], before[contrast], setting, weights=self.weights, cluster=self.cluster, begun=True
             ).ranks
             for name, (contrast, setting) in wanted.items()
         }

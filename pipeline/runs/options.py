@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ByteSize, Field, field_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
 
 from pipeline.datasets.photos.patterns import compile_pattern
 from pipeline.datasets.photos.rules import SCHEMES, SourceRules
@@ -16,51 +15,36 @@ from pipeline.errors import QpertError
 from pipeline.io.paths import LocalPath
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
-ACCELERATORS: Any = Field(
-    None, description="GPU types to use, by Ray's names (A100 GeForce-GTX-1080-Ti), or none (default: every GPU)"
-)
-WAIT: Any = Field(
-    0, ge=0, description="minutes to wait for the GPU types named; an autoscaling cluster is asked for one of each"
-)
-PATIENCE: Any = Field(
-    30,
-    gt=0,
-    le=10_000,
-    description="minutes without progress after which a run counts as stuck and starts again from where it was; a"
-    " process counts as stuck after a third of it",
-)
-"""Fields of every command that runs actors over photos."""
+_STUCK = "minutes without progress after which a run counts as stuck and starts again from where it was"
 
 
 class ClusterOptions(BaseModel):
-    """How a command that runs actors over photos uses the cluster."""
+    """How a command uses the cluster. For existing features, None means what they were indexed with."""
 
-    accelerators: list[str] | None = ACCELERATORS
-    wait: float = WAIT
-    patience: float = PATIENCE
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    accelerators: list[str] | None = Field(
+        None,
+        description="GPU types to use, by Ray's names (A100 GeForce-GTX-1080-Ti), or none (default: those that existing"
+        " features were made with, else every GPU)",
+    )
+    wait: float = Field(
+        0, ge=0, description="minutes to wait for the GPU types named; an autoscaling cluster is asked for one of each"
+    )
+    patience: float | None = Field(None, gt=0, le=10_000, description=f"{_STUCK} (default: that of the features)")
     address: str | None = Field(None, description="Ray cluster to join; auto for the one here (default: RAY_ADDRESS)")
     cpus: int | None = Field(None, ge=1, description="CPU cores for a Ray session started here (default: all)")
     verbose: bool = Field(False, description="show Ray's own messages and progress bars")
 
+    def cluster_options(self) -> dict[str, Any]:
+        """The values of these options alone."""
+        return {name: getattr(self, name) for name in ClusterOptions.model_fields}
 
-@dataclass(frozen=True)
-class OnMachines:
-    """The values of `ClusterOptions`, on their own.
 
-    For features that were indexed before, `accelerators` and `patience` may be None: the values of that time are used.
-    """
+class RunOptions(ClusterOptions):
+    """The same of a command that indexes photos."""
 
-    accelerators: list[str] | None = None
-    wait: float = 0
-    patience: float | None = 30
-    address: str | None = None
-    cpus: int | None = None
-    verbose: bool = False
-
-    @classmethod
-    def of(cls, config: BaseModel) -> OnMachines:
-        """Picks them from the options of a command."""
-        return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})
+    patience: float = Field(30, gt=0, le=10_000, description=f"{_STUCK}; a process counts as stuck after a third of it")
 
 
 class ReadOptions(BaseModel):

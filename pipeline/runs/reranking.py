@@ -24,7 +24,7 @@ from pipeline.retrieval.similarity import rows_of
 from pipeline.runs.encoder_choice import EncoderChoice
 from pipeline.runs.graph import PATIENCE
 from pipeline.runs.match_run import PAIRS_SCHEMA, MatchRun, MatchSpec
-from pipeline.runs.options import OnMachines
+from pipeline.runs.options import ClusterOptions
 from pipeline.workers.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def rerank_sets(
     evaluations: Sequence[Evaluation],
     *,
     weights: Sequence[str | None],
-    machines: OnMachines,
+    cluster: ClusterOptions,
     rules: SourceRules,
 ) -> list[Evaluation]:
     """Re-ranks each (folder, variant) as it was indexed, and says where matching ignores the objects."""
@@ -64,7 +64,7 @@ def rerank_sets(
             logger.info(f"matching is plain: {out} {advice}")
         begun = bool(reranked)
         again = rerank_features(
-            features, evaluation, setting, weights=of_set, machines=machines, rules=rules, begun=begun
+            features, evaluation, setting, weights=of_set, cluster=cluster, rules=rules, begun=begun
         )
         reranked.append(again)
     return reranked
@@ -76,7 +76,7 @@ def rerank_features(
     perturbation: Perturbation | None,
     *,
     weights: str | None = None,
-    machines: OnMachines,
+    cluster: ClusterOptions,
     rules: SourceRules | None = None,
     begun: bool = False,
 ) -> Evaluation:
@@ -89,13 +89,13 @@ def rerank_features(
         evaluation: made with `candidates`.
         perturbation: the setting.
         weights: where the encoder's weights are now, if they have moved.
-        machines: how the cluster is used; without GPU types or a patience, those of the features count.
+        cluster: how it is used; without GPU types or a patience, those of the features count.
         rules: what may be read of the photos, whose places the features name; None for what is allowed everywhere.
         begun: the command has found all GPU types that it names before: those that are left will do.
     """
     made_with = MadeWith.of(features.manifest, features.root)
     chosen = EncoderChoice.of(made_with.encoder, absolute_weights(made_with.weights(weights)))
-    gpus, patience = _as_indexed(made_with, machines, begun)
+    gpus, patience = _as_indexed(made_with, cluster, begun)
     spec = MatchSpec(
         features=FeatureStore(features.folder),
         pairs=_pairs(features, evaluation),
@@ -113,19 +113,19 @@ def rerank_features(
         patience=patience,
         rules=rules or DEFAULT_RULES,
     )
-    scores = MatchRun(spec, address=machines.address, cpus=machines.cpus, verbose=machines.verbose).run()
+    scores = MatchRun(spec, address=cluster.address, cpus=cluster.cpus, verbose=cluster.verbose).run()
     return rerank(evaluation, scores)
 
 
-def _as_indexed(made_with: MadeWith, machines: OnMachines, begun: bool) -> tuple[NamedGpus, float]:
+def _as_indexed(made_with: MadeWith, cluster: ClusterOptions, begun: bool) -> tuple[NamedGpus, float]:
     """The GPU types, and the patience in seconds: those of the command, or else those that the features were made with.
 
     Features from another cluster may name types that this one does not have: then every GPU is used.
     """
-    patience = 60 * (machines.patience or made_with.patience or PATIENCE / 60)
-    if machines.accelerators is None:
-        return NamedGpus(made_with.accelerators, machines.wait, begun=True, wished=True), patience
-    return NamedGpus(machines.accelerators, machines.wait, begun=begun), patience
+    patience = 60 * (cluster.patience or made_with.patience or PATIENCE / 60)
+    if cluster.accelerators is None:
+        return NamedGpus(made_with.accelerators, cluster.wait, begun=True, wished=True), patience
+    return NamedGpus(cluster.accelerators, cluster.wait, begun=begun), patience
 
 
 def _pairs(features: FeatureSet, evaluation: Evaluation) -> pa.Table:

@@ -14,7 +14,6 @@ from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation
 from pipeline.retrieval.evaluation import evaluate
 from pipeline.retrieval.text import embed_texts, load_text_encoder
-from pipeline.runs.options import OnMachines
 from pipeline.runs.reranking import rerank_features
 from pipeline.runs.spec import IndexSpec, Variants
 from pipeline.tuning.tuning_report import Confirmation
@@ -63,7 +62,7 @@ def confirm(
             evaluate(features, material.captions, embed, areas=areas, candidates=rerank_k),
             best if name == BEST and "itm" in best.stages else None,
             weights=spec.weights,
-            machines=OnMachines.of(spec),
+            cluster=spec,
             begun=True,
         ).ranks
         for name, features in sets.items()

@@ -33,7 +33,6 @@ from pipeline.method.settings import Perturbation
 from pipeline.printing import printable
 from pipeline.retrieval.text import EmbeddedTexts, load_text_encoder
 from pipeline.runs.attempts import readable
-from pipeline.runs.options import OnMachines
 from pipeline.runs.spec import IndexSpec, Variants
 from pipeline.tuning.actors import start_trial_server
 from pipeline.tuning.confirming import confirm
@@ -189,7 +188,7 @@ class TuningRun:
             detector=spec.detector or DetectorConfig(model="annotated", annotations=material.annotations),
             dtype=spec.dtype,
             batch_size=spec.batch_size,
-            **vars(OnMachines.of(spec)),
+            **spec.cluster_options(),
         )
 
     def _search(

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.detectors.config import DetectorConfig
 from pipeline.io.paths import LocalPath, PathText, WeightsText
-from pipeline.runs.options import ClusterOptions
+from pipeline.runs.options import RunOptions
 from pipeline.runs.perturbation_config import PerturbationConfig
 
 FIELDS = ("operator", "combine", "tokens", "weight", "scale", "threshold", "min_components", "sites")
@@ -65,5 +65,5 @@ class _Tuning(BaseModel):
     device: str = Field("cpu", description="torch device for the texts")
 
 
-class TuningSpec(ClusterOptions, _Tuning):
+class TuningSpec(RunOptions, _Tuning):
     """Everything that `qpert tune` can be told about a search."""

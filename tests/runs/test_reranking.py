@@ -22,7 +22,7 @@ from pipeline.features.provenance import MadeWith
 from pipeline.io.images import decode
 from pipeline.method.settings import Perturbation
 from pipeline.runs.match_run import MatchRun
-from pipeline.runs.options import OnMachines
+from pipeline.runs.options import ClusterOptions
 from pipeline.runs.reranking import _as_indexed, perturbation_of
 from pipeline.stages.columns import objects_from_row
 from tests.encoders.blip2.tiny_blip2 import write_folder
@@ -106,22 +106,22 @@ def test_gpu_types_and_patience_come_from_the_command_or_the_features(
     def recorded(config: dict[str, Any]) -> MadeWith:
         return MadeWith.of(Manifest(fingerprint="f", encoder={"name": "blip2"}, config=config), "out")
 
-    def types(config: dict[str, Any], asked: OnMachines) -> Any:
+    def types(config: dict[str, Any], asked: ClusterOptions) -> Any:
         gpus, _ = _as_indexed(recorded(config), asked, False)
         assert gpus.find() is here
         return gpus.on(here)
 
-    assert types(made, OnMachines(patience=None)) == ["V100"]
-    assert types(made | {"accelerators": ["K80"]}, OnMachines()) is None  # made elsewhere: any GPU does
-    assert types(made | {"accelerators": ["none"]}, OnMachines()) == ["none"]
-    assert types({}, OnMachines()) is None
-    assert types(made, OnMachines(accelerators=["A100"])) == ["A100"]
-    assert types(made, OnMachines(accelerators=["K80"])) == ["K80"]  # an error where the pools are planned
+    assert types(made, ClusterOptions(patience=None)) == ["V100"]
+    assert types(made | {"accelerators": ["K80"]}, ClusterOptions()) is None  # made elsewhere: any GPU does
+    assert types(made | {"accelerators": ["none"]}, ClusterOptions()) == ["none"]
+    assert types({}, ClusterOptions()) is None
+    assert types(made, ClusterOptions(accelerators=["A100"])) == ["A100"]
+    assert types(made, ClusterOptions(accelerators=["K80"])) == ["K80"]  # an error where the pools are planned
     for config, asked, patience in (
-        (made, OnMachines(patience=None), 720),
-        (made, OnMachines(patience=5), 300),
-        ({}, OnMachines(patience=None), 1800),
-        ({"patience": None}, OnMachines(patience=None), 1800),
+        (made, ClusterOptions(patience=None), 720),
+        (made, ClusterOptions(patience=5), 300),
+        ({}, ClusterOptions(patience=None), 1800),
+        ({"patience": None}, ClusterOptions(patience=None), 1800),
     ):
         assert _as_indexed(recorded(config), asked, False)[1] == patience
     for bad in ({"patience": -1}, {"patience": 1e9}, {"patience": float("nan")}, {"accelerators": [1, {}]}):
