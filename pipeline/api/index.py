@@ -56,5 +56,5 @@ def index(
     spec = check_options(IndexSpec, source=source, out=out, **chosen, **options)
     report = IndexRun(spec, retry_failed=retry_failed, keep_removed=keep_removed, prune=prune).run().report
     for line in (*report.warnings, *filter(None, [report.failures])):
-        warnings.warn(line.removeprefix("warning: "), stacklevel=2)
+        warnings.warn(line, stacklevel=2)
     return FeatureSet.open(spec.out)

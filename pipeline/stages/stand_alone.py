@@ -22,7 +22,7 @@ def stand_alone(
 ) -> type[PhotoStage[Any, Any]]:
     """A subclass of `stage` whose constructor takes nothing: Ray Data makes one instance per actor.
 
-    Its tables have `bytes` or `uri`, and get an `image_id` if they have none.
+    Its tables have `bytes` or `uri`, and get the photos' bytes and an `image_id` if they have none.
 
     Args:
         stage: the class.
@@ -41,7 +41,9 @@ def stand_alone(
         def __call__(self, table: pa.Table) -> pa.Table:
             if not isinstance(table, pa.Table):
                 raise QpertError('photos come as Arrow tables: pass batch_format="pyarrow" to map_batches')
-            return super().__call__(_with_ids(table))
+            table = _with_ids(table)
+            # Kept in the table, so that the next stage need not read them again.
+            return super().__call__(table if columns.data in table.column_names else self._read(table))
 
     StandAlone.__name__ = StandAlone.__qualname__ = name
     return StandAlone

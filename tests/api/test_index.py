@@ -23,7 +23,7 @@ def test_a_run_is_made_of_the_arguments(tmp_path: Path, write_features: Any, mon
             runs.append((spec, flags))
 
         def run(self) -> Outcome:
-            report = Report(warnings=["warning: no objects"], failures="warning: 1 photo failed")
+            report = Report(warnings=["no objects"], failures="1 photo failed")
             return Outcome(RunStats(), {}, report=report)
 
     monkeypatch.setattr("pipeline.api.index.IndexRun", Run)

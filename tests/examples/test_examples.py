@@ -41,7 +41,7 @@ def photos(tmp_path: Path) -> Path:
 def test_index_then_search(run: Callable[..., str], photos: Path, tmp_path: Path) -> None:
     printed = run("index.py", photos, tmp_path / "features")
     assert printed.splitlines() == [
-        f"{PHOTOS} photos, each with 1 vector(s) of 64 numbers",
+        f"{PHOTOS} photos, each with 1 vector(s) of 128 numbers",
         "broken.jpg: not an image",
     ]
     lines = run("search.py", tmp_path / "features", "a small red star", "a blue circle").splitlines()
@@ -56,7 +56,7 @@ def test_a_pipeline_of_ones_own(run: Callable[..., str], photos: Path, tmp_path:
     rows = {Path(row["image_id"]).name: row for row in pq.read_table(tmp_path / "rows").to_pylist()}
     assert len(rows) == PHOTOS + 1
     assert rows.pop("broken.jpg")["error"] == "not an image"
-    assert all(row["error"] is None and len(row["embedding"]) == 64 for row in rows.values())
+    assert all(row["error"] is None and len(row["embedding"]) == 128 for row in rows.values())
     assert any(row["objects"] for row in rows.values())
     assert "bytes" not in next(iter(rows.values()))
 
