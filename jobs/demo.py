@@ -9,7 +9,7 @@ Everything runs on this machine with the bundled miniature models. A second run 
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pipeline.datasets.scenes import Scene
     from pipeline.features.feature_set import FeatureSet
     from pipeline.reports.gallery import Section
+
+logger = logging.getLogger(__name__)
 
 SEED = 1
 """A series of scenes that no miniature model was trained on."""
@@ -154,7 +156,7 @@ def _index_both(config: Config, photos: Path, outs: dict[str, str]) -> int:
             report = IndexRun(spec).run().report
             print("\n".join(report.done), flush=True)
             for warning in (*report.warnings, *filter(None, [report.failures])):
-                print(warning, file=sys.stderr)
+                logger.warning(warning)
             if report.failures:
                 return 1
     return 0

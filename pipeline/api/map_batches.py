@@ -4,7 +4,7 @@ Both return a class, which `map_batches` wants: Ray makes one instance in each a
 once per actor. (Ray refuses an *instance* together with an `ActorPoolStrategy`, and without one calls it in tasks, each
 of which gets a new copy and loads the model again.)
 
-Each actor reserves one CPU unless `num_cpus` says otherwise; actors that reserve all of them leave none for reading, and
+Each actor reserves one CPU unless `num_cpus` says otherwise; actors that reserve all CPUs leave none for reading, and
 the pipeline waits for ever.
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,9 +24,10 @@ from pipeline.errors import QpertError
 from pipeline.io.images import decode
 from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
-from pipeline.printing import printable
 from pipeline.stages.probe_photos import PROBE_ID, probe_photos
 from pipeline.workers.micro_batching import Failure, MicroBatcher
+
+_log = logging.getLogger(__name__)
 
 _ROWS = 256
 """Photos of a list per block."""
@@ -118,8 +119,7 @@ class Captioner:
                     for image_id, image in zip(ids, images, strict=True)
                     for objects in self._detect([image_id], [image])
                 ]
-            message = f"{printable(ids[0])}: captioned without objects: {printable(str(error))}"
-            print(message, file=sys.stderr, flush=True)
+            _log.info(f"{ids[0]}: captioned without objects: {error}")
             return [Objects.empty(images[0].size)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,8 @@ from pipeline.runs.options import RunOptions
 from pipeline.runs.reranking import rerank_features
 from pipeline.runs.spec import IndexSpec, Variants
 from pipeline.stages.columns import objects_from_row
+
+_log = logging.getLogger(__name__)
 
 EMPHASIS_SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
 EMPHASIS_THRESHOLD = 0.99
@@ -93,7 +95,7 @@ class Experiment:
 
     def run(self, material: Material) -> Result:
         """Runs the protocol, except for the parts that are on disk already."""
-        print(self.plan(), file=sys.stderr, flush=True)
+        _log.info(self.plan())
         annotated, detected = (FeatureStore(f"{self.folder}/{name}") for name in ("annotated", "detected"))
         true_boxes = DetectorConfig(model="annotated", annotations=material.annotations)
         self._index(material, annotated, true_boxes, Variants(self.settings, with_objects=True), begun=False)
@@ -137,7 +139,7 @@ class Experiment:
         left = {name: variants[name] for name, ranks in kept.items() if ranks is None}
         new: dict[str, Ranks] = {}
         if left:
-            print(f"measuring {len(left)} settings ...", file=sys.stderr, flush=True)
+            _log.info(f"measuring {len(left)} settings ...")
             areas, cluster = material.areas(features), self.cluster
             new = run_as_task(
                 "measuring",
@@ -177,7 +179,7 @@ class Experiment:
             f"scale {scale:g}": Perturbation(scale=scale, threshold=EMPHASIS_THRESHOLD, stages=("lm",))
             for scale in EMPHASIS_SCALES
         }
-        print(f"writing captions of {self.captioned} scenes ...", file=sys.stderr, flush=True)
+        _log.info(f"writing captions of {self.captioned} scenes ...")
         return measure_figure_b(encoder, settings, self.captioned, SEED)
 
 

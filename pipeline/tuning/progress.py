@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from typing import Any
 
 from ray import tune
+
+_log = logging.getLogger(__name__)
 
 _SECONDS = 10.0
 """Between two lines."""
@@ -25,7 +27,7 @@ class SearchProgress(tune.Callback):  # type: ignore[misc]
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Prints that a trial is tried again."""
-        print("a trial failed and is tried again", file=sys.stderr, flush=True)
+        _log.info("a trial failed and is tried again")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Counts the trial and prints a line if it is time."""
@@ -36,4 +38,4 @@ class SearchProgress(tune.Callback):  # type: ignore[misc]
         if time.monotonic() - self.printed >= _SECONDS or self.done == self.total:
             self.printed = time.monotonic()
             best = f"; best {self.metric} so far {100 * self.best:.2f}" if self.best >= 0 else ""
-            print(f"{self.done} of {self.total or '?'} trials{best}", file=sys.stderr, flush=True)
+            _log.info(f"{self.done} of {self.total or '?'} trials{best}")

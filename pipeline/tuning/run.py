@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,6 @@ from pipeline.features.fingerprint import fingerprint
 from pipeline.features.store import FeatureStore
 from pipeline.io.locations import Folder
 from pipeline.method.settings import Perturbation
-from pipeline.printing import printable
 from pipeline.retrieval.text import EmbeddedTexts, load_text_encoder
 from pipeline.runs.attempts import readable
 from pipeline.runs.spec import IndexSpec, Variants
@@ -44,6 +43,8 @@ from pipeline.tuning.token_embedder import TokenBatch, token_batches
 from pipeline.tuning.trial_server import ServerStats, TrialData, key_of
 from pipeline.tuning.tuning_report import Confirmation, Cost, write_report
 from pipeline.workers.device import dtype_for
+
+_log = logging.getLogger(__name__)
 
 SEARCH_SERIES, CONFIRM_SERIES = 2, 1
 """Series of the scenes to search on, and of those to confirm the best setting on."""
@@ -120,7 +121,7 @@ class TuningRun:
 
     def run(self) -> tuple[str, int]:
         """Does what is left to do; returns the report, and the number of trials that failed for good."""
-        print(self.plan(), file=sys.stderr, flush=True)
+        _log.info(self.plan())
         try:
             with Folder.open(str(self.folder)).exclusive():
                 return self._run()
@@ -146,7 +147,7 @@ class TuningRun:
         outcomes = Outcomes(self.folder / "outcomes" / key)
         chosen, failed, stats = self._search(material, features, outcomes, key, batches)
         for line in failed:
-            print(f"warning: a trial failed for good, {printable(line)}", file=sys.stderr)
+            _log.warning(f"a trial failed for good, {line}")
         findings = self._findings(chosen, outcomes)
         confirmation = self._confirm(findings.best.setting)
         seconds = time.monotonic() - started
@@ -175,7 +176,7 @@ class TuningRun:
         folder = Path(spec.out).absolute() / f"photos-{split}"
         material = find_material(folder, spec.images, str(spec.captions), boxes, split)
         if material.remark:
-            print(f"warning: {printable(material.remark)}", file=sys.stderr)
+            _log.warning(material.remark)
         return material
 
     def _index_spec(self, material: Material, out: str) -> IndexSpec:
