@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from pipeline.cluster.ray_compat import is_slow_start, local_environment, local_folders, on_loopback
 from pipeline.errors import QpertError, first_line
 
 OBJECT_STORE = 2 * 1024**3
@@ -30,16 +30,6 @@ _SOCKET_PATH = 107
 _SOCKET_NAME = len("/qp12345678/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 _ROOM = 64 * 1024**2
 """Bytes free for logs and sockets, at least."""
-_ENVIRONMENT = {
-    # Nobody reads metrics of a session that ends with its run, and their ports answer without a token.
-    "RAY_enable_metrics_collection": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # How long Ray's processes wait for each other; they give up after seconds, which a busy machine takes.
-    "RAY_gcs_server_port_wait_time_s": "120",
-    "RAY_agent_register_timeout_ms": "120000",
-}
-_SLOW = ("timed out", "timeout", "overloaded", "failed to connect to gcs", "unavailable", "may have failed to start")
-"""What Ray says when a process of its own was too slow, in lower case."""
 
 
 @contextmanager
@@ -63,11 +53,10 @@ def started_here(cpus: int | None, options: Mapping[str, Any], *, keep_files: bo
             "num_cpus": max(2, cpus or os.cpu_count() or 2),
             "include_dashboard": False,
             "object_store_memory": memory,
-            "_plasma_directory": place,
-            "_temp_dir": folder,
+            **local_folders(folder, place),
             **options,
         }
-        with _private_environment():
+        with local_environment():
             _start(settings)
             import ray
 
@@ -166,35 +155,6 @@ def _session_folder(keep: bool) -> Iterator[str]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def _private_environment() -> Iterator[None]:
-    """Ray's settings for this session alone, and a token that is never written to a file.
-
-    Ray would write the token into the home folder, readable by all and for all sessions alike. RAY_AUTH_MODE is Ray's
-    to set, as it does for every session that it starts; what a user has set stays.
-    """
-    from ray._private.authentication import authentication_token_setup as authentication
-
-    names = (*_ENVIRONMENT, "RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
-    before = {name: os.environ.get(name) for name in names}
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if not before["RAY_AUTH_TOKEN"] and "RAY_AUTH_TOKEN_PATH" not in os.environ:
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    loader = authentication.AuthenticationTokenLoader.instance()
-    loader.reset_cache()  # of a session before this one
-    try:
-        yield
-    finally:
-        for name, old in before.items():
-            if old is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = old
-        loader.reset_cache()
-        authentication.Config.initialize("")
-
-
 def _start(settings: Mapping[str, Any]) -> None:
     """`ray.init`, tried again when Ray's own processes were too slow.
 
@@ -206,7 +166,7 @@ def _start(settings: Mapping[str, Any]) -> None:
     for attempt in range(1, TRIES + 1):
         ours = set(psutil.Process().children(recursive=True))
         try:
-            with _on_loopback():
+            with on_loopback():
                 ray.init(**settings)
             return
         except Exception as error:  # Ray raises bare Exceptions here, too
@@ -223,30 +183,8 @@ def _start(settings: Mapping[str, Any]) -> None:
             logging.getLogger(__name__).info("Ray was slow to start, try %d: %s", attempt, first_line(error))
 
 
-def is_slow_start(error: BaseException) -> bool:
-    """Whether Ray gave up on waiting for itself, rather than because something is wrong."""
-    return isinstance(error, TimeoutError) or any(words in str(error).lower() for words in _SLOW)
-
-
 def _end_processes(ours: set[psutil.Process]) -> None:
     """End what an attempt left behind, all children but `ours`: it would slow down the next one."""
     for process in set(psutil.Process().children(recursive=True)) - ours:
         with suppress(psutil.Error):
             process.kill()
-
-
-@contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Let Ray take 127.0.0.1 for this machine's address: then all its servers listen there and nowhere else.
-
-    Ray does so by itself on systems on which it forms no clusters. It replaces a `_node_ip_address` of 127.0.0.1 by the
-    address that the network sees, so that is of no use.
-    """
-    from ray._private import ray_constants
-
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before

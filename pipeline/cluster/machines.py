@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from pipeline.cluster.ray_compat import ACCELERATOR, free_resources, nodes
 from pipeline.errors import QpertError
 
-ACCELERATOR = "ray.io/accelerator-type"
-"""Ray's label for the type of a node's GPUs."""
 UNKNOWN = "unknown"
 """The type of GPUs on nodes that have no such label."""
 GPU_MEMORY = "gpu-memory-gib"
@@ -80,15 +79,13 @@ class Machines:
         Args:
             ask: each node with GPUs what they are like, which takes a task there.
         """
-        import ray
-
-        cpus, nodes, gpus, memory = 0.0, 0, Counter[str](), list[int]()
+        cpus, with_cpus, gpus, memory = 0.0, 0, Counter[str](), list[int]()
         of_node: dict[str, tuple[str, int]] = {}
         found: dict[str, list[Gpu]] = defaultdict(list)
-        alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        alive = [node for node in nodes() if node["Alive"]]
         for node in alive:
             cpus += node["Resources"].get("CPU", 0)
-            nodes += bool(node["Resources"].get("CPU", 0))
+            with_cpus += bool(node["Resources"].get("CPU", 0))
             if node["Resources"].get("CPU", 0) and "memory" in node["Resources"]:
                 memory.append(int(node["Resources"]["memory"]))
             if count := int(node["Resources"].get("GPU", 0)):
@@ -100,7 +97,7 @@ class Machines:
                     of_node[node["NodeID"]] = kind, count
         for kind, gpu in _ask(of_node):
             found[kind].append(gpu)
-        free: dict[str, dict[str, float]] = ray._private.state.available_resources_per_node()
+        free = free_resources()
         free_gpus, free_cpus = Counter[str](), 0.0
         for node in alive:
             left = free.get(node["NodeID"], {})
@@ -108,7 +105,7 @@ class Machines:
             if whole := int(left.get("GPU", 0.0)):
                 free_gpus[node["Labels"].get(ACCELERATOR, UNKNOWN)] += whole
         kinds = {kind: _least(each) for kind, each in found.items()}
-        return cls(cpus, gpus, kinds, tuple(memory), free_cpus, free_gpus, max(1, nodes))
+        return cls(cpus, gpus, kinds, tuple(memory), free_cpus, free_gpus, max(1, with_cpus))
 
     def __str__(self) -> str:
         """For people: "8 CPU cores, 2 x A100"."""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.cluster.machines import ACCELERATOR, UNKNOWN, Gpu, Machines
+from pipeline.cluster.machines import UNKNOWN, Gpu, Machines
+from pipeline.cluster.ray_compat import ACCELERATOR
 from pipeline.errors import QpertError
 from pipeline.workers.device import Dtype, dtype_for
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cluster.local_ray import session_parent, started_here
+from pipeline.cluster.ray_compat import QUIET_VARIABLES, SESSION_VARIABLES, SUBMITTED_JOB
 from pipeline.errors import QpertError, first_line
 
 
@@ -31,13 +32,8 @@ def ray_session(address: str | None = None, *, cpus: int | None = None, verbose:
     Raises:
         QpertError: Ray cannot be started, or the cluster not be joined.
     """
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # On a busy machine workers are slow to report; Ray would start more of them after a minute, and make it slower.
-    os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")
-    # Workers compute; Ray would run them at the lowest priority but four, behind everything else on the machine.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    if not verbose:
-        os.environ.setdefault("RAY_DATA_LOG_LEVEL", "ERROR")
+    for name, value in (SESSION_VARIABLES if verbose else SESSION_VARIABLES | QUIET_VARIABLES).items():
+        os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():
@@ -137,7 +133,7 @@ def _packages() -> dict[str, Any] | None:
 
     A submitted job has its working directory already.
     """
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+    if SUBMITTED_JOB in os.environ:
         return None
     root = Path(__file__).parents[2]
     return {"py_modules": [str(root / "pipeline"), str(root / "jobs")]}

@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.cluster.machines import ACCELERATOR, Machines
+from pipeline.cluster.machines import Machines
+from pipeline.cluster.ray_compat import request_gpus, total_and_free
 from pipeline.printing import duration
 
 EVERY = 5.0
@@ -95,8 +96,6 @@ def settle(gpus: float = 0.0, every: float = 5.0, most: float = 60.0) -> None:
 
 
 def _wait_for_types(named: list[str], minutes: float, every: float) -> None:
-    from ray.autoscaler.sdk import request_resources
-
     def missing() -> list[str]:
         gpus = Machines.cluster(ask=False).gpus
         return [kind for kind in named if not gpus[kind]]
@@ -108,13 +107,11 @@ def _wait_for_types(named: list[str], minutes: float, every: float) -> None:
         end = time.monotonic() + 60 * minutes
         while lacking and time.monotonic() < end:
             # Again and again: there is one request for the whole cluster, and another job may have taken it back.
-            request_resources(
-                bundles=[{"GPU": 1}] * len(lacking), bundle_label_selectors=[{ACCELERATOR: kind} for kind in lacking]
-            )
+            request_gpus(lacking)
             time.sleep(every)
             lacking = missing()
     finally:
-        request_resources(bundles=[])  # else the cluster would keep them for ever
+        request_gpus([])  # else the cluster would keep them for ever
 
 
 def _wait_for_others(named: list[str], every: float) -> None:
@@ -136,7 +133,7 @@ def waiting_line(seconds: float, what: str = "no worker is up") -> str:
     import ray
 
     try:
-        there, free = ray.cluster_resources(), ray.available_resources()
+        there, free = total_and_free()
     except ray.exceptions.RayError:
         return "starting workers ..."
     kinds = [(name, plural) for name, plural in (("GPU", "GPUs"), ("CPU", "CPUs")) if there.get(name)]

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import ray
-from ray.data.exceptions import ExecutionTimeoutError
 
 from pipeline.cluster.machines import Machines
+from pipeline.cluster.ray_compat import execution_timeout
 from pipeline.cluster.rescaling import Pace, Rescaling
 from pipeline.cluster.session import ray_session
 from pipeline.cluster.waiting import settle
@@ -26,7 +26,7 @@ from pipeline.runs.run_stats import RunStats
 from pipeline.runs.status_line import StatusLine
 
 logger = logging.getLogger(__name__)
-_BROKEN = (ray.exceptions.RayError, ExecutionTimeoutError)
+_BROKEN = (ray.exceptions.RayError, execution_timeout())
 
 
 @dataclass(frozen=True)

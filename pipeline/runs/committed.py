@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import ray
-from pyarrow import fs
-from ray.data.checkpoint import CheckpointConfig
-from ray.data.checkpoint.checkpoint_filter import CheckpointFilter, CheckpointManager
 
+from pipeline.cluster.ray_compat import checkpoint
 from pipeline.features.files import FeatureFiles
 from pipeline.features.store import FeatureStore
 
@@ -25,55 +23,15 @@ Digests = npt.NDArray[np.bytes_]
 """Sorted 128-bit digests of ids, 16 bytes each."""
 
 
-class Committed(CheckpointConfig):  # type: ignore[misc]
-    """Ray's checkpoints of a feature set.
-
-    Args:
-        store: the feature set.
-        fingerprint: its fingerprint.
-    """
-
-    def __init__(self, store: FeatureStore, fingerprint: str) -> None:
-        super().__init__(
-            id_column="image_id",
-            checkpoint_path=store.checkpoint(fingerprint),
-            override_filesystem=store.ray_filesystem(),
-            delete_checkpoint_on_success=False,
-            checkpoint_manager_cls=LiveIds,
-            checkpoint_filter_cls=NotDone,
-        )
-        self.store, self.fingerprint = store, fingerprint
-        # Room for the ids in the actor that filters them; Ray adds what they need on top of this floor.
-        self.checkpoint_actor_memory_bytes = 64 * 1024**2
-        self.checkpoint_actor_pool_max_size = 1
+def checkpoint_of(store: FeatureStore, fingerprint: str) -> Any:
+    """Ray's checkpoint of a feature set, for `pipeline.cluster.ray_compat.data_settings`."""
+    load = partial(_load, store, fingerprint)
+    return checkpoint(store.checkpoint(fingerprint), store.ray_filesystem(), load, not_done)
 
 
-class LiveIds(CheckpointManager):  # type: ignore[misc]
-    """Called by Ray in the driver, before it reads the source."""
-
-    def __init__(self, checkpoint_config: Committed, data_context: Any) -> None:
-        super().__init__(checkpoint_config, data_context)
-        self.store, self.fingerprint = checkpoint_config.store, checkpoint_config.fingerprint
-
-    def load_checkpoint(
-        self, data_file_dir: str | None = None, data_file_filesystem: fs.FileSystem | None = None
-    ) -> tuple[Any, int]:
-        """The digests of the ids that are done, as an object of Ray's, and their size in bytes; (None, 0) for none."""
-        self.store.take_back(self.fingerprint)
-        digests = live_digests(self.store.files(self.fingerprint))
-        return (ray.put(digests), digests.nbytes) if len(digests) else (None, 0)
-
-
-class NotDone(CheckpointFilter):  # type: ignore[misc]
-    """Called by Ray in an actor, with blocks of the source."""
-
-    def __init__(self, checkpoint_config: Any, checkpoint_ref: Any) -> None:
-        super().__init__(checkpoint_config, checkpoint_ref)
-        self.done: Digests = ray.get(checkpoint_ref)
-
-    def filter_rows_for_block(self, block: pa.Table) -> pa.Table:
-        """The rows of `block` that are not done."""
-        return not_done(block, self.done)
+def _load(store: FeatureStore, fingerprint: str) -> Digests:
+    store.take_back(fingerprint)
+    return live_digests(store.files(fingerprint))
 
 
 def live_digests(files: FeatureFiles) -> Digests:

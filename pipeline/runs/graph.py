@@ -6,20 +6,19 @@ the Parquet writer: a photo is done when the file that holds its row is committe
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data import ActorPoolStrategy, Dataset
 
 from pipeline.cluster.machines import SMALL
 from pipeline.cluster.pools import Pool
+from pipeline.cluster.ray_compat import data_settings
 from pipeline.features.schema import DICTIONARY
 from pipeline.features.store import FeatureStore
-from pipeline.runs.committed import Committed
+from pipeline.runs.committed import checkpoint_of
 from pipeline.workers.reporting import Reporter
 from pipeline.workers.worker import Worker
 
@@ -133,18 +132,6 @@ def resumable(
     Yields:
         A function that writes a dataset, with the number of rows per file.
     """
-    context = DataContext.get_current().copy()
-    context.enable_progress_bars = verbose
-    context.print_on_execution_start = verbose
-    if not verbose:
-        context.issue_detectors_config.detectors = []
-    context.target_max_block_size = 16 * 1024**2
-    # The newer reader starts up to 32 actors, each with a core of its own, to look at our one listing.
-    context.use_datasource_v2 = False
-    context.execution_no_progress_timeout_s = patience
-    # Our file systems already retry; a second layer around them made sixty tries out of six.
-    context.retried_io_errors = []
-    context.checkpoint_config = Committed(store, fingerprint)
 
     def write(dataset: Dataset, rows: int) -> None:
         dataset.write_parquet(
@@ -156,25 +143,5 @@ def resumable(
             ray_remote_args={"num_cpus": IO_CPUS},
         )
 
-    with DataContext.current(context), _quiet(verbose):
+    with data_settings(checkpoint_of(store, fingerprint), verbose=verbose, patience=patience):
         yield write
-
-
-_REPORTED_BY_US = ("ray.data.exceptions", "ray.data._internal.execution.streaming_executor_state")
-"""Loggers of the error that ends a run, which we report ourselves."""
-
-
-@contextmanager
-def _quiet(verbose: bool) -> Iterator[None]:
-    """Hides Ray Data's messages and advice; its log files still have them."""
-    if verbose:
-        yield
-        return
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"ray\.data")
-        for name in list(logging.root.manager.loggerDict):
-            if name == "ray.data" or name.startswith("ray.data."):
-                logging.getLogger(name).setLevel(logging.ERROR)
-        for name in _REPORTED_BY_US:
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        yield

@@ -6,6 +6,7 @@ from typing import Any
 
 import ray
 
+from pipeline.cluster.ray_compat import this_node
 from pipeline.runs.run_stats import RunStats
 from pipeline.workers.device_check import DeviceCheck
 from pipeline.workers.poison import PoisonRecord
@@ -66,5 +67,4 @@ class RunActor:
 
 def start_run_actor(actors: int | None = None) -> Any:
     """Starts a `RunActor` on the driver's node, without reserving a CPU; it ends with the driver."""
-    node = ray.get_runtime_context().get_node_id()
-    return ray.remote(RunActor).options(num_cpus=0, label_selector={"ray.io/node-id": node}).remote(actors)
+    return ray.remote(RunActor).options(num_cpus=0, label_selector=this_node()).remote(actors)

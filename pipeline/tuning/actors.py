@@ -10,6 +10,7 @@ from typing import Any
 import ray
 
 from pipeline.cluster.pools import plan_pools
+from pipeline.cluster.ray_compat import this_node
 from pipeline.cluster.waiting import NamedGpus
 from pipeline.encoders import encoder_spec, load_encoder, runtime_env
 from pipeline.features.provenance import MadeWith
@@ -62,8 +63,7 @@ def start_trial_server(
         options["runtime_env"] = environment
     arguments = partial(load_encoder, encoder, weights=weights), data.store.tokens, manifest.precision, worker
     embedders = [as_actor(TokenEmbedder).options(**options).remote(*arguments) for _ in range(pool.size)]
-    this_node = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-    server_options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 10_000, "label_selector": this_node}
+    server_options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": 10_000, "label_selector": this_node()}
     server_options |= {"max_restarts": -1, "max_task_retries": 3}
     server = ray.remote(TrialServer).options(**server_options).remote(data, embedders, outcomes, patience)
     try:

@@ -18,25 +18,18 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.schedulers import SCHEDULER_IMPORT, create_scheduler
-from ray.tune.search import SEARCH_ALG_IMPORT, BasicVariantGenerator, create_searcher
+from ray.tune.schedulers import create_scheduler
+from ray.tune.search import BasicVariantGenerator, create_searcher
 
+from pipeline.cluster.ray_compat import HEAD_NODE, TUNE_SNAPSHOT, TUNE_VARIABLES, searchers_and_schedulers
 from pipeline.errors import QpertError
 from pipeline.tuning.own_record import is_own, mark_as_own
 from pipeline.tuning.progress import SearchProgress
 from pipeline.tuning.space import Range, Space, Value
 
-_HERE = {"node:__internal_head__": 0.001}
+_HERE = {HEAD_NODE: 0.001}
 """The resources of a trial: no CPU, since the models have them all, but Ray Tune needs it to reserve something."""
 _RETRIES = 3
-_TUNE = {
-    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # updates its record every second
-    "RAY_AIR_NEW_OUTPUT": "0",  # no tables
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # keeps relative paths valid
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C aborts the search; Tune would end it as if it were complete
-}
-"""Defaults for Ray Tune's environment variables."""
 _ALIASES = {"asha": "async_hyperband"}
 
 
@@ -96,8 +89,9 @@ class Search:
             if self.searcher_options:
                 raise QpertError(f"--search {self.searcher} takes no --search-options, only --seed and --trials")
             return BasicVariantGenerator(random_state=self.seed, max_concurrent=self.concurrent)
-        if self.searcher not in SEARCH_ALG_IMPORT:
-            raise QpertError(f"unknown --search {self.searcher!r}; Ray Tune has: grid, {', '.join(SEARCH_ALG_IMPORT)}")
+        known, _ = searchers_and_schedulers()
+        if self.searcher not in known:
+            raise QpertError(f"unknown --search {self.searcher!r}; Ray Tune has: grid, {', '.join(known)}")
         seed = {}
         if self.searcher == "optuna":
             logging.getLogger("optuna").setLevel(logging.WARNING)
@@ -111,9 +105,10 @@ class Search:
 
     def _scheduler(self) -> Any:
         name = _ALIASES.get(self.scheduler, self.scheduler)
-        if name not in SCHEDULER_IMPORT:
-            known = ", ".join([*_ALIASES, *SCHEDULER_IMPORT])
-            raise QpertError(f"unknown --scheduler {self.scheduler!r}; Ray Tune has: {known}")
+        _, known = searchers_and_schedulers()
+        if name not in known:
+            names = ", ".join([*_ALIASES, *known])
+            raise QpertError(f"unknown --scheduler {self.scheduler!r}; Ray Tune has: {names}")
         options = dict(self.scheduler_options)
         if name == "async_hyperband":
             options = {"time_attr": "training_iteration", "max_t": len(self.shares), **options}
@@ -140,7 +135,7 @@ def run_search(search: Search, space: Space, server: Any, folder: Path) -> tuple
         QpertError: Ray Tune itself gave up.
         KeyboardInterrupt: its text says what to do next.
     """
-    os.environ.update({name: value for name, value in _TUNE.items() if name not in os.environ})
+    os.environ.update({name: value for name, value in TUNE_VARIABLES.items() if name not in os.environ})
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     parameters = tune.with_parameters(_trial, server=server, space=space, shares=search.shares)
     trainable: Any = tune.with_resources(parameters, _HERE)
@@ -181,7 +176,7 @@ def _has_record(folder: Path) -> bool:
     """Whether there is a search to resume. Deletes the record of one that was killed before its first snapshot."""
     if not tune.Tuner.can_restore(str(folder)):
         return False
-    if any(folder.glob("experiment_state-*.json")):
+    if any(folder.glob(TUNE_SNAPSHOT)):
         return True
     shutil.rmtree(folder)
     return False

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cluster.machines import ACCELERATOR
+from pipeline.cluster.ray_compat import ACCELERATOR
 from tests.cluster.files import (
     A100,
     GTX_1080_TI,

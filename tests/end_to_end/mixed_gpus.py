@@ -24,8 +24,9 @@ from ray.cluster_utils import Cluster
 from torch import Tensor
 
 from pipeline.benchmarks.graph_alone import TrivialEncoder, write_tiny
-from pipeline.cluster.machines import ACCELERATOR, GPU_MEMORY, Machines
+from pipeline.cluster.machines import GPU_MEMORY, Machines
 from pipeline.cluster.pools import plan_pools
+from pipeline.cluster.ray_compat import ACCELERATOR
 from pipeline.cluster.rescaling import Rescaling
 from pipeline.datasets.photos.source import find_photos
 from pipeline.features.manifest import Manifest
