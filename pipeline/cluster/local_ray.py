@@ -1,7 +1,4 @@
-"""A Ray session of our own: on the loopback interface, with files and a token that only this user can read.
-
-Ray has no public switch for several of these, so every private name of Ray's that they need stands in this file.
-"""
+"""A Ray session on this machine: on the loopback interface, with files and a token that only this user can read."""
 
 from __future__ import annotations
 
@@ -19,27 +16,27 @@ from pipeline.cluster.ray_compat import is_slow_start, local_environment, local_
 from pipeline.errors import QpertError, first_line
 
 OBJECT_STORE = 2 * 1024**3
-"""Object store of a Ray session on this machine, at most: blocks are small, and more would only be set aside."""
+"""Upper limit on the object store, in bytes: blocks are small, and more would sit idle."""
 SMALLEST_STORE = 80 * 1024**2
-"""Ray refuses less than 75 MiB."""
+"""Lower limit on the object store, in bytes; Ray refuses less than 75 MiB."""
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - what Ray itself uses; its files there have no names
 TRIES = 3
-"""Of starting Ray: it waits half a minute for its own processes, which a busy machine may not start by then."""
+"""Attempts at starting Ray: it waits half a minute for its own processes, too short on a very busy machine."""
 _SOCKET_PATH = 107
-"""Bytes of a Unix socket's path, at most."""
+"""Longest path of a Unix socket, in bytes."""
 _SOCKET_NAME = len("/qp12345678/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 _ROOM = 64 * 1024**2
-"""Bytes free for logs and sockets, at least."""
+"""Free space needed for logs and sockets, in bytes."""
 
 
 @contextmanager
 def started_here(cpus: int | None, options: Mapping[str, Any], *, keep_files: bool = False) -> Iterator[None]:
-    """A Ray session that ends with the block, and its files with it.
+    """Starts a Ray session that ends with the block, and deletes its files.
 
     Args:
-        cpus: cores; None for all. Two at least.
-        options: further ones of `ray.init`.
-        keep_files: leave the session's folder, with its logs, where it is.
+        cpus: CPU cores, None for all; at least two are declared to Ray.
+        options: further arguments of `ray.init`.
+        keep_files: keep the session's folder, with its logs.
 
     Raises:
         QpertError: there is no room for the session's files or objects, or Ray does not start.
@@ -47,9 +44,9 @@ def started_here(cpus: int | None, options: Mapping[str, Any], *, keep_files: bo
     with _session_folder(keep_files) as folder:
         place, memory = object_store(folder)
         settings = {
-            # "local": else Ray would join any cluster that happens to run on this machine.
+            # Without "local", Ray would join any cluster that happens to run on this machine.
             "address": "local",
-            # Ray Data needs two CPUs to start; they are a matter of book-keeping, so a single core has them too.
+            # Ray Data needs two CPUs to start; this is only a count, so a single core can pass for two.
             "num_cpus": max(2, cpus or os.cpu_count() or 2),
             "include_dashboard": False,
             "object_store_memory": memory,
@@ -67,10 +64,10 @@ def started_here(cpus: int | None, options: Mapping[str, Any], *, keep_files: bo
 
 
 def object_store(folder: str) -> tuple[str, int]:
-    """Where objects are kept, and how many bytes of them: in shared memory, or in `folder` where that is too small.
+    """The folder of the object store and its size in bytes: shared memory, or `folder` if that is too small.
 
-    Containers have 64 MB of shared memory by default. A file that outgrows its disk ends the process that writes to
-    it, so no more is asked for than is free.
+    Containers have 64 MB of shared memory by default. A process that writes to a mapped file on a full disk is killed,
+    so no more is asked for than is free.
 
     Raises:
         QpertError: neither has room.
@@ -91,10 +88,10 @@ def object_store(folder: str) -> tuple[str, int]:
 
 
 def session_parent() -> str:
-    """The folder for a session's own: RAY_TMPDIR, or the system's temporary folder, or another one that will do.
+    """The folder in which a session gets its own: RAY_TMPDIR if set, else the first temporary folder that is usable.
 
     Raises:
-        QpertError: none can be written to, has room, and is short enough for the path of a socket.
+        QpertError: no folder is writable, has room, and leaves enough of a socket's path.
     """
     chosen = os.environ.get("RAY_TMPDIR")
     if chosen:
@@ -106,21 +103,21 @@ def session_parent() -> str:
         return os.path.abspath(chosen)
     try:
         usual = [tempfile.gettempdir()]
-    except OSError:  # not one of the usual places can be written to
+    except OSError:  # none of the usual folders is writable
         usual = []
     problems = {}
-    # In each a session gets a folder of its own, for this user alone.
+    # The session gets a private folder inside one of these, so it does not matter that they are shared.
     for place in dict.fromkeys([*usual, "/tmp", "/var/tmp", SHARED_MEMORY]):  # noqa: S108
         problem = _unfit(place)
         if not problem:
             return place
         problems[place] = problem
-    found = "; ".join(f"{place}: {problem}" for place, problem in problems.items())
-    raise QpertError(f"no folder for the files of a Ray session ({found}); name one in TMPDIR or RAY_TMPDIR")
+    reasons = "; ".join(f"{place}: {problem}" for place, problem in problems.items())
+    raise QpertError(f"no folder for the files of a Ray session ({reasons}); name one in TMPDIR or RAY_TMPDIR")
 
 
 def _unfit(place: str) -> str | None:
-    """Why `place` cannot hold a session's files; None where it can."""
+    """Why `place` cannot hold a session's files; None if it can."""
     if not os.path.isdir(place):
         return "no such folder"
     if len(os.fsencode(place)) + _SOCKET_NAME > _SOCKET_PATH:
@@ -135,7 +132,7 @@ def _unfit(place: str) -> str | None:
 
 
 def _free(place: str) -> int:
-    """Bytes that are free; none where there is no such folder."""
+    """Free bytes; 0 if there is no such folder."""
     try:
         return shutil.disk_usage(place).free
     except OSError:
@@ -144,7 +141,7 @@ def _free(place: str) -> int:
 
 @contextmanager
 def _session_folder(keep: bool) -> Iterator[str]:
-    """A folder within one of mode 0700: Ray opens the folder that it is given to everybody."""
+    """Makes a folder inside one of mode 0700, since Ray makes the folder that it is given accessible to everybody."""
     folder = tempfile.mkdtemp(prefix="qp", dir=session_parent())
     try:
         inner = os.path.join(folder, "r")
@@ -156,10 +153,10 @@ def _session_folder(keep: bool) -> Iterator[str]:
 
 
 def _start(settings: Mapping[str, Any]) -> None:
-    """`ray.init`, tried again when Ray's own processes were too slow.
+    """Calls `ray.init`, again if Ray's own processes were too slow.
 
     Raises:
-        QpertError: it did not start.
+        QpertError: Ray did not start.
     """
     import ray
 
@@ -169,7 +166,7 @@ def _start(settings: Mapping[str, Any]) -> None:
             with on_loopback():
                 ray.init(**settings)
             return
-        except Exception as error:  # Ray raises bare Exceptions here, too
+        except Exception as error:  # some errors of Ray are bare Exceptions
             ray.shutdown()
             _end_processes(ours)
             if not is_slow_start(error):
@@ -184,7 +181,7 @@ def _start(settings: Mapping[str, Any]) -> None:
 
 
 def _end_processes(ours: set[psutil.Process]) -> None:
-    """End what an attempt left behind, all children but `ours`: it would slow down the next one."""
+    """Kills what a failed attempt left behind, all children but `ours`, since it would slow down the next one."""
     for process in set(psutil.Process().children(recursive=True)) - ours:
         with suppress(psutil.Error):
             process.kill()

@@ -1,4 +1,4 @@
-"""What there is to compute on: CPU cores and memory, and GPUs by type with what each of them holds."""
+"""The hardware of a cluster: CPU cores, memory, and GPUs by type with their memory and compute capability."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pipeline.cluster.ray_compat import ACCELERATOR, free_resources, nodes
 from pipeline.errors import QpertError
 
 UNKNOWN = "unknown"
-"""The type of GPUs on nodes that have no such label."""
+"""Stands for the type of GPUs on nodes without the label `ACCELERATOR`."""
 GPU_MEMORY = "gpu-memory-gib"
-"""A label of ours: the memory of each of a node's GPUs in GiB, for where `nvidia-smi` cannot be asked."""
+"""Our own node label: memory of each GPU of the node in GiB, for nodes where `nvidia-smi` does not work."""
 SMALL = 0.25
-"""Of a CPU: what a task reserves that reads, writes or measures; alike, so that a stream of the one does not keep the
-other from ever starting."""
+"""CPU share of a task that reads, writes or measures; the same for all, so that a stream of one kind never keeps
+another from starting."""
 _PATIENCE = 60.0
-"""Seconds to wait for the nodes to say what GPUs they have."""
+"""Seconds to wait for nodes to report their GPUs."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """What all GPUs of one type have at least.
+    """Lower bounds over all GPUs of a type.
 
     Attributes:
         memory: bytes, None if unknown.
@@ -39,16 +39,16 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Machines:
-    """What there is to compute on.
+    """The hardware to compute on.
 
     Attributes:
-        cpus: cores.
-        gpus: how many, by type as Ray labels them ("A100", "GeForce-GTX-1080-Ti").
-        kinds: what GPUs of each type are like.
-        memory: bytes of main memory that each node has for actors; empty if unknown.
-        free_cpus: cores that no other job has reserved; None if unknown.
-        free_gpus: whole GPUs likewise, by type.
-        nodes: that have CPU cores.
+        cpus: number of CPU cores.
+        gpus: number of GPUs by type, as Ray labels them ("A100", "GeForce-GTX-1080-Ti").
+        kinds: memory and compute capability by GPU type.
+        memory: main memory for actors on each node, in bytes; empty if unknown.
+        free_cpus: CPU cores that no job has reserved; None if unknown.
+        free_gpus: whole GPUs that no job has reserved, by type; None if unknown.
+        nodes: number of nodes with CPU cores.
     """
 
     cpus: float
@@ -61,15 +61,15 @@ class Machines:
 
     @classmethod
     def here(cls, cpus: int | None = None) -> Machines:
-        """This machine, without Ray; `cpus` of its cores."""
+        """This machine, without Ray, counted with `cpus` cores (None for all)."""
         import torch
 
-        gpus, found = Counter[str](), defaultdict[str, list[Gpu]](list)
+        gpus, gpus_of = Counter[str](), defaultdict[str, list[Gpu]](list)
         for index in range(torch.cuda.device_count()):
-            of = torch.cuda.get_device_properties(index)
-            gpus[of.name] += 1
-            found[of.name].append(Gpu(of.total_memory, (of.major, of.minor)))
-        kinds = {kind: _least(each) for kind, each in found.items()}
+            properties = torch.cuda.get_device_properties(index)
+            gpus[properties.name] += 1
+            gpus_of[properties.name].append(Gpu(properties.total_memory, (properties.major, properties.minor)))
+        kinds = {kind: _least(alike) for kind, alike in gpus_of.items()}
         return cls(float(cpus or os.cpu_count() or 1), gpus, kinds, (psutil.virtual_memory().total,))
 
     @classmethod
@@ -77,11 +77,11 @@ class Machines:
         """The nodes of the Ray cluster that are alive now.
 
         Args:
-            ask: each node with GPUs what they are like, which takes a task there.
+            ask: run a task on each node with GPUs to learn their memory and compute capability.
         """
         cpus, with_cpus, gpus, memory = 0.0, 0, Counter[str](), list[int]()
         of_node: dict[str, tuple[str, int]] = {}
-        found: dict[str, list[Gpu]] = defaultdict(list)
+        gpus_of: dict[str, list[Gpu]] = defaultdict(list)
         alive = [node for node in nodes() if node["Alive"]]
         for node in alive:
             cpus += node["Resources"].get("CPU", 0)
@@ -92,11 +92,11 @@ class Machines:
                 kind = node["Labels"].get(ACCELERATOR, UNKNOWN)
                 gpus[kind] += count
                 if label := node["Labels"].get(GPU_MEMORY):
-                    found[kind].append(_labelled(label))
+                    gpus_of[kind].append(_labelled(label))
                 elif ask:
                     of_node[node["NodeID"]] = kind, count
         for kind, gpu in _ask(of_node):
-            found[kind].append(gpu)
+            gpus_of[kind].append(gpu)
         free = free_resources()
         free_gpus, free_cpus = Counter[str](), 0.0
         for node in alive:
@@ -104,17 +104,17 @@ class Machines:
             free_cpus += left.get("CPU", 0.0)
             if whole := int(left.get("GPU", 0.0)):
                 free_gpus[node["Labels"].get(ACCELERATOR, UNKNOWN)] += whole
-        kinds = {kind: _least(each) for kind, each in found.items()}
+        kinds = {kind: _least(alike) for kind, alike in gpus_of.items()}
         return cls(cpus, gpus, kinds, tuple(memory), free_cpus, free_gpus, max(1, with_cpus))
 
     def __str__(self) -> str:
-        """For people: "8 CPU cores, 2 x A100"."""
+        """As in "8 CPU cores, 2 x A100"."""
         gpus = ", ".join(f"{count} x {kind}" for kind, count in self.gpus.items())
         return f"{self.cpus:g} CPU cores, {gpus or 'no GPU'}"
 
 
 def gpus_of_this_node() -> list[Gpu]:
-    """What `nvidia-smi` says, which also sees GPUs that Ray hides from a task; nothing where there is none."""
+    """All GPUs of this node according to `nvidia-smi`, which sees those that Ray hides; none where it does not work."""
     query = ["nvidia-smi", "--query-gpu=memory.total,compute_cap", "--format=csv,noheader,nounits"]
     try:
         lines = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.splitlines()
@@ -136,13 +136,13 @@ def _labelled(memory: str) -> Gpu:
     try:
         return Gpu(round(float(memory) * 2**30))
     except ValueError:
-        raise QpertError(f"the node label {GPU_MEMORY}={memory} is no number of GiB, such as 80") from None
+        raise QpertError(f"the node label {GPU_MEMORY}={memory} is not a number of GiB, such as 80") from None
 
 
 def _ask(of_node: Mapping[str, tuple[str, int]]) -> Iterable[tuple[str, Gpu]]:
-    """The GPUs of these nodes (type, and how many Ray has) with their type.
+    """Yields (type, GPU) for each GPU of the nodes (node id -> GPU type, number of GPUs that Ray has there).
 
-    Nothing of a node that does not answer in time, or that has other cards as well: which are Ray's is not known.
+    Leaves out nodes that do not answer in time, and nodes with further cards, since it is unknown which ones Ray uses.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -161,15 +161,15 @@ def _ask(of_node: Mapping[str, tuple[str, int]]) -> Iterable[tuple[str, Gpu]]:
         kind, count = asked[reference]
         try:
             gpus: list[Gpu] = ray.get(reference)
-        except ray.exceptions.RayError:  # the node has just gone
+        except ray.exceptions.RayError:  # the node has just died
             continue
         if len(gpus) == count:
             yield from ((kind, gpu) for gpu in gpus)
 
 
 def _least(gpus: Iterable[Gpu]) -> Gpu:
-    """What all of them have."""
-    every = list(gpus)
-    memory = [gpu.memory for gpu in every if gpu.memory is not None]
-    capabilities = [gpu.capability for gpu in every if gpu.capability is not None]
+    """The lower bounds over `gpus`."""
+    known = list(gpus)
+    memory = [gpu.memory for gpu in known if gpu.memory is not None]
+    capabilities = [gpu.capability for gpu in known if gpu.capability is not None]
     return Gpu(min(memory, default=None), min(capabilities, default=None))

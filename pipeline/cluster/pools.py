@@ -1,4 +1,4 @@
-"""How many actors each stage gets, on which GPUs, and how the CPU cores are shared."""
+"""Plans the actor pools: how many actors each stage gets, on which GPUs, and with which share of the CPU cores."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pipeline.errors import QpertError
 from pipeline.workers.device import Dtype, dtype_for
 
 Need = Callable[[str], int]
-"""From a dtype to the bytes that a model takes in it."""
+"""Memory of a model in bytes, by dtype."""
 _LARGE = 2 * 2**30
-"""From so many bytes on it matters how many copies of a model a node's memory holds."""
+"""Bytes above which a model's copies may not all fit into the memory of a node."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class Pool:
     """The actors of one stage.
 
     Attributes:
-        size: how many.
-        num_gpus: share of a GPU that each reserves, None on CPUs.
-        num_cpus: CPU cores that each reserves from Ray, as a share.
-        threads: CPU threads that each computes with, None for torch's own choice.
-        decoders: threads that each decodes photos with beside the model.
-        labels: label selector of the GPU types.
-        memory: bytes of main memory that each reserves from Ray, where its model is large.
+        size: number of actors.
+        num_gpus: share of a GPU that each actor reserves, None on CPUs.
+        num_cpus: CPU cores, or a share of one, that each actor reserves.
+        threads: CPU threads in which each actor computes, None for torch's own choice.
+        decoders: threads in which each actor decodes photos while the model runs.
+        labels: label selector of the GPU types, None for any.
+        memory: main memory that each actor reserves, in bytes; None for small models.
     """
 
     size: int
@@ -52,7 +52,7 @@ class Pool:
         return chosen
 
     def __str__(self) -> str:
-        """For people: "2 actors, each half a GPU of A100, V100"."""
+        """As in "2 actors, each 0.5 GPU of A100"."""
         where = f"{self.num_gpus:g} GPU" if self.num_gpus else f"CPU, {self.threads or 'default'} threads"
         kinds = f" of {self.labels[ACCELERATOR]}" if self.labels else ""
         return f"{self.size} {'actor' if self.size == 1 else 'actors'}, each {where}{kinds}"
@@ -70,37 +70,37 @@ def plan_pools(
     needs: Mapping[str, Need] | None = None,
     dtype: Dtype = "auto",
 ) -> dict[str, Pool]:
-    """A fixed-size pool for each of `stages`.
+    """Plans a fixed-size pool for each of `stages`.
 
-    With GPUs every GPU carries one actor of each stage, in equal shares: a GPU that is waiting for photos of one stage
-    works on the other. Where some GPUs are too small for one stage's model, that stage gets the others for itself, and
-    the rest of the stages these. Without GPUs, the cores are split between the actors. What they reserve of Ray's CPUs
-    leaves enough for reading and writing.
+    Every GPU carries one actor of each stage, in equal shares, so a GPU that waits for photos of one stage works on
+    another. If some GPU types are too small for the model of a stage, this stage gets the larger types for itself, and
+    the other stages get the small ones. Without GPUs, the actors share the cores. The CPUs that they reserve from Ray
+    leave enough for reading and writing.
 
     Args:
-        machines: what there is.
+        machines: the hardware to plan for.
         stages: names of the stages that compute.
         accelerators: GPU types to use, as Ray labels them; None for all, ("none",) for CPUs only.
-        sizes: stage -> number of actors, where it is not to be worked out.
-        num_gpus: stage -> share of a GPU per actor, likewise.
-        cpu_only: stages that have no use for a GPU.
-        blocks: of work that there are, at most; more actors would only load models.
-        needs: stage -> bytes that its model takes in a dtype, where that matters.
-        dtype: what was asked for.
+        sizes: stage -> number of actors; None where it is to be computed.
+        num_gpus: stage -> share of a GPU per actor; None where it is to be computed.
+        cpu_only: stages that make no use of a GPU.
+        blocks: upper bound on the blocks of work; further actors would load models for nothing.
+        needs: stage -> memory of its model, for stages where it matters.
+        dtype: the dtype that was asked for.
 
     Raises:
-        QpertError: a GPU type was named, and there is none of it; or a model fits nowhere.
+        QpertError: the cluster has no GPU of a named type, or no machine holds a model.
     """
     sizes, num_gpus, needs = sizes or {}, num_gpus or {}, needs or {}
     named = _named(machines, accelerators)
     places = {stage: () if stage in cpu_only else _roomy(stage, machines, named, needs, dtype) for stage in stages}
     small = next((kinds for kinds in places.values() if kinds and len(kinds) < len(named)), None)
-    if small is not None:  # apart, as an actor that waits for a GPU which other stages have taken waits for ever
+    if small is not None:  # on separate GPUs, or an actor might wait forever for one that other stages have taken
         rest = tuple(kind for kind in named if kind not in small)
         places = {stage: rest if kinds == named else kinds for stage, kinds in places.items()}
     pools: dict[str, Pool] = {}
     for stage, kinds in places.items():
-        sharing = sum(each == kinds for each in places.values())
+        sharing = sum(other == kinds for other in places.values())
         if kinds:
             count = _free(machines, kinds)
             share = num_gpus.get(stage) or 1 / sharing
@@ -118,10 +118,10 @@ def plan_pools(
 
 
 def cpu_actors(cpus: float) -> int:
-    """Actors per stage without GPUs: one per core up to four, then of up to four threads each.
+    """Number of actors per stage without GPUs: one per core up to four, then one for every four cores, at least four.
 
-    Several actors of one thread use small machines better than one actor of several threads; on larger ones the
-    memory for the models matters more.
+    Several single-threaded actors use a small machine better than one actor with several threads; on larger machines
+    the memory for the models matters more.
     """
     return max(1, int(cpus)) if cpus <= 4 else max(4, int(cpus) // 4)
 
@@ -134,15 +134,15 @@ def _named(machines: Machines, accelerators: Sequence[str] | None) -> tuple[str,
         return ()
     missing = [kind for kind in accelerators if not machines.gpus.get(kind)]
     if missing:
-        there = ", ".join(f"{count} x {kind}" for kind, count in machines.gpus.items()) or "no GPU"
-        raise QpertError(f"no GPU of type {', '.join(missing)} (--accelerators); there is {there}")
+        existing = ", ".join(f"{count} x {kind}" for kind, count in machines.gpus.items()) or "no GPU"
+        raise QpertError(f"no GPU of type {', '.join(missing)} (--accelerators); there is {existing}")
     return tuple(accelerators)
 
 
 def _roomy(
     stage: str, machines: Machines, named: tuple[str, ...], needs: Mapping[str, Need], dtype: Dtype
 ) -> tuple[str, ...]:
-    """Those of the GPU types that hold the stage's model. One of unknown size counts: its actor checks again."""
+    """The GPU types that hold the stage's model, those of unknown memory included: the actor checks again."""
     if stage not in needs:
         return named
     lacking = {}
@@ -165,14 +165,14 @@ def _selector(machines: Machines, kinds: tuple[str, ...], accelerators: Sequence
         return None
     if UNKNOWN in kinds and len(kinds) == len(machines.gpus):
         return None
-    if UNKNOWN in kinds:  # has no label to select by
+    if UNKNOWN in kinds:  # these nodes have no label to select by
         return {ACCELERATOR: f"!in({','.join(kind for kind in machines.gpus if kind not in kinds)})"}
     # A selector of several values needs the in() form.
     return {ACCELERATOR: kinds[0] if len(kinds) == 1 else f"in({','.join(kinds)})"}
 
 
 def _in_memory(stage: str, machines: Machines, needs: Mapping[str, Need], dtype: Dtype) -> tuple[int, int | None]:
-    """How many actors of the stage the nodes' memory holds, and what Ray shall reserve for each (large models only)."""
+    """The most actors that the nodes' memory holds, and the bytes to reserve for each (None for small models)."""
     chosen = dtype_for(None, dtype)
     need = needs[stage](chosen) if stage in needs else 0
     if need < _LARGE:
@@ -188,24 +188,24 @@ def _in_memory(stage: str, machines: Machines, needs: Mapping[str, Need], dtype:
 
 
 def gigabytes(count: int) -> str:
-    """For people: "27.7 GB"."""
+    """Formats a number of bytes, as in "27.7 GB"."""
     return f"{count / 1e9:.1f} GB"
 
 
 def _free(machines: Machines, kinds: tuple[str, ...]) -> int:
-    """GPUs of these types that no other job holds, as far as that is known; one at least, which is waited for."""
-    there = machines.gpus if machines.free_gpus is None else machines.free_gpus
-    return max(1, sum(there[kind] for kind in kinds))
+    """Number of GPUs of these types that no other job holds, if known; at least one, for which the run waits."""
+    free = machines.gpus if machines.free_gpus is None else machines.free_gpus
+    return max(1, sum(free[kind] for kind in kinds))
 
 
 def _share(machines: Machines, actors: int) -> float:
-    """What each of `actors` reserves: half of the CPUs together, or what two left free allow, perhaps nothing.
+    """CPU share that each actor reserves; all together take half of the CPUs or leave two whole ones free, down to 0.
 
-    Two is what Ray Data needs at once, each whole on one node: to list files, and to filter out what is done. An actor
-    that reserved them would wait for ever; shares of the actors break one core more on each further node. What other
-    jobs have reserved is theirs: of what is left, half is left again, so that jobs on one cluster, and their readers,
-    never take all. Even hundredths differ from IO_CPUS, which keeps Ray from merging reading into the actors on some
-    machines and not on others.
+    Ray Data needs two whole CPUs at once, to list files and to filter out finished rows; if the actors reserved them,
+    it would wait forever. On each further node the shares may break up one more core. Only CPUs that no other job has
+    reserved are counted, and half of them are left, so that several jobs on one cluster, with their readers, never take
+    all. A multiple of 0.02 never equals `SMALL`: Ray fuses operators of equal resources, and would merge reading into
+    the actors on some machines only.
     """
     cpus = machines.cpus if machines.free_cpus is None else machines.free_cpus
     together = max(0.0, min(cpus / 2, cpus - 1 - machines.nodes))

@@ -1,12 +1,11 @@
 """Every private or unstable name of Ray's that the project relies on, so that an upgrade of Ray shows in one place.
 
-Unstable names are underscored ones, environment variables, wordings, and what Ray documents as developer API. Each has a
-test in `tests/cluster/test_ray_compat.py`. Lower rooms, which cannot import this file, keep their own: `stages.read`
-(`ReadTask`, `BlockMetadata`), `io.writable` (`RAY_JOB_CONFIG_JSON_ENV_VAR`), `features.checkpoint` (names of checkpoint
-files). Names in beta, such as Ray Tune's `create_searcher`, stand where they are used.
+Unstable are underscored names, environment variables, wordings of errors, and Ray's developer API. Each has a test in
+`tests/cluster/test_ray_compat.py`. Lower rooms, which cannot import this file, keep their own: `stages.read`
+(`ReadTask`, `BlockMetadata`), `io.writable` (`RAY_JOB_CONFIG_JSON_ENV_VAR`) and `features.checkpoint` (file names).
+Beta names that Ray documents, such as Tune's `create_searcher`, stand where they are used.
 
-Ray is imported inside the functions: it reads some of the variables below when it is imported, and commands that need
-no cluster start without it.
+Ray is imported inside the functions, as it reads some of the variables below on import, and not all commands need it.
 """
 
 from __future__ import annotations
@@ -42,9 +41,9 @@ SESSION_VARIABLES = {
 }
 """Environment variables of every session."""
 QUIET_VARIABLES = {"RAY_DATA_LOG_LEVEL": "ERROR"}
-"""Environment variables of a session whose own messages nobody asked for."""
+"""Further variables of a session that is not verbose."""
 LOCAL_VARIABLES = {
-    # Nobody reads the metrics, and their ports answer without a token.
+    # Nobody reads the metrics of such a session, and their ports answer without a token.
     "RAY_enable_metrics_collection": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     # How long Ray's processes wait for each other; the default is a few seconds, too short on a busy machine.
@@ -97,7 +96,7 @@ def this_node() -> dict[str, str]:
 
 
 def request_gpus(kinds: Sequence[str]) -> None:
-    """Asks the autoscaler, if there is one, for a GPU of each type. Replaces the last request; () takes it back."""
+    """Asks the autoscaler, if there is one, for a GPU of each type. Replaces earlier requests; () withdraws them."""
     from ray.autoscaler.sdk import request_resources
 
     selectors = {"bundle_label_selectors": [{ACCELERATOR: kind} for kind in kinds]} if kinds else {}
@@ -113,8 +112,8 @@ def local_folders(session: str, objects: str) -> dict[str, str]:
 def on_loopback() -> Iterator[None]:
     """Makes 127.0.0.1 the address of a session started in this context, so its servers are unreachable from elsewhere.
 
-    Ray does so on systems where it forms no clusters. It replaces a `_node_ip_address` of 127.0.0.1 by the address that
-    the network sees, so that argument is of no use.
+    Ray does so itself on systems where it forms no clusters. An argument `_node_ip_address` of 127.0.0.1 does not help,
+    since Ray replaces it by the address that the network sees.
     """
     from ray._private import ray_constants
 
@@ -128,15 +127,14 @@ def on_loopback() -> Iterator[None]:
 
 @contextmanager
 def local_environment() -> Iterator[None]:
-    """Sets `LOCAL_VARIABLES` and an access token for a session started in this context, unless the user has set them.
+    """Sets `LOCAL_VARIABLES` and an access token for a session started in this context; what the user has set stays.
 
     Ray itself would write one token for all sessions to the home folder, readable by everybody. It sets RAY_AUTH_MODE
     when a session starts, and caches mode and token for later ones; both caches are emptied afterwards.
     """
     from ray._private.authentication import authentication_token_setup as authentication
 
-    names = (*LOCAL_VARIABLES, "RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
-    before = {name: os.environ.get(name) for name in names}
+    before = {name: os.environ.get(name) for name in (*LOCAL_VARIABLES, "RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
     for name, value in LOCAL_VARIABLES.items():
         os.environ.setdefault(name, value)
     if not before["RAY_AUTH_TOKEN"] and "RAY_AUTH_TOKEN_PATH" not in os.environ:
@@ -156,11 +154,11 @@ def local_environment() -> Iterator[None]:
 
 
 def is_slow_start(error: BaseException) -> bool:
-    """Whether `ray.init` failed because Ray's own processes were slow, going by the wording of the error."""
+    """Whether `ray.init` failed because Ray's own processes were slow, judging by the wording of the error."""
     return isinstance(error, TimeoutError) or any(words in str(error).lower() for words in _SLOW)
 
 
-def checkpoint(
+def checkpoint_config(
     path: str,
     filesystem: fs.FileSystem,
     load: Callable[[], npt.NDArray[Any]],
@@ -198,7 +196,7 @@ def checkpoint(
         checkpoint_manager_cls=Manager,
         checkpoint_filter_cls=Filter,
     )
-    # The memory that the filter's actor reserves; Ray raises it to what a larger `done` needs.
+    # What the filter's only actor reserves; Ray raises it to what a larger `done` needs.
     config.checkpoint_actor_memory_bytes = 64 * 1024**2
     config.checkpoint_actor_pool_max_size = 1
     return config
@@ -209,8 +207,8 @@ def data_settings(checkpoint: Any, *, verbose: bool, patience: float) -> Iterato
     """Ray Data's settings for the datasets made in this context. Ray ignores settings whose names it does not know.
 
     Args:
-        checkpoint: see `checkpoint`.
-        verbose: show Ray Data's progress bars, messages and advice; otherwise only its log files have them.
+        checkpoint: made by `checkpoint_config`.
+        verbose: show Ray Data's progress bars, messages and advice; its log files have the latter two in any case.
         patience: seconds without progress after which an execution fails with `execution_timeout`.
     """
     from ray.data import DataContext
@@ -238,7 +236,7 @@ def data_settings(checkpoint: Any, *, verbose: bool, patience: float) -> Iterato
 
 
 def execution_timeout() -> type[Exception]:
-    """What Ray Data raises when an execution makes no progress (see `data_settings`)."""
+    """The class of Ray Data's error for an execution that makes no progress, see `data_settings`."""
     from ray.data.exceptions import ExecutionTimeoutError
 
     return ExecutionTimeoutError  # type: ignore[no-any-return]

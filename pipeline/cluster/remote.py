@@ -39,7 +39,7 @@ def run_as_task(
         QpertError: raised by the function; other errors are a `RayTaskError`.
     """
     with ray_session(address, cpus=cpus, verbose=verbose):
-        import ray  # after `ray_session`, which sets the environment variables that Ray reads on import
+        import ray  # after `ray_session`, which sets environment variables that Ray reads when it is imported
 
         task = ray.remote(num_cpus=SMALL, num_gpus=gpus, max_retries=retries)(function)
         try:

@@ -1,4 +1,4 @@
-"""Starting Ray on this machine, or joining a cluster, quietly."""
+"""A Ray session for the duration of a block: started on this machine, or joined."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from pipeline.errors import QpertError, first_line
 
 @contextmanager
 def ray_session(address: str | None = None, *, cpus: int | None = None, verbose: bool = False) -> Iterator[bool]:
-    """Ray for the length of a block; whether it is a session of our own, which ends with the block.
+    """Provides a Ray session, and yields whether it is ours and ends with the block.
 
-    A session that is there already is used and left running. Otherwise a cluster is joined when `address` or the
-    variable RAY_ADDRESS names one (`ray job submit` sets it), else Ray is started here and stopped afterwards.
+    An existing session of this process is used and left running. Otherwise, this joins the cluster that `address` or
+    the variable RAY_ADDRESS names (`ray job submit` sets it), or else starts Ray here and stops it afterwards.
 
     Args:
-        address: of a cluster, "auto" for the one on this machine.
-        cpus: of a session started here; None for all cores. Two at least.
-        verbose: keep Ray's own messages and those that workers print.
+        address: address of a cluster; "auto" for the one on this machine.
+        cpus: CPU cores of a session started here, None for all; at least two are declared to Ray.
+        verbose: show Ray's own messages and those that workers print.
 
     Raises:
-        QpertError: Ray cannot be started, or the cluster not be joined.
+        QpertError: Ray does not start, or the cluster cannot be joined.
     """
     for name, value in (SESSION_VARIABLES if verbose else SESSION_VARIABLES | QUIET_VARIABLES).items():
         os.environ.setdefault(name, value)
@@ -47,20 +47,20 @@ def ray_session(address: str | None = None, *, cpus: int | None = None, verbose:
 
 
 def check_session(address: str | None) -> None:
-    """Say at the start what would keep `ray_session` from a session, as far as that shows without Ray.
+    """Finds, without Ray, problems that would make `ray_session` fail later.
 
     Raises:
-        QpertError: the address is wrong, or there is no folder for a session's files.
+        QpertError: the address is wrong, or no folder can hold a session's files.
     """
     if named_cluster(address) is None:
         session_parent()
 
 
 def named_cluster(address: str | None) -> str | None:
-    """The cluster to join: `address`, or RAY_ADDRESS; None where a session is to be started here.
+    """The cluster to join: `address`, or RAY_ADDRESS; None if a session is to be started here.
 
     Raises:
-        QpertError: it is no address of a cluster, or nothing answers there.
+        QpertError: this is not the address of a cluster, or nothing answers there.
     """
     cluster = (address or os.environ.get("RAY_ADDRESS") or "").strip()
     if not cluster or cluster == "local":
@@ -69,7 +69,7 @@ def named_cluster(address: str | None) -> str | None:
     if cluster.startswith(("http://", "https://")):
         raise QpertError(
             f"{where}={cluster} is the address of a dashboard, which takes jobs: ray job submit --address {cluster} --"
-            " qpert ...; a cluster is joined by HOST:6379, ray://HOST:10001 or auto. Without one, Ray is started here"
+            " qpert ...; to join a cluster, give HOST:6379, ray://HOST:10001 or auto; without one, Ray is started here"
             + ("" if address else ": unset RAY_ADDRESS")
         )
     _check_reachable(cluster, where)
@@ -82,12 +82,12 @@ def _joined(cluster: str, quiet: dict[str, Any]) -> Iterator[None]:
 
     try:
         ray.init(address=cluster, runtime_env=_packages(), **quiet)
-    except Exception as error:  # Ray raises bare Exceptions here, too
+    except Exception as error:  # some errors of Ray are bare Exceptions
         ray.shutdown()
         if cluster == "auto" and isinstance(error, ConnectionError):
             raise QpertError(
-                "no Ray cluster runs on this machine, which auto asks for (--address, RAY_ADDRESS); leave it out, and"
-                " Ray is started"
+                "no Ray cluster runs on this machine, which auto asks for (--address, RAY_ADDRESS); without an address,"
+                " Ray is started here"
             ) from error
         raise QpertError(f"cannot join the Ray cluster {cluster}: {first_line(error)}") from error
     try:
@@ -98,7 +98,7 @@ def _joined(cluster: str, quiet: dict[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def _stopped_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM, which batch schedulers send, end the run as Ctrl-C does. Ray's own handler would dump a stack."""
+    """Makes SIGTERM, which batch schedulers send, end the run as Ctrl-C does; Ray's own handler dumps a stack."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -114,12 +114,12 @@ def _stopped_by_sigterm() -> Iterator[None]:
 
 
 def _check_reachable(address: str, where: str) -> None:
-    """Say at once what Ray says after minutes: that nothing answers at `address` (HOST:PORT, with or without ray://)."""
+    """Fails at once if nothing answers at `address`, HOST:PORT or ray://HOST:PORT; Ray takes minutes to notice."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto" or "://" in host:
-        return  # Ray knows, and so do its extensions of their schemes
+        return  # Ray and its extensions resolve these
     if not host or not port.isdecimal():
-        raise QpertError(f"{where}={address} is no address of a Ray cluster: HOST:PORT, ray://HOST:PORT or auto")
+        raise QpertError(f"{where}={address} is not the address of a Ray cluster: HOST:PORT, ray://HOST:PORT or auto")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, OverflowError, UnicodeError) as error:
@@ -129,9 +129,9 @@ def _check_reachable(address: str, where: str) -> None:
 
 
 def _packages() -> dict[str, Any] | None:
-    """The runtime environment of a driver that joins a cluster: these two packages, whatever the nodes have.
+    """The runtime environment of a driver that joins a cluster: our two packages, whatever the nodes have installed.
 
-    A submitted job has its working directory already.
+    None for a submitted job, which brings its working directory.
     """
     if SUBMITTED_JOB in os.environ:
         return None

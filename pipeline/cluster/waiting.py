@@ -1,4 +1,4 @@
-"""Waiting for what a cluster has not got yet, and saying so: GPUs that come, or that other jobs hold, and results."""
+"""Waiting, with messages, for GPUs that have yet to join or are held by other jobs, and for results of tasks."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pipeline.cluster.ray_compat import request_gpus, total_and_free
 from pipeline.printing import duration
 
 EVERY = 5.0
-"""Seconds between two looks at the cluster."""
+"""Seconds between two polls of the cluster."""
 LONG = 60.0
-"""Seconds after which somebody who waits is told what the cluster has free."""
+"""Seconds of waiting after which a message says what the cluster has free."""
 
 
 class NamedGpus:
-    """The GPU types that a command names, by Ray's names: all must be there at first, later those do that are left.
+    """The GPU types that a command names. The first attempt needs all of them; later ones use those that are left.
 
     Args:
-        names: None for every GPU, ("none",) for CPUs only.
-        minutes: to wait for them at most.
-        begun: the command has found them all before: those do that are there.
-        wished: nobody has asked for them this time: where there are none of them, any other GPU does.
+        names: GPU types as Ray labels them; None for every GPU, ("none",) for CPUs only.
+        minutes: longest time to wait for them.
+        begun: an earlier run had them all, so this one uses those that are left.
+        wished: they are a preference from an earlier run: if none is left, any other GPU will do.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class NamedGpus:
         self._planned = self._found = begun
 
     def find(self) -> Machines:
-        """The machines of an attempt, after waiting for the types that it takes (see `machines_with`)."""
+        """Waits for the types that the next attempt uses (see `machines_with`); returns the machines of the cluster."""
         names = self.names
         if self._found:
             names = self._left(Machines.cluster(ask=False))
@@ -44,7 +44,7 @@ class NamedGpus:
         return machines_with(names, self.minutes)
 
     def on(self, machines: Machines) -> Sequence[str] | None:
-        """The types that an attempt on `machines` takes: all of them where nothing is left, which is an error there."""
+        """The types for `plan_pools` on `machines`: those that are left, or all named ones, which is an error there."""
         names = self._left(machines) if self._planned else self.names
         self._planned = True
         return names
@@ -57,17 +57,16 @@ class NamedGpus:
 
 
 def machines_with(accelerators: Sequence[str] | None = None, minutes: float = 0.0, every: float = EVERY) -> Machines:
-    """The machines of the cluster, when there is a GPU of every type named, or after so many minutes as they are.
+    """Waits for a GPU of every named type, then for a free one, and returns the machines of the cluster.
 
-    And, however long that takes, when other jobs do not hold all GPUs: a job that has some actors and waits for others
-    while another one does the same would wait for ever.
-
-    The cluster's autoscaler, if it has one, is asked for one of each.
+    The first wait ends after `minutes`, with whatever is there; meanwhile the cluster's autoscaler, if it has one, is
+    asked for a GPU of each missing type. The second wait has no limit: two jobs that each hold some GPUs and wait for
+    more would wait forever.
 
     Args:
-        accelerators: types by Ray's names; None and ("none",) for none in particular.
-        minutes: to wait at most.
-        every: seconds between two looks.
+        accelerators: GPU types as Ray labels them; None for any, ("none",) to wait for nothing.
+        minutes: longest time to wait for missing types.
+        every: seconds between two polls.
     """
     named = list(accelerators or ())
     if named != ["none"]:
@@ -77,12 +76,14 @@ def machines_with(accelerators: Sequence[str] | None = None, minutes: float = 0.
 
 
 def settle(gpus: float = 0.0, every: float = 5.0, most: float = 60.0) -> None:
-    """Wait until a session that has just ended has let go of what it held: Ray ends its actors by and by.
+    """Waits until a session that has just ended has released its resources: Ray ends its actors gradually.
+
+    Returns when `gpus` GPUs are free, or all that are left in the cluster, and two successive polls agree.
 
     Args:
-        gpus: that will be free then, where they are still there.
-        every: seconds between two looks; nothing has changed between the last two.
-        most: seconds to wait at most.
+        gpus: number of GPUs to become free.
+        every: seconds between two polls.
+        most: longest time to wait, in seconds.
     """
     end, before = time.monotonic() + most, None
     while time.monotonic() < end:
@@ -106,12 +107,12 @@ def _wait_for_types(named: list[str], minutes: float, every: float) -> None:
     try:
         end = time.monotonic() + 60 * minutes
         while lacking and time.monotonic() < end:
-            # Again and again: there is one request for the whole cluster, and another job may have taken it back.
+            # Repeated, since the whole cluster has a single request, which another job may have replaced.
             request_gpus(lacking)
             time.sleep(every)
             lacking = missing()
     finally:
-        request_gpus([])  # else the cluster would keep them for ever
+        request_gpus([])  # otherwise the cluster would keep them forever
 
 
 def _wait_for_others(named: list[str], every: float) -> None:
@@ -119,30 +120,30 @@ def _wait_for_others(named: list[str], every: float) -> None:
     while True:
         machines = Machines.cluster(ask=False)
         kinds = named or list(machines.gpus)
-        there = sum(machines.gpus[kind] for kind in kinds)
-        if not there or machines.free_gpus is None or any(machines.free_gpus[kind] for kind in kinds):
+        total = sum(machines.gpus[kind] for kind in kinds)
+        if not total or machines.free_gpus is None or any(machines.free_gpus[kind] for kind in kinds):
             return
         if time.monotonic() - said >= LONG:
             said = time.monotonic()
-            print(f"waiting for GPUs: other jobs hold all {there}", file=sys.stderr, flush=True)
+            print(f"waiting for GPUs: other jobs hold all {total}", file=sys.stderr, flush=True)
         time.sleep(every)
 
 
 def waiting_line(seconds: float, what: str = "no worker is up") -> str:
-    """What the cluster has free, after `what` has been true for so many seconds."""
+    """A line that says what the cluster has free, and that `what` has been true for so many seconds."""
     import ray
 
     try:
-        there, free = total_and_free()
+        total, free = total_and_free()
     except ray.exceptions.RayError:
         return "starting workers ..."
-    kinds = [(name, plural) for name, plural in (("GPU", "GPUs"), ("CPU", "CPUs")) if there.get(name)]
-    parts = [f"{free.get(name, 0.0):g} of {there[name]:g} {plural}" for name, plural in kinds]
+    kinds = [(name, plural) for name, plural in (("GPU", "GPUs"), ("CPU", "CPUs")) if total.get(name)]
+    parts = [f"{free.get(name, 0.0):g} of {total[name]:g} {plural}" for name, plural in kinds]
     return f"{what} after {duration(seconds)}; free are {', '.join(parts)}: other jobs may hold the rest"
 
 
 def result_of(reference: Any, what: str) -> Any:
-    """What a Ray task returns; said now and then that it is waited for, and what the cluster has free.
+    """Waits for the result of a Ray task; prints a line about the cluster's free resources every `LONG` seconds.
 
     Raises:
         ray.exceptions.RayError: as `ray.get`.

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.cluster.ray_compat import checkpoint
+from pipeline.cluster.ray_compat import checkpoint_config
 from pipeline.features.files import FeatureFiles
 from pipeline.features.store import FeatureStore
 
@@ -26,7 +26,7 @@ Digests = npt.NDArray[np.bytes_]
 def checkpoint_of(store: FeatureStore, fingerprint: str) -> Any:
     """Ray's checkpoint of a feature set, for `pipeline.cluster.ray_compat.data_settings`."""
     load = partial(_load, store, fingerprint)
-    return checkpoint(store.checkpoint(fingerprint), store.ray_filesystem(), load, not_done)
+    return checkpoint_config(store.checkpoint(fingerprint), store.ray_filesystem(), load, not_done)
 
 
 def _load(store: FeatureStore, fingerprint: str) -> Digests:

@@ -1,4 +1,4 @@
-"""Starts two sessions, one after the other, and prints as JSON what of them is open to whom; run by a test."""
+"""Starts two sessions, one after the other, and prints as JSON who can reach them; a script that a test runs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pipeline.cluster.session import ray_session
 
 def main() -> None:
     environment = dict(os.environ)
-    found = []
+    sessions = []
     for _ in range(2):
         with ray_session(cpus=2):
-            found.append(_look())
+            sessions.append(_inspect())
     left = [name for name in os.environ if name.startswith("RAY_AUTH") and name not in environment]
-    print(json.dumps({"sessions": found, "left": left}))
+    print(json.dumps({"sessions": sessions, "left": left}))
 
 
-def _look() -> dict[str, object]:
+def _inspect() -> dict[str, object]:
     @ray.remote
     class Actor:
         def token(self) -> str:
@@ -56,11 +56,11 @@ def _role(process: psutil.Process) -> str:
 
 
 def _answers(port: int) -> bool:
-    """Whether a web server at `port` tells something to somebody without a token."""
+    """Whether a web server at `port` answers requests without a token."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
             return bool(answer.status == 200)
-    except Exception:  # a server of another protocol answers with anything
+    except Exception:  # a server of another protocol may answer anything
         return False
 
 

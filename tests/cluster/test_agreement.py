@@ -1,4 +1,4 @@
-"""`cluster.yaml` and `kuberay/` agree with each other, with the README and with `pyproject.toml`."""
+"""`cluster.yaml` and `kuberay/` agree with each other, the README and `pyproject.toml`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_commands_with_mistakes_do_not_parse() -> None:
         config_of(commands(CLUSTER)[0].replace("--accelerators", "--accelerator-types"))
 
 
-def test_the_readme_names_the_same_gpus() -> None:
+def test_readme_names_the_same_gpus() -> None:
     readme = [command for command in commands(ROOT / "README.md") if "--accelerators" in command]
     assert readme
     assert all(config_of(command).accelerators == [A100, GTX_1080_TI] for command in readme)
@@ -45,24 +45,25 @@ def test_the_readme_names_the_same_gpus() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_what_is_installed_is_what_the_project_allows(path: Path) -> None:
+def test_installed_versions_are_those_that_the_project_allows(path: Path) -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    allowed = {each.name: each.specifier for each in map(Requirement, re.findall(r'^    "(.+)",$', text, re.MULTILINE))}
+    requirements = map(Requirement, re.findall(r'^    "(.+)",$', text, re.MULTILINE))
+    allowed = {requirement.name: requirement.specifier for requirement in requirements}
     pinned = re.findall(r"\b(torch|torchvision|ray)==([\w.+]+)", path.read_text(encoding="utf-8"))
     pinned += [
         ("ray", version) for version in re.findall(r"rayproject/ray:([\d.]+)-py", path.read_text(encoding="utf-8"))
     ]
     assert {name for name, _ in pinned} == {"torch", "torchvision", "ray"}
     for name in ("torch", "torchvision", "ray"):
-        versions = {Version(version) for each, version in pinned if each == name}
+        versions = {Version(version) for package, version in pinned if package == name}
         assert all(allowed[name].contains(version) for version in versions)
-        assert len({version.public for version in versions}) == 1, "nodes may differ by the build, not by the version"
+        assert len({version.public for version in versions}) == 1, "nodes may differ in the build, not in the version"
     builds = {Version(version).local for name, version in pinned if name != "ray"}
     assert builds == {None, CUDA_12.removeprefix("+")}
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
-def test_versions_of_ray_agree(path: Path) -> None:
+def test_ray_versions_agree(path: Path) -> None:
     version = manifest(path)["spec"]["rayClusterSpec"]["rayVersion"]
     assert f"rayproject/ray:{version}-py" in path.read_text(encoding="utf-8")
     assert f"ray=={version} " in CLUSTER.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`kuberay/`: KubeRay's schema accepts the manifests, and they fit this project."""
+"""`kuberay/`: the manifests satisfy KubeRay's schema and fit this project."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from tests.cluster.files import (
     GTX_1080_TI,
     MANIFESTS,
     checked_by_ray_start,
-    complaints_of_kuberay,
     config_of,
+    kuberay_errors,
     manifest,
     name_of,
     put,
 )
 
 
-def test_there_are_manifests() -> None:
+def test_manifests_exist() -> None:
     assert MANIFESTS
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
 def test_kuberay_accepts_the_job(path: Path) -> None:
-    assert complaints_of_kuberay(manifest(path)) == []
+    assert kuberay_errors(manifest(path)) == []
 
 
 @pytest.mark.parametrize(
-    ("way", "value"),
+    ("field", "value"),
     [
         ("spec/shutdownAfterJobFinished", True),
         ("spec/shutdownAfterJobFinishes", "yes"),
@@ -47,10 +47,10 @@ def test_kuberay_accepts_the_job(path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
-def test_kuberay_refuses_mistakes_in_the_job(path: Path, way: str, value: Any) -> None:
+def test_kuberay_rejects_mistakes_in_the_job(path: Path, field: str, value: Any) -> None:
     job = manifest(path)
-    put(job, way, value)
-    assert complaints_of_kuberay(job) != []
+    put(job, field, value)
+    assert kuberay_errors(job) != []
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
@@ -62,12 +62,12 @@ def test_the_job_fits_the_project(path: Path) -> None:
     assert list(groups) == config.accelerators == [A100, GTX_1080_TI]
     for kind, group in groups.items():
         assert 0 <= group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
-        assert group["replicas"] > 0, "a run uses the GPUs that are there when it starts"
+        assert group["replicas"] > 0, "a run uses the GPUs that exist when it starts"
         pod = group["template"]["spec"]
         assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
         assert pod["nodeSelector"]["nvidia.com/gpu.product"].startswith(f"NVIDIA-{kind}")
         assert ("12.6" in pod["containers"][0]["image"]) is (kind == GTX_1080_TI)
-    # KubeRay refuses rayStartParams["labels"]: labels have a field of their own.
+    # KubeRay rejects rayStartParams["labels"], since labels have a field of their own.
     starts = [group.get("rayStartParams", {}) for group in (rays["headGroupSpec"], *groups.values())]
     assert all("labels" not in start for start in starts)
     for start in starts:
@@ -85,5 +85,5 @@ def test_every_pod_sees_photos_and_features(path: Path) -> None:
         pod = group["template"]["spec"]
         volumes = {volume["name"] for volume in pod["volumes"]}
         mounts = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
-        for place in (config.source, config.out):
-            assert any(place.startswith(f"{path}/") and name in volumes for path, name in mounts.items())
+        for folder in (config.source, config.out):
+            assert any(folder.startswith(f"{path}/") and name in volumes for path, name in mounts.items())

@@ -21,7 +21,7 @@ from tests.cluster.files import (
     checked_by_ray_start,
     cluster,
     put,
-    spoken,
+    uncommented_lines,
 )
 
 
@@ -32,7 +32,7 @@ def test_ray_accepts_the_cluster() -> None:
 
 
 @pytest.mark.parametrize(
-    ("way", "value"),
+    ("field", "value"),
     [
         ("idle_timeout_minuts", 5),
         ("available_node_types/a100/label", {"a": "b"}),
@@ -43,14 +43,14 @@ def test_ray_accepts_the_cluster() -> None:
         ("head_node_type", "heads"),
     ],
 )
-def test_ray_refuses_mistakes_in_the_cluster(way: str, value: Any) -> None:
+def test_ray_rejects_mistakes_in_the_cluster(field: str, value: Any) -> None:
     config = cluster()
-    put(config, way, value)
+    put(config, field, value)
     with pytest.raises((jsonschema.ValidationError, ValueError)):
         checked_by_ray(config)
 
 
-def test_workers_come_and_go_within_limits() -> None:
+def test_numbers_of_workers_are_limited() -> None:
     config = cluster()
     workers = {name: kind for name, kind in config["available_node_types"].items() if name != "head"}
     assert all(kind["min_workers"] == 0 < kind["max_workers"] for kind in workers.values())
@@ -69,14 +69,14 @@ def test_workers_come_and_go_within_limits() -> None:
         ("Tesla P100-PCIE-16GB", P100),
     ],
 )
-def test_labels_are_those_that_ray_finds(device: str, label: str) -> None:
+def test_gpu_labels_are_those_that_ray_derives(device: str, label: str) -> None:
     from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 
     assert NvidiaGPUAcceleratorManager._gpu_name_to_accelerator_type(device) == label
 
 
-def test_every_node_is_set_up_whole() -> None:
-    """A type's own commands replace the common ones, so they have to repeat them."""
+def test_every_node_type_has_all_setup_commands() -> None:
+    """The commands of a node type replace the common ones, so they must repeat them."""
     prepared = checked_by_ray(cluster())
     common, pascal = cluster()["setup_commands"], cluster()["available_node_types"]["pascal"]["worker_setup_commands"]
     assert prepared["worker_setup_commands"] == common
@@ -88,7 +88,7 @@ def test_every_node_is_set_up_whole() -> None:
     assert all("-e ~/qpert" in command for command in (pascal[-1], common[-1]))
 
 
-def test_uploads_are_there_and_small() -> None:
+def test_uploaded_files_exist_and_suffice() -> None:
     mounts = dict(cluster()["file_mounts"])
     token = "~/.ray/auth_token"
     assert mounts.pop(token) == token
@@ -105,7 +105,7 @@ def test_uploads_are_there_and_small() -> None:
         assert ("".join(needed) if isinstance(needed, tuple) else needed) in mounts.values()
 
 
-def test_the_token_is_for_its_owner_and_for_every_node() -> None:
+def test_every_node_gets_the_token_and_only_its_owner_can_read_it() -> None:
     config = cluster()
     everywhere = [config["setup_commands"], config["available_node_types"]["pascal"]["worker_setup_commands"]]
     assert all("chmod 700 ~/.ray && chmod 600 ~/.ray/auth_token" in commands for commands in everywhere)
@@ -114,10 +114,10 @@ def test_the_token_is_for_its_owner_and_for_every_node() -> None:
         assert start.startswith("export RAY_AUTH_MODE=token;")
 
 
-def test_ray_start_understands_its_options() -> None:
+def test_ray_start_accepts_its_options() -> None:
     config = cluster()
     starts = [config[f"{role}_start_ray_commands"][-1] for role in ("head", "worker")]
-    starts += [line for line in spoken(CLUSTER) if line.strip().startswith("ray start")]
+    starts += [line for line in uncommented_lines(CLUSTER) if line.strip().startswith("ray start")]
     parsed = [checked_by_ray_start(shlex.split(start.partition("ray start")[2], comments=True)) for start in starts]
     assert [options["head"] for options in parsed] == [True, False, True, False, False]
     assert all(options["dashboard_host"] == "127.0.0.1" for options in parsed)
@@ -125,7 +125,7 @@ def test_ray_start_understands_its_options() -> None:
     assert [options["labels"] for options in parsed[3:]] == [f"{ACCELERATOR}={kind}" for kind in (A100, GTX_1080_TI)]
 
 
-def test_ray_reads_the_labels_given_by_hand() -> None:
+def test_ray_parses_labels_set_by_hand() -> None:
     from ray._private.label_utils import parse_node_labels_string
 
     assert parse_node_labels_string(f"{ACCELERATOR}={GTX_1080_TI}") == {ACCELERATOR: GTX_1080_TI}

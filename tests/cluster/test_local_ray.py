@@ -19,29 +19,28 @@ from pipeline.cluster.session import ray_session
 from pipeline.errors import QpertError
 
 CANNOT_BE_CLOSED = {"monitor.py", "dashboard.py"}
-"""Two processes that Ray starts with every session; each tells how much it works, to whoever asks on this machine.
-They have no switch for it, and the loopback interface is as far as they can be closed."""
+"""Two processes of every Ray session that serve their metrics to anybody on this machine. Ray has no switch for it, so
+the loopback interface is the tightest limit."""
 MB = 1024**2
 
 
-def test_a_session_is_open_to_this_user_on_this_machine_alone(tmp_path: Path) -> None:
-    """Also where HOME cannot be written to, and where the token of an earlier session is of no use."""
+def test_a_session_is_open_only_to_this_user_on_this_machine(tmp_path: Path) -> None:
+    """Even if HOME is not writable. The second session must not use the token of the first."""
     script = Path(__file__).with_name("local_session.py")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {"HOME": "/proc/nohome", "TMPDIR": str(tmp_path / "no such folder"), "PYTHONPATH": os.getcwd()}
     done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    for session in found["sessions"]:
-        elsewhere = [place for place in session["listening"] if not _is_loopback(place[1])]
-        assert elsewhere == []
+    report = json.loads(done.stdout.splitlines()[-1])
+    for session in report["sessions"]:
+        assert [socket for socket in session["listening"] if not _is_loopback(socket[1])] == []
         assert len(session["listening"]) > 5
         assert set(session["open"]) <= CANNOT_BE_CLOSED
         assert session["mode"] == 0o700
-        assert not Path(session["folder"]).exists()  # it went with the session
+        assert not Path(session["folder"]).exists()  # deleted with the session
         assert len(session["token"]) == 64
-    assert len({session["token"] for session in found["sessions"]}) == 2
-    assert found["left"] == []
+    assert len({session["token"] for session in report["sessions"]}) == 2
+    assert report["left"] == []
 
 
 def _is_loopback(address: str) -> bool:
@@ -51,7 +50,7 @@ def _is_loopback(address: str) -> bool:
 
 @pytest.fixture
 def fake_ray(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
-    """Makes `ray.init` raise these errors, one by one, and then succeed; returns what it was called with."""
+    """Makes `ray.init` raise the given errors, one by one, and then succeed; returns the list of its calls."""
     import ray
 
     def fake(*errors: Exception) -> list[dict[str, Any]]:
@@ -72,14 +71,14 @@ def fake_ray(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, An
     return fake
 
 
-def test_a_slow_start_is_tried_again(fake_ray: Callable[..., list[dict[str, Any]]]) -> None:
+def test_a_slow_start_is_retried(fake_ray: Callable[..., list[dict[str, Any]]]) -> None:
     calls = fake_ray(Exception("The current node timed out during startup"), RuntimeError("Failed to connect to GCS."))
     with ray_session() as own:
         assert own
     assert len(calls) == 3
 
 
-def test_a_start_that_is_slow_again_and_again_is_explained(fake_ray: Callable[..., list[dict[str, Any]]]) -> None:
+def test_repeated_slow_starts_are_explained(fake_ray: Callable[..., list[dict[str, Any]]]) -> None:
     calls = fake_ray(*[Exception("The current node timed out during startup")] * 5)
     with pytest.raises(QpertError, match=r"in 3 tries, .* very busy machine .*timed out during startup"), ray_session():
         pass
@@ -94,7 +93,7 @@ def test_a_start_that_is_slow_again_and_again_is_explained(fake_ray: Callable[..
         OSError("AF_UNIX path length cannot exceed 107 bytes"),
     ],
 )
-def test_what_is_not_slowness_is_neither_tried_again_nor_called_so(
+def test_other_errors_are_neither_retried_nor_blamed_on_slowness(
     error: Exception, fake_ray: Callable[..., list[dict[str, Any]]]
 ) -> None:
     calls = fake_ray(error)
@@ -113,7 +112,7 @@ def test_a_failed_attempt_leaves_no_processes() -> None:
     assert process.wait(timeout=30) != 0
 
 
-def test_a_token_that_the_user_chose_stays(
+def test_a_token_chosen_by_the_user_is_kept(
     fake_ray: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = fake_ray()
@@ -124,7 +123,7 @@ def test_a_token_that_the_user_chose_stays(
     assert os.environ["RAY_AUTH_TOKEN"] == "mine"
 
 
-def test_the_folder_of_a_session_is_kept_where_its_logs_are_asked_for(
+def test_the_folder_of_a_session_is_kept_on_request(
     fake_ray: Callable[..., list[dict[str, Any]]],
 ) -> None:
     calls = fake_ray()
@@ -132,9 +131,9 @@ def test_the_folder_of_a_session_is_kept_where_its_logs_are_asked_for(
         pass
     with started_here(None, {}):
         assert Path(calls[1]["_temp_dir"]).parent.stat().st_mode & 0o777 == 0o700
-    kept, gone = (Path(call["_temp_dir"]).parent for call in calls)
+    kept, deleted = (Path(call["_temp_dir"]).parent for call in calls)
     assert kept.exists()
-    assert not gone.exists()
+    assert not deleted.exists()
     shutil.rmtree(kept)
 
 
@@ -148,17 +147,17 @@ def test_the_folder_of_a_session_is_kept_where_its_logs_are_asked_for(
         (0, 400, "folder", 80, 200),
     ],
 )
-def test_objects_are_kept_where_there_is_room(
+def test_the_object_store_is_put_where_there_is_room(
     shared: int, disk: int, place: str, least: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = {SHARED_MEMORY: shared * MB, "/somewhere/folder": disk * MB}
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free[path]))
-    found, memory = object_store("/somewhere/folder")
-    assert found.endswith(place)
+    folder, memory = object_store("/somewhere/folder")
+    assert folder.endswith(place)
     assert least * MB <= memory <= most * MB
 
 
-def test_no_room_for_objects_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lack_of_room_for_objects_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=64 * MB))
     with pytest.raises(
         QpertError, match="no room for Ray's objects: /dev/shm has 67 MB free and /somewhere/folder 67 MB"
@@ -166,7 +165,7 @@ def test_no_room_for_objects_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         object_store("/somewhere/folder")
 
 
-def test_a_temporary_folder_that_is_too_deep_is_left_for_another(
+def test_a_temporary_folder_with_too_long_a_path_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deep = tmp_path / ("deep" * 20)
@@ -179,7 +178,7 @@ def test_a_temporary_folder_that_is_too_deep_is_left_for_another(
         session_parent()
 
 
-def test_a_temporary_folder_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_temporary_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", "/no/such/folder")
     with pytest.raises(QpertError, match=r"RAY_TMPDIR=/no/such/folder .* no such folder"):
         session_parent()

@@ -27,14 +27,14 @@ def test_gpu_types_are_selected_by_label() -> None:
     assert both.options["label_selector"] == {"ray.io/accelerator-type": "in(A100,GeForce-GTX-1080-Ti)"}
 
 
-def test_annotated_boxes_need_no_gpu() -> None:
+def test_stages_without_use_for_a_gpu_run_on_cpus() -> None:
     pools = plan_pools(MIXED, BOTH, cpu_only=["detect"])
     assert pools["detect"].num_gpus is None
     assert pools["encode"].num_gpus == 1.0
     assert "num_gpus" not in pools["detect"].options
 
 
-def test_without_gpus_or_told_to_use_none() -> None:
+def test_cpus_are_used_without_gpus_or_on_request() -> None:
     for pools in (plan_pools(Machines(8), BOTH), plan_pools(Machines(8, Counter(A100=1)), BOTH, accelerators=["none"])):
         assert all(pool.num_gpus is None for pool in pools.values())
 
@@ -59,12 +59,12 @@ def test_sizes_can_be_given() -> None:
     assert (pools["detect"].size, pools["detect"].num_gpus) == (1, 0.25)
 
 
-def test_a_gpu_type_that_is_not_there_is_an_error() -> None:
+def test_a_missing_gpu_type_is_an_error() -> None:
     with pytest.raises(QpertError, match=r"no GPU of type H100 .*there is 4 x A100, 2 x GeForce"):
         plan_pools(MIXED, BOTH, accelerators=["A100", "H100"])
 
 
-def test_machines_and_pools_read_well() -> None:
+def test_machines_and_pools_as_text() -> None:
     assert str(MIXED) == "64 CPU cores, 4 x A100, 2 x GeForce-GTX-1080-Ti"
     assert str(plan_pools(MIXED, BOTH, accelerators=["A100"])["detect"]) == "4 actors, each 0.5 GPU of A100"
     assert str(plan_pools(Machines(2), ["encode"], sizes={"encode": 1})["encode"]) == "1 actor, each CPU, 2 threads"
@@ -79,20 +79,20 @@ SIZED = Machines(
 BIG = {"encode": {"float32": 56 * GB, "float16": 28 * GB, "bfloat16": 28 * GB}.__getitem__}
 
 
-def test_a_gpu_too_small_for_a_model_is_left_to_the_other_stages() -> None:
+def test_gpus_too_small_for_a_model_are_left_to_the_other_stages() -> None:
     pools = plan_pools(SIZED, BOTH, needs=BIG)
     encode, detect = pools["encode"], pools["detect"]
     assert (encode.size, encode.num_gpus, encode.labels) == (4, 1.0, {"ray.io/accelerator-type": "A100"})
     assert (detect.size, detect.num_gpus, detect.labels) == (2, 1.0, {"ray.io/accelerator-type": "GeForce-GTX-1080-Ti"})
 
 
-def test_gpus_that_hold_the_model_are_shared_as_ever() -> None:
+def test_gpus_that_hold_the_model_are_shared_by_all_stages() -> None:
     assert plan_pools(SIZED, BOTH, needs={"encode": lambda dtype: 10 * GB}) == plan_pools(SIZED, BOTH)
-    assert plan_pools(MIXED, BOTH, needs=BIG) == plan_pools(MIXED, BOTH)  # of unknown size: the actor checks
+    assert plan_pools(MIXED, BOTH, needs=BIG) == plan_pools(MIXED, BOTH)  # their memory is unknown, so the actor checks
 
 
-def test_the_dtype_of_each_gpu_counts() -> None:
-    """16 GB in half precision: the V100 computes in it, the 1080 Ti does not, and a large dtype asks for more."""
+def test_memory_needs_follow_the_dtype_of_each_gpu() -> None:
+    """In half precision 13 GB, which suits the V100; Pascal computes in float32, which needs 26 GB."""
     machines = Machines(8, Counter(V100=1, Pascal=1), {"V100": Gpu(16 * GB, (7, 0)), "Pascal": Gpu(24 * GB, (6, 1))})
     need = {"encode": {"float32": 26 * GB, "float16": 13 * GB, "bfloat16": 13 * GB}.__getitem__}
     assert plan_pools(machines, ["encode"], needs=need)["encode"].labels == {"ray.io/accelerator-type": "V100"}
@@ -102,7 +102,7 @@ def test_the_dtype_of_each_gpu_counts() -> None:
         plan_pools(machines, ["encode"], needs=need, dtype="float32")
 
 
-def test_no_gpu_holds_the_model() -> None:
+def test_a_model_that_fits_no_gpu_is_an_error() -> None:
     small = Machines(8, Counter(T4=2), {"T4": Gpu(16 * GB, (7, 5))})
     with pytest.raises(QpertError, match=r"no GPU holds the model of the stage encode: T4 has .*--accelerators none"):
         plan_pools(small, BOTH, needs=BIG)
@@ -110,14 +110,14 @@ def test_no_gpu_holds_the_model() -> None:
         plan_pools(SIZED, BOTH, needs=BIG, accelerators=["GeForce-GTX-1080-Ti"])
 
 
-def test_gpus_without_a_label_are_selected_by_what_they_are_not() -> None:
+def test_unlabelled_gpus_are_selected_by_excluding_the_other_types() -> None:
     machines = Machines(8, Counter(unknown=2, T4=1), {"T4": Gpu(16 * GB, (7, 5)), "unknown": Gpu(80 * GB, (8, 0))})
     pools = plan_pools(machines, BOTH, needs=BIG)
     assert (pools["encode"].size, pools["encode"].labels) == (2, {"ray.io/accelerator-type": "!in(T4)"})
     assert (pools["detect"].size, pools["detect"].labels) == (1, {"ray.io/accelerator-type": "T4"})
 
 
-def test_large_models_on_cpus_are_as_many_as_the_nodes_hold() -> None:
+def test_memory_limits_the_actors_of_large_models_on_cpus() -> None:
     machines = Machines(64, memory=(100 * GB, 120 * GB, 20 * GB))
     pools = plan_pools(machines, BOTH, needs=BIG)
     assert (pools["encode"].size, pools["encode"].memory) == (3, 56 * GB)
@@ -131,23 +131,23 @@ def test_large_models_on_cpus_are_as_many_as_the_nodes_hold() -> None:
         plan_pools(Machines(8, memory=(20 * GB,)), BOTH, needs=BIG)
 
 
-def test_what_other_jobs_hold_is_left_to_them() -> None:
+def test_resources_of_other_jobs_are_left_to_them() -> None:
     machines = Machines(16, Counter({"A100": 4}), free_cpus=6.0, free_gpus=Counter({"A100": 2}))
     pools = plan_pools(machines, ["detect", "encode"])
     assert [pool.size for pool in pools.values()] == [2, 2]
-    assert sum(pool.size * pool.num_cpus for pool in pools.values()) <= 3  # two CPUs at least stay free
+    assert sum(pool.size * pool.num_cpus for pool in pools.values()) <= 3  # at least two CPUs stay free
     nothing = plan_pools(Machines(16, Counter({"A100": 4}), free_cpus=1.0, free_gpus=Counter()), ["encode"])
     assert (nothing["encode"].size, nothing["encode"].num_cpus) == (1, 0)
 
 
 @pytest.mark.parametrize("cores", [[1, 1, 1], [1, 2], [2, 2, 2], [8], [4, 4, 1, 1]])
-def test_however_actors_are_spread_two_cores_stay_whole(cores: list[int]) -> None:
+def test_two_whole_cores_stay_free_however_actors_are_spread(cores: list[int]) -> None:
     pools = plan_pools(Machines(float(sum(cores)), nodes=len(cores)), BOTH, sizes={"detect": 3, "encode": 3})
     shares = [pool.num_cpus for pool in pools.values() for _ in range(pool.size)]
-    for rotation in range(len(cores)):  # as Ray might: onto the nodes in turn, from any of them on
-        left = [float(each) for each in cores]
+    for rotation in range(len(cores)):  # Ray might spread them over the nodes in turn, starting at any
+        left = [float(count) for count in cores]
         for number, share in enumerate(shares):
-            order = [(number + rotation + at) % len(cores) for at in range(len(cores))]
-            place = next(at for at in order if left[at] >= share)
-            left[place] -= share
-        assert sum(int(each + 1e-9) for each in left) >= 2
+            order = [(number + rotation + step) % len(cores) for step in range(len(cores))]
+            node = next(index for index in order if left[index] >= share)
+            left[node] -= share
+        assert sum(int(free + 1e-9) for free in left) >= 2

@@ -194,7 +194,7 @@ def write(folder: Path, numbers: list[int], patience: float = 60.0, seconds: flo
     pq.write_table(pa.table({"image_id": [str(number) for number in range(5)]}), folder / "source.parquet")
     (folder / "checkpoint").mkdir()
     files = fs.SubTreeFileSystem(str(folder), fs.LocalFileSystem())
-    checkpoint = ray_compat.checkpoint("checkpoint", files, partial(np.array, numbers, np.int64), keep)
+    checkpoint = ray_compat.checkpoint_config("checkpoint", files, partial(np.array, numbers, np.int64), keep)
     with ray_compat.data_settings(checkpoint, verbose=False, patience=patience):
         rows = ray.data.read_parquet(str(folder / "source.parquet")).map_batches(wait, batch_format="pyarrow")
         rows.write_parquet("out", filesystem=files)
@@ -256,9 +256,9 @@ def test_ray_data_reads_a_datasource_of_ours(tmp_path: Path) -> None:
                 info = tarfile.TarInfo(name)
                 info.size = 5
                 tar.addfile(info, io.BytesIO(b"xxxxx"))
-    found = find_photos(str(tmp_path))
-    assert isinstance(found, Shards)
-    photos = ray.data.read_datasource(ShardSource(found.shards, 8, Reporter()), override_num_blocks=2).materialize()
+    source = find_photos(str(tmp_path))
+    assert isinstance(source, Shards)
+    photos = ray.data.read_datasource(ShardSource(source.shards, 8, Reporter()), override_num_blocks=2).materialize()
     assert photos.num_blocks() == 2
     assert sorted(row["image_id"] for row in photos.take_all()) == [
         "0.tar/a.jpg",

@@ -1,4 +1,4 @@
-"""When machines that have joined are worth a restart."""
+"""Decisions whether to restart when machines have joined."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cluster(cpus: float = 8.0, free: int | None = None, **gpus: int) -> Machines
 
 
 def pace(photos: int, rate: float = 10.0, *, startup: float = 30.0, measured: float = 70.0, busy: float = 1.0) -> Pace:
-    """Of an attempt on one A100: the encoder works a share `busy` of the time, and the detector a fifth of that."""
+    """An attempt on one A100, whose encoder works a share `busy` of the time, and its detector a fifth of that."""
     seconds = {"detect": 0.2 * busy * photos / rate, "encode": busy * photos / rate}
     work = {(stage, "cuda:A100"): (photos, spent) for stage, spent in seconds.items()}
     return Pace(photos, rate, measured, startup, work)
@@ -35,7 +35,7 @@ def plan(machines: Machines) -> dict[str, Pool]:
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rescaling]:
-    """Makes one whose polls see these machines, one after the other, and then always the last ones."""
+    """Makes a `Rescaling` whose polls see the given machines in turn, then always the last ones."""
 
     def rescaling(before: Machines, *now: Machines, todo: int | None = 10_000, unwritten: int = 0) -> Rescaling:
         polls = list(now)
@@ -46,7 +46,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rescaling]:
 
 
 def poll(rescaling: Rescaling, pace: Pace) -> Restart | None:
-    """When it is time for it."""
+    """Polls as if the time between two polls had passed."""
     rescaling.polled -= rescaling.cost(pace)
     return rescaling.poll(pace)
 
@@ -54,13 +54,13 @@ def poll(rescaling: Rescaling, pace: Pace) -> Restart | None:
 def test_a_restart_is_worth_it_when_machines_have_joined_and_stayed(make: Callable[..., Rescaling]) -> None:
     one, two = cluster(A100=1), cluster(free=1, A100=2)
     rescaling = make(one, one, two)
-    # 9,000 at 10 a second take 15 minutes, half of that with two, less 30 seconds for actors to start and 15 more.
+    # 9,000 photos at 10 per second take 900 s; with two GPUs 450 s, and 45 s for the restart itself.
     assert poll(rescaling, pace(1000)) is None
-    assert poll(rescaling, pace(1000)) is None  # just joined, and perhaps not all
+    assert poll(rescaling, pace(1000)) is None  # just joined, and more may follow
     assert poll(rescaling, pace(1000)) == Restart(two, pytest.approx(405.0))
 
 
-def test_it_waits_while_more_machines_join(make: Callable[..., Rescaling]) -> None:
+def test_a_restart_waits_while_more_machines_join(make: Callable[..., Rescaling]) -> None:
     rescaling = make(cluster(A100=1), *(cluster(free=number, A100=1 + number) for number in (1, 2, 3, 3)))
     assert [bool(poll(rescaling, pace(1000))) for _ in range(4)] == [False, False, False, True]
 
@@ -68,12 +68,12 @@ def test_it_waits_while_more_machines_join(make: Callable[..., Rescaling]) -> No
 @pytest.mark.parametrize(
     ("worth", "photos", "seen", "options"),
     [
-        (True, 8_000, {}, {}),  # 200 seconds are left, 100 with two, and a restart costs 45
-        (True, 9_000, {}, {}),  # 100, 50 and 45
-        (False, 9_200, {}, {}),  # 80, 40 and 45
-        (False, 8_000, {}, {"unwritten": 5_000}),  # photos whose file is not written are done again
+        (True, 8_000, {}, {}),  # 200 s are left, 100 s with two GPUs, and a restart costs 45 s
+        (True, 9_000, {}, {}),  # 100 s, 50 s and 45 s
+        (False, 9_200, {}, {}),  # 80 s, 40 s and 45 s
+        (False, 8_000, {}, {"unwritten": 5_000}),  # photos that are not yet written are done again
         (False, 8_000, {}, {"todo": None}),
-        (False, 8_000, {"startup": 90.0}, {}),  # a restart costs 105
+        (False, 8_000, {"startup": 90.0}, {}),  # a restart costs 105 s
         (False, 1_000, {"measured": 44.0}, {}),  # the rate was measured for less time than a restart takes
         (True, 1_000, {"measured": 45.0}, {}),
         (False, 1_000, {"startup": 60.0}, {}),
@@ -89,8 +89,10 @@ def test_a_restart_must_save_more_than_it_costs(
 
 
 @pytest.mark.parametrize("startup", [5.0, 600.0])
-def test_what_is_left_decides_however_long_actors_take_to_start(make: Callable[..., Rescaling], startup: float) -> None:
-    seconds = startup + 15.0  # of a restart; twice as many must be left where the speed doubles
+def test_the_time_left_decides_however_long_actors_take_to_start(
+    make: Callable[..., Rescaling], startup: float
+) -> None:
+    seconds = startup + 15.0  # cost of a restart; doubling the speed pays if more than twice as many are left
     for left, worth in ((1.9 * seconds, False), (2.1 * seconds, True)):
         rescaling = make(cluster(A100=1), cluster(free=1, A100=2), todo=1_000 + round(10 * left))
         seen = pace(1_000, startup=startup, measured=seconds)
@@ -98,13 +100,13 @@ def test_what_is_left_decides_however_long_actors_take_to_start(make: Callable[.
         assert bool(poll(rescaling, seen)) == worth
 
 
-def test_gpus_that_other_jobs_hold_or_that_are_gone_do_not_count(make: Callable[..., Rescaling]) -> None:
+def test_gpus_of_other_jobs_and_lost_gpus_do_not_count(make: Callable[..., Rescaling]) -> None:
     for now in (cluster(free=0, A100=2), cluster(free=0, A100=1), cluster(4.0, free=0, A100=1)):
         rescaling = make(cluster(A100=1), now)
         assert [poll(rescaling, pace(1000)) for _ in range(3)] == [None] * 3
 
 
-def test_new_nodes_are_asked_for_their_gpus_before_anything_ends(
+def test_new_nodes_report_their_gpus_before_a_restart(
     make: Callable[..., Rescaling], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rescaling = make(cluster(A100=1), cluster(free=1, A100=2))
@@ -120,7 +122,7 @@ def test_new_nodes_are_asked_for_their_gpus_before_anything_ends(
 
 
 @pytest.mark.parametrize("error", [QpertError("no GPU holds the model"), ray.exceptions.RayError("the head is gone")])
-def test_an_impossible_plan_or_a_silent_cluster_leaves_the_attempt_alone(
+def test_without_a_plan_or_an_answer_the_attempt_goes_on(
     make: Callable[..., Rescaling], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     rescaling = make(cluster(A100=1), cluster(free=1, A100=2))
@@ -175,20 +177,20 @@ def factor(seen: Pace, before: Machines, now: Machines) -> float:
 
 def test_the_slowest_stage_limits_the_speed_up() -> None:
     two = cluster(A100=2)
-    seen = pace(1000, busy=2.0)  # of two GPUs
+    seen = pace(1000, busy=2.0)  # both GPUs always work
     assert factor(seen, two, cluster(A100=6)) == 3.0
     assert factor(seen, two, cluster(64.0, A100=2)) == 1.0
-    # Detection by boxes that are known runs on CPUs, a fifth of the work on 8 of them, and limits from x5 on.
+    # Looking up known boxes on 8 CPUs is ten times as fast as the encoder on two GPUs, and limits the speed-up to x10.
     known = {"detect": Pool(4, None, 0.5, 2, 0)}
     old, new = {**known, "encode": Pool(2, 1.0, 0, None, 1)}, {**known, "encode": Pool(40, 1.0, 0, None, 1)}
     assert speed_up(seen, (two, old), (cluster(A100=40), new)) == pytest.approx(10.0)
     assert speed_up(Pace(0, 10.0, 70.0, 30.0, {}), (two, old), (cluster(A100=40), new)) == 1.0
-    failed = {**seen.work, ("detect", "cuda:A100"): (0, 0.0)}  # all photos failed before
+    failed = {**seen.work, ("detect", "cuda:A100"): (0, 0.0)}  # all photos failed in an earlier stage
     assert speed_up(Pace(1000, 10.0, 70.0, 30.0, failed), (two, old), (cluster(A100=40), new)) == 1.0
 
 
 @pytest.mark.parametrize(("busy", "expected"), [(1.0, 3.0), (0.75, 2.0), (0.6, 1 / 0.6), (0.5, 1.0), (0.1, 1.0)])
-def test_only_the_time_that_actors_work_becomes_shorter(busy: float, expected: float) -> None:
+def test_only_the_time_in_which_actors_work_becomes_shorter(busy: float, expected: float) -> None:
     assert factor(pace(1000, busy=busy), cluster(A100=1), cluster(A100=3)) == pytest.approx(expected)
 
 
@@ -206,21 +208,21 @@ def test_gpus_that_join_count_as_the_slowest_type_seen() -> None:
 
 def test_no_speed_up_is_assumed_where_it_is_unknown() -> None:
     seen = pace(1000)
-    assert factor(pace(1000, busy=4.0), cluster(), cluster(A100=1)) == 1.0  # nothing has run on it
+    assert factor(pace(1000, busy=4.0), cluster(), cluster(A100=1)) == 1.0  # nothing has run on that GPU
     assert factor(seen, cluster(A100=1), cluster()) == 1.0
-    # Detection alone on other GPUs leaves whole ones to the encoder, whose speed there is unknown.
+    # If detection moves to other GPUs, the encoder gets whole ones, on which its speed is unknown.
     apart = {"detect": Pool(1, 1.0, 0, None, 1), "encode": Pool(1, 1.0, 0, None, 1)}
     one = cluster(A100=1)
     assert speed_up(seen, (one, plan(one)), (cluster(A100=1, K80=1), apart)) == 1.0
 
 
-def test_cpus_that_join_count_as_far_as_actors_can_use_them() -> None:
+def test_cpus_that_join_count_if_actors_can_use_them() -> None:
     def cores(cpus: float, nodes: int) -> Machines:
         return Machines(cpus, nodes=nodes)
 
     assert factor(pace(1000, busy=4.0), cores(4, 1), cores(8, 2)) == 2.0
     assert factor(pace(1000, busy=4.0), cores(8, 1), cores(16, 2)) == 2.0
     assert factor(pace(1000, busy=8.0), cores(32, 1), cores(64, 2)) == 2.0
-    # One actor, because more of such models do not fit or were not asked for, stays on one machine.
+    # A single actor, which was asked for or fills the memory, stays on one machine.
     alone = [{stage: Pool(1, None, 0.5, threads, 0) for stage in BOTH} for threads in (32, 64)]
     assert speed_up(pace(1000), (cores(32, 1), alone[0]), (cores(64, 2), alone[1])) == 1.0

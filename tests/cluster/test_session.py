@@ -8,7 +8,7 @@ from pipeline.cluster.session import _stopped_by_sigterm, named_cluster, ray_ses
 from pipeline.errors import QpertError
 
 
-def test_a_cluster_that_does_not_answer_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_cluster_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
@@ -28,10 +28,12 @@ def test_a_cluster_that_does_not_answer_is_named_at_once(monkeypatch: pytest.Mon
         ("127.0.0.1:99999", r"cannot join the Ray cluster 127\.0\.0\.1:99999: "),
         ("ray://127.0.0.1:1", r"cannot join the Ray cluster ray://127\.0\.0\.1:1: "),
         ("a..b:1", r"cannot join the Ray cluster a\.\.b:1: "),
-        ("somewhere", "RAY_ADDRESS=somewhere is no address of a Ray cluster: HOST:PORT"),
+        ("somewhere", "RAY_ADDRESS=somewhere is not the address of a Ray cluster: HOST:PORT"),
     ],
 )
-def test_a_wrong_or_stale_address_is_named_at_once(address: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_and_stale_addresses_are_reported_at_once(
+    address: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(QpertError, match=message):
         named_cluster(None)
@@ -50,11 +52,11 @@ def test_addresses_that_name_no_cluster(address: str, monkeypatch: pytest.Monkey
 def test_auto_without_a_cluster_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
-    def none(**_: object) -> None:
+    def fail(**_: object) -> None:
         raise ConnectionError("Could not find any running Ray instance.")
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", none)
+    monkeypatch.setattr(ray, "init", fail)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     with (
         pytest.raises(QpertError, match="no Ray cluster runs on this machine, which auto asks for"),

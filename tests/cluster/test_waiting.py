@@ -1,4 +1,4 @@
-"""Waiting for GPUs, with a cluster that is made up."""
+"""Waiting for GPUs, with a fake cluster."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from pipeline.cluster.machines import Machines
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    found: list[Any] = []
-    monkeypatch.setattr("ray.autoscaler.sdk.request_resources", lambda **what: found.append(what))
-    return found
+    requests: list[Any] = []
+    monkeypatch.setattr("ray.autoscaler.sdk.request_resources", lambda **request: requests.append(request))
+    return requests
 
 
-def looks(monkeypatch: pytest.MonkeyPatch, *gpus: dict[str, int]) -> None:
-    """What the cluster has at each look; the last for ever."""
-    left = [Machines(4, Counter(each)) for each in gpus]
+def set_polls(monkeypatch: pytest.MonkeyPatch, *gpus: dict[str, int]) -> None:
+    """Sets the GPUs that successive polls find; the last ones stay."""
+    left = [Machines(4, Counter(counts)) for counts in gpus]
     monkeypatch.setattr(Machines, "cluster", lambda ask=True: left.pop(0) if len(left) > 1 else left[0])
 
 
-def test_what_is_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, asked: list[Any]) -> None:
-    looks(monkeypatch, {"A100": 2})
+def test_existing_gpus_are_not_waited_for(monkeypatch: pytest.MonkeyPatch, asked: list[Any]) -> None:
+    set_polls(monkeypatch, {"A100": 2})
     for accelerators in (None, ["none"], ["A100"], []):
         assert waiting.machines_with(accelerators, 60).gpus == {"A100": 2}
     assert waiting.machines_with(["V100"], 0).gpus == {"A100": 2}
     assert asked == []
 
 
-def test_the_autoscaler_is_asked_and_let_go(
+def test_the_autoscaler_is_asked_until_the_gpus_are_there(
     monkeypatch: pytest.MonkeyPatch, asked: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    looks(monkeypatch, {"A100": 1}, {"A100": 1}, {"A100": 1, "V100": 1})
+    set_polls(monkeypatch, {"A100": 1}, {"A100": 1}, {"A100": 1, "V100": 1})
     assert waiting.machines_with(["A100", "V100"], 5, every=0.0).gpus == {"A100": 1, "V100": 1}
     selectors = [{"ray.io/accelerator-type": "V100"}]
     request = {"bundles": [{"GPU": 1}], "bundle_label_selectors": selectors}
@@ -44,8 +44,8 @@ def test_the_autoscaler_is_asked_and_let_go(
     assert "waiting up to 5 min for V100" in capsys.readouterr().err
 
 
-def test_after_a_while_it_is_as_it_is(monkeypatch: pytest.MonkeyPatch, asked: list[Any]) -> None:
-    looks(monkeypatch, {})
+def test_waiting_ends_after_the_time_given(monkeypatch: pytest.MonkeyPatch, asked: list[Any]) -> None:
+    set_polls(monkeypatch, {})
     assert waiting.machines_with(["A100"], 0.001, every=0.01).gpus == {}
     assert asked[-1] == {"bundles": []}
 
@@ -61,13 +61,13 @@ def test_gpus_that_other_jobs_hold_are_waited_for(
     monkeypatch.setattr(Machines, "cluster", lambda ask=True: left.pop(0) if len(left) > 1 else left[0])
     assert (waiting.machines_with(["A100"], every=0.0).free_gpus or Counter())["A100"] == 1
     assert capsys.readouterr().err == "waiting for GPUs: other jobs hold all 2\n"
-    left[:] = [cluster(0), cluster(0, 3)]  # of any type
+    left[:] = [cluster(0), cluster(0, 3)]  # three GPUs of another type are free, and any type will do
     assert sum((waiting.machines_with(every=0.0).free_gpus or Counter()).values()) == 3
     left[:] = [cluster(0)]
-    assert waiting.machines_with(["none"], every=0.0) is left[0]  # on CPUs nobody waits for GPUs
+    assert waiting.machines_with(["none"], every=0.0) is left[0]  # a run on CPUs does not wait for GPUs
 
 
-def test_what_a_session_held_is_free_when_it_is_there_and_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settling_ends_when_enough_gpus_are_free_and_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     def cluster(free: int, cpus: float = 4.0) -> Machines:
         return Machines(4, Counter(A100=3), free_cpus=cpus, free_gpus=Counter(A100=free) if free else Counter())
 
@@ -90,30 +90,30 @@ def test_what_a_session_held_is_free_when_it_is_there_and_nothing_changes(monkey
     assert len(left) == 1
 
 
-def test_what_others_hold_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks, clock = 0, 0.0
+def test_settling_gives_up_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    polls, clock = 0, 0.0
 
-    def look(ask: bool) -> Machines:
-        nonlocal looks
-        looks += 1
-        return Machines(4, Counter(A100=3), free_cpus=float(looks if comings else 0), free_gpus=Counter())
+    def poll(ask: bool) -> Machines:
+        nonlocal polls
+        polls += 1
+        return Machines(4, Counter(A100=3), free_cpus=float(polls if changing else 0), free_gpus=Counter())
 
     def sleep(seconds: float) -> None:
         nonlocal clock
         clock += seconds
 
-    monkeypatch.setattr(Machines, "cluster", look)
+    monkeypatch.setattr(Machines, "cluster", poll)
     monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: clock, sleep=sleep))
-    comings = True  # and goings of other jobs
+    changing = True  # other jobs come and go
     waiting.settle()
-    assert (looks, clock) == (12, 60.0)
-    comings = False  # but the GPUs are taken
+    assert (polls, clock) == (12, 60.0)
+    changing = False  # but the GPUs stay taken
     waiting.settle(3)
-    assert (looks, clock) == (24, 120.0)
+    assert (polls, clock) == (24, 120.0)
 
 
 @pytest.mark.usefixtures("ray_cpu")
-def test_a_result_that_takes_long_is_said_to_be_waited_for(
+def test_waiting_long_for_a_result_prints_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import ray
@@ -129,7 +129,7 @@ def test_a_result_that_takes_long_is_said_to_be_waited_for(
     assert "measuring: no result after 0:0" in capsys.readouterr().err
 
 
-def test_who_waits_for_workers_is_told_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_waiting_line_says_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 8.0, "GPU": 4.0, "memory": 1e9})
     monkeypatch.setattr("ray.available_resources", lambda: {"CPU": 7.5})
     text = "no worker is up after 1:30; free are 0 of 4 GPUs, 7.5 of 8 CPUs: other jobs may hold the rest"
