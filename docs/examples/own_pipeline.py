@@ -7,8 +7,7 @@ import ray
 from pipeline import Detect, Encode, Perturbation
 
 photos, out = sys.argv[1:]
-# One actor for each model, with half a CPU, so that reading finds one even on a small machine. With GPUs: num_gpus=0.5.
-options = {"batch_format": "pyarrow", "num_cpus": 0.5, "compute": ray.data.ActorPoolStrategy(size=1)}
+options = {"batch_format": "pyarrow", "compute": ray.data.ActorPoolStrategy(size=1)}  # with GPUs: "num_gpus": 0.5
 
 dataset = ray.data.read_binary_files(photos, include_paths=True)  # the columns bytes and path
 dataset = dataset.rename_columns({"path": "image_id"})

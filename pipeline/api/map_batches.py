@@ -3,9 +3,6 @@
 Both return a class, which `map_batches` wants: Ray makes one instance in each actor of the pool, and so loads the model
 once per actor. (Ray refuses an *instance* together with an `ActorPoolStrategy`, and without one calls it in tasks, each
 of which gets a new copy and loads the model again.)
-
-Each actor reserves one CPU unless `num_cpus` says otherwise; actors that reserve all CPUs leave none for reading, and
-the pipeline waits for ever.
 """
 
 from __future__ import annotations

@@ -75,6 +75,6 @@ def test_each_actor_loads_one_model(photos: pa.Table, tiny_detector: Any, tmp_pa
     detect = stand_alone(DetectStage, "Detect", Worker(), DEFAULT_RULES, build)
     blocks = ray.data.from_arrow([pa.table({"bytes": photos["data"]})] * 8)
     pool = ray.data.ActorPoolStrategy(size=2)
-    dataset = blocks.map_batches(detect, batch_format="pyarrow", batch_size=2, num_cpus=0.5, compute=pool)
+    dataset = blocks.map_batches(detect, batch_format="pyarrow", batch_size=2, compute=pool)
     assert len(dataset.take_all()) == 48
     assert len(list(tmp_path.iterdir())) == 2
