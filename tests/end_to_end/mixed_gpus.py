@@ -169,7 +169,7 @@ def join(folder: Path, photos: int, cluster: Cluster) -> dict[str, Any]:
             index_photos,
             lambda machines: graph_for(folder, photos, machines),
             Manifest(fingerprint="mixed"),
-            str(folder / "out"),
+            FeatureStore(str(folder / "out")),
             todo=photos,
             address=cluster.address,
         )
