@@ -15,7 +15,7 @@ def test_the_sample_is_spread_over_the_source(tmp_path: Path, make_photos: Calla
     photos, count = spread(find_photos(str(tmp_path / "photos")), 50, 10)
     assert count == 10
     assert isinstance(photos, Listing)
-    assert [name for name, _ in photos.saved_pairs()] == names[4::5]
+    assert [photo.image_id for photo in photos.saved_items()] == names[4::5]
     shards = Shards("webdataset", "tars", ())
     assert spread(shards, None, 10) == (shards, 10)
     assert spread(shards, 7, 10) == (shards, 7)

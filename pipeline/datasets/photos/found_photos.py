@@ -70,10 +70,6 @@ class Listing:
             states = (batch["size"].to_pylist(), batch["mtime"].cast(pa.int64()).to_pylist())
             yield from map(Item, batch["image_id"].to_pylist(), batch["uri"].to_pylist(), *states)
 
-    def saved_pairs(self) -> Iterator[tuple[str, str | None]]:
-        """The same as `pairs`, read from the saved file if there is one."""
-        return ((item.image_id, item.uri) for item in self.saved_items())
-
     def save(self, path: str, limit: int | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the batches while saving them to a local file, to be used by `replace(self, saved=path)`."""
         with pq.ParquetWriter(path, LISTING_SCHEMA) as writer:
