@@ -29,6 +29,7 @@ class Pool:
         decoders: threads in which each actor decodes photos while the model runs.
         labels: label selector of the GPU types, None for any.
         memory: main memory that each actor reserves, in bytes; None for small models.
+        shared: whether these actors do all stages of the run, one after the other.
     """
 
     size: int
@@ -38,6 +39,7 @@ class Pool:
     decoders: int
     labels: dict[str, str] | None = None
     memory: int | None = None
+    shared: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
@@ -69,13 +71,14 @@ def plan_pools(
     blocks: int | None = None,
     needs: Mapping[str, Need] | None = None,
     dtype: Dtype = "auto",
+    share_actors: bool = False,
 ) -> dict[str, Pool]:
     """Plans a fixed-size pool for each of `stages`.
 
     Every GPU carries one actor of each stage, in equal shares, so a GPU that waits for photos of one stage works on
     another. If some GPU types are too small for the model of a stage, this stage gets the larger types for itself, and
     the other stages get the small ones. Without GPUs, the actors share the cores. The CPUs that they reserve from Ray
-    leave enough for reading and writing.
+    leave enough for reading and writing. With `share_actors`, stages that would all run on CPUs share their actors.
 
     Args:
         machines: the hardware to plan for.
@@ -87,6 +90,7 @@ def plan_pools(
         blocks: upper bound on the blocks of work; further actors would load models for nothing.
         needs: stage -> memory of its model, for stages where it matters.
         dtype: the dtype that was asked for.
+        share_actors: the stages can run in one process.
 
     Raises:
         QpertError: the cluster has no GPU of a named type, or no machine holds a model.
@@ -98,6 +102,12 @@ def plan_pools(
     if small is not None:  # on separate GPUs, or an actor might wait forever for one that other stages have taken
         rest = tuple(kind for kind in named if kind not in small)
         places = {stage: rest if kinds == named else kinds for stage, kinds in places.items()}
+    alike = len({sizes.get(stage) for stage in stages}) == 1  # otherwise they were chosen for each stage
+    if share_actors and alike and len(stages) > 1 and not any(places.values()):
+        size = sizes.get(stages[0])
+        usual = min(int(machines.cpus), 2 * cpu_actors(machines.cpus))
+        pool = _on_cpus(stages, machines, needs, dtype, size, blocks, usual)
+        return dict.fromkeys(stages, replace(pool, num_cpus=_share(machines, pool.size), shared=True))
     pools: dict[str, Pool] = {}
     for stage, kinds in places.items():
         sharing = sum(other == kinds for other in places.values())
@@ -109,12 +119,26 @@ def plan_pools(
             labels = _selector(machines, kinds, accelerators)
             pools[stage] = Pool(size, share, num_cpus=0, threads=None, decoders=decoders, labels=labels)
         else:
-            most, memory = _in_memory(stage, machines, needs, dtype)
-            size = sizes.get(stage) or min(cpu_actors(machines.cpus), blocks or 10**6, most)
-            threads = max(1, int(machines.cpus / size))
-            pools[stage] = Pool(size, None, num_cpus=0, threads=threads, decoders=0, memory=memory)
+            usual = cpu_actors(machines.cpus)
+            pools[stage] = _on_cpus([stage], machines, needs, dtype, sizes.get(stage), blocks, usual)
     cpus = _share(machines, sum(pool.size for pool in pools.values()))
     return {stage: replace(pool, num_cpus=cpus) for stage, pool in pools.items()}
+
+
+def _on_cpus(
+    stages: Sequence[str],
+    machines: Machines,
+    needs: Mapping[str, Need],
+    dtype: Dtype,
+    size: int | None,
+    blocks: int | None,
+    usual: int,
+) -> Pool:
+    """A pool that does `stages` on CPUs: of `size`, or else of `usual` actors where memory and blocks allow."""
+    memories = [_in_memory(stage, machines, needs, dtype) for stage in stages]
+    size = size or max(1, min(usual, blocks or usual, *(most for most, _ in memories)))
+    memory = sum(reserved or 0 for _, reserved in memories) or None
+    return Pool(size, None, num_cpus=0, threads=max(1, int(machines.cpus / size)), decoders=0, memory=memory)
 
 
 def cpu_actors(cpus: float) -> int:

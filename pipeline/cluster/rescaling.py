@@ -11,7 +11,7 @@ believed. A wrong decision then costs about as much as the wait did, however lon
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import ray
@@ -140,10 +140,10 @@ def speed_up(pace: Pace, old: tuple[Machines, Mapping[str, Pool]], new: tuple[Ma
         new: the machines and pools of the restart.
     """
     before, after = [], []
-    for stage, pool in old[1].items():
-        work = [done for (name, _), done in pace.work.items() if name == stage and all(done)]
-        planned = new[1][stage]
-        if not work or pool.num_gpus != planned.num_gpus or planned.size < pool.size:
+    for stages, pool in _groups(old[1]):
+        work = _work(pace, stages)
+        planned = new[1][stages[0]]
+        if not work or (pool.num_gpus, pool.shared) != (planned.num_gpus, planned.shared) or planned.size < pool.size:
             return 1.0  # the stage moves to devices on which its speed is not known
         slowest = min(photos / seconds for photos, seconds in work)
         before.append(pool.size * sum(photos for photos, _ in work) / sum(seconds for _, seconds in work))
@@ -157,6 +157,28 @@ def speed_up(pace: Pace, old: tuple[Machines, Mapping[str, Pool]], new: tuple[Ma
     if busy <= 0.5 or min(after) <= min(before):
         return 1.0
     return 1 / (1 - busy + busy * min(before) / min(after))
+
+
+def _groups(pools: Mapping[str, Pool]) -> list[tuple[tuple[str, ...], Pool]]:
+    """The stages of each set of actors, with its pool."""
+    shared = tuple(stage for stage, pool in pools.items() if pool.shared)
+    groups: list[tuple[tuple[str, ...], Pool]] = [((stage,), pool) for stage, pool in pools.items() if not pool.shared]
+    return [*groups, (shared, pools[shared[0]])] if shared else groups
+
+
+def _work(pace: Pace, stages: Sequence[str]) -> list[tuple[float, float]]:
+    """Photos done and seconds of work on them, by device; of actors that do several stages, of all of these together.
+
+    Empty while a stage has not done any.
+    """
+    by_device: dict[str, list[tuple[int, float]]] = {}
+    for (stage, device), done in pace.work.items():
+        if stage in stages and all(done):
+            by_device.setdefault(device, []).append(done)
+    complete = [done for done in by_device.values() if len(done) == len(stages)]
+    return [
+        (1.0, sum(seconds / photos for photos, seconds in done)) if len(stages) > 1 else done[0] for done in complete
+    ]
 
 
 def _threads(pool: Pool, machines: Machines) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from pipeline.errors import QpertError, first_line
 
 
 @contextmanager
-def ray_session(address: str | None = None, *, cpus: int | None = None, verbose: bool = False) -> Iterator[bool]:
+def ray_session(
+    address: str | None = None, *, cpus: int | None = None, verbose: bool = False, modules: Sequence[str] = ()
+) -> Iterator[bool]:
     """Provides a Ray session, and yields whether it is ours and ends with the block.
 
     An existing session of this process is used and left running. Otherwise, this joins the cluster that `address` or
@@ -28,6 +31,7 @@ def ray_session(address: str | None = None, *, cpus: int | None = None, verbose:
         address: address of a cluster; "auto" for the one on this machine.
         cpus: CPU cores of a session started here, None for all; at least two are declared to Ray.
         verbose: show Ray's own messages and those that workers print.
+        modules: what the block will import; it is imported while Ray's processes start.
 
     Raises:
         QpertError: Ray does not start, or the cluster cannot be joined.
@@ -42,8 +46,17 @@ def ray_session(address: str | None = None, *, cpus: int | None = None, verbose:
     quiet: dict[str, Any] = {} if verbose else {"logging_level": logging.ERROR, "log_to_driver": False}
     cluster = named_cluster(address)
     session = _joined(cluster, quiet) if cluster else started_here(cpus, quiet, keep_files=verbose)
+    importing = threading.Thread(target=_import_all, args=(modules,), daemon=True)
+    importing.start()
     with session, _stopped_by_sigterm():
+        importing.join()
         yield True
+
+
+def _import_all(modules: Sequence[str]) -> None:
+    with suppress(Exception):  # whoever needs the module imports it again, and gets the error
+        for module in modules:
+            importlib.import_module(module)
 
 
 def check_session(address: str | None) -> None:

@@ -8,13 +8,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from pipeline.errors import QpertError
 from pipeline.features.damage import rows_too_many
@@ -25,7 +24,10 @@ from pipeline.features.schema import known_columns, mismatch
 from pipeline.io.locations import Folder
 from pipeline.io.parquet import check_tables
 
-_FINE = ds.field("error").is_null()
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
+
+_FINE = pc.field("error").is_null()
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class FeatureSet:
     manifest: Manifest
     vectors: int
     dim: int
-    dataset: LiveRows | ds.Dataset
+    dataset: LiveRows | Dataset
     variant: int = 0
 
     @classmethod

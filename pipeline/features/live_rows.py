@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
 
 from pipeline.features.files import FeatureFiles
 
-_FORMAT = ds.ParquetFileFormat(
-    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-)
+if TYPE_CHECKING:
+    from pyarrow.dataset import Expression
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,23 @@ class LiveRows:
     schema: pa.Schema
 
     def to_batches(
-        self, columns: Sequence[str] | None = None, filter: ds.Expression | None = None, batch_size: int = 8192
+        self, columns: Sequence[str] | None = None, filter: Expression | None = None, batch_size: int = 8192
     ) -> Iterator[pa.RecordBatch]:
         """The rows in batches, file after file.
 
         Raises:
             QpertError: a file is damaged.
         """
+        import pyarrow.dataset as ds  # imports pandas as well, where that is installed
+
+        options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+        parquet = ds.ParquetFileFormat(default_fragment_scan_options=options)
         for names, removed in self._batches():
             paths = [self.files.path(name) for name in names]
-            dataset = ds.dataset(paths, schema=self.schema, filesystem=self.files.folder.filesystem, format=_FORMAT)
+            dataset = ds.dataset(paths, schema=self.schema, filesystem=self.files.folder.filesystem, format=parquet)
             kept = filter
             if removed is not None:
-                live = ~ds.field("image_id").isin(removed)
+                live = ~pc.field("image_id").isin(removed)
                 kept = live if filter is None else filter & live
             wanted = None if columns is None else list(columns)
             try:
@@ -53,13 +57,13 @@ class LiveRows:
                     self.files.examine(name, whole=True)
                 raise
 
-    def to_table(self, columns: Sequence[str] | None = None, filter: ds.Expression | None = None) -> pa.Table:
+    def to_table(self, columns: Sequence[str] | None = None, filter: Expression | None = None) -> pa.Table:
         """All rows at once."""
         names = self.schema.names if columns is None else columns
         schema = pa.schema([self.schema.field(name) for name in names])
         return pa.Table.from_batches(list(self.to_batches(columns, filter)), schema)
 
-    def count_rows(self, filter: ds.Expression | None = None) -> int:
+    def count_rows(self, filter: Expression | None = None) -> int:
         """The number of rows."""
         return sum(batch.num_rows for batch in self.to_batches(["image_id"], filter))
 

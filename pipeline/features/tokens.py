@@ -12,15 +12,18 @@ import os
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import safetensors.torch
 from pyarrow import fs
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from pipeline.errors import QpertError, first_line
 from pipeline.io.locations import Folder
+
+# safetensors.torch imports torch, which those who only open a feature set do without: it is imported in functions.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TOKENS = pa.field("tokens", pa.struct([("file", pa.string()), ("call", pa.int32()), ("row", pa.int32())]))
 """The column of the features: file, call of the model, and row in its tensor; null for a photo that failed."""
@@ -47,9 +50,11 @@ class TokenFiles:
         Returns:
             The name of the file.
         """
+        from safetensors.torch import save
+
         name = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:20] + ".safetensors"
         tensors = {str(number): call.contiguous().cpu() for number, call in enumerate(calls)}
-        self.folder.write_atomically(name, safetensors.torch.save(tensors))
+        self.folder.write_atomically(name, save(tensors))
         return name
 
     def read(self, name: str) -> dict[int, Tensor]:
@@ -58,6 +63,8 @@ class TokenFiles:
         Raises:
             QpertError: `name`, which the features state, is not the name of such a file; or it is missing or damaged.
         """
+        from safetensors.torch import load
+
         shown, path = self.folder.join(name), self.folder.at(name)
         if not _NAME.fullmatch(name):
             raise QpertError(f"the features name image tokens that cannot be in {self.folder.root}: {name[:100]!a}")
@@ -68,7 +75,7 @@ class TokenFiles:
                 with safe_open(path, "pt") as file:
                     return {int(call): file.get_tensor(call) for call in file.keys()}  # noqa: SIM118 - not a mapping
             with self.folder.filesystem.open_input_stream(path) as stream:
-                return {int(call): tokens for call, tokens in safetensors.torch.load(stream.read()).items()}
+                return {int(call): tokens for call, tokens in load(stream.read()).items()}
         except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
             raise QpertError(f"cannot read the image tokens {shown}: {first_line(error)[:200]}; index again") from error
 

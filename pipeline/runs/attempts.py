@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import ray
 
@@ -19,14 +20,17 @@ from pipeline.errors import QpertError, one_line
 from pipeline.features.store import FeatureStore
 from pipeline.io.retrying import full, out_of_space
 from pipeline.printing import duration, printable
-from pipeline.runs.graph import Graph, run_graph
 from pipeline.runs.progress import progress
 from pipeline.runs.run_actor import start_run_actor
 from pipeline.runs.run_stats import RunStats
 from pipeline.runs.status_line import StatusLine
 
+if TYPE_CHECKING:
+    from pipeline.runs.graph import Graph
+
 logger = logging.getLogger(__name__)
-_BROKEN = (ray.exceptions.RayError, execution_timeout())
+_RAY_DATA = ("pipeline.runs.index_graph",)
+"""What takes a second to import, and is imported while Ray starts."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Attempts:
         todo: photos to do; None if unknown.
         on_counts: called with what was done so far, now and then and at the end of each attempt.
         verbose: show Ray's own messages.
-        execute: runs a graph in the current Ray session; its actors report to the `RunActor`.
+        execute: takes the place of `run_graph`: runs a graph in the current Ray session.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class Attempts:
         on_counts: Callable[[RunStats], None] = lambda counts: None,
         *,
         verbose: bool = False,
-        execute: Callable[..., None] = run_graph,
+        execute: Callable[..., None] | None = None,
     ) -> None:
         self.store, self.fingerprint, self.todo = store, fingerprint, todo
         self.on_counts, self.verbose, self.execute = on_counts, verbose, execute
@@ -103,14 +107,14 @@ class Attempts:
         self.status.show("starting Ray ...")
         try:
             while True:
-                with ray_session(address, cpus=cpus, verbose=self.verbose) as ours:
+                with ray_session(address, cpus=cpus, verbose=self.verbose, modules=_RAY_DATA) as ours:
                     try:
                         if self.number:
                             settle(self.gpus)
                         machines = find_machines()
                         graph = make_graph(machines)
                         return Done(self._once(graph, machines, make_graph, ours), machines, graph)
-                    except _BROKEN as error:
+                    except _broken() as error:
                         self.may_go_on(error, ours)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("run the same command again to go on where it stopped") from None
@@ -121,7 +125,7 @@ class Attempts:
         """Makes one attempt. In a session of ours it ends when machines join that would finish sooner."""
         self.number += 1
         self.files = self._committed()
-        self.gpus = held = sum(pool.size * (pool.num_gpus or 0.0) for pool in graph.pools.values())
+        self.gpus = held = graph.reserved_gpus
         run_actor, todo = start_run_actor(sum(pool.size for pool in graph.pools.values())), self.left()
         rescaling = Rescaling(
             machines, graph.pools, lambda now: make_graph(now).pools, graph.file_rows, todo if ours else None
@@ -140,10 +144,15 @@ class Attempts:
                 run_actor.request_stop.remote(self.stopped)
 
         with progress(run_actor, todo, look, self.status):
-            self.execute(graph, run_actor, verbose=self.verbose)
+            self._execute(graph, run_actor)
         counts: RunStats = ray.get(run_actor.read.remote())
         self.on_counts(counts)
         return counts
+
+    def _execute(self, graph: Graph, run_actor: Any) -> None:
+        from pipeline.runs.graph import run_graph  # Ray Data, see _RAY_DATA
+
+        (self.execute or run_graph)(graph, run_actor, verbose=self.verbose)
 
     def may_go_on(self, error: BaseException, ours: bool) -> None:
         """Returns if another attempt makes sense, and raises what the user should read otherwise.
@@ -182,6 +191,11 @@ class Attempts:
 
     def _committed(self) -> frozenset[str]:
         return frozenset(self.store.files(self.fingerprint).names)
+
+
+def _broken() -> tuple[type[Exception], ...]:
+    """The classes of failures that Ray could not handle; a function, since they come with Ray Data."""
+    return ray.exceptions.RayError, execution_timeout()
 
 
 def pace_of(counts: RunStats, started: float) -> Pace | None:

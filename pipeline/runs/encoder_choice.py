@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cluster.pools import Need
 from pipeline.encoders import (
@@ -16,7 +16,9 @@ from pipeline.encoders import (
     runtime_env,
 )
 from pipeline.features.fingerprint import weights_identity
-from pipeline.stages.encode import EncoderBuilder
+
+if TYPE_CHECKING:
+    from pipeline.stages.encode import EncoderBuilder
 
 
 @dataclass(frozen=True)

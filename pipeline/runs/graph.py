@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ray.data import ActorPoolStrategy, Dataset
@@ -19,6 +19,7 @@ from pipeline.cluster.ray_compat import data_settings
 from pipeline.features.schema import DICTIONARY
 from pipeline.features.store import FeatureStore
 from pipeline.runs.committed import checkpoint_of
+from pipeline.stages.stage_actor import Step, stage_actor
 from pipeline.workers.reporting import Reporter
 from pipeline.workers.worker import Worker
 
@@ -46,32 +47,26 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class StageSpec:
-    """One stage of actors.
+    """One pool of actors, and the stages that each of them runs.
 
     Attributes:
-        name: of the stage, as in reports.
-        actor: the class; it is called with tables of at most a block of photos.
+        steps: the stages by name, as in reports, in their order; several share the process of an actor.
         pool: how many actors there are, and where.
-        arguments: the first arguments of the class; a `Worker` and a `Reporter` come after them.
-        options: its keyword arguments.
         environment: Ray's runtime environment, where the actors need one of their own.
     """
 
-    name: str
-    actor: type
+    steps: Mapping[str, Step]
     pool: Pool
-    arguments: tuple[Any, ...]
-    options: Mapping[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] | None = None
 
     def map_batches(self, worker: Worker, block_rows: int, reporter: Reporter) -> dict[str, Any]:
         """Keyword arguments of `Dataset.map_batches`. The pool decides on the worker's devices and threads."""
         pool, share = self.pool, min(1.0, self.pool.num_gpus or 1.0)
         worker = replace(worker, gpu=bool(pool.num_gpus), share=share, threads=pool.threads, decoders=pool.decoders)
+        steps = tuple(self.steps.values())
         return {
-            "fn": self.actor,
-            "fn_constructor_args": (*self.arguments, worker, reporter),
-            "fn_constructor_kwargs": dict(self.options),
+            "fn": stage_actor(steps),
+            "fn_constructor_args": (steps, worker, reporter),
             "batch_size": block_rows,
             "batch_format": "pyarrow",
             "compute": ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=2),
@@ -88,7 +83,7 @@ class Graph:
         store: what is written to; all nodes must see it.
         fingerprint: of everything that changes the rows; keeps checkpoints of different runs apart.
         source: where the photos come from.
-        stages: what they pass, in this order.
+        stages: pools of actors that they pass, in this order.
         worker: micro-batch, dtype and limits of the actors.
         block_rows: photos per block, the unit of work.
         file_rows: photos per Parquet file, the unit of commitment.
@@ -106,8 +101,18 @@ class Graph:
 
     @property
     def pools(self) -> dict[str, Pool]:
-        """The pool of each stage."""
-        return {stage.name: stage.pool for stage in self.stages}
+        """The pool of each stage; stages that share actors have the same one."""
+        return {name: stage.pool for stage in self.stages for name in stage.steps}
+
+    @property
+    def reserved_gpus(self) -> float:
+        """GPUs that all actors reserve together."""
+        return sum(stage.pool.size * (stage.pool.num_gpus or 0.0) for stage in self.stages)
+
+    @property
+    def reserved_cpus(self) -> float:
+        """CPU cores that all actors reserve together."""
+        return sum(stage.pool.size * stage.pool.num_cpus for stage in self.stages)
 
 
 def run_graph(graph: Graph, run_actor: Any | None = None, *, verbose: bool = False) -> None:

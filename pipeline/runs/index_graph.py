@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.data import Dataset
@@ -14,11 +14,17 @@ from pipeline.datasets.photos.found_photos import LISTING_SCHEMA, Listing, Shard
 from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation
 from pipeline.runs.graph import IO_CPUS, PATIENCE, READING, Graph, StageSpec
-from pipeline.stages.detect import DetectorBuilder, DetectStage
-from pipeline.stages.encode import EncoderBuilder, EncodeStage
 from pipeline.stages.read import ShardSource, read_photos
+from pipeline.stages.stage_actor import Step
 from pipeline.workers.reporting import Reporter
 from pipeline.workers.worker import Worker
+
+if TYPE_CHECKING:
+    from pipeline.stages.detect import DetectorBuilder
+    from pipeline.stages.encode import EncoderBuilder
+
+# By name: only their actors import the model libraries.
+_DETECT, _ENCODE = "pipeline.stages.detect:DetectStage", "pipeline.stages.encode:EncodeStage"
 
 
 @dataclass(frozen=True)
@@ -89,9 +95,11 @@ def index_graph(
         environment: Ray's runtime environment of the encode actors, where the encoder needs one of its own.
     """
     tokens = {"tokens_in": store.tokens, "to_come": to_come} if with_tokens else {}
-    encode = (make_encoder, settings, with_objects, precision)
-    stages = [StageSpec("encode", EncodeStage, pools["encode"], encode, tokens, environment)]
+    steps = {"encode": Step(_ENCODE, (make_encoder, settings, with_objects, precision), tokens)}
     if make_detector is not None:
-        stages.insert(0, StageSpec("detect", DetectStage, pools["detect"], (make_detector,)))
-    source = PhotoSource(photos, limit)
-    return Graph(store, fingerprint, source, tuple(stages), worker, block_rows, file_rows, patience)
+        steps = {"detect": Step(_DETECT, (make_detector,)), **steps}
+    groups = [steps] if pools["encode"].shared else [{name: step} for name, step in steps.items()]
+    stages = tuple(
+        StageSpec(group, pools[next(iter(group))], environment if "encode" in group else None) for group in groups
+    )
+    return Graph(store, fingerprint, PhotoSource(photos, limit), stages, worker, block_rows, file_rows, patience)

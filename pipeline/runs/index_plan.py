@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pipeline.cluster.machines import Machines
-from pipeline.cluster.pools import plan_pools
+from pipeline.cluster.pools import Pool, plan_pools
 from pipeline.datasets.photos.found_photos import Listing, Shards
 from pipeline.datasets.photos.source import find_photos
 from pipeline.detectors import check_detector, load_detector
@@ -25,11 +25,12 @@ from pipeline.io.model_weights import absolute_weights
 from pipeline.io.writable import check_writable
 from pipeline.method.settings import Perturbation
 from pipeline.runs.encoder_choice import EncoderChoice
-from pipeline.runs.graph import Graph
-from pipeline.runs.index_graph import index_graph
 from pipeline.runs.resume import Resume
 from pipeline.runs.spec import IndexSpec, Variants
 from pipeline.workers.worker import Worker
+
+if TYPE_CHECKING:
+    from pipeline.runs.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,21 @@ class PhotoSample:
     photos: Listing | Shards
     count: int
     wanted: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a run is spread over machines.
+
+    Attributes:
+        pools: the actors of each stage.
+        block_rows: photos per block, the unit of work.
+        file_rows: photos per Parquet file, the unit of commitment.
+    """
+
+    pools: Mapping[str, Pool]
+    block_rows: int
+    file_rows: int
 
 
 @dataclass(frozen=True)
@@ -144,8 +160,8 @@ class IndexPlan:
         """About how many photos are left; None if only reading the source would tell."""
         return self.sample.count if resume.todo is None and self.sample is not None else resume.todo
 
-    def graph(self, resume: Resume, machines: Machines, accelerators: Sequence[str] | None) -> Graph:
-        """Builds the graph that indexes what is left.
+    def layout(self, resume: Resume, machines: Machines, accelerators: Sequence[str] | None) -> Layout:
+        """Decides how what is left is spread over machines.
 
         Args:
             resume: what is done.
@@ -156,29 +172,37 @@ class IndexPlan:
             QpertError: the machines lack what was asked for, or the models fit nowhere.
         """
         spec, todo = self.spec, self.about(resume)
-        detects = spec.detector.model != "none"
         block = spec.block_size or block_rows(todo)
         values = self.encoder.values * (1 if self.variants is None else self.variants.embeddings)
-        variants = self.variants or Variants({})
+        pools = plan_pools(
+            machines,
+            ["detect", "encode"] if spec.detector.model != "none" else ["encode"],
+            accelerators=accelerators,
+            sizes={"detect": spec.detect_actors, "encode": spec.encode_actors},
+            num_gpus={"detect": spec.detect_gpus, "encode": spec.encode_gpus},
+            cpu_only=("detect",) if spec.detector.model == "annotated" else (),
+            blocks=None if todo is None else max(1, -(-todo // block)),
+            needs={} if self.encoder.need is None else {"encode": self.encoder.need},
+            dtype=spec.dtype,
+            share_actors=self.encoder.environment is None,
+        )
+        return Layout(pools, block, spec.file_size or file_rows(todo, block, values, spec.precision))
+
+    def graph(self, resume: Resume, machines: Machines, accelerators: Sequence[str] | None) -> Graph:
+        """Builds the graph that indexes what is left; for the arguments and errors see `layout`."""
+        from pipeline.runs.index_graph import index_graph  # imports Ray Data, which a dry run does without
+
+        spec, variants = self.spec, self.variants or Variants({})
+        layout = self.layout(resume, machines, accelerators)
         return index_graph(
             resume.photos,
             store=self.store,
             fingerprint=fingerprint(self.identity),
             make_encoder=self.encoder.build,
-            make_detector=partial(load_detector, spec.detector) if detects else None,
+            make_detector=partial(load_detector, spec.detector) if "detect" in layout.pools else None,
             settings=self.settings,
             precision=spec.precision,
-            pools=plan_pools(
-                machines,
-                ["detect", "encode"] if detects else ["encode"],
-                accelerators=accelerators,
-                sizes={"detect": spec.detect_actors, "encode": spec.encode_actors},
-                num_gpus={"detect": spec.detect_gpus, "encode": spec.encode_gpus},
-                cpu_only=("detect",) if spec.detector.model == "annotated" else (),
-                blocks=None if todo is None else max(1, -(-todo // block)),
-                needs={} if self.encoder.need is None else {"encode": self.encoder.need},
-                dtype=spec.dtype,
-            ),
+            pools=dict(layout.pools),
             worker=Worker(
                 dtype=spec.dtype,
                 micro_batch=spec.batch_size,
@@ -186,8 +210,8 @@ class IndexPlan:
                 allow_truncated=spec.allow_truncated,
                 patience=60 * spec.patience / 3,  # a photo that hangs is found twice before the run counts as stuck
             ),
-            block_rows=block,
-            file_rows=spec.file_size or file_rows(todo, block, values, spec.precision),
+            block_rows=layout.block_rows,
+            file_rows=layout.file_rows,
             limit=spec.limit,
             patience=60 * spec.patience,
             with_objects=variants.with_objects,

@@ -13,7 +13,6 @@ from pipeline.cluster.waiting import NamedGpus
 from pipeline.errors import QpertError
 from pipeline.runs.encoder_choice import EncoderChoice
 from pipeline.runs.index_plan import IndexPlan, PhotoSample
-from pipeline.runs.indexing import index_photos
 from pipeline.runs.outcome import Outcome
 from pipeline.runs.report import describe, lost_text, report
 from pipeline.runs.resume import Resume, inspect, mend_earlier
@@ -136,6 +135,8 @@ class IndexRun:
         return replace(resume, total=again.total, done=again.done)
 
     def _index(self, plan: IndexPlan, resume: Resume) -> Outcome:
+        from pipeline.runs.indexing import index_photos  # imports Ray, which refusals and dry runs do without
+
         plan.encoder.prepare()
         spec, manifest = plan.spec, plan.manifest()
         if resume.manifest is not None:

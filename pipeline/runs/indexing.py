@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pipeline.cluster.machines import Machines
 from pipeline.cluster.waiting import machines_with
@@ -12,9 +13,11 @@ from pipeline.errors import QpertError
 from pipeline.features.manifest import Manifest
 from pipeline.features.store import FeatureStore
 from pipeline.runs.attempts import Attempts
-from pipeline.runs.graph import Graph
 from pipeline.runs.outcome import Outcome
 from pipeline.runs.run_stats import RunStats
+
+if TYPE_CHECKING:
+    from pipeline.runs.graph import Graph
 
 logger = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -29,12 +30,16 @@ from pipeline.runs.attempts import Attempts
 from pipeline.runs.encoder_choice import EncoderChoice
 from pipeline.runs.graph import IO_CPUS, PATIENCE, READING, Graph, StageSpec
 from pipeline.runs.progress import gpu_warning
-from pipeline.stages.match import MatchStage, Scores
 from pipeline.stages.read import read_photos
+from pipeline.stages.stage_actor import Step
 from pipeline.workers.reporting import Reporter
 from pipeline.workers.worker import Worker
 
+if TYPE_CHECKING:
+    from pipeline.stages.match import Scores
+
 logger = logging.getLogger(__name__)
+_MATCH = "pipeline.stages.match:MatchStage"  # by name: only its actors import the model libraries
 PAIRS_SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
@@ -143,8 +148,8 @@ class MatchRun:
             needs={} if spec.encoder.need is None else {"match": spec.encoder.need},
             dtype=spec.worker.dtype,
         )
-        arguments = (spec.encoder.build, tuple(spec.texts), spec.perturbation)
-        stage = StageSpec("match", MatchStage, pools["match"], arguments, environment=spec.encoder.environment)
+        match = Step(_MATCH, (spec.encoder.build, tuple(spec.texts), spec.perturbation))
+        stage = StageSpec({"match": match}, pools["match"], spec.encoder.environment)
         rows = min(_FILE, file_rows(todo, _BLOCK))
         return Graph(self.store, self.key, PairSource(spec.rules), (stage,), spec.worker, _BLOCK, rows, spec.patience)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pipeline.cluster.machines import Machines
-from pipeline.runs.graph import Graph
 from pipeline.runs.run_stats import RunStats
+
+if TYPE_CHECKING:
+    from pipeline.runs.graph import Graph
 
 
 @dataclass(frozen=True)

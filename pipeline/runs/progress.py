@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import ray
-
 from pipeline.cluster.waiting import LONG, waiting_line
 from pipeline.errors import one_line
 from pipeline.printing import duration, printable
@@ -39,6 +37,8 @@ def progress(
             the end of the block ends them.
         status: a line that is open already, and stays so; None for a line of its own.
     """
+    import ray  # a dry run uses this module's texts, and does not load Ray
+
     stop, started, problems = threading.Event(), time.monotonic(), _Problems()
     line = status or StatusLine()
 

@@ -54,16 +54,16 @@ def report(
 def describe(plan: IndexPlan, resume: Resume, machines: Machines, *, keep_removed: bool) -> str:
     """What a run on `machines` would do."""
     spec = plan.spec
-    graph = plan.graph(resume, machines, spec.accelerators)
+    layout = plan.layout(resume, machines, spec.accelerators)
     count = "counted while they are read" if resume.total is None else f"{resume.total:,} photos"
     models = {"detect": spec.detector.model, "encode": f"{spec.encoder}, {spec.weights or 'miniature'}"}
     perturbation = plan.identity["perturbation"] or {}
     lines = {
         "source": f"{spec.source}: {resume.photos.kind}, {count}",
         "machines": str(machines),
-        "read": f"blocks of {graph.block_rows} photos",
-        **{stage: f"{pool} ({models[stage]})" for stage, pool in graph.pools.items()},
-        "write": f"{spec.out}/features: files of {graph.file_rows:,} photos, {spec.precision}",
+        "read": f"blocks of {layout.block_rows} photos",
+        **{stage: f"{pool} ({models[stage]})" for stage, pool in layout.pools.items()},
+        "write": f"{spec.out}/features: files of {layout.file_rows:,} photos, {spec.precision}",
         "perturbation": ", ".join(f"{name} {value}" for name, value in perturbation.items()) or "none",
         "fingerprint": fingerprint(plan.identity),
         "output": "new" if resume.manifest is None else f"{resume.manifest.state}, {resume.done:,} photos are done",

@@ -67,25 +67,25 @@ def _sample(spec: IndexSpec, outcome: Outcome, rows: int) -> Sample:
     if not counts.photos or counts.photos == sum(counts.failures.values()):
         raise QpertError(f"none of the {counts.photos} photos of the sample could be indexed; see qpert index --help")
     fetched, seconds, size = counts.fetched
-    # An actor that was restarted is counted again.
-    actors = {
-        (stage, device): min(number, graph.pools[stage].size)
-        for stage, names in counts.devices.items()
-        for device, number in names.items()
-    }
-    work = {key: spent / done for key, (done, spent) in counts.work.items() if done and spent and key in actors}
+    actors: dict[tuple[str, str], int] = {}
+    work: dict[tuple[str, str], float] = {}
     gpus: dict[str, float] = {}
-    for (stage, device), number in actors.items():
-        if device != CPU:
-            gpus[device] = max(gpus.get(device, 0.0), number * (graph.pools[stage].num_gpus or 1.0))
-    taken = sum(pool.size * pool.num_cpus for pool in graph.pools.values())
+    for stage in graph.stages:
+        name, steps = " + ".join(stage.steps), list(stage.steps)
+        for device, number in counts.devices.get(steps[0], {}).items():
+            done = [counts.work.get((step, device), (0, 0.0)) for step in steps]
+            if all(photos and spent for photos, spent in done):
+                work[name, device] = sum(spent / photos for photos, spent in done)
+            actors[name, device] = min(number, stage.pool.size)  # an actor that was restarted is counted again
+            if device != CPU:
+                gpus[device] = max(gpus.get(device, 0.0), actors[name, device] * (stage.pool.num_gpus or 1.0))
     features = sum(FeatureStore(spec.out).file_sizes())
     return Sample(
         photos=counts.photos,
         photo_bytes=size / max(1, fetched),
         row_bytes=features / outcome.totals["photos"],
         read_seconds=seconds / max(1, fetched),
-        readers=max(1.0, (machines.cpus - taken) // IO_CPUS),
+        readers=max(1.0, (machines.cpus - graph.reserved_cpus) // IO_CPUS),
         work=work,
         actors=actors,
         gpus=gpus,

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import ray
 
 from pipeline.datasets.photos.skipped import Skipped
 
@@ -106,8 +105,18 @@ class Reporter:
 
         This waits: the record must be complete before the work can kill this process.
         """
-        return 0 if self.run_actor is None else int(ray.get(self.run_actor.enter.remote(work)))
+        return 0 if self.run_actor is None else int(_answer(self.run_actor.enter.remote(work)))
 
     def known_micro_batch(self, stage: str, device: str) -> int | None:
         """The size that earlier actors of `stage` found to fit on such a device; None if they had no trouble."""
-        return None if self.run_actor is None else ray.get(self.run_actor.known_micro_batch.remote(stage, device))
+        if self.run_actor is None:
+            return None
+        size: int | None = _answer(self.run_actor.known_micro_batch.remote(stage, device))
+        return size
+
+
+def _answer(reference: Any) -> Any:
+    """Waits for what the run actor returns. Only processes of Ray's ask it; those that plan or dry-run lack Ray."""
+    import ray
+
+    return ray.get(reference)

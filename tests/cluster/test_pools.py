@@ -59,6 +59,39 @@ def test_sizes_can_be_given() -> None:
     assert (pools["detect"].size, pools["detect"].num_gpus) == (1, 0.25)
 
 
+@pytest.mark.parametrize(
+    ("cpus", "size", "threads"), [(1, 1, 1), (2, 2, 1), (4, 4, 1), (8, 8, 1), (16, 8, 2), (64, 32, 2)]
+)
+def test_without_gpus_all_stages_share_their_actors(cpus: int, size: int, threads: int) -> None:
+    pools = plan_pools(Machines(cpus), BOTH, share_actors=True)
+    assert pools["detect"] == pools["encode"]
+    pool = pools["encode"]
+    assert (pool.shared, pool.size, pool.threads, pool.num_gpus) == (True, size, threads, None)
+    assert pool.size * pool.num_cpus <= max(0, min(cpus / 2, cpus - 2)) + 1e-9
+    assert pool.num_cpus != IO_CPUS
+
+
+def test_stages_have_actors_of_their_own_where_that_matters() -> None:
+    """On GPUs, if the user chose a number for a stage, and if there is one stage."""
+    alone = [
+        plan_pools(MIXED, BOTH, share_actors=True),
+        plan_pools(MIXED, BOTH, cpu_only=["detect"], share_actors=True),
+        plan_pools(Machines(8), BOTH, sizes={"detect": 1}, share_actors=True),
+        plan_pools(Machines(8), ["encode"], share_actors=True),
+        plan_pools(Machines(8), BOTH),
+    ]
+    assert not any(pool.shared for pools in alone for pool in pools.values())
+    both = plan_pools(Machines(8), BOTH, sizes={"detect": 3, "encode": 3}, share_actors=True)
+    assert [(pool.shared, pool.size) for pool in both.values()] == [(True, 3)] * 2
+
+
+def test_shared_actors_reserve_the_memory_of_all_their_models() -> None:
+    roomy = Machines(8, memory=(20 * GB,))
+    pools = plan_pools(roomy, BOTH, needs={"encode": lambda dtype: 5 * GB}, share_actors=True)
+    assert [(pool.size, pool.memory) for pool in pools.values()] == [(4, 5 * GB)] * 2
+    assert plan_pools(roomy, BOTH, blocks=2, share_actors=True)["detect"].size == 2
+
+
 def test_a_missing_gpu_type_is_an_error() -> None:
     with pytest.raises(QpertError, match=r"no GPU of type H100 .*there is 4 x A100, 2 x GeForce"):
         plan_pools(MIXED, BOTH, accelerators=["A100", "H100"])

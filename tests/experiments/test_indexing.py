@@ -18,7 +18,7 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.features.file_sizes import FILE_BYTES
 from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation
-from pipeline.runs import index_run
+from pipeline.runs import indexing
 from pipeline.runs.index_plan import IndexPlan
 from pipeline.runs.index_run import IndexRun
 from pipeline.runs.outcome import Outcome
@@ -56,7 +56,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         graph = make_graph(BOTH)
         return Outcome(RunStats(photos=3), {"photos": 3, "failed": 1, "objects": 0}, 1.0, NONE, graph)
 
-    monkeypatch.setattr(index_run, "index_photos", ask)
+    monkeypatch.setattr(indexing, "index_photos", ask)
     return given
 
 
@@ -88,7 +88,7 @@ def test_a_command_under_way_takes_the_remaining_gpu_types(
     graph = asked["make_graph"](ONE)
     assert graph.pools["encode"].labels == {"ray.io/accelerator-type": "V100"}
     assert (graph.patience, graph.worker.patience) == (180, 60)
-    assert graph.stages[-1].arguments[1] == tuple(settings(2).settings.values())
+    assert graph.stages[-1].steps["encode"].arguments[1] == tuple(settings(2).settings.values())
 
 
 def test_files_of_many_embeddings_are_not_larger(spec: IndexSpec) -> None:

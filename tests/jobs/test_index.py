@@ -22,7 +22,7 @@ from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.store import FeatureStore
-from pipeline.runs import index_run
+from pipeline.runs import indexing
 from pipeline.runs.index_plan import PhotoSample, with_absolute_paths
 from pipeline.runs.index_run import IndexRun
 from pipeline.runs.outcome import Outcome
@@ -104,7 +104,7 @@ def test_lost_gpu_types_are_not_waited_for_again(photos: str, tmp_path: Path, mo
         find_machines()
         return Outcome(RunStats(photos=4), {"photos": 4, "failed": 0, "objects": 0})
 
-    monkeypatch.setattr(index_run, "index_photos", index_photos)
+    monkeypatch.setattr(indexing, "index_photos", index_photos)
     IndexRun(Config(source=photos, out=str(tmp_path / "out"), accelerators=["A100", "V100"], wait=20)).run()
     assert asked == [["A100", "V100"], ["A100"], ["A100", "V100"]]
 
@@ -126,7 +126,7 @@ def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_source_that_turns_out_to_be_empty_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     empty = Outcome(RunStats(), {"photos": 0, "failed": 0, "objects": 0})
-    monkeypatch.setattr(index_run, "index_photos", lambda *_, **options: empty)
+    monkeypatch.setattr(indexing, "index_photos", lambda *_, **options: empty)
     tars = Shards("webdataset", "tars", (Shard("tar", "tars/0.tar", "0.tar"),))
     with pytest.raises(QpertError, match="tars holds no photos"):
         IndexRun(Config(source="tars", out=str(tmp_path / "out")), sample=PhotoSample(tars, 0, 0)).run()

@@ -173,6 +173,10 @@ class Planned:
     pools: dict[str, Pool] = field(default_factory=dict)
     file_rows: int = 8
 
+    @property
+    def reserved_gpus(self) -> float:
+        return sum(pool.size * (pool.num_gpus or 0.0) for pool in self.pools.values())
+
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> list[Machines]:

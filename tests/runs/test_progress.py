@@ -41,7 +41,7 @@ def run_actor(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A run actor without Ray that is read often."""
     monkeypatch.setattr(module, "POLL", 0.001)
     monkeypatch.setattr(status_line, "EVERY_LOG", 0.0)
-    monkeypatch.setattr(module.ray, "get", lambda found, timeout: found() if callable(found) else found)
+    monkeypatch.setattr(ray, "get", lambda found, timeout: found() if callable(found) else found)
     return SimpleNamespace(read=SimpleNamespace(remote=lambda: RunStats(devices={"encode": Counter(cpu=1)})))
 
 
