@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -10,6 +10,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from pipeline.encoders.reading import Reading, make_reading
+
+Tokenize = Callable[[Sequence[str]], Tensor]
+"""From texts to ids int64 [T, context length], as open_clip's tokenizers."""
 
 
 class WordTokenizer:
