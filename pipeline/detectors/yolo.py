@@ -152,7 +152,7 @@ def import_ultralytics() -> ModuleType:
 
 @cache
 def _lean_predictor() -> type[Any]:
-    """Ultralytics' predictor without its warm-up, which does nothing on a CPU but import torchvision: 2 s in each actor.
+    """A predictor without ultralytics' warm-up, which on a CPU does nothing but import torchvision, for 2 s of CPU.
 
     Overlapping boxes are then removed by ultralytics' own torch code instead of torchvision's, which is equal.
     """

@@ -15,10 +15,11 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from pipeline.encoders.internvl.config import InternVLConfig, QLlamaConfig, VisionConfig
-from pipeline.encoders.internvl.inputs import IMAGENET_MEAN, IMAGENET_STD, PROMPT
+from pipeline.encoders.internvl.inputs import IMAGENET_MEAN, IMAGENET_STD
 from pipeline.encoders.internvl.intern_vit import InternViT
 from pipeline.encoders.internvl.llama import RMSNorm
 from pipeline.encoders.internvl.model import InternVL
+from pipeline.encoders.internvl.text_inputs import PROMPT
 from pipeline.method.objects import TokenGrid
 from pipeline.miniature import coca_model
 from pipeline.miniature.tower_transfer import embeddings_without_norm

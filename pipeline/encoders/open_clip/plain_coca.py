@@ -160,7 +160,7 @@ class TextTower(nn.Module):
         mask = torch.full((length, length), -torch.inf, dtype=states.dtype, device=states.device).triu(1)
         states = self.ln_final(self.transformer(states, mask))
         end = (ids == self.eos_id).int().argmax(-1)
-        vectors: Tensor = states[torch.arange(len(ids), device=ids.device), end] @ self.text_projection
+        vectors: Tensor = states[torch.arange(ids.shape[0], device=ids.device), end] @ self.text_projection
         return vectors
 
 
