@@ -65,6 +65,7 @@ class YoloDetector:
                 "verbose": False,
                 "save": False,
                 **({} if size is None else {"imgsz": size}),
+                **({"predictor": _lean_predictor()} if torch.device(device).type == "cpu" else {}),
             }
             self._detect_batch([Image.new("RGB", (64, 64), "grey")])
         except QpertError:
@@ -147,6 +148,23 @@ def import_ultralytics() -> ModuleType:
         )
     module: ModuleType = ultralytics
     return module
+
+
+@cache
+def _lean_predictor() -> type[Any]:
+    """A predictor without ultralytics' warm-up, which on a CPU does nothing but import torchvision, for 2 s of CPU.
+
+    Overlapping boxes are then removed by ultralytics' own torch code instead of torchvision's, which is equal.
+    """
+    import_ultralytics()
+    from ultralytics.models.yolo.detect import DetectionPredictor
+
+    class LeanPredictor(DetectionPredictor):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.done_warmup = True
+
+    return LeanPredictor
 
 
 def find_weights(model: str, *, fetch: bool = True) -> Path:

@@ -13,12 +13,13 @@ from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from pipeline.encoders.internvl.config import InternVLConfig, QLlamaConfig, VisionConfig
-from pipeline.encoders.internvl.inputs import IMAGENET_MEAN, IMAGENET_STD, PROMPT
+from pipeline.encoders.internvl.inputs import IMAGENET_MEAN, IMAGENET_STD
 from pipeline.encoders.internvl.intern_vit import InternViT
+from pipeline.encoders.internvl.llama import RMSNorm
 from pipeline.encoders.internvl.model import InternVL
+from pipeline.encoders.internvl.text_inputs import PROMPT
 from pipeline.method.objects import TokenGrid
 from pipeline.miniature import coca_model
 from pipeline.miniature.tower_transfer import embeddings_without_norm
@@ -113,7 +114,7 @@ def _centred(weight: Tensor) -> Tensor:
 
 
 def _keep_length(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    assert isinstance(norm, LlamaRMSNorm)
+    assert isinstance(norm, RMSNorm)
     nn.init.constant_(norm.weight, float(inputs[0].square().mean(-1).sqrt().mean()))
 
 

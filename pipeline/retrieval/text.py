@@ -1,19 +1,21 @@
 """The text side of a feature set: the encoder that made it, and unit vectors of texts.
 
-It is here, below both `queries` and `experiments`, because both ask it.
+It is here, below both `queries` and `experiments`, because both ask it. Only encoders that need torch import it: a
+search with a bundled encoder runs its text tower by onnxruntime, and answers before torch would be imported.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 
 from pipeline.datasets.captioned_image import CaptionedImage
-from pipeline.encoders import Encoder, load_encoder, resolve_weights, twin_of
+from pipeline.encoders import load_encoder, resolve_weights, twin_of
+from pipeline.encoders.text_towers import TextEncoder, load_text_tower
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.fingerprint import weights_identity
@@ -25,9 +27,46 @@ _SHOWN_TEXTS, _SHOWN_LETTERS, _SHOWN_WORDS = 3, 60, 80
 """How many texts a warning quotes, how many letters of each, and how many of the encoder's words."""
 
 
+@dataclass(frozen=True)
+class EncoderChoice:
+    """Which text encoder to load; equal choices load equal encoders.
+
+    Attributes:
+        name: of the encoder in this process.
+        weights: as `load_encoder` takes them; None: the bundled ones.
+        digest: of these weights as they are now; None for published ones.
+        device: a torch device.
+        dtype: the encoder's number format.
+    """
+
+    name: str
+    weights: str | None
+    digest: str | None
+    device: str
+    dtype: str
+
+
+def load_chosen(choice: EncoderChoice) -> TextEncoder:
+    """The text tower alone where the weights are bundled and the CPU computes in float32, else the whole encoder.
+
+    Raises:
+        QpertError, OSError: see `load_encoder`.
+    """
+    if choice.weights is None and (choice.device, choice.dtype) == ("cpu", "float32"):
+        tower = load_text_tower(choice.name, choice.digest)
+        if tower is not None:
+            return tower
+    return load_encoder(choice.name, weights=choice.weights, device=choice.device, dtype=choice.dtype)
+
+
 def load_text_encoder(
-    features: FeatureSet, *, weights: str | None = None, device: str = "cpu", dtype: str = "float32"
-) -> Encoder:
+    features: FeatureSet,
+    *,
+    weights: str | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    load: Callable[[EncoderChoice], TextEncoder] = load_chosen,
+) -> TextEncoder:
     """The encoder that made `features`, as named by its manifest (`chosen_weights` decides which weights are opened).
 
     Args:
@@ -35,6 +74,7 @@ def load_text_encoder(
         weights: the encoder's weights if they are files; None: the bundled or published ones that the manifest names.
         device: a torch device.
         dtype: the encoder's number format.
+        load: loads it, or has it already.
 
     Raises:
         QpertError: the encoder or its weights cannot be loaded, or they are not the ones that made the features; or the
@@ -44,14 +84,14 @@ def load_text_encoder(
     name, chosen = made_with.encoder, made_with.weights(weights)
     title = f"{name} ({chosen or 'miniature'})"
     try:
-        encoder = load_encoder(twin_of(name), weights=chosen, device=device, dtype=dtype)
+        digest = weights_identity(resolve_weights(name, chosen)).get("digest")
+        encoder = load(EncoderChoice(twin_of(name), chosen, digest, device, dtype))
     except (QpertError, OSError) as error:
         raise QpertError(
             f"cannot load the encoder {title} that made {features.root}: {error}; "
             "if its weights have moved, say where they are with --weights"
         ) from error
-    digests = {made_with.digest, weights_identity(resolve_weights(name, chosen)).get("digest")} - {None}
-    if len(digests) > 1 or encoder.dim != features.dim:
+    if len({made_with.digest, digest} - {None}) > 1 or encoder.dim != features.dim:
         raise QpertError(
             f"{title} has other weights than those that made {features.root}: index the photos again, "
             "or name the original weights with --weights"
@@ -72,7 +112,7 @@ class EmbeddedTexts:
     rows: Mapping[str, int]
 
     @classmethod
-    def of(cls, encoder: Encoder, captions: Iterable[CaptionedImage]) -> EmbeddedTexts:
+    def of(cls, encoder: TextEncoder, captions: Iterable[CaptionedImage]) -> EmbeddedTexts:
         """Embeds each distinct caption once."""
         texts = list(dict.fromkeys(caption for image in captions for caption in image.captions))
         return cls(embed_texts(encoder, texts), {text: row for row, text in enumerate(texts)})
@@ -82,7 +122,7 @@ class EmbeddedTexts:
         return self.vectors[np.array([self.rows[text] for text in texts], np.int64)]
 
 
-def embed_texts(encoder: Encoder, texts: Sequence[str], *, batch: int = _TEXT_BATCH) -> Float32:
+def embed_texts(encoder: TextEncoder, texts: Sequence[str], *, batch: int = _TEXT_BATCH) -> Float32:
     """Unit vectors [T, D] of texts, in batches. Equal texts get one vector, bit for bit.
 
     Warns once about texts that the encoder truncates, and once about texts of which it knows no word.
@@ -91,19 +131,20 @@ def embed_texts(encoder: Encoder, texts: Sequence[str], *, batch: int = _TEXT_BA
     distinct = list(index)
     for message in reading_warnings(encoder, distinct):
         warnings.warn(message, stacklevel=2)
-    with torch.inference_mode():
-        parts = [
-            encoder.embed_text(distinct[start : start + batch]).float().cpu().numpy()
-            for start in range(0, len(distinct), batch)
-        ]
+    parts = [_as_array(encoder.embed_text(distinct[start : start + batch])) for start in range(0, len(distinct), batch)]
     if not parts:
         return np.zeros((0, encoder.dim), np.float32)
     return unit(np.concatenate(parts), "the text embeddings")[[index[text] for text in texts]]
 
 
-def reading_warnings(encoder: Encoder, texts: Sequence[str]) -> list[str]:
+def _as_array(vectors: Any) -> Float32:
+    """Vectors of a text tower as they are, those of torch as a float32 array."""
+    return vectors if isinstance(vectors, np.ndarray) else vectors.detach().float().cpu().numpy()
+
+
+def reading_warnings(encoder: TextEncoder, texts: Sequence[str]) -> list[str]:
     """What a user should know about how an encoder reads texts: which it truncates, and of which it knows no word."""
-    reading = encoder.read_texts(texts) if isinstance(encoder, Encoder) and texts else None
+    reading = encoder.read_texts(texts) if hasattr(encoder, "read_texts") and texts else None
     if reading is None:
         return []
     messages = []

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline.encoders import load_encoder
-from pipeline.encoders.internvl.inputs import MAX_LENGTH
+from pipeline.encoders.internvl.text_inputs import MAX_LENGTH
 from pipeline.encoders.open_clip.weights import read_texts
 from pipeline.errors import QpertError
 
@@ -75,7 +75,7 @@ def test_internvl_counts_its_prompt() -> None:
     def letters(texts: list[str], *, add_special_tokens: bool) -> dict[str, list[list[int]]]:
         return {"input_ids": [[3] * len(text) for text in texts]}
 
-    from pipeline.encoders.internvl.inputs import read_texts as read
+    from pipeline.encoders.internvl.text_inputs import read_texts as read
 
     tokenizer: Callable[..., Any] = letters
     room = MAX_LENGTH - 2 - len("summarize:")

@@ -11,7 +11,8 @@ import torch
 
 from pipeline.datasets.scenes import distinct_scenes, draw_scene, make_captions
 from pipeline.encoders import build_internvl, load_encoder, resolve_weights
-from pipeline.encoders.internvl.inputs import MAX_LENGTH, PROMPT, text_ids
+from pipeline.encoders.internvl.inputs import text_ids
+from pipeline.encoders.internvl.text_inputs import MAX_LENGTH, PROMPT
 from pipeline.miniature.internvl_model import CONFIG, CONTEXT, GRID, WORDS, build_tokenizer, take_vision
 from pipeline.miniature.train_internvl import InternVLSchedule, train_internvl
 

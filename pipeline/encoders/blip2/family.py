@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,15 +14,16 @@ from torch.nn import functional as F
 
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.blip2.beam_search import Decoding
-from pipeline.encoders.blip2.inputs import MAX_LENGTH, MAX_WORDS, clean, exceeds_max_words, photo_transform
+from pipeline.encoders.blip2.inputs import photo_transform
 from pipeline.encoders.blip2.sizes import read_spec
-from pipeline.encoders.reading import Reading, make_reading
+from pipeline.encoders.blip2.text_inputs import MAX_WORDS, clean, exceeds_max_words, max_text_length, read_texts
+from pipeline.encoders.reading import Reading
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import QpertError
 from pipeline.method.objects import Objects, TokenGrid
 from pipeline.method.settings import Perturbation
 
-_BERT_SEP, _BERT_LENGTH = 102, 512
+_BERT_SEP = 102
 _PAIRS = 128
 """Photo-text pairs in one matching pass."""
 
@@ -191,13 +192,7 @@ class Blip2Family(Encoder):
 
     def read_texts(self, texts: Sequence[str]) -> Reading | None:
         """By `max_text_length`, or LAVIS' 50 words; see `Encoder.read_texts`."""
-        if self.tokenizer is None:
-            return None
-        cleaned, limit = [clean(text) for text in texts], self.max_text_length
-        lengths = map(len, self.tokenizer(cleaned, verbose=False)["input_ids"])
-        cut = [length > limit or exceeds_max_words(text) for length, text in zip(lengths, texts, strict=True)]
-        words = partial(self.tokenizer, cleaned, add_special_tokens=False, verbose=False)
-        return make_reading(limit, cut, self.tokenizer, lambda: words()["input_ids"])
+        return None if self.tokenizer is None else read_texts(self.tokenizer, texts, verbose=False)
 
     def sites(self) -> Mapping[str, nn.Module]:
         """The Q-Former's cross-attentions, six in BLIP-2."""
@@ -206,8 +201,7 @@ class Blip2Family(Encoder):
     @cached_property
     def max_text_length(self) -> int:
         """Most tokens of a text: LAVIS' 35, unless the tokenizer was made for another length than BERT's."""
-        made_for = self.tokenizer.model_max_length
-        return int(made_for) if made_for < _BERT_LENGTH else MAX_LENGTH
+        return max_text_length(self.tokenizer)
 
     def _tokens(self, tokens: Tensor) -> Tensor:
         return tokens.to(self.device, torch.float32)

@@ -1,8 +1,7 @@
-"""BLIP-2's inputs: photos squashed and captions cleaned as by LAVIS, and the attention mask of writing."""
+"""BLIP-2's inputs: photos squashed as by LAVIS, and the attention mask of writing."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import torch
@@ -12,31 +11,12 @@ from torch.nn import functional as F
 
 from pipeline.encoders.preprocessing import squashing
 
-MAX_LENGTH = 35
-"""Tokens of a text in LAVIS' evaluation, [CLS] and [SEP] included; longer ones are cut."""
-MAX_WORDS = 50
-"""Words of a text that LAVIS keeps, before they become tokens."""
 _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 def photo_transform(size: int) -> Callable[[Image.Image], Tensor]:
     """LAVIS' `blip_image_eval`: both sides squashed by PIL's bicubic filter, CLIP's mean and standard deviation."""
     return squashing(size, _CLIP_MEAN, _CLIP_STD)
-
-
-def clean(text: str) -> str:
-    """LAVIS' `blip_caption`: lower case, some punctuation to spaces, single spaces, at most 50 words."""
-    return " ".join(_words(text)[:MAX_WORDS])
-
-
-def exceeds_max_words(text: str) -> bool:
-    """Whether `clean` cuts the text."""
-    return len(_words(text)) > MAX_WORDS
-
-
-def _words(text: str) -> list[str]:
-    text = re.sub(r"\s{2,}", " ", re.sub(r"[.!\"()*#:;~]", " ", text.lower()))
-    return text.rstrip("\n").strip(" ").split(" ")
 
 
 def unilm_mask(queries: int, text_mask: Tensor) -> Tensor:

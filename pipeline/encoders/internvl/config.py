@@ -41,7 +41,7 @@ class VisionConfig:
     patch_size: int = 14
     qkv_bias: bool = False
     qk_normalization: bool = True
-    hidden_act: str = "gelu"
+    hidden_act: Activation = "gelu"
     layer_norm_eps: float = 1e-6
     initializer_factor: float = 0.1
 
@@ -55,7 +55,7 @@ class QLlamaConfig:
     num_attention_heads: int = 32
     intermediate_size: int = 11008
     vocab_size: int = 49954
-    hidden_act: str = "silu"
+    hidden_act: Activation = "silu"
     rms_norm_eps: float = 1e-6
 
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.internvl.config import InternVLConfig
-from pipeline.encoders.internvl.inputs import photo_transform, read_texts, text_ids
+from pipeline.encoders.internvl.inputs import photo_transform, text_ids
 from pipeline.encoders.internvl.model import InternVL
+from pipeline.encoders.internvl.text_inputs import read_texts
 from pipeline.encoders.internvl.weights import check_weights, load_weights, read_config
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import Site

@@ -10,14 +10,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from pipeline.encoders.internvl.text_inputs import framed_ids
 from pipeline.encoders.preprocessing import squashing
-from pipeline.encoders.reading import Reading, make_reading
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-PROMPT = "summarize:"
-"""Prefix of every caption, with no space after it."""
-MAX_LENGTH = 80
-"""Most tokens of a text, including prompt, begin and end; longer ones are cut."""
 
 
 def photo_transform(size: int) -> Callable[[Image.Image], Tensor]:
@@ -35,17 +31,5 @@ def text_ids(tokenizer: Any, texts: Sequence[str]) -> Tensor:
         tokenizer: a transformers tokenizer of LLaMA's kind.
         texts: T of them.
     """
-    begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
-    words = tokenizer([PROMPT + text for text in texts], add_special_tokens=False)["input_ids"]
-    rows = [torch.tensor([begin, *ids[: MAX_LENGTH - 2], end]) for ids in words]
+    rows = [torch.tensor(ids) for ids in framed_ids(tokenizer, texts)]
     return pad_sequence(rows, batch_first=True) if rows else torch.zeros(0, 0, dtype=torch.int64)
-
-
-def read_texts(tokenizer: Any, texts: Sequence[str]) -> Reading:
-    """Which texts `text_ids` cuts, and which hold no known word; see `Encoder.read_texts`."""
-
-    def encode(prefix: str) -> Any:
-        return tokenizer([prefix + text for text in texts], add_special_tokens=False)["input_ids"]
-
-    cut = [len(ids) > MAX_LENGTH - 2 for ids in encode(PROMPT)]
-    return make_reading(MAX_LENGTH, cut, tokenizer, lambda: encode(""))

@@ -8,10 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.activations import ACT2FN
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from pipeline.encoders.internvl.config import InternVLConfig, VisionConfig
+from pipeline.encoders.internvl.llama import ACTIVATIONS, RMSNorm
 
 
 class InternViT(nn.Module):
@@ -65,7 +64,7 @@ class Block(nn.Module):
         width, eps = config.hidden_size, config.layer_norm_eps
         self.attn = SelfAttention(config)
         self.mlp = MLP(config)
-        self.norm1, self.norm2 = LlamaRMSNorm(width, eps), LlamaRMSNorm(width, eps)
+        self.norm1, self.norm2 = RMSNorm(width, eps), RMSNorm(width, eps)
         self.ls1 = nn.Parameter(torch.full((width,), config.initializer_factor))
         self.ls2 = nn.Parameter(torch.full((width,), config.initializer_factor))
 
@@ -87,8 +86,8 @@ class SelfAttention(nn.Module):
         self.q_norm: nn.Module | None = None
         self.k_norm: nn.Module | None = None
         if config.qk_normalization:
-            self.q_norm = LlamaRMSNorm(width, config.layer_norm_eps)
-            self.k_norm = LlamaRMSNorm(width, config.layer_norm_eps)
+            self.q_norm = RMSNorm(width, config.layer_norm_eps)
+            self.k_norm = RMSNorm(width, config.layer_norm_eps)
         self.proj = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -107,7 +106,7 @@ class MLP(nn.Module):
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.act = ACT2FN[config.hidden_act]
+        self.act = ACTIVATIONS[config.hidden_act]
         self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 

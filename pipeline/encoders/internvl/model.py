@@ -56,7 +56,7 @@ class InternVL(nn.Module):
         length = ids.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
         states = self.qllama.model(self.qllama.model.embed_tokens(ids), mask=causal & mask[:, None, None])
-        last = states[torch.arange(len(ids), device=ids.device), mask.sum(1) - 1]
+        last = states[torch.arange(ids.shape[0], device=ids.device), mask.sum(1) - 1]
         return F.normalize((last @ self.text_projection).float(), dim=-1)
 
 

@@ -1,8 +1,8 @@
 """QLLaMA, InternVL-14B's LLaMA that reads texts and, with learned queries, photos.
 
 Every second layer has a cross-attention between self-attention and MLP, by which the queries look at the image tokens:
-these are the sites. A text passes through the same layers without them. LLaMA's own parts come from transformers;
-parameters are named as in the published weights.
+these are the sites. A text passes through the same layers without them. Parameters are named as in the published
+weights.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import LlamaConfig
-from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP, LlamaRMSNorm
 
-from pipeline.encoders.internvl.config import InternVLConfig
+from pipeline.encoders.internvl.config import InternVLConfig, QLlamaConfig
+from pipeline.encoders.internvl.llama import MLP, RMSNorm, SelfAttention
 from pipeline.encoders.sites import Site
 
 _ROTARY_BASE = 10000.0
@@ -35,22 +34,13 @@ class QLlamaModel(nn.Module):
     def __init__(self, config: InternVLConfig) -> None:
         super().__init__()
         sizes = config.qllama_config
-        llama = LlamaConfig(
-            hidden_size=sizes.hidden_size,
-            num_hidden_layers=sizes.num_hidden_layers,
-            num_attention_heads=sizes.num_attention_heads,
-            intermediate_size=sizes.intermediate_size,
-            hidden_act=sizes.hidden_act,
-            rms_norm_eps=sizes.rms_norm_eps,
-            attn_implementation="sdpa",
-        )
         every, vision = config.cross_attention_frequency, config.vision_config.hidden_size
-        self.embed_tokens = nn.Embedding(sizes.vocab_size, sizes.hidden_size)
+        # Not `nn.Embedding(...)`: drawing its weights on the meta device imports torch._dynamo, 2 s of CPU.
+        self.embed_tokens = nn.Embedding.from_pretrained(torch.empty(sizes.vocab_size, sizes.hidden_size), freeze=False)
         self.layers = nn.ModuleList(
-            QLlamaLayer(llama, layer, vision if layer % every == 0 else None)
-            for layer in range(sizes.num_hidden_layers)
+            QLlamaLayer(sizes, vision if layer % every == 0 else None) for layer in range(sizes.num_hidden_layers)
         )
-        self.norm = LlamaRMSNorm(sizes.hidden_size, sizes.rms_norm_eps)
+        self.norm = RMSNorm(sizes.hidden_size, sizes.rms_norm_eps)
 
     def forward(self, states: Tensor, image_tokens: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Pass queries or embedded words [B, L, C] through all layers.
@@ -63,7 +53,7 @@ class QLlamaModel(nn.Module):
         Returns:
             States after the last norm, [B, L, C].
         """
-        attention: LlamaAttention = self.layers[0].self_attn
+        attention: SelfAttention = self.layers[0].self_attn
         positions = rotary(states.shape[1], attention.head_dim, states)
         for layer in self.layers:
             states = layer(states, image_tokens, mask, positions)
@@ -74,20 +64,19 @@ class QLlamaModel(nn.Module):
 class QLlamaLayer(nn.Module):
     """LLaMA's decoder layer, with a cross-attention to image tokens of width `vision` unless that is None."""
 
-    def __init__(self, config: LlamaConfig, layer: int, vision: int | None) -> None:
+    def __init__(self, config: QLlamaConfig, vision: int | None) -> None:
         super().__init__()
-        self.self_attn = LlamaAttention(config, layer)
-        self.self_attn.is_causal = False  # without a mask transformers would hide what follows each query
+        self.self_attn = SelfAttention(config.hidden_size, config.num_attention_heads)
         self.cross_attn = None if vision is None else CrossAttention(config, vision)
-        self.mlp = LlamaMLP(config)
-        self.input_layernorm = LlamaRMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.post_attention_layernorm = LlamaRMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = MLP(config.hidden_size, config.intermediate_size, config.hidden_act)
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(
         self, states: Tensor, image_tokens: Tensor | None, mask: Tensor | None, positions: tuple[Tensor, Tensor]
     ) -> Tensor:
         """[B, L, C] to [B, L, C]; arguments as in `QLlamaModel.forward`, and rotary (cos, sin) of the positions."""
-        states = states + self.self_attn(self.input_layernorm(states), positions, mask)[0]
+        states = states + self.self_attn(self.input_layernorm(states), positions, mask)
         if self.cross_attn is not None and image_tokens is not None:
             states = states + self.cross_attn(states, image_tokens)
         moved: Tensor = states + self.mlp(self.post_attention_layernorm(states))
@@ -97,14 +86,14 @@ class QLlamaLayer(nn.Module):
 class CrossAttention(Site):
     """Queries look at image tokens. It has its own norms for both, and no rotary embedding."""
 
-    def __init__(self, config: LlamaConfig, vision: int) -> None:
+    def __init__(self, config: QLlamaConfig, vision: int) -> None:
         super().__init__()
         width = config.hidden_size
         self.num_heads = config.num_attention_heads
         self.q_proj, self.o_proj = (nn.Linear(width, width, bias=False) for _ in range(2))
         self.k_proj, self.v_proj = (nn.Linear(vision, width, bias=False) for _ in range(2))
-        self.norm1 = LlamaRMSNorm(width, config.rms_norm_eps)
-        self.norm2 = LlamaRMSNorm(vision, config.rms_norm_eps)
+        self.norm1 = RMSNorm(width, config.rms_norm_eps)
+        self.norm2 = RMSNorm(vision, config.rms_norm_eps)
 
     def forward(self, states: Tensor, image_tokens: Tensor) -> Tensor:
         """Queries [B, Q, C] look at [B, N, C of the vision tower]: [B, Q, C]."""

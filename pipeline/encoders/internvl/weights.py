@@ -20,6 +20,7 @@ from pipeline.encoders.internvl.model import InternVL
 from pipeline.encoders.internvl.sentence_pieces import SentencePieces
 from pipeline.encoders.tokenizer_files import check_tokenizer, load_tokenizer
 from pipeline.encoders.weight_files import UNREADABLE, check_shapes, weight_shapes
+from pipeline.encoders.whole_words import WholeWords, opens_as_whole_words
 from pipeline.errors import QpertError, first_line
 from pipeline.io.model_files import check_configurations, check_shards, read_json, refuse_pickles
 
@@ -132,7 +133,11 @@ def _tokenizer(folder: Path, config: InternVLConfig) -> Any:
     pieces = folder / "tokenizer.model"
     try:
         check_tokenizer(folder)
-        tokenizer = SentencePieces(pieces) if pieces.is_file() else load_tokenizer(folder)
+        tokenizer: Any
+        if pieces.is_file():
+            tokenizer = SentencePieces(pieces)
+        else:
+            tokenizer = WholeWords(folder) if opens_as_whole_words(folder) else load_tokenizer(folder)
     except QpertError:
         raise
     except Exception as error:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import open_clip
 import torch
-from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.encoders.base import Encoder
+from pipeline.encoders.open_clip.plain_coca import PlainCoca
+from pipeline.encoders.open_clip.plain_weights import load_plain_weights
 from pipeline.encoders.open_clip.weights import (
     Tokenize,
     check_weights,
@@ -19,13 +20,16 @@ from pipeline.encoders.open_clip.weights import (
     read_spec,
     read_texts,
 )
-from pipeline.encoders.preprocessing import square_side
+from pipeline.encoders.preprocessing import Transform, square_side
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import MultiheadAttentionSite, make_perturbable
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import QpertError
 from pipeline.method.objects import Objects, TokenGrid
 from pipeline.method.settings import Perturbation
+
+if TYPE_CHECKING:  # imported where it is used: plain folders are opened without it, see `plain_coca`
+    import open_clip
 
 _EXTREME = 64
 """Ratio of a photo's sides beyond which it is cropped before it is resized."""
@@ -45,12 +49,15 @@ class OpenClipEncoder(Encoder):
     title = "CoCa"
     vectors = 1
 
-    def __init__(self, model: open_clip.CoCa, tokenizer: Tokenize | None, grid: TokenGrid, cfg: PreprocessCfg) -> None:
+    def __init__(
+        self, model: open_clip.CoCa | PlainCoca, tokenizer: Tokenize | None, grid: TokenGrid, transform: Transform
+    ) -> None:
         """Use `from_model` or `load`."""
-        self.model, self.tokenizer, self.grid = model, tokenizer, grid
+        make_perturbable(model.visual.attn_pool.attn, MultiheadAttentionSite)
+        self.model, self.tokenizer, self.grid = model.eval().requires_grad_(False), tokenizer, grid
         self.dim = model.visual.proj.shape[1]
         self.device, self.dtype = model.visual.conv1.weight.device, model.visual.conv1.weight.dtype
-        self._transform = image_transform_v2(cfg, is_train=False)
+        self._transform = transform
         self._sites = {"visual.attn_pool.attn": model.visual.attn_pool.attn}
 
     @classmethod
@@ -67,6 +74,9 @@ class OpenClipEncoder(Encoder):
         Raises:
             QpertError: not a CoCa with open_clip's attention pooler, or preprocessing that boxes cannot follow.
         """
+        import open_clip
+        from open_clip.transform import PreprocessCfg, image_transform_v2
+
         if not isinstance(model, open_clip.CoCa) or getattr(model.visual, "attn_pool", None) is None:
             raise QpertError(f"{type(model).__name__} is not an open_clip CoCa model with an attention pooler")
         visual = model.visual
@@ -80,12 +90,15 @@ class OpenClipEncoder(Encoder):
         if cfg.resize_mode not in _MODES:
             raise QpertError(f"resize_mode {cfg.resize_mode!r} is not supported; use one of {', '.join(_MODES)}")
         grid = TokenGrid(size, patch, "squash" if cfg.resize_mode == "squash" else "center_crop")
-        make_perturbable(visual.attn_pool.attn, MultiheadAttentionSite)
-        return cls(model.eval().requires_grad_(False), tokenizer, grid, cfg)
+        return cls(model, tokenizer, grid, image_transform_v2(cfg, is_train=False))
 
     @classmethod
     def load(cls, weights: str, device: torch.device, dtype: torch.dtype) -> OpenClipEncoder:
         """Load a checkpoint, see `load_weights` for its forms; the whole model takes `dtype`, text tower included."""
+        if plain := load_plain_weights(weights):
+            visual = plain.model.visual
+            grid = TokenGrid(visual.image_size, visual.patch_size, "center_crop")
+            return cls(plain.model.to(device=device, dtype=dtype), plain.tokenizer, grid, plain.transform)
         model, tokenizer = load_weights(weights)
         return cls.from_model(model.to(device=device, dtype=dtype), tokenizer)
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from pipeline.encoders.reading import Reading, make_reading
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Tokenize = Callable[[Sequence[str]], "Tensor"]
+"""From texts to ids int64 [T, context length], as open_clip's tokenizers."""
 
 
 class WordTokenizer:
@@ -41,6 +46,11 @@ class WordTokenizer:
 
     def __call__(self, texts: str | Sequence[str]) -> Tensor:
         """int64 [T, L]; one string is one text."""
-        batch = [texts] if isinstance(texts, str) else list(texts)
-        ids = [encoding.ids for encoding in self._tokenizer.encode_batch(batch)]
-        return torch.tensor(ids, dtype=torch.int64).reshape(len(batch), self.context_length)
+        import torch  # here, because texts are also read without it
+
+        ids = self.ids([texts] if isinstance(texts, str) else texts)
+        return torch.tensor(ids, dtype=torch.int64).reshape(len(ids), self.context_length)
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """L ids of each text."""
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
