@@ -134,7 +134,7 @@ def import_ultralytics() -> ModuleType:
         from ultralytics import utils
         from ultralytics.nn import tasks
     except ImportError as error:
-        raise QpertError("detection needs ultralytics: pip install ultralytics") from error
+        raise QpertError(f"ultralytics cannot be imported: {_brief(error)}; pip install 'qpert[yolo]'") from error
     if threads is None:  # the import sets it to 1, which every process started from here would inherit
         os.environ.pop("OMP_NUM_THREADS", None)
     # Without the torch functions that it needs, ultralytics silently falls back to unpickling.
@@ -208,7 +208,7 @@ def _onnx_input(weights: Path, wanted: int | None) -> tuple[int | None, int | li
     try:
         import onnxruntime
     except ImportError as error:
-        raise QpertError("ONNX detectors need onnxruntime: pip install onnxruntime") from error
+        raise QpertError(f"onnxruntime cannot be imported: {_brief(error)}; pip install 'qpert[onnx]'") from error
     try:
         session = onnxruntime.InferenceSession(str(weights), providers=["CPUExecutionProvider"])
         _check_metadata(weights, session.get_modelmeta().custom_metadata_map)
