@@ -22,14 +22,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from pipeline.detectors.config import DetectorConfig
+from pipeline.detectors.config import DOWNLOADS, MINIATURE, DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.io.model_files import PICKLES
 from pipeline.method.objects import Objects
-
-MINIATURE = Path(__file__).parent.parent / "miniature" / "yolo.pt"
-DOWNLOADS = Path("~/.cache/qpert")
-"""Folder for downloaded official models."""
 
 _ENFORCED = {"YOLO_AUTOINSTALL": "false", "ULTRALYTICS_SAFE_LOAD": "true"}
 _DEFAULTS = {"YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
