@@ -28,7 +28,7 @@ install-dev: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 .venv/installed: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[yolo,onnx]'
 	touch $@
 
 .venv/installed-dev: .venv/bin/python pyproject.toml

@@ -45,6 +45,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.detectors import check_packages
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.io.paths import LocalPath, PathText, ReportPath, WeightsText
@@ -117,6 +118,8 @@ def run(config: Config) -> int:
     if config.tmp is not None and not Path(config.tmp).is_dir():
         raise QpertError(f"--tmp {config.tmp}: there is no such folder")
     scratch = partial(tempfile.TemporaryDirectory, prefix="qpert-benchmark-", dir=config.tmp)
+    if "pipeline" in config.parts:
+        check_packages(config.detector)
     figures: dict[str, Any] = {}
     if "pipeline" in config.parts:
         with scratch() as folder:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.detectors import check_packages
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.io.paths import PathText, ReportPath, WeightsText
@@ -82,6 +83,7 @@ class Config(SourceOptions, WritingOptions):
 
 def run(config: Config) -> int:
     """Prints the captions; returns 1 when no photo has one."""
+    check_packages(config.detector)
     # Imported here, because --help must not wait for torch.
     from pipeline.detectors import check_detector, load_detector
     from pipeline.encoders import check_encoder, load_encoder

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.detectors import DetectorConfig, check_packages
 from pipeline.io.paths import LocalPath
 from pipeline.io.writable import check_writable
 from pipeline.queries.hits import Hit, Hits
@@ -64,6 +65,7 @@ class Query:
 
 def run(config: Config) -> int:
     """Runs the demo; returns 0 if all of it worked."""
+    check_packages(DetectorConfig())
     # Imported here, as below, because --help must not wait for torch.
     from pipeline.datasets.scenes import KARPATHY_FILE, distinct_scenes, write_scenes
     from pipeline.experiments.evaluating import evaluate_set

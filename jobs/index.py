@@ -24,6 +24,7 @@ import logging
 
 from pydantic import Field
 
+from pipeline.detectors import check_packages
 from pipeline.runs.spec import IndexSpec
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Config(IndexSpec):
 
 def run(config: Config) -> int:
     """Indexes, and prints what was done."""
+    check_packages(config.detector)
     from pipeline.runs.index_run import IndexRun  # imports torch and Ray, which `--help` does without
 
     flags = {name: getattr(config, name) for name in ("retry_failed", "keep_removed", "prune")}

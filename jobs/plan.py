@@ -26,6 +26,7 @@ from uuid import uuid4
 
 from pydantic import Field, field_validator
 
+from pipeline.detectors import check_packages
 from pipeline.errors import QpertError
 from pipeline.io.locations import join
 from pipeline.io.paths import PathText, ReportPath
@@ -64,6 +65,7 @@ class Config(IndexSpec):
 
 def run(config: Config) -> int:
     """Measures on a sample, and prints what all photos will take."""
+    check_packages(config.detector)
     # These import torch and Ray, which `--help` does without.
     from pipeline.runs.estimate import estimate, price_of
     from pipeline.runs.plan_text import plan_text

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field
 
+from pipeline.detectors import check_packages
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.io.paths import LocalPath, PathText, WeightsText
@@ -78,6 +79,7 @@ class Config(RunOptions):
 
 def run(config: Config) -> int:
     """Reproduces, and prints the report and its place."""
+    check_packages(config.detector)
     # Imported here, as below, because --help must not wait for torch.
     from pipeline.detectors import check_detector
     from pipeline.experiments.material import draw_scenes, find_material

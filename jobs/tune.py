@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from pipeline.detectors import check_packages
 from pipeline.io.writable import check_writable
 from pipeline.tuning.spec import TuningSpec
 
@@ -35,6 +36,8 @@ class Config(TuningSpec):
 
 def run(config: Config) -> int:
     """Searches with each encoder, confirms the best, and prints the reports; returns 1 if a trial failed for good."""
+    if config.detector is not None:
+        check_packages(config.detector)
     # Imported here, because --help must not wait for torch and Ray.
     from pipeline.detectors import check_detector
     from pipeline.tuning.planning import plan_runs

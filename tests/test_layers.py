@@ -23,7 +23,7 @@ LAYERS = (
     ("stages",),
     ("cluster",),
     ("runs",),
-    ("experiments", "queries"),
+    ("diagnosis", "experiments", "queries"),
     ("benchmarks",),
     ("miniature", "reproduction", "tuning"),
     ("api",),

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from jobs.cli.messages import did_you_mean, messages_on_stderr
 from jobs.cli.output import PrintableStream, printable_output
+from jobs.cli.version import version_text
 from pipeline.errors import QpertError
 from pipeline.io.retrying import full, out_of_space
 
@@ -27,7 +28,7 @@ usage: qpert VERB [arguments] [--option value ...]     (or: python -m jobs VERB 
 
 {verbs}
 
-qpert VERB --help explains a verb and all its options.
+qpert VERB --help explains a verb and all its options. qpert doctor checks the installation; qpert --version names it.
 Every option can also stand in a YAML file: qpert VERB --config run.yaml; options on the command line win."""
 
 LINEAGE = 256 * 2**20
@@ -93,6 +94,9 @@ def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         width = max(map(len, known))
         print(USAGE.format(verbs="\n".join(f"  {name:<{width}}  {line}" for name, line in known.items())))
+        return 0
+    if words[0] == "--version":
+        print(version_text())
         return 0
     verb = words[0].replace("_", "-")
     if verb not in known:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, get_origin
 
 import yaml
@@ -39,7 +39,7 @@ def parse(model: type[Model], words: list[str], *, verb: str, help_text: str = "
     """
     known = {option.name: option for option in options(model)}
     try:
-        found, unknown = _parser(known, verb, help_text).parse_known_intermixed_args(_normalised(words, known))
+        found, unknown = build_parser(known, verb, help_text).parse_known_intermixed_args(_normalised(words, known))
     except argparse.ArgumentError as error:  # such as an option without its value
         raise QpertError(f"{error} (qpert {verb} --help)") from error
     if unknown:
@@ -57,7 +57,20 @@ def parse(model: type[Model], words: list[str], *, verb: str, help_text: str = "
     return config
 
 
-def _parser(known: Options, verb: str, help_text: str) -> argparse.ArgumentParser:
+def build_parser(
+    known: Options,
+    verb: str,
+    help_text: str,
+    added: Callable[[Option | None, argparse.Action], object] = lambda option, action: None,
+) -> argparse.ArgumentParser:
+    """The parser of a command.
+
+    Args:
+        known: its options.
+        verb: its name.
+        help_text: the text above the options.
+        added: is called with each option and what argparse makes of it; with None for the file of `--config`.
+    """
     arguments = [option for option in known.values() if "positional" in option.extra]
     parser = argparse.ArgumentParser(
         prog=f"qpert {verb}",
@@ -74,15 +87,16 @@ def _parser(known: Options, verb: str, help_text: str) -> argparse.ArgumentParse
     for option in known.values():
         if option in arguments:
             # Optional for argparse, because the value may come from the YAML file; pydantic says when it is missing.
-            places.add_argument(option.name, **_keywords(option, one="?", several="*"))
+            added(option, places.add_argument(option.name, **_keywords(option, one="?", several="*")))
         elif option.nested is not None:
             groups[option.name] = parser.add_argument_group(f"options of {option.name}", option.field.description)
             short_forms[option.target] = option.flag
         else:
             names = [option.extra.get("flag"), short_forms.get(option.name), option.flag]
             group = groups[option.name.rpartition(".")[0]]
-            group.add_argument(*filter(None, names), dest=option.name, **_keywords(option))
-    groups[""].add_argument("--config", metavar="FILE", help="YAML file of these options; the command line wins")
+            added(option, group.add_argument(*filter(None, names), dest=option.name, **_keywords(option)))
+    file = groups[""].add_argument("--config", metavar="FILE", help="YAML file of these options; the command line wins")
+    added(None, file)
     groups[""].add_argument("--print-config", action="store_true", help="print all options as YAML and stop")
     return parser
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.io.paths import LocalPath, WeightsText
+
+MINIATURE = Path(__file__).parent.parent / "miniature" / "yolo.pt"
+"""The bundled detector's weights."""
+DOWNLOADS = Path("~/.cache/qpert")
+"""Folder for downloaded official models."""
 
 
 class DetectorConfig(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Protocol
 
 from pipeline.detectors.base import Detector
@@ -16,6 +17,9 @@ _DETECTORS = {
     "none": "pipeline.detectors.no_detector:NoDetector",
 }
 """Name -> module and class, imported when the detector is used. Any other name is an ultralytics model or a file."""
+
+_EXTRAS = {"ultralytics": "yolo", "onnxruntime": "onnx"}
+"""Optional package -> the extra of this project that installs it."""
 
 
 class DetectorClass(Protocol):
@@ -63,12 +67,31 @@ def check_detector(config: DetectorConfig, *, fetch: bool = True) -> None:
     _detector_class(config).check(config, fetch=fetch)
 
 
+def check_packages(config: DetectorConfig) -> None:
+    """Refuses a detection model whose packages are not installed. Quick: neither they nor torch are imported.
+
+    Raises:
+        QpertError: with the command that installs them.
+    """
+    if _DETECTORS.get(config.model, _YOLO) != _YOLO:
+        return
+    needed = ["ultralytics", *(["onnxruntime"] if config.model.lower().endswith(".onnx") else [])]
+    missing = [package for package in needed if find_spec(package) is None]
+    if missing:
+        extras = ",".join(_EXTRAS[package] for package in missing)
+        raise QpertError(
+            f"detector {config.model!r} needs {' and '.join(missing)}: pip install 'qpert[{extras}]', or choose"
+            " --detector annotated or none"
+        )
+
+
 def _detector_class(config: DetectorConfig) -> DetectorClass:
     path = _DETECTORS.get(config.model, _YOLO)
     if config.annotations is not None and config.model != "annotated":
         raise QpertError(f"detector.annotations is for detector.model=annotated, not for {config.model!r}")
     if config.classes is not None and path != _YOLO:
         raise QpertError(f"detector.classes selects among a detection model's classes; {config.model!r} has none")
+    check_packages(config)
     module, _, name = path.partition(":")
     detector_class: DetectorClass = getattr(import_module(module), name)
     return detector_class

@@ -22,14 +22,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from pipeline.detectors.config import DetectorConfig
+from pipeline.detectors.config import DOWNLOADS, MINIATURE, DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.io.model_files import PICKLES
 from pipeline.method.objects import Objects
-
-MINIATURE = Path(__file__).parent.parent / "miniature" / "yolo.pt"
-DOWNLOADS = Path("~/.cache/qpert")
-"""Folder for downloaded official models."""
 
 _ENFORCED = {"YOLO_AUTOINSTALL": "false", "ULTRALYTICS_SAFE_LOAD": "true"}
 _DEFAULTS = {"YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
@@ -135,7 +131,7 @@ def import_ultralytics() -> ModuleType:
         from ultralytics import utils
         from ultralytics.nn import tasks
     except ImportError as error:
-        raise QpertError("detection needs ultralytics: pip install ultralytics") from error
+        raise QpertError(f"ultralytics cannot be imported: {_brief(error)}; pip install 'qpert[yolo]'") from error
     if threads is None:  # the import sets it to 1, which every process started from here would inherit
         os.environ.pop("OMP_NUM_THREADS", None)
     # Without the torch functions that it needs, ultralytics silently falls back to unpickling.
@@ -226,7 +222,7 @@ def _onnx_input(weights: Path, wanted: int | None) -> tuple[int | None, int | li
     try:
         import onnxruntime
     except ImportError as error:
-        raise QpertError("ONNX detectors need onnxruntime: pip install onnxruntime") from error
+        raise QpertError(f"onnxruntime cannot be imported: {_brief(error)}; pip install 'qpert[onnx]'") from error
     try:
         session = onnxruntime.InferenceSession(str(weights), providers=["CPUExecutionProvider"])
         _check_metadata(weights, session.get_modelmeta().custom_metadata_map)

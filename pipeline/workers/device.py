@@ -68,7 +68,7 @@ def this_device(gpu: bool) -> Device:
     major, minor = torch.cuda.get_device_capability(0)
     name = torch.cuda.get_device_name(0)
     built_for = torch.cuda.get_arch_list()
-    if built_for and not _runs_on((major, minor), built_for):
+    if built_for and not runs_on((major, minor), built_for):
         raise QpertError(
             f"torch {torch.__version__} has no kernels for {name} (compute capability {major}.{minor}; it has"
             f" {', '.join(built_for)}); cards before Volta need a CUDA 12.6 build on their nodes"
@@ -76,7 +76,7 @@ def this_device(gpu: bool) -> Device:
     return Device("cuda:0", f"cuda:{name}", (major, minor))
 
 
-def _runs_on(capability: tuple[int, int], built_for: list[str]) -> bool:
+def runs_on(capability: tuple[int, int], built_for: list[str]) -> bool:
     """Binaries (sm_XY) serve their own major version from Y up; PTX (compute_XY) serves everything newer."""
     for arch in built_for:
         kind, _, number = arch.partition("_")

@@ -1,4 +1,4 @@
-"""Shared by the tests of `cluster.yaml` and `kuberay/`: the files, parsed and checked by the code that consumes them.
+"""Shared by the tests of `cluster.yaml`, the Dockerfile and `kuberay/`: the files, parsed and checked by their users.
 
 `kuberay_schema.json` holds facts of KubeRay 1.7.0, from version v1 of its resource definition rayjobs.ray.io: of every
 field that our manifests use, and of the fields above it, the keywords type, required, enum, minimum, maximum, pattern,
@@ -23,6 +23,7 @@ from jobs.cli.parsing import parse
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster.yaml"
+DOCKERFILE = ROOT / "Dockerfile"
 MANIFESTS = sorted((ROOT / "kuberay").glob("*.yaml"))
 FILES = [CLUSTER, *MANIFESTS]
 CUDA_12 = "+cu126"

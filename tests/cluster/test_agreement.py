@@ -1,4 +1,4 @@
-"""`cluster.yaml` and `kuberay/` agree with each other, the README and `pyproject.toml`."""
+"""`cluster.yaml`, the Dockerfile and `kuberay/` agree with each other, the README and `pyproject.toml`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.cluster.files import (
     A100,
     CLUSTER,
     CUDA_12,
+    DOCKERFILE,
     FILES,
     GTX_1080_TI,
     MANIFESTS,
@@ -44,26 +45,55 @@ def test_readme_names_the_same_gpus() -> None:
     assert config_of(commands(CLUSTER)[0]).accelerators == [A100, P100]
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
+@pytest.mark.parametrize("path", [CLUSTER, DOCKERFILE], ids=name_of)
 def test_installed_versions_are_those_that_the_project_allows(path: Path) -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    requirements = map(Requirement, re.findall(r'^    "(.+)",$', text, re.MULTILINE))
+    dependencies = text.partition("\ndependencies = [\n")[2].partition("\n]\n")[0]
+    requirements = map(Requirement, re.findall(r'^    "(.+)",$', dependencies, re.MULTILINE))
     allowed = {requirement.name: requirement.specifier for requirement in requirements}
-    pinned = re.findall(r"\b(torch|torchvision|ray)==([\w.+]+)", path.read_text(encoding="utf-8"))
-    pinned += [
-        ("ray", version) for version in re.findall(r"rayproject/ray:([\d.]+)-py", path.read_text(encoding="utf-8"))
-    ]
+    pinned = pins(path)
     assert {name for name, _ in pinned} == {"torch", "torchvision", "ray"}
     for name in ("torch", "torchvision", "ray"):
         versions = {Version(version) for package, version in pinned if package == name}
         assert all(allowed[name].contains(version) for version in versions)
         assert len({version.public for version in versions}) == 1, "nodes may differ in the build, not in the version"
     builds = {Version(version).local for name, version in pinned if name != "ray"}
-    assert builds == {None, CUDA_12.removeprefix("+")}
+    # The Dockerfile takes the build as an argument; its CPU image has one of its own.
+    assert builds == ({None, CUDA_12.removeprefix("+")} if path == CLUSTER else {None})
+
+
+def pins(path: Path) -> list[tuple[str, str]]:
+    """(package, version) of all that is installed in one version alone, as an argument of the Dockerfile or not."""
+    text = path.read_text(encoding="utf-8")
+    arguments = re.findall(r"^ARG (TORCH|TORCHVISION|RAY)=(\S+)$", text, re.MULTILINE)
+    return [
+        *re.findall(r"\b(torch|torchvision|ray)==([\w.+]+)", text),
+        *((name.lower(), version) for name, version in arguments),
+    ]
+
+
+def test_images_and_nodes_have_the_same_versions() -> None:
+    public = [{(name, Version(version).public) for name, version in pins(path)} for path in (CLUSTER, DOCKERFILE)]
+    assert public[0] == public[1]
+    assert len(public[0]) == 3
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
+def test_the_images_of_a_job_are_those_that_the_dockerfile_makes(path: Path) -> None:
+    rays = manifest(path)["spec"]["rayClusterSpec"]
+    pods = [group["template"]["spec"] for group in (rays["headGroupSpec"], *rays["workerGroupSpecs"])]
+    images = {pod["containers"][0]["image"] for pod in pods}
+    for text in (DOCKERFILE.read_text(encoding="utf-8"), path.read_text(encoding="utf-8")):
+        built = dict(re.findall(r"docker build --target cuda (.*?)-t (registry\S+) \.", text))
+        assert set(built.values()) == images
+        assert {arguments.strip(): "12.6" in image for arguments, image in built.items()} == {
+            "": False,
+            f"--build-arg TORCH_BUILD={CUDA_12}": True,
+        }
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
 def test_ray_versions_agree(path: Path) -> None:
     version = manifest(path)["spec"]["rayClusterSpec"]["rayVersion"]
-    assert f"rayproject/ray:{version}-py" in path.read_text(encoding="utf-8")
+    assert ("ray", version) in pins(DOCKERFILE)
     assert f"ray=={version} " in CLUSTER.read_text(encoding="utf-8")

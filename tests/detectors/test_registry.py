@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from pipeline.detectors import DetectorConfig, check_detector, list_detectors, load_detector
+from pipeline.detectors import DetectorConfig, check_detector, check_packages, list_detectors, load_detector
 from pipeline.detectors.annotated import AnnotatedBoxes
 from pipeline.detectors.no_detector import NoDetector
 from pipeline.errors import QpertError
@@ -73,3 +74,32 @@ def test_a_check_finds_what_loading_would_complain_about(tmp_path: Path) -> None
         assert str(checked.value) == str(loaded.value)
     check_detector(DetectorConfig())
     check_detector(DetectorConfig(model="none"))
+
+
+@pytest.mark.parametrize(
+    ("hidden", "model", "named", "command"),
+    [
+        (["ultralytics"], "miniature", "ultralytics", "'qpert[yolo]'"),
+        (["ultralytics"], "yolo11n.pt", "ultralytics", "'qpert[yolo]'"),
+        (["onnxruntime"], "mine.onnx", "onnxruntime", "'qpert[onnx]'"),
+        (["ultralytics", "onnxruntime"], "mine.ONNX", "ultralytics and onnxruntime", "'qpert[yolo,onnx]'"),
+    ],
+)
+def test_a_model_without_its_packages_is_refused_with_the_command_that_installs_them(
+    hidden: list[str], model: str, named: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in hidden:
+        monkeypatch.setitem(sys.modules, package, None)
+    for check in (check_packages, check_detector, load_detector):
+        with pytest.raises(QpertError) as refused:
+            check(DetectorConfig(model=model))
+        said = f"detector {model!r} needs {named}: pip install {command}, or choose --detector annotated or none"
+        assert str(refused.value) == said
+
+
+def test_other_detectors_need_no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("ultralytics", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, package, None)
+    check_detector(DetectorConfig(model="none"))
+    check_packages(DetectorConfig(model="annotated"))
+    assert isinstance(load_detector("none"), NoDetector)

@@ -54,6 +54,11 @@ def folder() -> Path:
     return cache / "qpert" / f"lavis-{hashlib.sha256(versions.encode()).hexdigest()[:12]}"
 
 
+def is_built() -> bool:
+    """Whether the environment is complete on this machine."""
+    return (folder() / _READY).is_file()
+
+
 def ensure(say: Callable[[str], None] | None = None) -> Path:
     """The environment's folder, built by pip if it is missing; concurrent processes wait for the first.
 

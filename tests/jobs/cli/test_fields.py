@@ -69,8 +69,8 @@ def value_of(config: Any, name: str) -> Any:
     return config
 
 
-def test_there_are_paths_in_every_verb() -> None:
-    assert {verb for verb, _ in texts()} == set(cli.verbs())
+def test_there_are_paths_in_every_verb_but_one() -> None:
+    assert set(cli.verbs()) - {verb for verb, _ in texts()} == {"completion"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What `qpert doctor` looks at: packages, machine, GPUs, models, formats, folders, Ray and what it listens on."""
