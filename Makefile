@@ -2,18 +2,27 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint audit install install-dev clean
+.PHONY: demo test docs results lint audit install install-dev clean
 
 demo: install
 	$(BIN)/python -m jobs demo
 
-test: lint
+test: lint docs
 	$(BIN)/python -m pytest
 
 lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documentation, into site/. A broken link or a warning ends the build.
+docs: install-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+# The pages of docs/results, from a run of the whole protocol with the bundled models: about a quarter of an hour.
+results: install
+	$(BIN)/python -m jobs reproduce --out reproduction
+	for name in coca blip2 internvl; do cp reproduction/miniature/$$name/report.md docs/results/$$name.md; done
 
 # Known vulnerabilities of all that is installed. Asks PyPI; what that cannot answer for counts as a failure.
 audit: install-dev
@@ -36,4 +45,4 @@ install-dev: .venv/installed-dev
 	touch .venv/installed $@
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo reproduction site

@@ -15,11 +15,14 @@ report, its tables as CSV, and the figures are in --out.
 
 from __future__ import annotations
 
+import shlex
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field
 
+from pipeline import __version__
 from pipeline.detectors import check_packages
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
@@ -150,10 +153,26 @@ def _write(config: Config, folder: Path, encoder: str, material: Material, resul
 
     report = parts(result, samples=config.samples, seed=config.seed)
     title = f"{encoder} on {config.preset}"
-    text = as_markdown(title, result, report)
+    text = as_markdown(title, result, report, origin=_origin(config, encoder, result))
     (folder / "report.md").write_text(text, encoding="utf-8")
     write_tables(folder / "tables", report)
     gained, lost = write_figure_a(folder / "figure_a.html", title, material.captions, result, weights=config.weights)
     print(text)
     print(f"report: {folder}/report.md; tables as CSV: {folder}/tables")
     print(f"figure A: {folder}/figure_a.html (of the queries, Q-Perturbation gained {gained} and lost {lost})")
+
+
+def _origin(config: Config, encoder: str, result: Result) -> str:
+    """The command that makes this report again (without the folders and the cluster), its versions and the date."""
+    from pipeline.experiments.variants import PLAIN
+
+    words = ["qpert", "reproduce", "--encoder", encoder]
+    for name in ("preset", "weights", "split", "rerank_k", "scenes", "samples", "seed"):
+        value = getattr(config, name)
+        if value != Config.model_fields[name].default:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    if config.detector != DetectorConfig():
+        words += ["--detector", config.detector.model]
+    versions = {"qpert": __version__, **result.variants[PLAIN].store.open(PLAIN).manifest.versions}
+    made_with = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"Made by `{printable(shlex.join(words))}` on {date.today().isoformat()} with {made_with}."

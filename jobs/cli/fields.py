@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from pipeline.io.paths import CHECKS
 
@@ -24,11 +25,12 @@ class Option:
         is_path: whether its type is one of `pipeline.io.paths`.
         extra: what its `json_schema_extra` says; `jobs.cli.parsing` lists the keys.
         flag: ``--inner.max-objects``.
+        flags: all its names: a further one, that of the model whose plain value it is, `flag`.
         target: the name of the field that a plain value sets: ``--detector yolo11n.pt`` sets `detector.model`.
         shown: how messages call it: ``SOURCE`` for an argument, ``--top-k`` for an option.
     """
 
-    def __init__(self, name: str, field: FieldInfo) -> None:
+    def __init__(self, name: str, field: FieldInfo, outer: Option | None = None) -> None:
         self.name = name
         self.field = field
         self.types = members(field.annotation)
@@ -45,15 +47,48 @@ class Option:
         self.target = f"{name}.{self.extra['short']}" if "short" in self.extra else name
         further = str(self.extra.get("flag", ""))
         self.shown = name.upper() if "positional" in self.extra else further if further[:2] == "--" else self.flag
+        short_form = outer.flag if outer is not None and outer.target == name else ""
+        self.flags = [flag for flag in (further, short_form, self.flag) if flag]
+
+    @property
+    def metavar(self) -> str:
+        """What help shows in place of a value: ``N``, ``PATH``, ``{paper,released,none}``."""
+        if "positional" in self.extra:
+            return self.shown
+        if self.choices:
+            return "{" + ",".join(self.choices) + "}"
+        words = {int: "N", float: "X", str: "PATH" if self.is_path else "TEXT"}
+        return next((words[part] for part in self.types if part in words), "VALUE")
+
+    @property
+    def default(self) -> str:
+        """The default as help shows it; empty without one that says anything."""
+        default = self.field.default
+        if default is PydanticUndefined or default in (None, []):
+            return ""
+        if isinstance(default, bool):
+            return ("off", "on")[default]
+        return ", ".join(map(str, default)) if isinstance(default, tuple | list) else str(default)
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether it takes several values."""
+        return any(get_origin(part) in (list, tuple) for part in self.types)
 
 
-def options(model: type[BaseModel], prefix: str = "") -> Iterator[Option]:
-    """All fields of `model`, depth first; a nested model comes before its fields."""
+def options(model: type[BaseModel], outer: Option | None = None) -> Iterator[Option]:
+    """All fields of `model`, depth first; a nested model comes before its fields.
+
+    Args:
+        model: the configuration of a command.
+        outer: the option whose nested model it is, if it is one.
+    """
+    prefix = "" if outer is None else f"{outer.name}."
     for name, field in model.model_fields.items():
-        option = Option(prefix + name, field)
+        option = Option(prefix + name, field, outer)
         yield option
         if option.nested is not None:
-            yield from options(option.nested, f"{prefix}{name}.")
+            yield from options(option.nested, option)
 
 
 def members(annotation: Any) -> list[Any]:

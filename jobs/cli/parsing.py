@@ -14,11 +14,10 @@ import argparse
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticUndefined
 
 from jobs.cli.fields import Option, options
 from jobs.cli.messages import did_you_mean
@@ -83,18 +82,15 @@ def build_parser(
     )
     places = parser.add_argument_group("arguments") if arguments else parser
     groups = {"": parser.add_argument_group("options")}
-    short_forms: dict[str, str] = {}
     for option in known.values():
         if option in arguments:
             # Optional for argparse, because the value may come from the YAML file; pydantic says when it is missing.
             added(option, places.add_argument(option.name, **_keywords(option, one="?", several="*")))
         elif option.nested is not None:
             groups[option.name] = parser.add_argument_group(f"options of {option.name}", option.field.description)
-            short_forms[option.target] = option.flag
         else:
-            names = [option.extra.get("flag"), short_forms.get(option.name), option.flag]
             group = groups[option.name.rpartition(".")[0]]
-            added(option, group.add_argument(*filter(None, names), dest=option.name, **_keywords(option)))
+            added(option, group.add_argument(*option.flags, dest=option.name, **_keywords(option)))
     file = groups[""].add_argument("--config", metavar="FILE", help="YAML file of these options; the command line wins")
     added(None, file)
     groups[""].add_argument("--print-config", action="store_true", help="print all options as YAML and stop")
@@ -103,23 +99,14 @@ def build_parser(
 
 def _keywords(option: Option, one: str | None = None, several: str = "+") -> dict[str, Any]:
     """How argparse takes and explains the option; values stay text, for pydantic to convert and check."""
-    default = option.field.default
     text = (option.field.description or "").replace("%", "%%")
     if option.field.is_required() and "positional" not in option.extra:
         text += " (required)"
-    elif default is not PydanticUndefined and default not in (None, []):
-        shown = ("off", "on")[default] if isinstance(default, bool) else default
-        text += f" (default: {', '.join(map(str, shown)) if isinstance(shown, tuple | list) else shown})"
+    elif option.default:
+        text += f" (default: {option.default})"
     if bool in option.types:
         return {"action": argparse.BooleanOptionalAction, "help": text}
-    words = {int: "N", float: "X", str: "PATH" if option.is_path else "TEXT"}
-    metavar = next((words[part] for part in option.types if part in words), "VALUE")
-    if "positional" in option.extra:
-        metavar = option.shown
-    elif option.choices:
-        metavar = "{" + ",".join(option.choices) + "}"
-    is_list = any(get_origin(part) in (list, tuple) for part in option.types)
-    return {"help": text, "metavar": metavar, "nargs": several if is_list else one}
+    return {"help": text, "metavar": option.metavar, "nargs": several if option.takes_several else one}
 
 
 def _normalised(words: list[str], known: Options) -> list[str]:

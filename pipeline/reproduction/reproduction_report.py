@@ -68,11 +68,12 @@ def parts(result: Result, *, samples: int, seed: int) -> list[Part]:
     return report
 
 
-def as_markdown(title: str, result: Result, report: Sequence[Part]) -> str:
-    """The whole report."""
+def as_markdown(title: str, result: Result, report: Sequence[Part], *, origin: str) -> str:
+    """The whole report; `origin` says which command made it, with what, and when."""
     ranks = result.ranks[PLAIN]
     lines = [
         f"# {title}",
+        origin,
         f"{len(ranks.image_ranks):,} photos, {len(ranks.text_ranks):,} captions. Figures in percent, differences in"
         " points; intervals are 95 % bootstrap intervals over photos, p is McNemar's exact test against plain."
         ' "paper": printed in the supplement for BLIP-2 on Flickr30K. Tables C and D show it in brackets, beside both'

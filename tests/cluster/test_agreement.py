@@ -1,4 +1,4 @@
-"""`cluster.yaml`, the Dockerfile and `kuberay/` agree with each other, the README and `pyproject.toml`."""
+"""`cluster.yaml`, the Dockerfile and `kuberay/` agree with each other, the documentation and `pyproject.toml`."""
 
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ def test_commands_with_mistakes_do_not_parse() -> None:
         config_of(commands(CLUSTER)[0].replace("--accelerators", "--accelerator-types"))
 
 
-def test_readme_names_the_same_gpus() -> None:
-    readme = [command for command in commands(ROOT / "README.md") if "--accelerators" in command]
-    assert readme
-    assert all(config_of(command).accelerators == [A100, GTX_1080_TI] for command in readme)
+@pytest.mark.parametrize("page", ["README.md", "docs/guides/clusters.md"])
+def test_documentation_names_the_same_gpus(page: str) -> None:
+    named = [command for command in commands(ROOT / page) if "--accelerators" in command]
+    assert named
+    assert all(config_of(command).accelerators == [A100, GTX_1080_TI] for command in named)
     assert config_of(commands(CLUSTER)[0]).accelerators == [A100, P100]
 
 

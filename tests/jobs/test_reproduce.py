@@ -76,6 +76,9 @@ def test_photos_on_disk_go_through_the_whole_protocol(tmp_path: Path, capsys: py
     folder = tmp_path / "out" / "flickr30k" / "coca"
     first = capsys.readouterr().out
     assert "## Table A" in first
+    assert (
+        "Made by `qpert reproduce --encoder coca --preset flickr30k --weights miniature --samples 100` on 20" in first
+    )
     assert (folder / "report.md").read_text() in first
     with (folder / "tables" / "table_a.csv").open() as file:
         rows = list(csv.DictReader(file))
