@@ -20,6 +20,8 @@ os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")
 os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ["MPLBACKEND"] = "agg"  # whatever notebook the tests are run from
 
+pytest_plugins = ["tests.marking"]
+
 
 @pytest.fixture(scope="session")
 def ray_cpu() -> Iterator[None]:

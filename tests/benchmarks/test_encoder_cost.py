@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import pytest
+
 from pipeline.benchmarks.encoder_cost import measure_cost
 from pipeline.encoders import load_encoder
 from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
 
 
+@pytest.mark.slow
 def test_every_part_is_timed_and_the_encoder_is_unchanged() -> None:
     encoder = load_encoder("coca")
     objects = [Objects([[0.1, 0.1, 0.9, 0.6]], [""], [1.0], (60, 40)), Objects.empty((60, 40))]

@@ -21,6 +21,7 @@ def test_the_trivial_encoder_distinguishes_photos() -> None:
     assert float((vectors[0] * vectors[1]).sum(-1).max()) < 0.99
 
 
+@pytest.mark.ray
 @pytest.mark.timeout(400)
 def test_files_memory_and_rate_of_a_small_run(tmp_path: Path) -> None:
     write_tiny(tmp_path / "tiny", 320)

@@ -14,6 +14,7 @@ def test_fifty_settings_are_fifty() -> None:
     assert len(set(fifty())) == 50
 
 
+@pytest.mark.slow
 def test_times_are_positive_and_consistent(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     monkeypatch.setattr(tuning_cost, "FLICKR", Sizes(40, 80, 32, 256))

@@ -24,6 +24,7 @@ the loopback interface is the tightest limit."""
 MB = 1024**2
 
 
+@pytest.mark.ray
 def test_a_session_is_open_only_to_this_user_on_this_machine(tmp_path: Path) -> None:
     """Even if HOME is not writable. The second session must not use the token of the first."""
     script = Path(__file__).with_name("local_session.py")

@@ -241,6 +241,7 @@ def test_official_model_without_a_network(tmp_path: Path, monkeypatch: pytest.Mo
         find_weights("yolo11n")
 
 
+@pytest.mark.slow
 def test_switches_of_a_fresh_process() -> None:
     """Nothing is installed, sent or unpickled, whatever the environment says; unsafe loading from before is refused."""
     script = """

@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_what_a_lost_worker_node_or_driver_leaves_is_mended(tmp_path: Path) -> None:
     # A process of its own, as this one has a Ray session already. Three seeds in a row have one fault of each kind.

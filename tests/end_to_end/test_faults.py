@@ -77,6 +77,8 @@ def rows(out: Path) -> dict[str, str | None]:
     return found
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("decoder", "options", "reason"),
@@ -107,6 +109,7 @@ class Poisoned(TrivialEncoder):
         return pixels
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("ray_cpu")
 def test_a_photo_that_kills_the_model_is_left_out_after_some_tries(
@@ -155,6 +158,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("ray_cpu")
 def test_a_full_disk_ends_the_run_with_a_clear_word_and_nothing_is_lost(
@@ -180,6 +184,8 @@ def test_a_full_disk_ends_the_run_with_a_clear_word_and_nothing_is_lost(
     assert set(before) <= set(found)
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_storage_that_fails_now_and_then_changes_nothing(
     tmp_path: Path, make_photos: Callable[[Path, int], list[str]]

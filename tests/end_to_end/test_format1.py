@@ -85,6 +85,7 @@ def test_a_finished_set_opens(folder: Path, ledger: bool) -> None:
     assert np.linalg.norm(vectors(rows), axis=1) == pytest.approx(np.ones(12), abs=TOLERANCE)
 
 
+@pytest.mark.slow
 @LEDGERS
 def test_searches_answer_as_before(folder: Path, ledger: bool) -> None:
     whole(folder, ledger)
@@ -98,6 +99,7 @@ def test_searches_answer_as_before(folder: Path, ledger: bool) -> None:
         assert scores == pytest.approx([hit["score"] for hit in recorded["results"]], abs=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_evaluation_gives_the_recorded_numbers(folder: Path) -> None:
     words = ["--captions", "scenes/dataset_scenes.json", "--samples", "100", "--json", "again.json"]
     qpert(folder, "evaluate", "whole", *words)
@@ -108,6 +110,7 @@ def test_evaluation_gives_the_recorded_numbers(folder: Path) -> None:
         assert report[name] == value, name
 
 
+@pytest.mark.ray
 @LEDGERS
 def test_a_finished_set_is_left_as_it_is(folder: Path, ledger: bool) -> None:
     out = whole(folder, ledger)
@@ -123,6 +126,8 @@ def test_a_finished_set_is_left_as_it_is(folder: Path, ledger: bool) -> None:
     assert ours == recorded
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_an_interrupted_set_is_finished(folder: Path) -> None:
     out = folder / "half"

@@ -18,10 +18,11 @@ import pytest
 from pipeline.datasets.scenes import write_scenes
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.store import FeatureStore
+from tests.pacing import Pace
 
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).parent / "ray")
-COUNT = 1600
+COUNT = 160
 IGNORES = (".gitignore", ".rayignore")
 DEFAULTS = [".git", ".venv"]
 """What Ray leaves out by itself."""
@@ -33,6 +34,7 @@ class Head:
 
     dashboard: str
     environment: dict[str, str]
+    pace: Pace
 
     def ray(self, *words: str) -> subprocess.CompletedProcess[str]:
         """`ray job WORDS`."""
@@ -71,6 +73,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     # Workers find `python` as a job does on a node whose environment is active.
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     dashboard, port = free_port(), free_port()
+    pace = Pace(folder / "site", 0.5)
     command = [
         RAY,
         "start",
@@ -83,8 +86,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     command += ["--include-dashboard=true", f"--dashboard-port={dashboard}", f"--ray-client-server-port={free_port()}"]
     command += [f"--dashboard-agent-listen-port={free_port()}", f"--dashboard-agent-grpc-port={free_port()}"]
     with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    found = Head(f"http://127.0.0.1:{dashboard}", environment)
+        process = subprocess.Popen(command, env=environment | pace.environment(), stdout=log, stderr=log, start_new_session=True)
+    found = Head(f"http://127.0.0.1:{dashboard}", environment, pace)
     try:
         end = time.monotonic() + 240
         while found.ray("list").returncode:
@@ -130,10 +133,11 @@ def test_what_is_uploaded_is_the_code_and_the_miniatures(tmp_path: Path) -> None
     assert sum(files.values()) < 25e6
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_a_job_is_watched_stopped_and_goes_on(head: Head, scenes: Path, tmp_path: Path) -> None:
     out = tmp_path / "features"
-    words = ["index", str(scenes / "images"), "--out", str(out), "--block-size", "16", "--file-size", "16"]
+    words = ["index", str(scenes / "images"), "--out", str(out), "--block-size", "8", "--file-size", "8"]
     words += ["--detect-actors", "1", "--encode-actors", "1"]
 
     submitted = head.submit(*words, wait=False, name="first")
@@ -149,6 +153,7 @@ def test_a_job_is_watched_stopped_and_goes_on(head: Head, scenes: Path, tmp_path
     assert "run the same command again to go on where it stopped" in head.ray("logs", "first").stdout
     done = committed(out)
     assert COUNT // 16 <= done < COUNT
+    head.pace.end()
 
     second = head.submit(*words, name="second")
     assert second.returncode == 0, second.stdout[-3000:] + second.stderr[-3000:]
@@ -164,6 +169,7 @@ def test_a_job_is_watched_stopped_and_goes_on(head: Head, scenes: Path, tmp_path
     assert (tmp_path / "report.json").stat().st_size > 100
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_job_that_fails_says_so_and_why(head: Head, tmp_path: Path) -> None:
     failed = head.submit("index", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out"), name="third")

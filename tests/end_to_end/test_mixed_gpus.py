@@ -19,6 +19,8 @@ def measured(*words: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_kind_gets_work_by_its_speed_and_the_one_that_is_too_small_none() -> None:
     found = measured("160")
@@ -34,6 +36,8 @@ def test_every_kind_gets_work_by_its_speed_and_the_one_that_is_too_small_none() 
     assert "the devices' embeddings differ by more than 1e-09" in found["strict"][1]
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_what_joins_gets_work_in_a_new_attempt() -> None:
     found = measured("160", "join")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,8 +20,10 @@ from jobs import cli
 from pipeline.datasets.scenes import write_scenes
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.store import FeatureStore
+from tests.pacing import Pace
 
-COUNT = 400
+ROOT = Path(__file__).parents[2]
+COUNT = 96
 WORDS = ["--file-size", "16", "--block-size", "16", "--cpus", "2", "--encode-actors", "1", "--detect-actors", "1"]
 
 
@@ -37,6 +40,8 @@ def table(out: Path) -> pa.Table:
     return FeatureSet.open(str(out)).dataset.to_table().sort_by("image_id")
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_kill_9_half_way_and_run_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
@@ -44,7 +49,8 @@ def test_kill_9_half_way_and_run_again(
     write_scenes(tmp_path / "scenes", COUNT, seed=5)
     source, out = tmp_path / "scenes" / "images", tmp_path / "out"
     command = [sys.executable, "-m", "jobs", *index(source, out)]
-    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = os.environ | Pace(tmp_path / "site", 0.05).environment(ROOT)
+    run = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while len(committed(out)) < COUNT // 3:
         assert run.poll() is None, "the run ended before it could be killed"
         time.sleep(0.05)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,19 +62,20 @@ def embedded(out: Path) -> tuple[int, int]:
 
 
 @pytest.mark.usefixtures("ray_cpu")
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_trial_is_what_index_and_evaluate_give(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Ten settings, bit for bit, and the confirming run; the backbone sees each photo once.
+    """Six settings, bit for bit, and the confirming run; the backbone sees each photo once.
 
     With a number of photos that makes equal blocks: else Ray puts a last small one together with another, as it comes,
     and the last bits of a matrix product depend on its company.
     """
-    words = ["--weight", "constant", "1-area", "--scale", "0.25", "0.5", "1", "2", "4", "--metric", "10%"]
+    words = ["--weight", "constant", "1-area", "--scale", "0.5", "1", "2", "--metric", "10%"]
     assert cli.main(tune(tmp_path, *words)) == 0
     said = capsys.readouterr().out
-    assert embedded(tmp_path) == (64, 11)  # ten settings and plain
+    assert embedded(tmp_path) == (64, 7)  # six settings and plain
     found = trials(tmp_path)
-    assert len(found) == 10
+    assert len(found) == 6
 
     scenes = tmp_path / "scenes-64-series-2"
     captions = read_captions(scenes / "dataset_scenes.json")
@@ -109,13 +111,15 @@ def test_every_trial_is_what_index_and_evaluate_give(tmp_path: Path, capsys: pyt
     assert (tmp_path / "coca" / "weight_by_scale_10.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "coca" / "weight_by_scale_10.csv").read_text().count("*") == 1
     logs = list((tmp_path / "coca" / "tune").glob("*/*trial*/events.out.tfevents.*"))
-    assert len(logs) == 10  # for TensorBoard
+    assert len(logs) == 6  # for TensorBoard
 
     assert cli.main(tune(tmp_path, *words)) == 0
     assert embedded(tmp_path) == (0, 0)
     assert same(trials(tmp_path), found)
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_kill_9_of_the_driver_and_run_again(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The same table as without interruption; no trial is lost, and no setting is embedded twice."""
@@ -123,7 +127,7 @@ def test_kill_9_of_the_driver_and_run_again(tmp_path: Path, request: pytest.Fixt
         "--search",
         "random",
         "--trials",
-        "8",
+        "5",
         "--scale",
         "0.1:4:log",
         "--concurrent",
@@ -136,7 +140,7 @@ def test_kill_9_of_the_driver_and_run_again(tmp_path: Path, request: pytest.Fixt
         [sys.executable, "-m", "jobs", *tune(out, *words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 600
-    while len(kept := list(out.glob("coca/outcomes/*/*.npz"))) < 4:
+    while len(kept := list(out.glob("coca/outcomes/*/*.npz"))) < 3:
         assert run.poll() is None, "the search ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -145,18 +149,19 @@ def test_kill_9_of_the_driver_and_run_again(tmp_path: Path, request: pytest.Fixt
     run.wait()
     psutil.wait_procs(family, timeout=60)
     kept = list(out.glob("coca/outcomes/*/*.npz"))
-    assert len(kept) < 9
+    assert len(kept) < 6
 
     request.getfixturevalue("ray_cpu")
     assert cli.main(tune(out, *words)) == 0
-    assert embedded(out) == (0, 9 - len(kept))
+    assert embedded(out) == (0, 6 - len(kept))
     assert cli.main(tune(whole, *words)) == 0
-    assert embedded(whole) == (64, 9)
-    assert len(trials(out)) == 8
+    assert embedded(whole) == (64, 6)
+    assert len(trials(out)) == 5
     assert same(trials(out), trials(whole))
 
 
 @pytest.mark.usefixtures("ray_cpu")
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_kill_9_of_a_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The trial is tried again automatically."""
@@ -165,22 +170,23 @@ def test_kill_9_of_a_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
     def kill() -> None:
         while not killed and not over.is_set():
-            for process in psutil.process_iter(["cmdline"]):
-                if any("ImplicitFunc" in word for word in process.info["cmdline"] or ()):
-                    process.send_signal(signal.SIGKILL)
-                    killed.append(process.pid)
-                    break
+            for process in psutil.Process().children(recursive=True):  # of this session alone
+                with suppress(psutil.Error):
+                    if any("ImplicitFunc" in word for word in process.cmdline()):
+                        process.send_signal(signal.SIGKILL)
+                        killed.append(process.pid)
+                        break
             time.sleep(0.02)
 
     thread = threading.Thread(target=kill)
     thread.start()
     try:
-        words = ["--search", "random", "--trials", "4", "--scale", "0.1:4:log", "--confirm-split", "none"]
+        words = ["--search", "random", "--trials", "2", "--scale", "0.1:4:log", "--confirm-split", "none"]
         assert cli.main(tune(tmp_path, *words, "--concurrent", "1")) == 0
     finally:
         over.set()
         thread.join()
     assert killed
     assert "a trial failed and is tried again" in capsys.readouterr().err
-    assert len(trials(tmp_path)) == 4
-    assert embedded(tmp_path) == (64, 5)
+    assert len(trials(tmp_path)) == 2
+    assert embedded(tmp_path) == (64, 3)

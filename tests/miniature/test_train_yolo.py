@@ -18,6 +18,7 @@ from pipeline.miniature.train_yolo import HELD_OUT_SEED, YoloSchedule, measure, 
 BUNDLED_LOG = MINIATURE.with_name("yolo_training.json")
 
 
+@pytest.mark.slow
 def test_training_runs_and_writes_its_files(tmp_path: Path) -> None:
     lines: list[str] = []
     schedule = YoloSchedule(scenes=16, epochs=2, batch=8, held_out=8)

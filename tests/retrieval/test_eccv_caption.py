@@ -28,6 +28,7 @@ def best(scores, ids, top=TOP):
     return np.take_along_axis(np.broadcast_to(ids, scores.shape), part, axis=1), np.take_along_axis(values, order, 1)
 
 
+@pytest.mark.slow
 def test_agrees_exactly_with_its_coco_5k_recalls():
     metrics = pytest.importorskip("eccv_caption").Metrics()
     text_ids = metrics.coco_ids.astype(np.int64)

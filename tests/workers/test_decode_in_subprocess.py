@@ -22,6 +22,7 @@ def test_photos_that_merely_cannot_be_decoded_are_not_deadly() -> None:
     assert deadly_photos([jpeg(), b"no photo", b"", jpeg()[:200], jpeg()], 10**6) == [None] * 5
 
 
+@pytest.mark.slow
 def test_a_photo_that_takes_too_much_memory_is_deadly_and_the_next_is_checked_too() -> None:
     large = jpeg((12_000, 8_000), "PNG")
     # Python, NumPy and Pillow take some 600 MB of address space; the photo takes 288 MB more.

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from pipeline.errors import QpertError
@@ -70,12 +72,15 @@ def test_out_of_memory_halves_later_batches_too() -> None:
     assert model.calls == [2, 2]
 
 
-def test_a_device_without_room_for_one_photo_stops_the_job() -> None:
+def test_a_device_without_room_for_one_photo_stops_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("pipeline.workers.micro_batching.time", SimpleNamespace(perf_counter=float, sleep=waited.append))
     model = Model()
     run = batcher(model)
     model.room = 0
     with pytest.raises(QpertError, match=r"does not work here"):
         run([20])
+    assert waited == [0.5, 5.0]
 
 
 def test_a_broken_model_stops_the_job() -> None:

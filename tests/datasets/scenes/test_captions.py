@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from pipeline.datasets.scenes.captions import make_captions, vocabulary
 from pipeline.datasets.scenes.layout import Profile, Scene, SceneObject, make_scene
 
 
+@cache
 def scenes(profile: Profile, count: int = 400) -> list[Scene]:
     return [make_scene(9, index, profile) for index in range(count)]
 

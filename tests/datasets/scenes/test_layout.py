@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
-from pipeline.datasets.scenes.layout import MIN_AREA, SCENE_SIZE, make_scene
+from pipeline.datasets.scenes.layout import MIN_AREA, SCENE_SIZE, Profile, Scene, make_scene
 
-SCENES = [make_scene(5, index) for index in range(1500)]
-NATURAL = [make_scene(5, index, "natural") for index in range(1500)]
+
+@cache
+def scenes(profile: Profile = "balanced") -> list[Scene]:
+    return [make_scene(5, index, profile) for index in range(1500)]
 
 
 def test_the_same_arguments_give_the_same_scene_and_others_another() -> None:
@@ -15,7 +19,7 @@ def test_the_same_arguments_give_the_same_scene_and_others_another() -> None:
 
 
 def test_boxes_lie_inside_the_picture_and_objects_go_from_large_to_small() -> None:
-    for scene in SCENES + NATURAL:
+    for scene in scenes() + scenes("natural"):
         assert 1 <= len(scene.objects) <= 5
         areas = [thing.area for thing in scene.objects]
         assert areas == sorted(areas, reverse=True)
@@ -27,7 +31,7 @@ def test_boxes_lie_inside_the_picture_and_objects_go_from_large_to_small() -> No
 
 
 def test_objects_hide_at_most_a_part_of_the_largest() -> None:
-    for scene in SCENES:
+    for scene in scenes():
         for first, a in enumerate(scene.objects):
             for b in scene.objects[first + 1 :]:
                 width = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
@@ -37,17 +41,17 @@ def test_objects_hide_at_most_a_part_of_the_largest() -> None:
 
 
 def test_the_largest_objects_of_balanced_scenes_fill_all_ten_bins_evenly() -> None:
-    counts, _ = np.histogram([scene.objects[0].area for scene in SCENES], 10, (0, 1))
-    assert counts.min() > 0.07 * len(SCENES)
-    assert counts.max() < 0.14 * len(SCENES)
+    counts, _ = np.histogram([scene.objects[0].area for scene in scenes()], 10, (0, 1))
+    assert counts.min() > 0.07 * len(scenes())
+    assert counts.max() < 0.14 * len(scenes())
 
 
 def test_many_objects_are_below_one_percent() -> None:
-    tiny = [thing.size_word == "tiny" for scene in SCENES for thing in scene.objects]
+    tiny = [thing.size_word == "tiny" for scene in scenes() for thing in scene.objects]
     assert np.mean(tiny) > 0.15
 
 
 def test_natural_scenes_seldom_lack_a_large_object() -> None:
-    largest = np.array([scene.objects[0].area for scene in NATURAL])
+    largest = np.array([scene.objects[0].area for scene in scenes("natural")])
     assert np.mean(largest < 0.05) < 0.05
     assert np.mean(largest > 0.2) > 0.6
