@@ -17,15 +17,17 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
 
 from pipeline.detectors.config import DOWNLOADS, MINIATURE, DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.io.model_files import PICKLES
-from pipeline.method.objects import Objects
+
+# torch and ultralytics are imported in functions: the name of a model is checked without them.
+if TYPE_CHECKING:
+    from pipeline.method.objects import Objects
 
 _ENFORCED = {"YOLO_AUTOINSTALL": "false", "ULTRALYTICS_SAFE_LOAD": "true"}
 _DEFAULTS = {"YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
@@ -45,6 +47,8 @@ class YoloDetector:
             QpertError: missing or unreadable file, unknown model or class name, size that a fixed ONNX input does not
                 take, missing device or runtime.
         """
+        import torch
+
         weights = find_weights(config.model)
         self._batch: int | None = None
         size: int | list[int] | None = config.image_size
@@ -106,6 +110,8 @@ class YoloDetector:
 
 
 def _objects(result: Any, size: tuple[int, int]) -> Objects:
+    from pipeline.method.objects import Objects
+
     if result.boxes is None:
         raise QpertError("this model gives no boxes; use a detection model")
     rows = result.boxes.data.float().cpu()  # x0, y0, x1, y1 in pixels of the photo, confidence, class
@@ -196,6 +202,9 @@ def find_weights(model: str, *, fetch: bool = True) -> Path:
 
 
 def _official(name: str, fetch: bool) -> Path:
+    target = DOWNLOADS.expanduser() / name
+    if target.is_file():
+        return target
     downloads = import_ultralytics().utils.downloads
     known = sorted(n for n in downloads.GITHUB_ASSETS_NAMES if n.endswith((".pt", ".onnx")))
     if name not in known:
@@ -205,7 +214,6 @@ def _official(name: str, fetch: bool) -> Path:
             f"unknown detector {name.removesuffix('.pt')!r}: neither a file here nor an ultralytics model"
             + (f"; near: {near}" if near else "")
         )
-    target = DOWNLOADS.expanduser() / name
     if not fetch:
         return target
     try:

@@ -5,7 +5,7 @@ torch and the model libraries are imported inside functions: commands check name
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -32,24 +32,39 @@ class EncoderEntry:
             None: it runs in the driver's.
         twin: encoder that does the same with the same weights in the driver's environment; None: the encoder itself.
         miniature: folder in `pipeline/miniature` with its bundled weights; None: there are none.
+        sizes: those of the bundled weights, which would take seconds to read from them.
     """
 
     location: str
     environment: str | None = None
     twin: str | None = None
     miniature: str | None = None
+    sizes: EncoderSpec = field(default_factory=EncoderSpec)
 
 
+_INTERNVL = EncoderSpec(2_778_339, tokens=50, width=160, vectors=1, dim=128)
 ENCODERS = {
-    "blip2": EncoderEntry("pipeline.encoders.blip2.encoder:Blip2Encoder", miniature="blip2"),
+    "blip2": EncoderEntry(
+        "pipeline.encoders.blip2.encoder:Blip2Encoder",
+        miniature="blip2",
+        sizes=EncoderSpec(2_914_914, tokens=50, width=160, vectors=8, dim=64, float32_parameters=1_236_994),
+    ),
     "blip2-lavis": EncoderEntry(
         "pipeline.encoders.blip2_lavis.encoder:Blip2LavisEncoder",
         environment="pipeline.encoders.blip2_lavis.environment",
         twin="blip2",
     ),
-    "coca": EncoderEntry("pipeline.encoders.open_clip.encoder:OpenClipEncoder", miniature="coca"),
-    "internvl": EncoderEntry("pipeline.encoders.internvl.encoder:InternVLEncoder", miniature="internvl"),
-    "internvl-c": EncoderEntry("pipeline.encoders.internvl.encoder:InternVLCEncoder", miniature="internvl"),
+    "coca": EncoderEntry(
+        "pipeline.encoders.open_clip.encoder:OpenClipEncoder",
+        miniature="coca",
+        sizes=EncoderSpec(2_396_161, tokens=50, width=160, vectors=1, dim=128),
+    ),
+    "internvl": EncoderEntry(
+        "pipeline.encoders.internvl.encoder:InternVLEncoder", miniature="internvl", sizes=_INTERNVL
+    ),
+    "internvl-c": EncoderEntry(
+        "pipeline.encoders.internvl.encoder:InternVLCEncoder", miniature="internvl", sizes=_INTERNVL
+    ),
 }
 
 
@@ -97,8 +112,11 @@ def encoder_spec(name: str, weights: str | None) -> EncoderSpec:
     Raises:
         QpertError: what `check_encoder` would say.
     """
+    path = resolve_weights(name, weights)
+    if path != weights:  # bundled
+        return _entry(name).sizes
     check_encoder(name, weights)
-    return _spec(name, resolve_weights(name, weights))
+    return _spec(name, path)
 
 
 @cache

@@ -71,3 +71,9 @@ def test_two_encoders_share_one_miniature() -> None:
         encoder_spec("clip", None)
     with pytest.raises(QpertError, match="unknown dtype 'int8'"):
         encoder_spec("coca", None).memory("int8")
+
+
+@pytest.mark.parametrize("name", ["blip2", "coca", "internvl", "internvl-c"])
+def test_the_sizes_of_the_miniatures_are_those_of_their_weights(name: str) -> None:
+    folder = resolve_weights(name, None)
+    assert encoder_spec(name, None) == encoder_spec(name, folder)
