@@ -38,6 +38,9 @@ RUN apt-get update \
 ENV PYTHONUNBUFFERED=1 \
     PIP_ROOT_USER_ACTION=ignore \
     HF_HOME=/data/huggingface
+WORKDIR /data
+ENTRYPOINT ["qpert"]
+CMD ["--help"]
 ARG TORCH=2.14.1
 ARG TORCHVISION=0.29.2
 ARG RAY=2.60.0
@@ -62,14 +65,8 @@ FROM cpu-packages AS cpu
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     pip install --no-cache-dir "$(echo /wheels/*.whl)[yolo,onnx]"
 USER 1000
-WORKDIR /data
-ENTRYPOINT ["qpert"]
-CMD ["--help"]
 
 FROM cuda-packages AS cuda
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     pip install --no-cache-dir "$(echo /wheels/*.whl)[yolo,onnx]"
 USER 1000
-WORKDIR /data
-ENTRYPOINT ["qpert"]
-CMD ["--help"]

@@ -61,24 +61,29 @@ def ray_listeners() -> list[Listener]:
 
 
 def check_listeners(listeners: Iterable[Listener]) -> list[Finding]:
-    """A line for the sockets that only this machine reaches, and one for each process that others reach."""
+    """A line for the sockets that only this machine reaches, and one for those that others reach."""
     listeners = list(listeners)
     if not listeners:
         return [Finding(TOPIC, "Ray", "ok", "no Ray process of this user listens")]
-    findings = []
     local = [listener for listener in listeners if listener.is_loopback]
+    others = [listener for listener in listeners if not listener.is_loopback]
+    findings = []
     if local:
-        ports = ", ".join(sorted({f"{listener.process} {listener.port}" for listener in local}))
-        findings.append(Finding(TOPIC, "loopback only", "ok", ports))
-    open_ports: dict[tuple[str, int], list[str]] = defaultdict(list)
-    for listener in listeners:
-        if not listener.is_loopback:
-            open_ports[listener.process, listener.pid].append(f"{listener.address}:{listener.port}")
-    for (process, pid), addresses in open_ports.items():
-        said = f"{', '.join(addresses)}: other machines can reach this, unless a firewall is in between"
+        findings.append(Finding(TOPIC, "loopback only", "ok", _by_process(local)))
+    if others:
+        said = f"{_by_process(others)}; unless a firewall is in between"
         remedy = "ray stop, if you need no cluster; else RAY_AUTH_MODE=token on all nodes, in a private network"
-        findings.append(Finding(TOPIC, f"{process} ({pid})", "warning", said, remedy))
+        findings.append(Finding(TOPIC, "open to other machines", "warning", said, remedy))
     return findings
+
+
+def _by_process(listeners: Iterable[Listener]) -> str:
+    """Such as "gcs_server [::]:6379; worker 127.0.0.1:1, 127.0.0.1:2"."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for listener in listeners:
+        address = f"[{listener.address}]" if ":" in listener.address else listener.address
+        places[listener.process].append(f"{address}:{listener.port}")
+    return "; ".join(f"{process} {', '.join(addresses)}" for process, addresses in places.items())
 
 
 def _ray_processes() -> list[psutil.Process]:
@@ -113,6 +118,6 @@ def _name(process: psutil.Process) -> str:
     if name in _SERVERS or not words:
         return name
     if words[0].startswith("ray::"):
-        return words[0].partition(" ")[0]
+        return "worker"
     script = next((word for word in words[1:4] if word.endswith(".py")), "")
     return os.path.basename(script) or name

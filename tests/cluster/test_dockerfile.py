@@ -40,6 +40,5 @@ def test_it_copies_what_the_wheel_needs_and_the_build_context_holds_it() -> None
 @pytest.mark.parametrize("target", ["cpu", "cuda"])
 def test_its_processes_have_no_root_rights(target: str) -> None:
     stage = TEXT.partition(f" AS {target}\n")[2].partition("\nFROM ")[0]
-    assert "\nUSER 1000\n" in stage
-    assert 'ENTRYPOINT ["qpert"]' in stage
+    assert stage.rstrip().endswith("USER 1000")  # nothing is done as root after it
     assert "[yolo,onnx]" in stage

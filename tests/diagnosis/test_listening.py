@@ -41,14 +41,15 @@ def test_nothing_listens() -> None:
 def test_sockets_that_others_reach_are_warned_about() -> None:
     local, other = check_listeners(
         [
-            Listener("raylet", 7, "127.0.0.1", 1000),
             Listener("gcs_server", 8, "0.0.0.0", 6379),
             Listener("gcs_server", 8, "::", 6380),
+            Listener("raylet", 7, "127.0.0.1", 1000),
+            Listener("worker", 9, "10.0.0.1", 2000),
         ]
     )
-    assert (local.state, local.text) == ("ok", "raylet 1000")
-    assert (other.state, other.name) == ("warning", "gcs_server (8)")
-    assert other.text.startswith("0.0.0.0:6379, :::6380: other machines can reach this")
+    assert (local.state, local.name, local.text) == ("ok", "loopback only", "raylet 127.0.0.1:1000")
+    assert (other.state, other.name) == ("warning", "open to other machines")
+    assert other.text.startswith("gcs_server 0.0.0.0:6379, [::]:6380; worker 10.0.0.1:2000; ")
     assert "ray stop" in other.remedy
 
 
@@ -68,7 +69,7 @@ def test_processes_of_ray_are_found(tmp_path: Path) -> None:
         found = {(listener.pid, listener.port): listener for listener in ray_listeners()}
         worker, other = (process.pid for process in processes)
         local, everywhere = (found[worker, port] for port in ports[worker])
-        assert (local.process, local.is_loopback, everywhere.is_loopback) == ("ray::IDLE", True, False)
+        assert (local.process, local.is_loopback, everywhere.is_loopback) == ("worker", True, False)
         assert not any((other, port) in found for port in ports[other])
     finally:
         for process in processes:
