@@ -17,6 +17,8 @@ UNKNOWN = "unknown"
 """Stands for the type of GPUs on nodes without the label `ACCELERATOR`."""
 GPU_MEMORY = "gpu-memory-gib"
 """Our own node label: memory of each GPU of the node in GiB, for nodes where `nvidia-smi` does not work."""
+DRIVERS = ("/dev/nvidiactl", "/proc/driver/nvidia", "/dev/dxg", "/dev/kfd")
+"""Without any of these (NVIDIA's, Windows' for Linux, AMD's), torch finds no GPU on a machine."""
 SMALL = 0.25
 """CPU share of a task that reads, writes or measures; the same for all, so that a stream of one kind never keeps
 another from starting."""
@@ -62,13 +64,14 @@ class Machines:
     @classmethod
     def here(cls, cpus: int | None = None) -> Machines:
         """This machine, without Ray, counted with `cpus` cores (None for all)."""
-        import torch
-
         gpus, gpus_of = Counter[str](), defaultdict[str, list[Gpu]](list)
-        for index in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(index)
-            gpus[properties.name] += 1
-            gpus_of[properties.name].append(Gpu(properties.total_memory, (properties.major, properties.minor)))
+        if any(map(os.path.exists, DRIVERS)):
+            import torch  # takes two seconds, which a machine without a GPU is spared
+
+            for index in range(torch.cuda.device_count()):
+                properties = torch.cuda.get_device_properties(index)
+                gpus[properties.name] += 1
+                gpus_of[properties.name].append(Gpu(properties.total_memory, (properties.major, properties.minor)))
         kinds = {kind: _least(alike) for kind, alike in gpus_of.items()}
         return cls(float(cpus or os.cpu_count() or 1), gpus, kinds, (psutil.virtual_memory().total,))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -93,6 +94,19 @@ def test_this_machine() -> None:
     here = Machines.here(3)
     assert here.cpus == 3
     assert here.memory[0] > GIB
+
+
+def test_gpus_of_this_machine_are_asked_of_torch_where_there_is_a_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    properties = SimpleNamespace(name="NVIDIA A100", total_memory=80 * GIB, major=8, minor=0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: properties)
+    monkeypatch.setattr(machines, "DRIVERS", (str(tmp_path / "none"),))
+    assert not Machines.here().gpus
+    monkeypatch.setattr(machines, "DRIVERS", (str(tmp_path / "none"), str(tmp_path)))
+    assert Machines.here().gpus == {"NVIDIA A100": 2}
+    assert Machines.here().kinds == {"NVIDIA A100": Gpu(80 * GIB, (8, 0))}
 
 
 def test_gpus_of_a_node_with_further_cards_are_unknown(ray_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
