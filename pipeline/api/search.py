@@ -5,15 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Literal, overload
 
 from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
+from pipeline.encoders.text_towers import OneAtATime, TextEncoder
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.queries import exact
 from pipeline.queries.hits import Hits
+from pipeline.retrieval.text import EncoderChoice, load_chosen
 
 Dtype = Literal["float32", "float16", "bfloat16"]
+
+
+@lru_cache(maxsize=1)
+def _last_encoder(choice: EncoderChoice) -> TextEncoder:
+    """One, because a large encoder fills a GPU. Weights that have changed have another digest, and are loaded anew."""
+    return OneAtATime(load_chosen(choice))
 
 
 @overload
@@ -57,7 +66,7 @@ def search(
 ) -> Hits | list[Hits]:
     """The best photos of each text, exactly: every photo is compared, block by block, in this process.
 
-    The text encoder is loaded for each call: pass all texts together.
+    The text encoder of the last call is kept for the next one with the same weights, device and dtype.
 
         hits = pipeline.search("features/", "a small red star", top=5)
         hits[0].image_id, hits[0].score, hits[0].uri
@@ -83,6 +92,8 @@ def search(
     if not all(query.strip() for query in queries):
         raise QpertError("a text to search for is empty; write what the photo should show")
     opened = features if isinstance(features, FeatureSet) else FeatureSet.open(os.fspath(features))
-    found = exact.search(opened, queries, top, min_score=min_score, weights=weights, device=device, dtype=dtype)
+    found = exact.search(
+        opened, queries, top, min_score=min_score, weights=weights, device=device, dtype=dtype, load=_last_encoder
+    )
     answers = [replace(hits, rules=rules) for hits in found]
     return answers[0] if isinstance(texts, str) else answers

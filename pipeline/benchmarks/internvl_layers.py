@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from transformers import LlamaConfig
 
 from pipeline.benchmarks.operator_work import OperatorWork, mean_tokens, random_objects
 from pipeline.benchmarks.timing import interleaved
@@ -136,11 +135,7 @@ def measure_layers(
     config, perturbation = config or InternVLConfig(force_image_size=364), perturbation or Perturbation.paper()
     torch.manual_seed(seed)
     sizes, width = config.qllama_config, config.vision_config.hidden_size
-    llama = LlamaConfig(
-        hidden_size=sizes.hidden_size, num_attention_heads=sizes.num_attention_heads,
-        intermediate_size=sizes.intermediate_size, attn_implementation="sdpa",
-    )  # fmt: skip
-    block, layer = _random(Block(config.vision_config)), _random(QLlamaLayer(llama, 0, width))
+    block, layer = _random(Block(config.vision_config)), _random(QLlamaLayer(sizes, width))
     pooling = _random(AttentionPooling(width, config.attn_pool_num_heads, config.clip_embed_dim))
     assert isinstance(pooling, AttentionPooling)
     assert isinstance(layer, QLlamaLayer)

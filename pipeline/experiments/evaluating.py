@@ -1,4 +1,7 @@
-"""The evaluation of one feature set, or of two on the same captions: here, as a Ray task, or re-ranked by matching."""
+"""The evaluation of one feature set, or of two on the same captions: here, as a Ray task, or re-ranked by matching.
+
+What needs Ray is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import os
 import sys
 import warnings
 
-from pipeline.cluster.remote import run_as_task
 from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.datasets.captions.reading import read_captions
 from pipeline.errors import QpertError
@@ -17,7 +19,6 @@ from pipeline.io.model_weights import absolute_weights
 from pipeline.retrieval.evaluation import Evaluation, evaluate
 from pipeline.retrieval.evaluation_result import EvaluationResult
 from pipeline.retrieval.text import embed_texts, load_text_encoder
-from pipeline.runs.reranking import check_reranking, rerank_sets
 
 
 def run_evaluation(spec: EvaluationSpec) -> EvaluationResult:
@@ -51,6 +52,8 @@ def evaluate_set(spec: EvaluationSpec) -> Evaluation:
 
 def evaluate_on_ray(spec: EvaluationSpec) -> EvaluationResult:
     """`evaluate_sets` as one Ray task; its warnings and errors are raised here."""
+    from pipeline.cluster.remote import run_as_task  # loads Ray, which an evaluation in this process does without
+
     gpus = 1 if spec.device.startswith("cuda") else 0
     result, messages = run_as_task(
         "evaluate", _evaluate_recording_warnings, _with_absolute_paths(spec), address=spec.address, gpus=gpus, retries=1
@@ -78,6 +81,8 @@ def set_names(spec: EvaluationSpec) -> tuple[str, str]:
 
 def _evaluate_reranked(spec: EvaluationSpec) -> EvaluationResult:
     """What matching adds to the order by contrast; with a baseline, what the set adds to it, both re-ranked."""
+    from pipeline.runs.reranking import check_reranking, rerank_sets  # loads Ray
+
     sets = [(spec.out, spec.variant)]
     sets += [(spec.against, spec.against_variant)] if spec.against else []
     check_reranking([out for out, _ in sets])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.encoders.text_towers import TextEncoder
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.queries.hits import Hit, Hits
 from pipeline.retrieval.similarity import Float32, image_scores, texts_per_tile, unit, vector_blocks
-from pipeline.retrieval.text import embed_texts, load_text_encoder
+from pipeline.retrieval.text import EncoderChoice, embed_texts, load_chosen, load_text_encoder
 
 
 def search(
@@ -23,6 +24,7 @@ def search(
     weights: str | None = None,
     device: str = "cpu",
     dtype: str = "float32",
+    load: Callable[[EncoderChoice], TextEncoder] = load_chosen,
 ) -> list[Hits]:
     """The best photos of each text, exactly: best first, equal scores by image_id.
 
@@ -34,11 +36,12 @@ def search(
         weights: see `load_text_encoder`.
         device: torch device of the text encoder.
         dtype: number format of the text encoder.
+        load: loads the text encoder, or has it already.
 
     Raises:
         QpertError: the encoder of the features cannot be loaded, or `top` is below 1.
     """
-    encoder = load_text_encoder(features, weights=weights, device=device, dtype=dtype)
+    encoder = load_text_encoder(features, weights=weights, device=device, dtype=dtype, load=load)
     answers = top_k(features, embed_texts(encoder, texts), top, min_score=min_score)
     return [Hits(text, tuple(hits)) for text, hits in zip(texts, answers, strict=True)]
 

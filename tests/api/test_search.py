@@ -48,3 +48,30 @@ def test_wrong_searches_are_errors(features: Any) -> None:
         pipeline.search(features, "1", top=0)
     with pytest.raises(QpertError):
         pipeline.search("/nowhere", "1")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_second_search_loads_no_encoder(write_features: Any, monkeypatch: pytest.MonkeyPatch, dtype: Any) -> None:
+    """By the text tower, and by the whole encoder in another number format."""
+    from pipeline.api import search as api
+    from pipeline.encoders import resolve_weights
+    from pipeline.features.fingerprint import weights_identity
+    from pipeline.retrieval import text
+
+    loaded = []
+
+    def load(choice: text.EncoderChoice) -> Any:
+        loaded.append(choice)
+        return text.load_chosen(choice)
+
+    api._last_encoder.cache_clear()
+    monkeypatch.setattr(api, "load_chosen", load)
+    named = {"name": "coca", "weights": weights_identity(resolve_weights("coca", None))}
+    vectors = np.random.default_rng(0).normal(size=(3, 1, 128))
+    features = write_features(vectors, precision="float32", encoder=named)
+    first = pipeline.search(features, "a red star", dtype=dtype)
+    assert pipeline.search(features.root, ["a red star"], dtype=dtype) == [first]
+    assert len(loaded) == 1
+    pipeline.search(features, "a red star", dtype="float16")
+    assert len(loaded) == 2
+    api._last_encoder.cache_clear()

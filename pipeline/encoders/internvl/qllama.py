@@ -36,7 +36,9 @@ class QLlamaModel(nn.Module):
         sizes = config.qllama_config
         every, vision = config.cross_attention_frequency, config.vision_config.hidden_size
         # Not `nn.Embedding(...)`: drawing its weights on the meta device imports torch._dynamo, 2 s of CPU.
-        self.embed_tokens = nn.Embedding.from_pretrained(torch.empty(sizes.vocab_size, sizes.hidden_size), freeze=False)
+        self.embed_tokens = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
+            torch.empty(sizes.vocab_size, sizes.hidden_size), freeze=False
+        )
         self.layers = nn.ModuleList(
             QLlamaLayer(sizes, vision if layer % every == 0 else None) for layer in range(sizes.num_hidden_layers)
         )
@@ -53,7 +55,8 @@ class QLlamaModel(nn.Module):
         Returns:
             States after the last norm, [B, L, C].
         """
-        attention: SelfAttention = self.layers[0].self_attn
+        attention = self.layers[0].self_attn
+        assert isinstance(attention, SelfAttention)
         positions = rotary(states.shape[1], attention.head_dim, states)
         for layer in self.layers:
             states = layer(states, image_tokens, mask, positions)

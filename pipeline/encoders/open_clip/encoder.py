@@ -13,13 +13,8 @@ from torch.nn import functional as F
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.open_clip.plain_coca import PlainCoca
 from pipeline.encoders.open_clip.plain_weights import load_plain_weights
-from pipeline.encoders.open_clip.weights import (
-    Tokenize,
-    check_weights,
-    load_weights,
-    read_spec,
-    read_texts,
-)
+from pipeline.encoders.open_clip.weights import check_weights, load_weights, read_spec, read_texts
+from pipeline.encoders.open_clip.word_tokenizer import Tokenize
 from pipeline.encoders.preprocessing import Transform, square_side
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import MultiheadAttentionSite, make_perturbable

@@ -147,7 +147,9 @@ class TextTower(nn.Module):
         sizes, width = config.text_cfg, config.text_cfg.width
         self.context_length, self.eos_id = sizes.context_length, sizes.eos_id
         # Not `nn.Embedding(...)`: drawing its weights on the meta device imports torch._dynamo.
-        self.token_embedding = nn.Embedding.from_pretrained(torch.empty(sizes.vocab_size, width), freeze=False)
+        self.token_embedding = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
+            torch.empty(sizes.vocab_size, width), freeze=False
+        )
         self.positional_embedding = nn.Parameter(torch.empty(sizes.context_length, width))
         self.transformer = Blocks(width, sizes.layers, sizes.heads, sizes.mlp_ratio)
         self.ln_final = nn.LayerNorm(width)
