@@ -67,17 +67,17 @@ class Config(ReadOptions, SearchOptions):
 
 def run(config: Config) -> int:
     """Answers the queries; returns 0, also when nothing is found."""
-    # Imported here, because --help must not wait for torch.
-    from pipeline.features.feature_set import FeatureSet
-    from pipeline.queries.exact import search
-    from pipeline.queries.hit_gallery import first_photos, hit_sections
-    from pipeline.reports import write_gallery
-
     texts = read_queries(config)
     if config.browse is not None and config.html is None:
         raise QpertError("--browse shows photos in a report: name its file with --html FILE")
     if not texts and config.browse is None:
         raise QpertError(f'nothing to look for; for example: qpert search {config.out} "a small red star"')
+    # Imported here, because --help and refusals must not wait for torch.
+    from pipeline.features.feature_set import FeatureSet
+    from pipeline.queries.exact import search
+    from pipeline.queries.hit_gallery import first_photos, hit_sections
+    from pipeline.reports import write_gallery
+
     features = FeatureSet.open(config.out, config.variant)
     if hint := quotes_hint(config.text):
         logger.warning(hint)
