@@ -144,6 +144,12 @@ def _summarise(config: Config, rows: list[dict[str, Any]]) -> None:
     failed = sum("error" in row for row in rows)
     if failed:
         logger.info(f"{failed} of {len(rows)} photos were left out")
+    if config.detector.annotations is not None:
+        from pipeline.datasets.boxes.reading import read_boxes
+        from pipeline.runs.named_photos import unannotated_text
+
+        if text := unannotated_text((row["image_id"] for row in rows), read_boxes(config.detector.annotations)):
+            logger.warning(text)
     if config.emphasise is None or any(row.get("emphasised") for row in rows):
         return
     labels = Counter(thing["label"] or "object" for row in rows for thing in row.get("objects", ()))

@@ -16,6 +16,9 @@ Interrupted? Run the same command again: it goes on where it stopped. Photos add
 photos that have changed are indexed again, and those that are gone are left out of searches (--keep-removed keeps them,
 --prune deletes their rows). Lost or damaged files of features are made again.
 A photo that cannot be indexed is a row with its reason in the column `error`; all others are indexed.
+
+images/s, here and in plan and benchmark, are photos per second of wall-clock time once all actors are at work: starting
+Ray, loading models and the first batches are left out. A run too short for that is counted from its first batch on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Draw synthetic scenes with captions and exact boxes: a data set for demos, tests and training.
 
 Examples:
-  qpert scenes scenes/ --count 1000 --seed 1
+  qpert scenes scenes/ --scenes 1000 --seed 1
   qpert index scenes/images --out features/
   qpert evaluate features/ --captions scenes/dataset_scenes.json
 
@@ -34,7 +34,12 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: LocalPath = Field(description="new folder for the scenes", json_schema_extra={"positional": True})
-    count: int = Field(1000, ge=1, description="how many scenes, no two with the same content")
+    scenes: int = Field(
+        1000,
+        ge=1,
+        description="how many scenes, no two with the same content",
+        json_schema_extra={"alias": "--count"},  # its name in earlier versions
+    )
     seed: int = Field(1, ge=0, description="which series of scenes; 1 is what the miniature models are tested on")
     profile: Profile = Field("balanced", description="what is shown and named")
     split: str = Field("test", min_length=1, description="split that the scenes are put in")
@@ -48,11 +53,11 @@ def run(config: Config) -> int:
         nonlocal reported
         if time.monotonic() - reported > 5:
             reported = time.monotonic()
-            logger.info(f"{done:,} of {config.count:,} scenes")
+            logger.info(f"{done:,} of {config.scenes:,} scenes")
 
     check_writable(config.out)
     target = write_scenes(
-        Path(config.out), config.count, config.seed, config.profile, split=config.split, report=report
+        Path(config.out), config.scenes, config.seed, config.profile, split=config.split, report=report
     )
-    print(f"{config.count:,} scenes: {Path(config.out) / 'images'}\ncaptions: {target}")
+    print(f"{config.scenes:,} scenes: {Path(config.out) / 'images'}\ncaptions: {target}")
     return 0

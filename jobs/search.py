@@ -13,6 +13,7 @@ few answers before you choose --min-score.
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,8 @@ from pipeline.io.paths import LocalPath, PathText, ReportPath, WeightsText
 from pipeline.printing import printable, printable_json
 from pipeline.queries.hits import Hits
 from pipeline.runs.options import ReadOptions
+
+logger = logging.getLogger(__name__)
 
 
 class SearchOptions(BaseModel):
@@ -38,7 +41,7 @@ class SearchOptions(BaseModel):
     queries: LocalPath | None = Field(None, description="text file with one query per line, added to the others")
     k: int = Field(10, ge=1, description="photos per query", json_schema_extra={"flag": "-k"})
     min_score: float | None = Field(
-        None, allow_inf_nan=False, description="leave out photos that score below this (cosine, -1 to 1)"
+        None, ge=-1, le=1, allow_inf_nan=False, description="leave out photos that score below this (cosine, -1 to 1)"
     )
     print_json: bool = Field(
         False, description="print JSON to stdout and nothing else", json_schema_extra={"flag": "--json"}
@@ -64,18 +67,20 @@ class Config(ReadOptions, SearchOptions):
 
 def run(config: Config) -> int:
     """Answers the queries; returns 0, also when nothing is found."""
-    # Imported here, because --help must not wait for torch.
-    from pipeline.features.feature_set import FeatureSet
-    from pipeline.queries.exact import search
-    from pipeline.queries.hit_gallery import first_photos, hit_sections
-    from pipeline.reports import write_gallery
-
     texts = read_queries(config)
     if config.browse is not None and config.html is None:
         raise QpertError("--browse shows photos in a report: name its file with --html FILE")
     if not texts and config.browse is None:
         raise QpertError(f'nothing to look for; for example: qpert search {config.out} "a small red star"')
+    # Imported here, because --help and refusals must not wait for torch.
+    from pipeline.features.feature_set import FeatureSet
+    from pipeline.queries.exact import search
+    from pipeline.queries.hit_gallery import first_photos, hit_sections
+    from pipeline.reports import write_gallery
+
     features = FeatureSet.open(config.out, config.variant)
+    if hint := quotes_hint(config.text):
+        logger.warning(hint)
     sections = []
     if texts:
         answers = search(
@@ -123,6 +128,13 @@ def read_queries(config: Config) -> list[str]:
             raise QpertError(f"--queries {config.queries} holds no query")
         texts += queries
     return texts
+
+
+def quotes_hint(words: list[str]) -> str | None:
+    """What to say of queries of one word each, which are probably one query without its quotes; else None."""
+    if len(words) < 2 or any(len(word.split()) != 1 for word in words):
+        return None
+    return f'{len(words)} queries of one word each; did you mean "{" ".join(word.strip() for word in words)}"?'
 
 
 def as_json(answers: list[Hits]) -> str:

@@ -21,9 +21,12 @@ trials.parquet with every figure of every setting, and Ray Tune's record (tensor
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from pydantic import Field
 
 from pipeline.detectors import check_packages
+from pipeline.errors import QpertError
 from pipeline.io.writable import check_writable
 from pipeline.tuning.spec import TuningSpec
 
@@ -38,6 +41,8 @@ def run(config: Config) -> int:
     """Searches with each encoder, confirms the best, and prints the reports; returns 1 if a trial failed for good."""
     if config.detector is not None:
         check_packages(config.detector)
+    if config.search == "optuna" and find_spec("optuna") is None:
+        raise QpertError("--search optuna needs optuna: pip install 'qpert[optuna]'")
     # Imported here, because --help must not wait for torch and Ray.
     from pipeline.detectors import check_detector
     from pipeline.tuning.planning import plan_runs

@@ -25,7 +25,8 @@ class Option:
         is_path: whether its type is one of `pipeline.io.paths`.
         extra: what its `json_schema_extra` says; `jobs.cli.parsing` lists the keys.
         flag: ``--inner.max-objects``.
-        flags: all its names: a further one, that of the model whose plain value it is, `flag`.
+        alias: a name of earlier versions that is still understood, also in YAML (without its dashes).
+        flags: all its names: a further one, that of the model whose plain value it is, `flag`, `alias`.
         target: the name of the field that a plain value sets: ``--detector yolo11n.pt`` sets `detector.model`.
         shown: how messages call it: ``SOURCE`` for an argument, ``--top-k`` for an option.
     """
@@ -48,7 +49,8 @@ class Option:
         further = str(self.extra.get("flag", ""))
         self.shown = name.upper() if "positional" in self.extra else further if further[:2] == "--" else self.flag
         short_form = outer.flag if outer is not None and outer.target == name else ""
-        self.flags = [flag for flag in (further, short_form, self.flag) if flag]
+        self.alias = str(self.extra.get("alias", ""))
+        self.flags = [flag for flag in (further, short_form, self.flag, self.alias) if flag]
 
     @property
     def metavar(self) -> str:

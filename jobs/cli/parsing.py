@@ -5,6 +5,7 @@ A command's options are the fields of its pydantic model; nested models become d
 
     positional: True     the value is given by its place: ``qpert index PHOTOS``
     flag: "-k"           a further name
+    alias: "--count"     a name of earlier versions, still understood, also in YAML
     short: "model"       on a nested model: ``--detector NAME`` sets its field ``model``
 """
 

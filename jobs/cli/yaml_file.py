@@ -36,7 +36,7 @@ def _flat(values: Mapping[str, Any], known: Mapping[str, Option], path: str, out
     """Pairs of a dotted name and its value; ``detector: yolo11n.pt`` becomes `detector.model`."""
     for key, value in values.items():
         name = f"{outer}{key}".replace("-", "_")
-        option = known.get(name)
+        option = known.get(name) or next((option for option in known.values() if option.alias == f"--{name}"), None)
         if option is None:
             raise QpertError(f"{path}: unknown key {outer}{key}; {_hint(name, known)}")
         if option.nested is not None and isinstance(value, Mapping):
@@ -48,7 +48,7 @@ def _flat(values: Mapping[str, Any], known: Mapping[str, Option], path: str, out
         elif value is None and "short" in option.extra and type(None) not in option.types:
             yield option.target, "none"
         else:
-            yield name if value is None else option.target, value
+            yield option.name if value is None else option.target, value
 
 
 def _hint(name: str, known: Mapping[str, Option]) -> str:

@@ -174,7 +174,7 @@ def run(folder: str, photos: int, cpus: int | None) -> dict[str, Any]:
         "photos": photos,
         "driver": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "driver_cpu": 1000 * (time.process_time() - spent) / photos,
-        "rate": outcome.counts.warm_rate() or outcome.counts.rate(),
+        "rate": outcome.counts.images_per_second(),
         "seconds": outcome.seconds,
         "files": len(sizes),
         "smallest": min(sizes),

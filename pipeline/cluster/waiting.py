@@ -139,6 +139,9 @@ def waiting_line(seconds: float, what: str = "no worker is up") -> str:
         return "starting workers ..."
     kinds = [(name, plural) for name, plural in (("GPU", "GPUs"), ("CPU", "CPUs")) if total.get(name)]
     parts = [f"{free.get(name, 0.0):g} of {total[name]:g} {plural}" for name, plural in kinds]
+    if all(free.get(name, 0.0) >= total[name] for name, _ in kinds):
+        held = ", ".join(f"{total[name]:g} {plural}" for name, plural in kinds)
+        return f"{what} after {duration(seconds)}; all {held} are free: no other job holds any"
     return f"{what} after {duration(seconds)}; free are {', '.join(parts)}: other jobs may hold the rest"
 
 

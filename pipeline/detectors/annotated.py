@@ -36,7 +36,7 @@ class AnnotatedBoxes:
         """See `pipeline.detectors.registry.DetectorClass`."""
         if config.annotations is None:
             raise QpertError(
-                "annotated boxes need a folder or file: detector.annotations=PATH (Flickr30K Entities or COCO)"
+                "--detector annotated needs a folder or file: --detector.annotations PATH (Flickr30K Entities or COCO)"
             )
         return cls(config.annotations)
 

@@ -88,9 +88,9 @@ def check_packages(config: DetectorConfig) -> None:
 def _detector_class(config: DetectorConfig) -> DetectorClass:
     path = _DETECTORS.get(config.model, _YOLO)
     if config.annotations is not None and config.model != "annotated":
-        raise QpertError(f"detector.annotations is for detector.model=annotated, not for {config.model!r}")
+        raise QpertError(f"--detector.annotations is for --detector annotated, not for {config.model!r}")
     if config.classes is not None and path != _YOLO:
-        raise QpertError(f"detector.classes selects among a detection model's classes; {config.model!r} has none")
+        raise QpertError(f"--detector.classes selects among a detection model's classes; {config.model!r} has none")
     check_packages(config)
     module, _, name = path.partition(":")
     detector_class: DetectorClass = getattr(import_module(module), name)

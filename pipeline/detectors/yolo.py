@@ -243,7 +243,9 @@ def _onnx_input(weights: Path, wanted: int | None) -> tuple[int | None, int | li
     if isinstance(height, int) and isinstance(width, int):
         size = height if height == width else [height, width]
         if wanted is not None and size != wanted:
-            raise QpertError(f"{weights.name} takes images of {height}x{width} pixels only; leave image_size out")
+            raise QpertError(
+                f"{weights.name} takes images of {height}x{width} pixels only; leave --detector.image-size out"
+            )
     return (batch if isinstance(batch, int) else None), size
 
 

@@ -30,7 +30,9 @@ class PerturbationConfig(BaseModel):
     weight: Literal["area", "1-area", "area-0.5", "0.5-area", "constant", "-area"] | None = Field(
         None, description="weight of an object by its share of the photo's area (default: the preset's)"
     )
-    scale: float | None = Field(None, description="strength; the paper tries 2 to 10 (default: the preset's)")
+    scale: float | None = Field(
+        None, allow_inf_nan=False, description="strength; the paper tries 2 to 10 (default: the preset's)"
+    )
     threshold: float | None = Field(
         None, gt=0, le=1, description="share of the keys' energy to keep; the paper: 0.8-0.99 (default: the preset's)"
     )

@@ -20,10 +20,10 @@ def plan_text(sample: Sample, found: Estimate) -> str:
     for (stage, device), seconds in sample.work.items():
         actors = sample.actors[stage, device]
         rows.append([stage, device, str(actors), f"{1000 * seconds:,.2f}", f"{actors / seconds:,.1f}"])
-    table = terminal(["stage", "device", "workers", "ms/photo", "photos/s"], rows)
+    table = terminal(["stage", "device", "workers", "ms/photo", "images/s"], rows)
     lines = {
         "sample": f"{sample.photos:,} photos of {size(sample.photo_bytes)} on average",
-        "bottleneck": f"{found.bottleneck}: {found.rates[found.bottleneck]:,.1f} photos/s"
+        "bottleneck": f"{found.bottleneck}: {found.rates[found.bottleneck]:,.1f} images/s"
         + (f" (the sample itself passed at {sample.rate:,.1f})" if sample.rate else ""),
         "photos": f"{found.photos:,}",
         "time": f"{span(found.seconds)} to {span(found.at_most)}, by how well the stages work side by side",

@@ -97,11 +97,11 @@ def progress_line(stats: RunStats, total: int | None) -> str:
         return "first photos ..." if stats.devices else "starting workers ..."
     share = f" of {total:,} photos ({stats.photos / total:.0%})" if total else " photos"
     parts = [f"{stats.photos:,}{share}"]
-    rate = stats.recent_rate(30)
-    if rate:
-        parts.append(f"{rate:,.1f} images/s")
-        if total and total > stats.photos:
-            parts.append(f"{duration((total - stats.photos) / rate)} left")
+    if speed := stats.images_per_second():
+        parts.append(f"{speed:,.1f} images/s")
+    recent = stats.recent_rate(30)
+    if recent and total and total > stats.photos:
+        parts.append(f"{duration((total - stats.photos) / recent)} left")
     failed = sum(stats.failures.values())
     if failed:
         parts.append(f"{failed:,} failed")
@@ -111,7 +111,7 @@ def progress_line(stats: RunStats, total: int | None) -> str:
 def summary(stats: RunStats, seconds: float) -> str:
     """What a run did: photos, objects, failures by reason, images/s, seconds by stage, devices."""
     failed = sum(stats.failures.values())
-    rate = stats.rate()
+    rate = stats.images_per_second()
     speed = f"; {rate:,.1f} images/s once running" if rate else ""
     lines = [f"indexed {stats.photos - failed:,} photos with {stats.objects:,} objects in {duration(seconds)}{speed}"]
     if failed:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from itertools import chain, repeat
 
 from pipeline.cluster.machines import Machines
+from pipeline.datasets.boxes.reading import read_boxes
 from pipeline.datasets.photos.skipped import Skipped
 from pipeline.features.compacting import Compacted
 from pipeline.features.damage import Damage
 from pipeline.features.fingerprint import fingerprint
 from pipeline.printing import printable
 from pipeline.runs.index_plan import IndexPlan
+from pipeline.runs.named_photos import failure_lines, unannotated
 from pipeline.runs.outcome import Outcome, Report
 from pipeline.runs.progress import device_report, gpu_warning, summary
 from pipeline.runs.resume import Resume
@@ -47,8 +49,14 @@ def report(
             "NO OBJECTS in any photo, so Q-Perturbation changed nothing; is this the right detector"
             f" ({spec.detector.model}), and do its annotations have these photos' names?"
         )
+    files = plan.store.files(fingerprint(plan.identity))
+    if spec.detector.annotations and spec.detector.model == "annotated":
+        warnings.append(unannotated(files, read_boxes(spec.detector.annotations)))
+    named = failure_lines(files, totals["failed"], spec.out)
     failures = f"{totals['failed']:,} photos could not be indexed; the column error of {spec.out} says why"
-    return Report([*lines, *source, holds], source, [*filter(None, warnings)], failures if totals["failed"] else None)
+    return Report(
+        [*lines, *source, holds, *named], source, [*filter(None, warnings)], failures if totals["failed"] else None
+    )
 
 
 def describe(plan: IndexPlan, resume: Resume, machines: Machines, *, keep_removed: bool) -> str:

@@ -76,6 +76,14 @@ class RunStats:
             case BatchDone():
                 self._record_batch(event)
 
+    def images_per_second(self) -> float | None:
+        """What every command calls images/s: photos per second of wall-clock time once all actors are at work.
+
+        Failed photos count. Starting Ray, loading models and the first batches are left out (`warm_rate`); where a run
+        was too short for that, it is counted from its first batch to its last (`rate`).
+        """
+        return self.warm_rate() or self.rate()
+
     def rate(self) -> float | None:
         """Photos per second from the beginning of the first batch to the end of the last so far."""
         if self.started is None or not self.history or self.history[-1][0] <= self.started:

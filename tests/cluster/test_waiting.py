@@ -134,3 +134,9 @@ def test_the_waiting_line_says_what_is_free(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("ray.available_resources", lambda: {"CPU": 7.5})
     text = "no worker is up after 1:30; free are 0 of 4 GPUs, 7.5 of 8 CPUs: other jobs may hold the rest"
     assert waiting.waiting_line(90) == text
+
+
+def test_the_waiting_line_blames_no_other_job_where_all_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0, "memory": 1e9})
+    monkeypatch.setattr("ray.available_resources", lambda: {"CPU": 2.0})
+    assert waiting.waiting_line(90) == "no worker is up after 1:30; all 2 CPUs are free: no other job holds any"

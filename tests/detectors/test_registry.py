@@ -24,7 +24,7 @@ def test_none_finds_nothing_but_knows_the_sizes() -> None:
 
 
 def test_annotated_needs_its_folder_and_nothing_else_takes_one(tmp_path: Path) -> None:
-    with pytest.raises(QpertError, match="need a folder"):
+    with pytest.raises(QpertError, match="needs a folder"):
         load_detector(DetectorConfig(model="annotated"))
     with pytest.raises(QpertError, match="no annotations in"):
         load_detector(DetectorConfig(model="annotated", annotations=str(tmp_path)))

@@ -160,3 +160,16 @@ def test_truncated_and_unknown_queries_are_reported(write_features, capsys):
     cut, unknown = text.err.splitlines()
     assert cut.startswith("warning: 1 of 3 texts are longer than the 40 tokens that coca reads")
     assert unknown.startswith("warning: none of the words of 'zebra xylophone' is known to this small coca")
+
+
+@pytest.mark.parametrize("score", ["1.5", "-2", "nan"])
+def test_an_impossible_score_is_refused(capsys: pytest.CaptureFixture[str], score: str) -> None:
+    assert main(["search", "features", "a star", f"--min-score={score}"]) == 2
+    assert "--min-score: " in capsys.readouterr().err
+
+
+def test_several_unquoted_words_are_probably_one_query() -> None:
+    hint = search.quotes_hint(["a", "red", "star"])
+    assert hint == '3 queries of one word each; did you mean "a red star"?'
+    assert search.quotes_hint(["star"]) is None
+    assert search.quotes_hint(["a red star", "circle"]) is None

@@ -69,7 +69,7 @@ def test_a_gpu_that_only_detected_has_no_time_alone() -> None:
 def test_in_words() -> None:
     text = plan_text(SAMPLE, estimate(SAMPLE, 10**9, {"a100": 3.0}))
     for words in (
-        "encode: 300.0 photos/s (the sample itself passed at 250.0)",
+        "encode: 300.0 images/s (the sample itself passed at 250.0)",
         "38.6 days to 57.9 days",
         "16.0 TB in some 122,071 files",
         "2.0 PB, if qpert tune kept",

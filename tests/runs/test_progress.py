@@ -32,8 +32,9 @@ def busy() -> RunStats:
 
 def test_progress_line() -> None:
     assert progress_line(RunStats(), 10) == "starting workers ..."
-    assert progress_line(busy(), 2000) == "128 of 2,000 photos (6%), 128.0 images/s, 0:15 left, 3 failed"
-    assert progress_line(busy(), None) == "128 photos, 128.0 images/s, 3 failed"
+    assert progress_line(busy(), 2000) == "128 of 2,000 photos (6%), 85.3 images/s, 0:15 left, 3 failed"
+    assert progress_line(busy(), None) == "128 photos, 85.3 images/s, 3 failed"
+    assert "; 85.3 images/s" in summary(busy(), 12.0)  # the same figure
 
 
 @pytest.fixture

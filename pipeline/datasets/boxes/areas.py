@@ -31,7 +31,7 @@ def largest_areas(
         QpertError: an annotation cannot be read, or none of the images is annotated.
     """
     areas: dict[str, float] = {}
-    warnings = CountedWarnings(boxes.source)
+    warnings = CountedWarnings(boxes.source, named=3)
     for image in captions:
         photo = boxes.of(image.image_id)
         if photo is None:
