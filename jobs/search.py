@@ -13,6 +13,7 @@ few answers before you choose --min-score.
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,8 @@ from pipeline.io.paths import LocalPath, PathText, ReportPath, WeightsText
 from pipeline.printing import printable, printable_json
 from pipeline.queries.hits import Hits
 from pipeline.runs.options import ReadOptions
+
+logger = logging.getLogger(__name__)
 
 
 class SearchOptions(BaseModel):
@@ -66,6 +69,7 @@ def run(config: Config) -> int:
     """Answers the queries; returns 0, also when nothing is found."""
     # Imported here, because --help must not wait for torch.
     from pipeline.features.feature_set import FeatureSet
+    from pipeline.features.miniatures import REMINDER, warning_of
     from pipeline.queries.exact import search
     from pipeline.queries.hit_gallery import first_photos, hit_sections
     from pipeline.reports import write_gallery
@@ -76,6 +80,9 @@ def run(config: Config) -> int:
     if not texts and config.browse is None:
         raise QpertError(f'nothing to look for; for example: qpert search {config.out} "a small red star"')
     features = FeatureSet.open(config.out, config.variant)
+    warning = warning_of(features.manifest)
+    if warning is not None:
+        logger.warning(warning)
     sections = []
     if texts:
         answers = search(
@@ -98,6 +105,8 @@ def run(config: Config) -> int:
         write_gallery(config.html, title, sections, subtitle=subtitle, rules=config.rules())
         if not config.print_json:
             print(f"\nreport: {config.html}" if texts else f"report: {config.html}")
+    if warning is not None:
+        logger.warning(REMINDER)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, overload
@@ -10,6 +11,7 @@ from typing import Literal, overload
 from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
+from pipeline.features.miniatures import warning_of
 from pipeline.queries import exact
 from pipeline.queries.hits import Hits
 
@@ -83,6 +85,8 @@ def search(
     if not all(query.strip() for query in queries):
         raise QpertError("a text to search for is empty; write what the photo should show")
     opened = features if isinstance(features, FeatureSet) else FeatureSet.open(os.fspath(features))
+    if warning := warning_of(opened.manifest):
+        warnings.warn(warning, stacklevel=2)
     found = exact.search(opened, queries, top, min_score=min_score, weights=weights, device=device, dtype=dtype)
     answers = [replace(hits, rules=rules) for hits in found]
     return answers[0] if isinstance(texts, str) else answers
