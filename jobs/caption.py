@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from pipeline.reports.gallery import Photo
 
 logger = logging.getLogger(__name__)
+FOR_PHOTOS = (
+    "--weights Salesforce/blip2-itm-vit-g-coco+blip2_finetune_coco.pth",
+    "4.7 GB (blip2_finetune_coco.pth is LAVIS' checkpoint, which you fetch yourself)",
+)
+"""Weights that write captions of real photos, and what they download."""
 
 
 class WritingOptions(BaseModel):
@@ -85,10 +90,13 @@ def run(config: Config) -> int:
     """Prints the captions; returns 1 when no photo has one."""
     check_packages(config.detector)
     # Imported here, because --help must not wait for torch.
+    from pipeline.datasets.photos.source import find_photos
+    from pipeline.datasets.scenes.recognition import are_scenes
     from pipeline.detectors import check_detector, load_detector
     from pipeline.encoders import check_encoder, load_encoder
     from pipeline.encoders.emphasis import emphases
     from pipeline.experiments.captioning import Captioner, open_photos
+    from pipeline.features.miniatures import REMINDER, is_miniature, miniature_warning
     from pipeline.method.objects import Objects
     from pipeline.reports.caption_report import as_photo, as_row, as_text
     from pipeline.reports.gallery import Photo
@@ -100,7 +108,14 @@ def run(config: Config) -> int:
     perturbation = _perturbation(config)
     check_encoder(config.encoder, config.weights)
     check_detector(config.detector)
-    photos = open_photos(config.source, config.rules(), limit=config.limit, batch_size=config.batch_size)
+    source = find_photos(config.source, rules=config.rules())
+    small = config.encoder if is_miniature(config.weights) else None
+    miniature_detector = config.detector.model == "miniature"
+    scenes = are_scenes(source) if small or miniature_detector else None
+    warning = miniature_warning(small, detector=miniature_detector, scenes=scenes, advice=FOR_PHOTOS)
+    if warning is not None:
+        logger.warning(warning)
+    photos = open_photos(source, limit=config.limit, batch_size=config.batch_size)
     encoder = load_encoder(config.encoder, weights=config.weights, device=config.device, dtype=config.dtype)
     detector = load_detector(config.detector, config.device)
     names = ("num_beams", "max_length", "min_length")
@@ -123,8 +138,10 @@ def run(config: Config) -> int:
                 cards.append(as_photo(name, uri, photo.objects, photo.captions))
     finally:
         if rows:  # also after an interruption
-            _write_files(config, rows, cards)
+            _write_files(config, rows, cards, warning or "")
     _summarise(config, rows)
+    if warning is not None:
+        logger.warning(REMINDER)
     return 0 if any("caption" in row for row in rows) else 1
 
 
@@ -157,7 +174,7 @@ def _summarise(config: Config, rows: list[dict[str, Any]]) -> None:
     logger.info(f"no photo has {config.emphasise} to emphasise; found: {counts}")
 
 
-def _write_files(config: Config, rows: list[dict[str, Any]], cards: list[Photo]) -> None:
+def _write_files(config: Config, rows: list[dict[str, Any]], cards: list[Photo], warning: str) -> None:
     if config.json_file is not None:
         try:
             Path(config.json_file).write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -169,5 +186,6 @@ def _write_files(config: Config, rows: list[dict[str, Any]], cards: list[Photo])
 
         emphasis = f", emphasised: {config.emphasise}" if config.emphasise else ""
         subtitle = f"{config.encoder}, {config.weights or 'miniature'} · {len(cards)} photos{emphasis}"
-        write_gallery(config.html, "Captions", [Section(config.source, cards)], subtitle=subtitle, rules=config.rules())
+        section = Section(config.source, cards, warning=warning)
+        write_gallery(config.html, "Captions", [section], subtitle=subtitle, rules=config.rules())
         print(f"report: {config.html}")

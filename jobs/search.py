@@ -74,6 +74,7 @@ def run(config: Config) -> int:
         raise QpertError(f'nothing to look for; for example: qpert search {config.out} "a small red star"')
     # Imported here, because --help and refusals must not wait for torch.
     from pipeline.features.feature_set import FeatureSet
+    from pipeline.features.miniatures import REMINDER, warning_of
     from pipeline.queries.exact import search
     from pipeline.queries.hit_gallery import first_photos, hit_sections
     from pipeline.reports import write_gallery
@@ -81,6 +82,9 @@ def run(config: Config) -> int:
     features = FeatureSet.open(config.out, config.variant)
     if hint := quotes_hint(config.text):
         logger.warning(hint)
+    warning = warning_of(features.manifest)
+    if warning is not None:
+        logger.warning(warning)
     sections = []
     if texts:
         answers = search(
@@ -103,6 +107,8 @@ def run(config: Config) -> int:
         write_gallery(config.html, title, sections, subtitle=subtitle, rules=config.rules())
         if not config.print_json:
             print(f"\nreport: {config.html}" if texts else f"report: {config.html}")
+    if warning is not None:
+        logger.warning(REMINDER)
     return 0
 
 

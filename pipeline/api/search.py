@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -12,6 +13,7 @@ from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
 from pipeline.encoders.text_towers import OneAtATime, TextEncoder
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
+from pipeline.features.miniatures import warning_of
 from pipeline.queries import exact
 from pipeline.queries.hits import Hits
 from pipeline.retrieval.text import EncoderChoice, load_chosen
@@ -92,6 +94,8 @@ def search(
     if not all(query.strip() for query in queries):
         raise QpertError("a text to search for is empty; write what the photo should show")
     opened = features if isinstance(features, FeatureSet) else FeatureSet.open(os.fspath(features))
+    if warning := warning_of(opened.manifest):
+        warnings.warn(warning, stacklevel=2)
     found = exact.search(
         opened, queries, top, min_score=min_score, weights=weights, device=device, dtype=dtype, load=_last_encoder
     )

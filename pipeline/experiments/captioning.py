@@ -15,7 +15,6 @@ from pipeline.datasets.photos.found_photos import Listing, Shards
 from pipeline.datasets.photos.reading import read_named, read_photo
 from pipeline.datasets.photos.rules import SourceRules
 from pipeline.datasets.photos.shard_reading import read_shard
-from pipeline.datasets.photos.source import find_photos
 from pipeline.detectors import Detector
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.emphasis import Captions, emphases, write_captions
@@ -123,19 +122,14 @@ class Captioner:
             return [Objects.empty(images[0].size)]
 
 
-def open_photos(source: str, rules: SourceRules, *, limit: int | None, batch_size: int) -> Iterator[OpenedPhoto]:
+def open_photos(photos: Listing | Shards, *, limit: int | None, batch_size: int) -> Iterator[OpenedPhoto]:
     """Opens the photos of a source one by one.
 
     Args:
-        source: see `find_photos`.
-        rules: what may be read.
+        photos: found by `find_photos`.
         limit: only the first so many photos.
         batch_size: photos read from a shard at a time.
-
-    Raises:
-        QpertError: the source holds no photos; raised at once, before the first photo is asked for.
     """
-    photos = find_photos(source, rules=rules)
     return (_open(row, photos.rules) for row in islice(_rows(photos, limit, batch_size), limit))
 
 

@@ -43,6 +43,11 @@ class Manifest(BaseModel):
         " those of the most exact one",
     )
     counts: dict[str, int] = Field(default_factory=dict, description="photos, failed, objects")
+    scenes: bool | None = Field(
+        None,
+        description="whether the photos are synthetic scenes, judged by the first few; looked at only where a miniature"
+        " model is used, and unknown to earlier versions",
+    )
 
     @classmethod
     def find(cls, folder: Folder) -> Manifest | None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pipeline.encoders.text_towers import TextEncoder
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
+from pipeline.features.miniatures import warning_of
 from pipeline.queries.hits import Hit, Hits
 from pipeline.retrieval.similarity import Float32, image_scores, texts_per_tile, unit, vector_blocks
 from pipeline.retrieval.text import EncoderChoice, embed_texts, load_chosen, load_text_encoder
@@ -43,7 +44,8 @@ def search(
     """
     encoder = load_text_encoder(features, weights=weights, device=device, dtype=dtype, load=load)
     answers = top_k(features, embed_texts(encoder, texts), top, min_score=min_score)
-    return [Hits(text, tuple(hits)) for text, hits in zip(texts, answers, strict=True)]
+    warning = warning_of(features.manifest) or ""
+    return [Hits(text, tuple(hits), warning=warning) for text, hits in zip(texts, answers, strict=True)]
 
 
 def top_k(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import chain, islice
 
 from pipeline.features.feature_set import FeatureSet
+from pipeline.features.miniatures import warning_of
 from pipeline.queries.hits import Hits
 from pipeline.reports.gallery import Photo, Section, photos_of
 from pipeline.retrieval.similarity import rows_of
@@ -22,6 +23,7 @@ def hit_sections(features: FeatureSet, answers: Sequence[Hits], *, note: str = "
         note: shown below each heading.
     """
     rows = rows_of(features, [hit.image_id for hit in chain(*answers)], ["objects"])
+    warning = warning_of(features.manifest) or ""
     return [
         Section(
             hits.query,
@@ -30,6 +32,7 @@ def hit_sections(features: FeatureSet, answers: Sequence[Hits], *, note: str = "
                 for rank, hit in enumerate(hits, 1)
             ],
             note,
+            warning,
         )
         for hits in answers
     ]
@@ -40,4 +43,4 @@ def first_photos(features: FeatureSet, count: int) -> Section:
     columns = ["image_id", "uri", "objects", "error"]
     blocks = features.iter_blocks(columns, rows=min(count, _BLOCK_ROWS), failed=True)
     rows = list(islice(chain.from_iterable(block.to_pylist() for block in blocks), count))
-    return Section(f"The first {len(rows)} photos", photos_of(rows))
+    return Section(f"The first {len(rows)} photos", photos_of(rows), warning=warning_of(features.manifest) or "")

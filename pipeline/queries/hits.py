@@ -35,11 +35,13 @@ class Hits(Sequence[Hit]):
         query: the text that was searched for.
         hits: the photos.
         rules: which photos may be opened for thumbnails.
+        warning: what to know before trusting the hits, see `miniature_warning`; shown above the thumbnails.
     """
 
     query: str
     hits: tuple[Hit, ...]
     rules: SourceRules = field(default=DEFAULT_RULES, repr=False, compare=False)
+    warning: str = field(default="", repr=False, compare=False)
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...
@@ -64,4 +66,5 @@ class Hits(Sequence[Hit]):
         first = enumerate(self.hits[:_SHOWN], 1)
         photos = [Photo(hit.image_id, hit.uri, rank=rank, score=hit.score) for rank, hit in first]
         rest = len(self) - len(photos)
-        return thumbnails_html(Section(self.query, photos, f"and {rest:,} more" if rest else ""), self.rules)
+        section = Section(self.query, photos, f"and {rest:,} more" if rest else "", self.warning)
+        return thumbnails_html(section, self.rules)

@@ -55,11 +55,19 @@ class Photo:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading (such as a query) and its photos."""
+    """A heading (such as a query) and its photos.
+
+    Attributes:
+        title: the heading.
+        photos: the photos.
+        note: shown below the heading.
+        warning: of several lines, about the models that the section comes from; the page begins with it.
+    """
 
     title: str
     photos: Sequence[Photo]
     note: str = ""
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,9 @@ def write_gallery(
     """
     thumbnails: dict[str, _Thumbnail] = {}
     shown = [_section(section, thumbnails, rules) for section in sections]
-    html = _template("gallery").render(title=printable(title), subtitle=printable(subtitle), sections=shown)
+    html = _template("gallery").render(
+        title=printable(title), subtitle=printable(subtitle), sections=shown, banners=_banners(sections)
+    )
     try:
         Path(path).write_text(html, encoding="utf-8")
     except OSError as error:
@@ -112,7 +122,7 @@ def thumbnails_html(section: Section, rules: SourceRules = DEFAULT_RULES) -> str
         section: the photos.
         rules: what may be read, as for `write_gallery`.
     """
-    return _template("thumbnails").render(section=_section(section, {}, rules))
+    return _template("thumbnails").render(section=_section(section, {}, rules), banners=_banners([section]))
 
 
 def _template(name: str) -> jinja2.Template:
@@ -124,6 +134,12 @@ def _template(name: str) -> jinja2.Template:
         lstrip_blocks=True,
     )
     return environment.get_template(f"{name}.html.j2")
+
+
+def _banners(sections: Sequence[Section]) -> list[list[str]]:
+    """The lines of each different warning."""
+    different = dict.fromkeys(section.warning for section in sections if section.warning)
+    return [[printable(line) for line in warning.splitlines()] for warning in different]
 
 
 def _section(section: Section, thumbnails: dict[str, _Thumbnail], rules: SourceRules) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.experiments import paper
 from pipeline.experiments.variants import CHOSEN, DETECTED, OES, ORTHOGONAL, PLAIN
+from pipeline.features.miniatures import warning_of
 from pipeline.queries.exact import top_k
 from pipeline.reports.gallery import Section, photos_of, write_gallery
 from pipeline.reports.text_table import Table, csv_text, markdown
@@ -144,7 +145,7 @@ def _sections(
     for number, (image, text) in enumerate(queries):
         photos = photos_of(rows[hits[number].image_id] for hits in best)
         note = f"{'gained' if gained[number] else 'lost'}; the right photo is {image}"
-        sections.append(Section(text, photos, note))
+        sections.append(Section(text, photos, note, warning_of(sets[0].manifest) or ""))
     return sections
 
 

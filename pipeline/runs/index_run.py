@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 
 from pipeline.cluster.machines import Machines
 from pipeline.cluster.session import ray_session
 from pipeline.cluster.waiting import NamedGpus
+from pipeline.datasets.scenes.recognition import are_scenes
 from pipeline.errors import QpertError
+from pipeline.features.manifest import Manifest
+from pipeline.features.miniatures import miniatures_of, warning_of
 from pipeline.runs.encoder_choice import EncoderChoice
 from pipeline.runs.index_plan import IndexPlan, PhotoSample
 from pipeline.runs.outcome import Outcome
@@ -65,6 +69,7 @@ class IndexRun:
         """What would be done, in words. Ray is started only if the answer depends on a cluster or its GPU types."""
         with TemporaryDirectory(prefix="qpert-") as scratch:
             plan, resume = self.inspect(scratch)
+            _warn_of_miniatures(_manifest(plan, resume))
             spec = plan.spec
             if spec.address or os.environ.get("RAY_ADDRESS") or spec.accelerators not in (None, ["none"]):
                 with ray_session(spec.address, cpus=spec.cpus, verbose=spec.verbose):
@@ -90,13 +95,15 @@ class IndexRun:
             resume = replace(resume, lost=(*lost, *resume.lost))
             if resume.lost:
                 logger.warning(lost_text(resume.lost))
+            manifest = _manifest(plan, resume)
+            _warn_of_miniatures(manifest)
             resume.write(plan.store)
             if resume.manifest is not None and self.retry_failed:
                 resume = self._forget_failures(plan, resume)
             if resume.manifest is not None and resume.todo == 0:
-                outcome = _confirm(plan, resume)
+                outcome = _confirm(plan, resume, manifest.scenes)
             else:
-                outcome = self._index(plan, resume)
+                outcome = self._index(plan, resume, manifest)
             resume.photos.skipped.update(outcome.counts.skipped)
             if not outcome.totals["photos"]:  # of tars, only reading them tells
                 raise QpertError(f"{plan.spec.source} holds no photos")
@@ -104,6 +111,7 @@ class IndexRun:
             if self.prune and resume.manifest is not None:
                 pruned = plan.store.compact(merge=False)
             said = report(plan, resume, outcome, keep_removed=self.keep_removed, pruned=pruned)
+            said.warnings.extend(filter(None, [warning_of(manifest)]))  # last, so that it is not overlooked
             return replace(outcome, report=said)
 
     def _plan(self, *, fetch: bool) -> IndexPlan:
@@ -134,11 +142,11 @@ class IndexRun:
         again = inspect(plan.store, plan.identity, *source, whole=False, keep_removed=self.keep_removed)
         return replace(resume, total=again.total, done=again.done)
 
-    def _index(self, plan: IndexPlan, resume: Resume) -> Outcome:
+    def _index(self, plan: IndexPlan, resume: Resume, manifest: Manifest) -> Outcome:
         from pipeline.runs.indexing import index_photos  # imports Ray, which refusals and dry runs do without
 
         plan.encoder.prepare()
-        spec, manifest = plan.spec, plan.manifest()
+        spec = plan.spec
         if resume.manifest is not None:
             logger.info(f"going on in {spec.out}: {resume.done:,} photos are done")
             manifest = manifest.model_copy(update={"vectors": resume.manifest.vectors, "dim": resume.manifest.dim})
@@ -156,14 +164,31 @@ class IndexRun:
         )
 
 
-def _confirm(plan: IndexPlan, resume: Resume) -> Outcome:
+def _manifest(plan: IndexPlan, resume: Resume) -> Manifest:
+    """The manifest of the run, which says whether the photos are scenes if a miniature model is used."""
+    manifest = plan.manifest()
+    if not any(miniatures_of(manifest)):
+        return manifest
+    scenes = are_scenes(resume.photos)
+    if scenes is None and resume.manifest is not None:  # the storage does not answer now
+        scenes = resume.manifest.scenes
+    return manifest.model_copy(update={"scenes": scenes})
+
+
+def _warn_of_miniatures(manifest: Manifest) -> None:
+    if text := warning_of(manifest):
+        warnings.warn(text, stacklevel=3)
+
+
+def _confirm(plan: IndexPlan, resume: Resume, scenes: bool | None) -> Outcome:
     """Counts what is there, where nothing is left to do: rows may have gone out of use since."""
     assert resume.manifest is not None
     with plan.store.lock():
         totals = plan.store.note_committed(resume.manifest.fingerprint).counts()
         # All of the first photos are done, which does not complete an interrupted run over more of them.
         state = resume.manifest.state if plan.spec.limit else "complete"
-        plan.store.write_manifest(resume.manifest.model_copy(update={"state": state, "counts": totals}))
+        update = {"state": state, "counts": totals, "scenes": scenes}
+        plan.store.write_manifest(resume.manifest.model_copy(update=update))
     return Outcome(RunStats(), totals)
 
 

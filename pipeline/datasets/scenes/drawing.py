@@ -13,10 +13,12 @@ from PIL import Image, ImageDraw
 from pipeline.datasets.scenes.layout import COLOURS, SCENE_SIZE, Scene
 
 Points = list[tuple[float, float]]
+MARK = b"qpert scene"
+"""The comment of every scene that is saved as a JPEG, by which scenes are told from real photos."""
 
 
 def draw_scene(scene: Scene) -> Image.Image:
-    """Draw the scene as an RGB picture of SCENE_SIZE x SCENE_SIZE pixels."""
+    """Draw the scene as an RGB picture of SCENE_SIZE x SCENE_SIZE pixels, with `MARK` as its comment."""
     rng = scene.generator(1)
     picture = _ground(rng, scene.texture)
     pen = ImageDraw.Draw(picture)
@@ -33,6 +35,7 @@ def draw_scene(scene: Scene) -> Image.Image:
         # PIL's polygons include their last pixel; boxes do not.
         points = [(x0 + u * (x1 - 1 - x0), y0 + v * (y1 - 1 - y0)) for u, v in _outline(thing.shape)]
         pen.polygon(points, fill=fill, outline=edge)
+    picture.info["comment"] = MARK  # which Pillow saves in a JPEG
     return picture
 
 
