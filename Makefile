@@ -2,13 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test docs results lint audit install install-dev clean
+.PHONY: demo check test docs results lint audit install install-dev clean
 
 demo: install
 	$(BIN)/python -m jobs demo
 
+# All that needs no Ray and is done within seconds.
+check: lint
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal -m "not ray and not slow"
+
+# Everything. Two files at a time, as tests with Ray mostly wait, or start processes of their own; the longest first.
 test: lint docs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ JpegImageFile.load = paced
 
 @dataclass(frozen=True)
 class Pace:
-    """`seconds` per JPEG in processes with `environment()`, until `end()`; `folder`: what they run at the start."""
+    """`seconds` per JPEG in processes with `environment()`, until `end()`; `folder` holds what they run first."""
 
     folder: Path
     seconds: float

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms.functional import pil_to_tensor
 
 from pipeline.encoders.base import Encoder
 from pipeline.errors import QpertError
@@ -55,8 +55,8 @@ class TrivialEncoder(Encoder):
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """Float32 [3, 8, 8]."""
-        pixels: Tensor = pil_to_tensor(image.resize((_SIDE, _SIDE)))
-        return pixels.float() / 255
+        pixels = torch.from_numpy(np.array(image.resize((_SIDE, _SIDE))))
+        return pixels.permute(2, 0, 1).contiguous().float() / 255
 
     def backbone(self, pixels: Tensor) -> Tensor:
         """[B, 1, 192]."""

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import roi_align
 
 from pipeline.encoders.base import Encoder
 from pipeline.method.objects import Objects, TokenGrid
@@ -32,6 +31,8 @@ def object_embeddings(encoder: Encoder, tokens: Tensor, objects: Sequence[Object
         For each photo unit vectors float32 [n, V, D] of the n objects that the encoder sees (a centre crop may remove
         some), in the order of the boxes.
     """
+    from torchvision.ops import roi_align  # imports torch._dynamo, which actors without OEs do without
+
     grid = encoder.grid
     boxes = [_boxes_on_grid(photo, grid) for photo in objects]
     counts = [len(photo) for photo in boxes]

@@ -86,7 +86,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     command += ["--include-dashboard=true", f"--dashboard-port={dashboard}", f"--ray-client-server-port={free_port()}"]
     command += [f"--dashboard-agent-listen-port={free_port()}", f"--dashboard-agent-grpc-port={free_port()}"]
     with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(command, env=environment | pace.environment(), stdout=log, stderr=log, start_new_session=True)
+        paced = environment | pace.environment()
+        process = subprocess.Popen(command, env=paced, stdout=log, stderr=log, start_new_session=True)
     found = Head(f"http://127.0.0.1:{dashboard}", environment, pace)
     try:
         end = time.monotonic() + 240

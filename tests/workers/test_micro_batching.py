@@ -74,7 +74,8 @@ def test_out_of_memory_halves_later_batches_too() -> None:
 
 def test_a_device_without_room_for_one_photo_stops_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr("pipeline.workers.micro_batching.time", SimpleNamespace(perf_counter=float, sleep=waited.append))
+    clock = SimpleNamespace(perf_counter=float, sleep=waited.append)
+    monkeypatch.setattr("pipeline.workers.micro_batching.time", clock)
     model = Model()
     run = batcher(model)
     model.room = 0
