@@ -59,7 +59,7 @@ def test_markdown_in_help_is_escaped(hook: ModuleType) -> None:
 
 def test_the_list_has_every_verb(hook: ModuleType) -> None:
     page = hook.index_page()
-    assert all(f"[`{verb}`](cli/{verb}.md)" in page for verb in verbs())
+    assert all(f"[`{verb}`](qpert-{verb}.md)" in page for verb in verbs())
 
 
 def test_links_of_contributing_are_those_of_its_page(hook: ModuleType) -> None:
