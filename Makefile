@@ -20,9 +20,9 @@ lint: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The documentation, into site/. A broken link or a warning ends the build.
+# The documentation, into site/. Any warning ends the build, such as one of a broken link; --quiet would hide them from --strict.
 docs: install-dev
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # The pages of docs/results, from a run of the whole protocol with the bundled models: about a quarter of an hour.
 results: install

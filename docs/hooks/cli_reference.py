@@ -20,7 +20,7 @@ from jobs.cli import verbs
 from jobs.cli.fields import Option, options
 
 FOLDER = "reference/cli"
-INDEX = f"{FOLDER}.md"
+INDEX = f"{FOLDER}/index.md"
 ROOT = Path(__file__).parents[2]
 
 EVERY_VERB = """
@@ -60,7 +60,7 @@ exclude: [raw, "*.tmp.*"]
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Adds the pages of the verbs to the navigation, below the page that lists them."""
-    pages = [{verb: f"{FOLDER}/{verb}.md"} for verb in verbs()]
+    pages = [{verb: f"{FOLDER}/{page_of(verb)}"} for verb in verbs()]
     for section in _sections(config.nav or []):
         if INDEX in section:
             section += pages
@@ -71,17 +71,22 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages."""
     pages = {INDEX: index_page(), "contributing.md": contributing_page()}
-    pages |= {f"{FOLDER}/{verb}.md": verb_page(verb) for verb in verbs()}
+    pages |= {f"{FOLDER}/{page_of(verb)}": verb_page(verb) for verb in verbs()}
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def page_of(verb: str) -> str:
+    """The file name of a verb's page; not the verb alone, since `index` would be the first page of its folder."""
+    return f"qpert-{verb}.md"
 
 
 def index_page() -> str:
     """Lists the verbs, each with the first line of its help."""
     lines = ["# Command line", "", "`qpert VERB [arguments] [--option value ...]`, or `python -m jobs VERB ...`.", ""]
     lines += ["| verb | |", "|---|---|"]
-    lines += [f"| [`{verb}`](cli/{verb}.md) | {escaped(line)} |" for verb, line in verbs().items()]
+    lines += [f"| [`{verb}`]({page_of(verb)}) | {escaped(line)} |" for verb, line in verbs().items()]
     return "\n".join(lines) + "\n" + EVERY_VERB
 
 
@@ -106,7 +111,7 @@ def verb_page(verb: str) -> str:
         if name:
             parts.append(escaped(sentence(by_name[name].field.description or "")))
         parts += [entry(option) for option in members if option.nested is None]
-    parts.append("Further: `--config`, `--print-config` and `--help`, [as for every verb](../cli.md).")
+    parts.append("Further: `--config`, `--print-config` and `--help`, [as for every verb](index.md).")
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from types import ModuleType
 
@@ -10,20 +9,14 @@ import pytest
 
 from jobs import cli
 from jobs.cli import verbs
-from tests.docs.pages import ROOT
+from tests.docs.hooks import load_hook
 
 pytest.importorskip("mkdocs")
 
 
 @pytest.fixture(scope="module")
 def hook() -> ModuleType:
-    """The hook as MkDocs loads it: by its path."""
-    spec = importlib.util.spec_from_file_location("cli_reference", ROOT / "docs" / "hooks" / "cli_reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_hook("cli_reference")
 
 
 @pytest.mark.parametrize("verb", verbs())
@@ -66,7 +59,7 @@ def test_markdown_in_help_is_escaped(hook: ModuleType) -> None:
 
 def test_the_list_has_every_verb(hook: ModuleType) -> None:
     page = hook.index_page()
-    assert all(f"[`{verb}`](cli/{verb}.md)" in page for verb in verbs())
+    assert all(f"[`{verb}`](qpert-{verb}.md)" in page for verb in verbs())
 
 
 def test_links_of_contributing_are_those_of_its_page(hook: ModuleType) -> None:
