@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from pipeline.cluster.ray_compat import is_slow_start, local_environment, local_folders, on_loopback
+from pipeline.cluster.ray_compat import is_slow_start, local_environment, local_folders, on_loopback, start_ray
 from pipeline.errors import QpertError, first_line
 
 OBJECT_STORE = 2 * 1024**3
@@ -164,7 +164,7 @@ def _start(settings: Mapping[str, Any]) -> None:
         ours = set(psutil.Process().children(recursive=True))
         try:
             with on_loopback():
-                ray.init(**settings)
+                start_ray(**settings)
             return
         except Exception as error:  # some errors of Ray are bare Exceptions
             ray.shutdown()

@@ -40,7 +40,12 @@ SESSION_VARIABLES = {
     "RAY_worker_niceness": "0",
 }
 """Environment variables of every session."""
-QUIET_VARIABLES = {"RAY_DATA_LOG_LEVEL": "ERROR"}
+QUIET_VARIABLES = {
+    "RAY_DATA_LOG_LEVEL": "ERROR",
+    # Ray's C++ prints its errors on our standard error, among them that the actors of every pool of Ray Data have
+    # arguments in the object store. What fails is raised as an exception all the same.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
 """Further variables of a session that is not verbose."""
 LOCAL_VARIABLES = {
     # Nobody reads the metrics of such a session, and their ports answer without a token.
@@ -106,6 +111,31 @@ def request_gpus(kinds: Sequence[str]) -> None:
 def local_folders(session: str, objects: str) -> dict[str, str]:
     """Arguments of `ray.init`: the folder of a session's sockets and logs, and that of its shared objects."""
     return {"_temp_dir": session, "_plasma_directory": objects}
+
+
+def start_ray(**settings: Any) -> None:
+    """Calls `ray.init`. Unless workers' messages are wanted, what its C++ prints meanwhile is discarded.
+
+    It announces that it has read RAY_BACKEND_LOG_LEVEL. Failures are exceptions, which pass.
+    """
+    import ray
+
+    if settings.get("log_to_driver", True):
+        ray.init(**settings)
+        return
+    try:
+        before = os.dup(2)
+    except OSError:  # closed
+        ray.init(**settings)
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        ray.init(**settings)
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 @contextmanager

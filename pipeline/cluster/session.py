@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cluster.local_ray import session_parent, started_here
-from pipeline.cluster.ray_compat import QUIET_VARIABLES, SESSION_VARIABLES, SUBMITTED_JOB
+from pipeline.cluster.ray_compat import QUIET_VARIABLES, SESSION_VARIABLES, SUBMITTED_JOB, start_ray
 from pipeline.errors import QpertError, first_line
 
 
@@ -94,7 +94,7 @@ def _joined(cluster: str, quiet: dict[str, Any]) -> Iterator[None]:
     import ray
 
     try:
-        ray.init(address=cluster, runtime_env=_packages(), **quiet)
+        start_ray(address=cluster, runtime_env=_packages(), **quiet)
     except Exception as error:  # some errors of Ray are bare Exceptions
         ray.shutdown()
         if cluster == "auto" and isinstance(error, ConnectionError):

@@ -124,6 +124,26 @@ def test_the_autoscaler_is_asked_for_gpus_and_no_longer() -> None:
     assert json.loads(_internal_kv_get(AUTOSCALER_RESOURCE_REQUEST_CHANNEL)) == []
 
 
+def test_what_native_code_prints_while_ray_starts_is_discarded(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ray, "init", lambda **settings: os.write(2, b"a native message\n"))
+    ray_compat.start_ray(log_to_driver=False)
+    os.write(2, b"later\n")
+    assert capfd.readouterr().err == "later\n"
+    ray_compat.start_ray()
+    assert capfd.readouterr().err == "a native message\n"
+
+    def fail(**settings: object) -> None:
+        raise ConnectionError("no cluster")
+
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(ConnectionError, match="no cluster"):
+        ray_compat.start_ray(log_to_driver=False)
+    os.write(2, b"after a failure\n")
+    assert capfd.readouterr().err == "after a failure\n"
+
+
 def test_ray_init_takes_the_folders_of_a_session() -> None:
     """What they hold is seen in `test_local_ray`, which starts a session in them."""
     source = inspect.getsource(ray._private.worker.init)
