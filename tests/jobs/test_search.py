@@ -13,6 +13,7 @@ from jobs import search
 from jobs.cli import main
 from pipeline.encoders import load_encoder
 from pipeline.errors import QpertError
+from pipeline.features.store import FeatureStore
 from tests.encoders.hostile import AUTO_MAP, plant
 
 WORDS = ("red", "blue", "star", "circle", "dog")
@@ -160,3 +161,22 @@ def test_truncated_and_unknown_queries_are_reported(write_features, capsys):
     cut, unknown = text.err.splitlines()
     assert cut.startswith("warning: 1 of 3 texts are longer than the 40 tokens that coca reads")
     assert unknown.startswith("warning: none of the words of 'zebra xylophone' is known to this small coca")
+
+
+@pytest.mark.parametrize("words", [["red star"], ["--browse", "2"]], ids=["search", "browse"])
+@pytest.mark.parametrize("scenes", [False, True, None])
+def test_miniatures_on_photos_are_warned_of_before_and_after(features, tmp_path, capsys, words, scenes):
+    manifest = FeatureStore(features).find_manifest()
+    encoder = {"name": "coca", "weights": {"name": "coca", "digest": "0" * 16}}
+    FeatureStore(features).write_manifest(manifest.model_copy(update={"encoder": encoder, "scenes": scenes}))
+    html = tmp_path / "r.html"
+    assert main(["search", features, *words, "--html", str(html)]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    where = {False: "REAL PHOTOS", None: "PHOTOS THAT MAY NOT BE SCENES"}
+    if scenes:
+        assert lines == []
+        assert "MINIATURE" not in html.read_text()
+    else:
+        assert lines[0] == f"warning: MINIATURE MODEL ON {where[scenes]}"
+        assert lines[-1] == "warning: miniature models and real photos do not go together: see the warning above"
+        assert f"MINIATURE MODEL ON {where[scenes]}" in html.read_text()
