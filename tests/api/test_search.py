@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,20 @@ def test_one_text_has_hits_and_several_have_a_list_of_them(features: Any) -> Non
 def test_thumbnails_follow_the_rules(features: Any) -> None:
     rules = SourceRules(root="/photos")
     assert pipeline.search(features, "1", rules=rules)[:1].rules == rules
+
+
+def test_miniatures_on_photos_are_a_warning_and_a_banner(features: Any) -> None:
+    encoder = {"name": "coca", "weights": {"name": "coca", "digest": "0" * 16}}
+    manifest = features.manifest.model_copy(update={"encoder": encoder, "scenes": False})
+    features = replace(features, manifest=manifest)
+    with pytest.warns(UserWarning, match="(?s)^MINIATURE MODEL ON REAL PHOTOS\n.*coca_ViT-L-14") as caught:
+        hits = pipeline.search(features, "1")
+    assert len(caught) == 1
+    assert "MINIATURE MODEL ON REAL PHOTOS" in hits._repr_html_()
+    features = replace(features, manifest=manifest.model_copy(update={"scenes": True}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "MINIATURE" not in pipeline.search(features, "1")._repr_html_()
 
 
 def test_wrong_searches_are_errors(features: Any) -> None:

@@ -145,3 +145,20 @@ def test_no_readable_photo_is_a_failure(weights: str, tmp_path: Path, capsys: py
     (tmp_path / "a.png").write_bytes(b"")
     assert main(["caption", str(tmp_path / "a.png"), "--weights", weights]) == 1
     assert "empty file" in capsys.readouterr().err
+
+
+def test_a_miniature_on_photos_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (80, 60), (10, 90, 160)).save(tmp_path / "photos" / "real.jpg")
+    html = tmp_path / "r.html"
+    assert main(["caption", str(tmp_path / "photos"), "--detector", "none", "--html", str(html)]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "warning: MINIATURE MODEL ON REAL PHOTOS"
+    assert "--weights Salesforce/blip2-itm-vit-g-coco+blip2_finetune_coco.pth" in lines[2]
+    assert lines[-1].startswith("warning: miniature models and real photos")
+    assert "MINIATURE MODEL ON REAL PHOTOS" in html.read_text()
+
+
+def test_a_miniature_on_scenes_is_not_warned_of(scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["caption", str(scenes / "images"), "--limit", "1", "--detector", "none"]) == 0
+    assert capsys.readouterr().err == ""

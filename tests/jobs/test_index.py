@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import Counter
@@ -18,9 +19,11 @@ from jobs.index import Config
 from pipeline.cluster.machines import Machines
 from pipeline.datasets.photos.found_photos import Shards
 from pipeline.datasets.photos.shard import Shard
+from pipeline.datasets.scenes import write_scenes
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
+from pipeline.features.manifest import Manifest
 from pipeline.features.store import FeatureStore
 from pipeline.runs import indexing
 from pipeline.runs.index_plan import PhotoSample, with_absolute_paths
@@ -244,3 +247,27 @@ def test_photos_that_get_lost_on_the_way_are_an_error(
     assert "going on in" in capsys.readouterr().err
     assert FeatureStore(out).manifest().state == "complete"
     assert len(FeatureSet.open(out).ids) == 4
+
+
+@pytest.mark.parametrize("scenes", [False, True])
+def test_miniatures_on_photos_are_warned_of_before_ray_starts_and_at_the_end(
+    photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scenes: bool
+) -> None:
+    if scenes:
+        write_scenes(tmp_path / "drawn", 2, seed=3)
+        photos = str(tmp_path / "drawn" / "images")
+    kept = []
+
+    def index_photos(make_graph: object, manifest: Manifest, *_: object, **__: object) -> Outcome:
+        kept.append(manifest.scenes)
+        logging.getLogger("pipeline").info("Ray starts")
+        return Outcome(RunStats(), {"photos": 4, "failed": 0, "objects": 4})
+
+    monkeypatch.setattr(index_run, "index_photos", index_photos)
+    assert cli.main(["index", photos, "--out", str(tmp_path / "out")]) == 0
+    before, _, after = capsys.readouterr().err.partition("Ray starts\n")
+    loud = "warning: MINIATURE MODELS ON REAL PHOTOS\n"
+    assert kept == [scenes]
+    assert (before.startswith(loud), after.startswith(loud)) == (not scenes, not scenes)
+    assert before == after
+    assert ("--encoder coca --weights coca_ViT-L-14:laion2b_s13b_b90k --detector yolo11n.pt" in after) is not scenes

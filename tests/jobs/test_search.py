@@ -13,6 +13,7 @@ from jobs import search
 from jobs.cli import main
 from pipeline.encoders import load_encoder
 from pipeline.errors import QpertError
+from pipeline.features.store import FeatureStore
 from tests.encoders.hostile import AUTO_MAP, plant
 
 WORDS = ("red", "blue", "star", "circle", "dog")
@@ -173,3 +174,22 @@ def test_several_unquoted_words_are_probably_one_query() -> None:
     assert hint == '3 queries of one word each; did you mean "a red star"?'
     assert search.quotes_hint(["star"]) is None
     assert search.quotes_hint(["a red star", "circle"]) is None
+
+
+@pytest.mark.parametrize("words", [["red star"], ["--browse", "2"]], ids=["search", "browse"])
+@pytest.mark.parametrize("scenes", [False, True, None])
+def test_miniatures_on_photos_are_warned_of_before_and_after(features, tmp_path, capsys, words, scenes):
+    manifest = FeatureStore(features).find_manifest()
+    encoder = {"name": "coca", "weights": {"name": "coca", "digest": "0" * 16}}
+    FeatureStore(features).write_manifest(manifest.model_copy(update={"encoder": encoder, "scenes": scenes}))
+    html = tmp_path / "r.html"
+    assert main(["search", features, *words, "--html", str(html)]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    where = {False: "REAL PHOTOS", None: "PHOTOS THAT MAY NOT BE SCENES"}
+    if scenes:
+        assert lines == []
+        assert "MINIATURE" not in html.read_text()
+    else:
+        assert lines[0] == f"warning: MINIATURE MODEL ON {where[scenes]}"
+        assert lines[-1] == "warning: miniature models and real photos do not go together: see the warning above"
+        assert f"MINIATURE MODEL ON {where[scenes]}" in html.read_text()

@@ -45,3 +45,10 @@ def test_many_and_no_hits() -> None:
     assert html.count("<figure") == 24
     assert "and 1,006 more" in html
     assert "no photo" in Hits("a", ())._repr_html_()
+
+
+def test_a_notebook_shows_the_warning_first(tmp_path: Path) -> None:
+    hits = Hits("a dog", (Hit("photo.png", photo(tmp_path), 0.4),), warning="MODELS <i>\nuse others")
+    html = hits[:1]._repr_html_()
+    assert html.index("MODELS &lt;i&gt;") < html.index("use others") < html.index("a dog")
+    assert "alert" not in Hits("a dog", ())._repr_html_()

@@ -184,3 +184,13 @@ def test_photos_named_by_a_strangers_features_are_read_by_the_rules(tmp_path: Pa
     assert "chained URLs are not opened" in page
     assert "it is a device" in page
     assert "address not public" in page
+
+
+def test_a_warning_of_several_sections_is_one_banner_at_the_top(render):
+    warning = "MODELS <b>DO NOT FIT\nuse others\x1b[31m"
+    page = render(sections=[Section("one", [], warning=warning), Section("two", [], warning=warning), Section("3", [])])
+    assert [attributes["role"] for attributes in page.all("div", "warning")] == ["alert"]
+    assert page.html.index('role="alert"') < page.html.index("<header>")
+    assert page.text.count("MODELS <b>DO NOT FIT") == 1
+    assert "\x1b" not in page.html
+    assert not render(sections=[Section("one", [])]).all("div", "warning")
