@@ -52,7 +52,7 @@ exclude: [raw, "*.tmp.*"]
 | code | |
 |---|---|
 | 0 | done |
-| 1 | photos failed and `--strict` was given; features are damaged (`verify`); or an error of qpert's own |
+| 1 | photos failed and `--strict` was given; `verify` or `doctor` found something; or an error of qpert's own |
 | 2 | wrong use or input, or something failed; the last line says what |
 | 130 | interrupted |
 """
