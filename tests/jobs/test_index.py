@@ -263,7 +263,7 @@ def test_miniatures_on_photos_are_warned_of_before_ray_starts_and_at_the_end(
         logging.getLogger("pipeline").info("Ray starts")
         return Outcome(RunStats(), {"photos": 4, "failed": 0, "objects": 4})
 
-    monkeypatch.setattr(index_run, "index_photos", index_photos)
+    monkeypatch.setattr(indexing, "index_photos", index_photos)
     assert cli.main(["index", photos, "--out", str(tmp_path / "out")]) == 0
     before, _, after = capsys.readouterr().err.partition("Ray starts\n")
     loud = "warning: MINIATURE MODELS ON REAL PHOTOS\n"
