@@ -86,7 +86,7 @@ def test_matching_continues_with_the_remaining_gpu_types(
     stage = MatchStage(matcher, TEXTS, None, Worker(), Reporter())
 
     @contextmanager
-    def session(address: str | None, **how: Any) -> Iterator[bool]:
+    def session(address: str | None, modules: object, **how: Any) -> Iterator[bool]:
         sessions.append({"address": address, **how})
         yield True
 

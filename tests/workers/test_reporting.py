@@ -17,7 +17,7 @@ def test_events_are_sent_in_order() -> None:
 
 
 def test_answers_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.workers.reporting.ray.get", lambda reference: reference)
+    monkeypatch.setattr("ray.get", lambda reference: reference)
 
     def answers(value: Any) -> Any:
         return SimpleNamespace(remote=lambda *arguments: value)
