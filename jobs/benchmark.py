@@ -3,6 +3,7 @@
 Examples:
   qpert benchmark                           pipeline and query-former, with 2,000 scenes and the miniature models
   qpert benchmark pipeline --source photos/ --photos 500 --detector yolo11n.pt
+  qpert benchmark start                     what the first minute is spent on: commands, imports, Ray, 500 scenes
   qpert benchmark query-former              only the extra time of Q-Perturbation at BLIP-2's size
   qpert benchmark blip2                     its share of a whole pass, with ViT-g, and captions; needs some 6 GB
   qpert benchmark internvl                  its cost in InternVL-14B's layers, by number of objects; needs some 4 GB
@@ -16,6 +17,9 @@ writes Parquet and can resume. Warm-up is not counted on either side, and is rep
 bare loop; for the pipeline, everything until all actors are up and a first batch is done, where photos that are halfway
 by then count by the work left on them. The bare loop runs before and after, to show whether the machine is busy with
 other work.
+
+start: what passes until the first photo is indexed and the first hit is shown, with the miniatures, each part in
+processes of its own. The medians of three, but of one cold run.
 
 blip2: the whole model at its real size, ViT-g, Q-Former and language head, with random weights in float32: what
 Q-Perturbation adds to a pass from pixels to embeddings, and to writing a caption of 30 tokens for each photo. One
@@ -52,7 +56,7 @@ from pipeline.io.paths import LocalPath, PathText, ReportPath, WeightsText
 from pipeline.runs.perturbation_config import PerturbationConfig
 from pipeline.runs.spec import IndexSpec
 
-Part = Literal["pipeline", "query-former", "blip2", "internvl", "tune", "graph", "evaluate"]
+Part = Literal["pipeline", "start", "query-former", "blip2", "internvl", "tune", "graph", "evaluate"]
 
 
 class SizesConfig(BaseModel):
@@ -85,7 +89,7 @@ class Config(BaseModel):
     parts: list[Part] = Field(
         ["pipeline", "query-former"],
         min_length=1,
-        description="what to measure: pipeline, query-former, blip2, internvl, tune, graph, evaluate",
+        description="what to measure: pipeline, start, query-former, blip2, internvl, tune, graph, evaluate",
         json_schema_extra={"positional": True},
     )
     source: PathText | None = Field(None, description="folder or list of local photos (default: scenes)")
@@ -107,6 +111,7 @@ class Config(BaseModel):
     blip2: PassConfig = Field(PassConfig(), description="the passes of blip2 and tune")
     evaluation: SizesConfig = Field(SizesConfig(), description="the simulated data set of evaluate")
     graph_photos: list[int] = Field([20_000, 200_000], min_length=1, description="numbers of photos of graph")
+    start_photos: int = Field(500, ge=1, description="scenes that start indexes")
     tmp: LocalPath | None = Field(None, description="folder for temporary files (default: the system's)")
     json_file: ReportPath | None = Field(
         None, description="write the figures to this file as well", json_schema_extra={"flag": "--json"}
@@ -118,26 +123,23 @@ def run(config: Config) -> int:
     if config.tmp is not None and not Path(config.tmp).is_dir():
         raise QpertError(f"--tmp {config.tmp}: there is no such folder")
     scratch = partial(tempfile.TemporaryDirectory, prefix="qpert-benchmark-", dir=config.tmp)
-    if "pipeline" in config.parts:
+    if {"pipeline", "start"} & set(config.parts):
         check_packages(config.detector)
+    measures = {
+        "pipeline": _pipeline,
+        "start": _start,
+        "query-former": _query_former,
+        "blip2": _blip2,
+        "internvl": _internvl,
+        "tune": _tune,
+        "graph": _graph,
+        "evaluate": _evaluate,
+    }
     figures: dict[str, Any] = {}
-    if "pipeline" in config.parts:
-        with scratch() as folder:
-            figures["pipeline"] = _pipeline(config, Path(folder))
-    if "query-former" in config.parts:
-        figures["query_former"] = _query_former(config)
-    if "blip2" in config.parts:
-        figures["blip2"] = _blip2(config)
-    if "internvl" in config.parts:
-        figures["internvl"] = _internvl(config)
-    if "tune" in config.parts:
-        figures["tune"] = _tune(config)
-    if "graph" in config.parts:
-        with scratch() as folder:
-            figures["graph"] = _graph(config, Path(folder))
-    if "evaluate" in config.parts:
-        with scratch() as folder:
-            figures["evaluate"] = _evaluate(config, Path(folder))
+    for part, measure in measures.items():
+        if part in config.parts:
+            with scratch() as folder:
+                figures[part.replace("-", "_")] = measure(config, Path(folder))
     if config.json_file:
         Path(config.json_file).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return 0
@@ -201,14 +203,20 @@ def _pipeline(config: Config, folder: Path) -> dict[str, float]:
     return figures
 
 
-def _query_former(config: Config) -> dict[str, Any]:
+def _start(config: Config, folder: Path) -> dict[str, Any]:
+    from pipeline.benchmarks.start import measure_start
+
+    return _shown(measure_start(folder, config.start_photos))
+
+
+def _query_former(config: Config, folder: Path) -> dict[str, Any]:
     from pipeline.benchmarks.query_former import measure_query_former
 
     _set_threads(config.cpus or os.cpu_count())
     return _shown(measure_query_former(repetitions=config.repetitions, perturbation=config.perturbation.build()))
 
 
-def _blip2(config: Config) -> dict[str, Any]:
+def _blip2(config: Config, folder: Path) -> dict[str, Any]:
     from pipeline.benchmarks.blip2_pass import full_size, measure_blip2
 
     _set_threads(config.cpus)
@@ -217,14 +225,14 @@ def _blip2(config: Config) -> dict[str, Any]:
     return _shown(measure_blip2(sizes, passes.images, passes.objects, passes.repetitions, perturbation))
 
 
-def _internvl(config: Config) -> dict[str, Any]:
+def _internvl(config: Config, folder: Path) -> dict[str, Any]:
     from pipeline.benchmarks.internvl_layers import measure_layers
 
     _set_threads(config.cpus)
     return _shown(measure_layers(repetitions=config.repetitions, perturbation=config.perturbation.build()))
 
 
-def _tune(config: Config) -> dict[str, Any]:
+def _tune(config: Config, folder: Path) -> dict[str, Any]:
     from pipeline.benchmarks.tuning_cost import measure_tuning
 
     _set_threads(config.cpus)

@@ -31,20 +31,20 @@ def test_parts_may_stand_anywhere(words, parts):
 def test_an_unknown_part_is_refused(capsys):
     assert main(["benchmark", "photos/"]) == 2
     said = capsys.readouterr().err
-    parts = "'pipeline', 'query-former', 'blip2', 'internvl', 'tune', 'graph' or 'evaluate'"
+    parts = "'pipeline', 'start', 'query-former', 'blip2', 'internvl', 'tune', 'graph' or 'evaluate'"
     assert f"PARTS: Input should be {parts}, not 'photos/'" in said
 
 
 def test_only_the_chosen_parts_are_measured(monkeypatch):
     ran = []
     monkeypatch.setattr(benchmark, "_pipeline", lambda config, folder: ran.append("pipeline"))
-    monkeypatch.setattr(benchmark, "_query_former", lambda config: ran.append("query-former"))
-    monkeypatch.setattr(benchmark, "_blip2", lambda config: ran.append("blip2"))
+    monkeypatch.setattr(benchmark, "_query_former", lambda config, folder: ran.append("query-former"))
+    monkeypatch.setattr(benchmark, "_blip2", lambda config, folder: ran.append("blip2"))
     monkeypatch.setattr(benchmark, "_evaluate", lambda config, folder: ran.append("evaluate"))
     assert main(["benchmark"]) == main(["benchmark", "evaluate"]) == main(["benchmark", "query-former"]) == 0
     assert ran == ["pipeline", "query-former", "evaluate", "query-former"]
-    monkeypatch.setattr(benchmark, "_internvl", lambda config: ran.append("internvl"))
-    monkeypatch.setattr(benchmark, "_tune", lambda config: ran.append("tune"))
+    monkeypatch.setattr(benchmark, "_internvl", lambda config, folder: ran.append("internvl"))
+    monkeypatch.setattr(benchmark, "_tune", lambda config, folder: ran.append("tune"))
     assert main(["benchmark", "blip2"]) == main(["benchmark", "internvl"]) == main(["benchmark", "tune"]) == 0
     assert ran[4:] == ["blip2", "internvl", "tune"]
 
