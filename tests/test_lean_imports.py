@@ -52,7 +52,7 @@ from pipeline.detectors import load_detector
 from pipeline.encoders import load_encoder
 from pipeline.method.settings import Perturbation
 
-detector, encoder = load_detector("miniature"), load_encoder(sys.argv[1])
+detector, encoder = load_detector("miniature", photos=500), load_encoder(sys.argv[1])
 photo = Image.new("RGB", (200, 100), "navy")
 photo.paste("red", (20, 20, 90, 80))
 tokens = encoder.backbone(encoder.preprocess(photo)[None])

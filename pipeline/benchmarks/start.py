@@ -28,7 +28,8 @@ _PARTS = {
         "from PIL import Image\n"
         "from pipeline.detectors import load_detector\n"
         "from pipeline.encoders import load_encoder\n"
-        "detector, encoder, photo = load_detector('miniature'), load_encoder('coca'), Image.new('RGB', (192, 192))\n"
+        "detector, encoder = load_detector('miniature', photos=500), load_encoder('coca')\n"
+        "photo = Image.new('RGB', (192, 192))\n"
         "objects = detector.detect(['a'], [photo])\n"
         "encoder.embed(encoder.backbone(encoder.preprocess(photo)[None]), objects)"
     ),

@@ -14,7 +14,7 @@ class NoDetector:
     """Finds nothing, so that every embedding is the plain one."""
 
     @classmethod
-    def load(cls, config: DetectorConfig, device: str = "cpu") -> NoDetector:
+    def load(cls, config: DetectorConfig, device: str = "cpu", *, photos: int | None = None) -> NoDetector:
         """See `pipeline.detectors.registry.DetectorClass`."""
         return cls()
 

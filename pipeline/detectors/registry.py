@@ -25,7 +25,7 @@ _EXTRAS = {"ultralytics": "yolo", "onnxruntime": "onnx"}
 class DetectorClass(Protocol):
     """What the registry asks of a detector's class: two class methods."""
 
-    def load(self, config: DetectorConfig, device: str = "cpu") -> Detector:
+    def load(self, config: DetectorConfig, device: str = "cpu", *, photos: int | None = None) -> Detector:
         """See `load_detector`."""
         ...
 
@@ -39,19 +39,21 @@ def list_detectors() -> list[str]:
     return list(_DETECTORS)
 
 
-def load_detector(config: DetectorConfig | str, device: str = "cpu") -> Detector:
+def load_detector(config: DetectorConfig | str, device: str = "cpu", *, photos: int | None = None) -> Detector:
     """Opens a detector.
 
     Args:
         config: which one, and which of the objects it finds to keep; a name or file alone keeps the other defaults.
         device: `cpu`, `cuda:0`, ... for a detection model.
+        photos: about how many this process will see; None if unknown. For few, a detector may choose what starts sooner
+            and is slower.
 
     Raises:
         QpertError: options that contradict each other, a missing or unreadable model, unknown names, a missing device.
     """
     if isinstance(config, str):
         config = DetectorConfig(model=config)
-    return _detector_class(config).load(config, device)
+    return _detector_class(config).load(config, device, photos=photos)
 
 
 def check_detector(config: DetectorConfig, *, fetch: bool = True) -> None:

@@ -30,18 +30,21 @@ if TYPE_CHECKING:
     from pipeline.method.objects import Objects
 
 _ENFORCED = {"YOLO_AUTOINSTALL": "false", "ULTRALYTICS_SAFE_LOAD": "true"}
+_MANY = 1300
+"""Photos from which importing torchvision, for `_lean_predictor`'s reasons, pays for a process."""
 _DEFAULTS = {"YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
 
 
 class YoloDetector:
     """One ultralytics model on one device."""
 
-    def __init__(self, config: DetectorConfig, device: str = "cpu") -> None:
+    def __init__(self, config: DetectorConfig, device: str = "cpu", *, photos: int | None = None) -> None:
         """Opens the model and detects once in an empty picture, so that any problem shows here.
 
         Args:
             config: `model` is `miniature`, a `.pt` or `.onnx` file, or the name of an official ultralytics model.
             device: `cpu`, `cuda:0`, ...
+            photos: see `load_detector`.
 
         Raises:
             QpertError: missing or unreadable file, unknown model or class name, size that a fixed ONNX input does not
@@ -54,7 +57,7 @@ class YoloDetector:
         size: int | list[int] | None = config.image_size
         if weights.suffix == ".onnx":
             self._batch, size = _onnx_input(weights, config.image_size)
-        threads = torch.get_num_threads()
+        threads, on_cpu = torch.get_num_threads(), torch.device(device).type == "cpu"
         try:
             self._model = import_ultralytics().YOLO(str(weights), task="detect")
             self._options: dict[str, Any] = {
@@ -65,7 +68,7 @@ class YoloDetector:
                 "verbose": False,
                 "save": False,
                 **({} if size is None else {"imgsz": size}),
-                **({"predictor": _lean_predictor()} if torch.device(device).type == "cpu" else {}),
+                **({"predictor": _lean_predictor()} if on_cpu and photos is not None and photos < _MANY else {}),
             }
             self._detect_batch([Image.new("RGB", (64, 64), "grey")])
         except QpertError:
@@ -85,16 +88,16 @@ class YoloDetector:
             self._options["classes"] = _class_ids(config.classes, self.names)
 
     @classmethod
-    def load(cls, config: DetectorConfig, device: str = "cpu") -> YoloDetector:
+    def load(cls, config: DetectorConfig, device: str = "cpu", *, photos: int | None = None) -> YoloDetector:
         """See `pipeline.detectors.registry.DetectorClass`."""
-        return cls(config, device)
+        return cls(config, device, photos=photos)
 
     @classmethod
     def check(cls, config: DetectorConfig, *, fetch: bool = True) -> None:
         """See `pipeline.detectors.registry.DetectorClass`."""
         find_weights(config.model, fetch=fetch)
         if config.classes is not None and fetch:
-            cls(config)  # only the weights know the names of their classes
+            cls(config, photos=0)  # only the weights know the names of their classes
 
     def detect(self, ids: Sequence[str], images: Sequence[Image.Image]) -> list[Objects]:
         """The objects of each RGB photo, at most `max_objects`, the most confident first."""
@@ -156,7 +159,9 @@ def import_ultralytics() -> ModuleType:
 def _lean_predictor() -> type[Any]:
     """A predictor without ultralytics' warm-up, which on a CPU does nothing but import torchvision, for 2 s of CPU.
 
-    Overlapping boxes are then removed by ultralytics' own torch code instead of torchvision's, which is equal.
+    Overlapping boxes are then removed by ultralytics' own torch code instead of torchvision's. That takes a millisecond
+    and a half longer for each photo, and gives the same boxes, unless confidences of two of them are equal to the last
+    bit.
     """
     import_ultralytics()
     from ultralytics.models.yolo.detect import DetectionPredictor

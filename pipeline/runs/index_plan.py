@@ -193,13 +193,16 @@ class IndexPlan:
         from pipeline.runs.index_graph import index_graph  # imports Ray Data, which a dry run does without
 
         spec, variants = self.spec, self.variants or Variants({})
-        layout = self.layout(resume, machines, accelerators)
+        layout, make_detector, todo = self.layout(resume, machines, accelerators), None, self.about(resume)
+        if "detect" in layout.pools:
+            each = None if todo is None else todo // layout.pools["detect"].size
+            make_detector = partial(load_detector, spec.detector, photos=each)
         return index_graph(
             resume.photos,
             store=self.store,
             fingerprint=fingerprint(self.identity),
             make_encoder=self.encoder.build,
-            make_detector=partial(load_detector, spec.detector) if "detect" in layout.pools else None,
+            make_detector=make_detector,
             settings=self.settings,
             precision=spec.precision,
             pools=dict(layout.pools),

@@ -12,6 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.datasets.scenes.drawing import draw_scene
+from pipeline.datasets.scenes.layout import make_scene
 from pipeline.detectors import DetectorConfig
 from pipeline.detectors.yolo import MINIATURE, YoloDetector, find_weights, import_ultralytics
 from pipeline.errors import QpertError
@@ -147,6 +149,20 @@ def test_objects_do_not_depend_on_the_batch_and_are_sorted(untrained: Path) -> N
         torch.testing.assert_close(objects.boxes, alone.boxes, atol=1e-4, rtol=0)
         assert objects.labels == alone.labels
         assert objects.scores.tolist() == sorted(objects.scores.tolist(), reverse=True)
+
+
+def test_what_starts_sooner_for_few_photos_finds_the_same_objects() -> None:
+    scenes = [draw_scene(make_scene(3, index)) for index in range(40)]
+    ids = [str(number) for number in range(len(scenes))]
+    # A low threshold, so that many boxes overlap.
+    few, many = (YoloDetector(DetectorConfig(confidence=0.01, max_objects=60), photos=photos) for photos in (40, None))
+    assert type(few._model.predictor) is not type(many._model.predictor)
+    objects = few.detect(ids, scenes)
+    assert sum(len(photo.labels) for photo in objects) > 150
+    for photo, other in zip(objects, many.detect(ids, scenes), strict=True):
+        assert photo.labels == other.labels
+        torch.testing.assert_close(photo.boxes, other.boxes, rtol=0, atol=0)
+        torch.testing.assert_close(photo.scores, other.scores, rtol=0, atol=0)
 
 
 def test_wrong_files_and_names(tmp_path: Path) -> None:
