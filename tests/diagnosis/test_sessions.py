@@ -3,10 +3,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.cluster import local_ray
 from pipeline.cluster.local_ray import SHARED_MEMORY
+from pipeline.diagnosis import listening
 from pipeline.diagnosis.sessions import check_sessions, check_shared_memory, try_session
 
 MB = 1024**2
@@ -62,6 +64,13 @@ def test_a_cluster_that_does_not_answer_is_a_problem(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.ray
 def test_a_session_is_started_and_listens_on_the_loopback_interface_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_this_process() -> list[psutil.Process]:
+        """Without the sessions of others, such as of a test that runs at the same time."""
+        ours = {process.pid for process in psutil.Process().children(recursive=True)}
+        return [process for process in everything() if process.pid in ours]
+
+    everything = listening._ray_processes
+    monkeypatch.setattr(listening, "_ray_processes", of_this_process)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     session, *listeners = try_session()
     assert (session.name, session.state) == ("session", "ok")
