@@ -42,6 +42,7 @@ def test_searching_with_a_bundled_encoder_needs_no_torch(write_features: Any, na
     assert imported(search, heavy, features.root) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["coca", "internvl", "internvl-c"])
 def test_an_actor_that_detects_and_encodes_imports_torch_and_little_more(name: str) -> None:
     pytest.importorskip("ultralytics")

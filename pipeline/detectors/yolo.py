@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pipeline.method.objects import Objects
 
 _ENFORCED = {"YOLO_AUTOINSTALL": "false", "ULTRALYTICS_SAFE_LOAD": "true"}
-_MANY = 1300
+_MANY = 1000
 """Photos from which importing torchvision, for `_lean_predictor`'s reasons, pays for a process."""
 _DEFAULTS = {"YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
 
@@ -159,8 +159,8 @@ def import_ultralytics() -> ModuleType:
 def _lean_predictor() -> type[Any]:
     """A predictor without ultralytics' warm-up, which on a CPU does nothing but import torchvision, for 2 s of CPU.
 
-    Overlapping boxes are then removed by ultralytics' own torch code instead of torchvision's. That takes a millisecond
-    and a half longer for each photo, and gives the same boxes, unless confidences of two of them are equal to the last
+    Overlapping boxes are then removed by ultralytics' own torch code instead of torchvision's. That takes about a
+    millisecond longer for each photo, and gives the same boxes, unless confidences of two of them are equal to the last
     bit.
     """
     import_ultralytics()

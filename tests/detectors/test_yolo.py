@@ -151,6 +151,7 @@ def test_objects_do_not_depend_on_the_batch_and_are_sorted(untrained: Path) -> N
         assert objects.scores.tolist() == sorted(objects.scores.tolist(), reverse=True)
 
 
+@pytest.mark.slow
 def test_what_starts_sooner_for_few_photos_finds_the_same_objects() -> None:
     scenes = [draw_scene(make_scene(3, index)) for index in range(40)]
     ids = [str(number) for number in range(len(scenes))]
@@ -286,6 +287,7 @@ except Exception as error:
     assert "would unpickle any checkpoint" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not NANODET.is_file() or not PHOTOS.is_dir(), reason="the shared model and photos are not here")
 def test_a_real_detector_on_real_photos() -> None:
     pytest.importorskip("onnxruntime")

@@ -49,6 +49,7 @@ def test_only_the_chosen_parts_are_measured(monkeypatch):
     assert ran[4:] == ["blip2", "internvl", "tune"]
 
 
+@pytest.mark.slow
 def test_evaluate_prints_and_writes_all_ways(tmp_path, capsys):
     figures = tmp_path / "figures.json"
     assert main(["benchmark", "evaluate", "--cpus", "1", "--json", str(figures), *SMALL]) == 0

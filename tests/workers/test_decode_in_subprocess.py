@@ -31,6 +31,7 @@ def test_a_photo_that_takes_too_much_memory_is_deadly_and_the_next_is_checked_to
     assert deadly_photos([large], 10**9) == [None]
 
 
+@pytest.mark.slow
 def test_signals_exit_codes_and_endless_work_are_reasons(tmp_path: Path) -> None:
     program = tmp_path / "decoder.py"
     program.write_text(

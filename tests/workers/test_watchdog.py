@@ -29,10 +29,12 @@ def test_a_process_that_hangs_ends_and_says_where(block: str) -> None:
     assert 'File "<string>", line 4 in <module>' in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_process_that_reports_in_time_goes_on() -> None:
     assert run("[(time.sleep(1), alive()) for _ in range(4)]", 3.0).stdout == "done\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", ["pass", "alive()"])
 def test_nothing_is_watched_after_the_block(block: str) -> None:
     assert run(block, after="time.sleep(1.5)").stdout == "done\n"
