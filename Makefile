@@ -11,9 +11,10 @@ demo: install
 check: lint
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal -m "not ray and not slow"
 
-# Everything. Two files at a time, as tests with Ray mostly wait, or start processes of their own; the longest first.
+# Everything. What starts Ray runs one after the other: clusters of two tests at once get in each other's way.
 test: lint docs
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal -m "not ray"
+	$(BIN)/python -m pytest -m ray
 
 lint: install-dev
 	$(BIN)/ruff check .
