@@ -16,13 +16,13 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.features.miniatures import warning_of
 from pipeline.queries import exact
 from pipeline.queries.hits import Hits
-from pipeline.retrieval.text import EncoderChoice, load_chosen
+from pipeline.retrieval.text import TextEncoderChoice, load_chosen
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 
 
 @lru_cache(maxsize=1)
-def _last_encoder(choice: EncoderChoice) -> TextEncoder:
+def _last_encoder(choice: TextEncoderChoice) -> TextEncoder:
     """One, because a large encoder fills a GPU. Weights that have changed have another digest, and are loaded anew."""
     return OneAtATime(load_chosen(choice))
 

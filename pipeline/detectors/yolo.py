@@ -157,7 +157,7 @@ def import_ultralytics() -> ModuleType:
 
 @cache
 def _lean_predictor() -> type[Any]:
-    """A predictor without ultralytics' warm-up, which on a CPU does nothing but import torchvision, for 2 s of CPU.
+    """A predictor without ultralytics' warm-up, which on a CPU does nothing but import torchvision, for over a second.
 
     Overlapping boxes are then removed by ultralytics' own torch code instead of torchvision's. That takes about a
     millisecond longer for each photo, and gives the same boxes, unless confidences of two of them are equal to the last

@@ -13,7 +13,7 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.features.miniatures import warning_of
 from pipeline.queries.hits import Hit, Hits
 from pipeline.retrieval.similarity import Float32, image_scores, texts_per_tile, unit, vector_blocks
-from pipeline.retrieval.text import EncoderChoice, embed_texts, load_chosen, load_text_encoder
+from pipeline.retrieval.text import TextEncoderChoice, embed_texts, load_chosen, load_text_encoder
 
 
 def search(
@@ -25,7 +25,7 @@ def search(
     weights: str | None = None,
     device: str = "cpu",
     dtype: str = "float32",
-    load: Callable[[EncoderChoice], TextEncoder] = load_chosen,
+    load: Callable[[TextEncoderChoice], TextEncoder] = load_chosen,
 ) -> list[Hits]:
     """The best photos of each text, exactly: best first, equal scores by image_id.
 

@@ -28,7 +28,7 @@ _SHOWN_TEXTS, _SHOWN_LETTERS, _SHOWN_WORDS = 3, 60, 80
 
 
 @dataclass(frozen=True)
-class EncoderChoice:
+class TextEncoderChoice:
     """Which text encoder to load; equal choices load equal encoders.
 
     Attributes:
@@ -46,7 +46,7 @@ class EncoderChoice:
     dtype: str
 
 
-def load_chosen(choice: EncoderChoice) -> TextEncoder:
+def load_chosen(choice: TextEncoderChoice) -> TextEncoder:
     """The text tower alone where the weights are bundled and the CPU computes in float32, else the whole encoder.
 
     Raises:
@@ -65,7 +65,7 @@ def load_text_encoder(
     weights: str | None = None,
     device: str = "cpu",
     dtype: str = "float32",
-    load: Callable[[EncoderChoice], TextEncoder] = load_chosen,
+    load: Callable[[TextEncoderChoice], TextEncoder] = load_chosen,
 ) -> TextEncoder:
     """The encoder that made `features`, as named by its manifest (`chosen_weights` decides which weights are opened).
 
@@ -85,7 +85,7 @@ def load_text_encoder(
     title = f"{name} ({chosen or 'miniature'})"
     try:
         digest = weights_identity(resolve_weights(name, chosen)).get("digest")
-        encoder = load(EncoderChoice(twin_of(name), chosen, digest, device, dtype))
+        encoder = load(TextEncoderChoice(twin_of(name), chosen, digest, device, dtype))
     except (QpertError, OSError) as error:
         raise QpertError(
             f"cannot load the encoder {title} that made {features.root}: {error}; "

@@ -76,7 +76,7 @@ def test_a_second_search_loads_no_encoder(write_features: Any, monkeypatch: pyte
 
     loaded = []
 
-    def load(choice: text.EncoderChoice) -> Any:
+    def load(choice: text.TextEncoderChoice) -> Any:
         loaded.append(choice)
         return text.load_chosen(choice)
 
