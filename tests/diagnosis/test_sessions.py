@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pipeline.cluster import local_ray
 from pipeline.cluster.local_ray import SHARED_MEMORY
-from pipeline.diagnosis import listening
-from pipeline.diagnosis.sessions import check_sessions, check_shared_memory, try_session
+from pipeline.diagnosis.sessions import check_sessions, check_shared_memory
 
 MB = 1024**2
 
@@ -63,16 +65,14 @@ def test_a_cluster_that_does_not_answer_is_a_problem(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.ray
-def test_a_session_is_started_and_listens_on_the_loopback_interface_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    def of_this_process() -> list[psutil.Process]:
-        """Without the sessions of others, such as of a test that runs at the same time."""
-        ours = {process.pid for process in psutil.Process().children(recursive=True)}
-        return [process for process in everything() if process.pid in ours]
-
-    everything = listening._ray_processes
-    monkeypatch.setattr(listening, "_ray_processes", of_this_process)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    session, *listeners = try_session()
-    assert (session.name, session.state) == ("session", "ok")
-    assert session.text.endswith("with 2 CPUs")
-    assert any("raylet" in finding.text for finding in listeners if finding.name == "loopback only")
+def test_a_session_is_started_and_listens_on_the_loopback_interface_only() -> None:
+    """In a process of its own: in this one, it would use the session of the tests, if one runs."""
+    script = Path(__file__).with_name("own_session.py")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    session, *listeners = json.loads(done.stdout.splitlines()[-1])
+    assert (session["name"], session["state"]) == ("session", "ok")
+    assert session["text"].endswith("with 2 CPUs")
+    assert any("raylet" in finding["text"] for finding in listeners if finding["name"] == "loopback only")
