@@ -109,7 +109,7 @@ def run(config: Config) -> int:
 
 
 def _encoders(config: Config) -> list[str]:
-    from pipeline.encoders import check_encoder, miniature_encoders
+    from pipeline.encoders import check_perturbable, miniature_encoders
 
     if config.preset != "miniature":
         needed = {name: getattr(config, name) for name in ("images", "captions", "annotations", "encoder", "weights")}
@@ -122,7 +122,7 @@ def _encoders(config: Config) -> list[str]:
         )
     chosen = [config.encoder] if config.encoder else miniature_encoders()
     for name in chosen:
-        check_encoder(name, config.weights)
+        check_perturbable(name, config.weights)
     return chosen
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.encoders.registry import (
     can_match,
     check_encoder,
+    check_perturbable,
     check_room,
     encoder_spec,
     list_encoders,
@@ -57,6 +58,7 @@ __all__ = [
     "build_internvl",
     "can_match",
     "check_encoder",
+    "check_perturbable",
     "check_room",
     "encoder_spec",
     "list_encoders",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import choose_sites, perturbing, remembering
-from pipeline.encoders.spec import EncoderSpec
+from pipeline.encoders.spec import NO_SITES, EncoderSpec
 from pipeline.errors import QpertError
 from pipeline.method.object_keys import pool_object_keys
 from pipeline.method.objects import Objects, TokenGrid, batch_coverage
@@ -195,7 +195,7 @@ class Encoder(ABC):
             stage: what the passes inside the context are for.
 
         Raises:
-            QpertError: not one `Objects` per photo, or `perturbation` names a site that the encoder does not have;
+            QpertError: not one `Objects` per photo, or a site that the encoder does not have, or it has none at all;
                 inside the context, keys of an object that have no key subspace in float32.
         """
         if objects is not None and len(objects) != count:
@@ -203,6 +203,8 @@ class Encoder(ABC):
         if objects is None or perturbation is None or stage not in perturbation.stages:
             return nullcontext()
         sites = choose_sites(self.sites(), perturbation.sites)
+        if not sites:
+            raise QpertError(f"{NO_SITES}: ask for plain embeddings (--perturbation none)")
         groups = pool_object_keys(*batch_coverage(objects, self.grid), perturbation, self.device)
         if not groups:
             return nullcontext()

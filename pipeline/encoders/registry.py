@@ -55,9 +55,14 @@ ENCODERS = {
         twin="blip2",
     ),
     "coca": EncoderEntry(
-        "pipeline.encoders.open_clip.encoder:OpenClipEncoder",
+        "pipeline.encoders.open_clip.encoder:CocaEncoder",
         miniature="coca",
         sizes=EncoderSpec(2_396_161, tokens=50, width=160, vectors=1, dim=128),
+    ),
+    "open_clip": EncoderEntry(
+        "pipeline.encoders.open_clip.encoder:OpenClipEncoder",
+        miniature="open_clip",
+        sizes=EncoderSpec(2_567_682, tokens=49, width=160, vectors=1, dim=128, sites=1),
     ),
     "internvl": EncoderEntry(
         "pipeline.encoders.internvl.encoder:InternVLEncoder", miniature="internvl", sizes=_INTERNVL
@@ -104,6 +109,19 @@ def check_encoder(name: str, weights: str | None) -> None:
     path = resolve_weights(name, weights)
     if path == weights:  # not bundled
         _class(name).check_weights(path)
+
+
+def check_perturbable(name: str, weights: str | None) -> None:
+    """Refuse an encoder without cross-attentions, where perturbed embeddings are the purpose.
+
+    Raises:
+        QpertError: it has none; or what `check_encoder` would say.
+    """
+    if encoder_spec(name, weights).sites == 0:
+        raise QpertError(
+            f"{name} {weights} has no cross-attention for objects to act on, so there is nothing to compare or tune;"
+            " index and evaluate serve it as it is"
+        )
 
 
 def encoder_spec(name: str, weights: str | None) -> EncoderSpec:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.encoders.spec import NO_SITES
 from pipeline.errors import QpertError
 from pipeline.method.operator import perturb
 
@@ -126,6 +127,8 @@ def choose_sites(sites: Mapping[str, nn.Module], chosen: Sequence[str | int] | N
     Raises:
         QpertError: a name or number that matches no site.
     """
+    if chosen and not sites:
+        raise QpertError(NO_SITES)
     names = list(sites)
     kept = set(names) if chosen is None else set()
     for choice in chosen or ():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import QpertError
 
+NO_SITES = "this encoder has no cross-attention for objects to act on"
 WORKING_MEMORY = 2**30
 """Bytes beside the weights: CUDA's own, and the tokens and keys of a few photos."""
 _ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -22,6 +23,7 @@ class EncoderSpec:
         vectors: V, embeddings of a photo.
         dim: D, length of an embedding.
         float32_parameters: those among `parameters` that stay in float32.
+        sites: cross-attentions that objects can perturb; None if unknown.
     """
 
     parameters: int = 0
@@ -30,6 +32,7 @@ class EncoderSpec:
     vectors: int = 0
     dim: int = 0
     float32_parameters: int = 0
+    sites: int | None = None
 
     @property
     def embedding_values(self) -> int:

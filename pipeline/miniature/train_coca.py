@@ -16,6 +16,7 @@ from pathlib import Path
 import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -70,7 +71,7 @@ def _losses(model: open_clip.CoCa, patch_head: nn.Linear, batch: dict[str, Tenso
     pooled, queries = visual._pool(tokens)
     image = F.normalize(pooled @ visual.proj, dim=-1)
     count = len(image)
-    text, words = _text(model, batch["text"])
+    text, words = embed_captions(model.text, batch["text"])
     target = torch.arange(count)
     contrastive = torch.zeros(())
     for half in torch.split(text, count):
@@ -83,12 +84,11 @@ def _losses(model: open_clip.CoCa, patch_head: nn.Linear, batch: dict[str, Tenso
     return {"contrastive": contrastive, "caption": caption, "patch": patch}
 
 
-def _text(model: open_clip.CoCa, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """`CoCa._encode_text` without the columns that are padding in every row.
+def embed_captions(tower: TextTransformer, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit vectors [T, D] and words [T, L', C] of captions [T, L] without the columns that are padding in every row.
 
-    The result is the same (attention is causal and the embedding is taken at `[EOS]`) at half the cost.
+    The result is the text tower's (attention is causal and the embedding is taken at `[EOS]`) at half the cost.
     """
-    tower = model.text
     ids = ids[:, : int((ids != 0).sum(1).max())]
     length = ids.shape[1]
     words = tower.token_embedding(ids) + tower.positional_embedding[:length]

@@ -31,6 +31,7 @@ class EncoderChoice:
         values: numbers in a photo's embedding; 0 if unknown.
         need: from a dtype to the bytes that the model takes; None where it fits anywhere.
         registered: the name among `list_encoders()`; None for an encoder that is not registered.
+        sites: cross-attentions that objects can perturb; None if unknown.
     """
 
     build: EncoderBuilder
@@ -38,6 +39,7 @@ class EncoderChoice:
     values: int = 0
     need: Need | None = None
     registered: str | None = None
+    sites: int | None = None
 
     @classmethod
     def of(cls, name: str, weights: str | None) -> EncoderChoice:
@@ -54,6 +56,7 @@ class EncoderChoice:
             values=spec.embedding_values,
             need=spec.memory,
             registered=name,
+            sites=spec.sites,
         )
 
     def prepare(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pipeline.cluster.pools import Pool, plan_pools
 from pipeline.datasets.photos.found_photos import Listing, Shards
 from pipeline.datasets.photos.source import find_photos
 from pipeline.detectors import check_detector, load_detector
+from pipeline.encoders.spec import NO_SITES
 from pipeline.errors import QpertError
 from pipeline.features.file_sizes import block_rows, file_rows
 from pipeline.features.fingerprint import as_recorded, bundled, canonical_identity, fingerprint, weights_identity
@@ -25,12 +27,15 @@ from pipeline.io.model_weights import absolute_weights
 from pipeline.io.writable import check_writable
 from pipeline.method.settings import Perturbation
 from pipeline.runs.encoder_choice import EncoderChoice
+from pipeline.runs.perturbation_config import PerturbationConfig
 from pipeline.runs.resume import Resume
 from pipeline.runs.spec import IndexSpec, Variants
 from pipeline.workers.worker import Worker
 
 if TYPE_CHECKING:
     from pipeline.runs.graph import Graph
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,8 @@ class IndexPlan:
             QpertError: something is wrong with them, as far as that shows without loading a model.
         """
         encoder = encoder or EncoderChoice.of(spec.encoder, absolute_weights(spec.weights))
+        if encoder.sites == 0:
+            spec = _plain_only(spec, variants)
         wanted = [spec.perturbation.build()] if variants is None else [*variants.settings.values(), *variants.to_come]
         if spec.detector.model == "none" and any(setting is not None for setting in wanted):
             raise QpertError("a perturbation needs objects: choose a --detector, or --perturbation none")
@@ -222,6 +229,18 @@ class IndexPlan:
             to_come=variants.to_come,
             environment=self.encoder.environment,
         )
+
+
+def _plain_only(spec: IndexSpec, variants: Variants | None) -> IndexSpec:
+    """The options for an encoder without cross-attentions: plain embeddings, and a word about it."""
+    settings = [] if variants is None else [*variants.settings.values(), *variants.to_come]
+    if any(setting is not None for setting in settings):
+        raise QpertError(f"{spec.encoder} {spec.weights}: {NO_SITES}, and variants of its embeddings would be the same")
+    if spec.perturbation.preset != "none":
+        logger.warning(
+            f"{spec.encoder} {spec.weights}: {NO_SITES}: its embeddings are plain, as with --perturbation none"
+        )
+    return spec.model_copy(update={"perturbation": PerturbationConfig(preset="none")})
 
 
 def with_absolute_paths(spec: IndexSpec) -> IndexSpec:

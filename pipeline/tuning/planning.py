@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.encoders import can_match, check_encoder, miniature_encoders
+from pipeline.encoders import can_match, check_perturbable, miniature_encoders
 from pipeline.errors import QpertError
 from pipeline.experiments.paper import WEIGHTS
 from pipeline.io.locations import is_uri
@@ -100,7 +100,7 @@ def _encoders(spec: TuningSpec) -> list[str]:
         raise QpertError("--captions and --annotations go with --images; without them scenes are drawn")
     chosen = [spec.encoder] if spec.encoder else miniature_encoders()
     for name in chosen:
-        check_encoder(name, spec.weights)
+        check_perturbable(name, spec.weights)
         if spec.rerank and not can_match(name) and spec.encoder:
             raise QpertError(f"--rerank: the encoder {name} has no image-text matching; BLIP-2 has")
     return chosen

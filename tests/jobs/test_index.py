@@ -47,7 +47,7 @@ def photos(tmp_path: Path, make_photos: Callable[[Path, int], list[str]]) -> str
         (["--detector", "annotated"], "need a folder|need"),
         (["--detector", "annotated", "--detector.annotations", "nowhere"], "nowhere"),
         (["--detector", "none"], "a perturbation needs objects"),
-        (["--weights", "/nope"], "unknown CoCa weights '/nope'"),
+        (["--weights", "/nope"], "unknown open_clip weights '/nope'"),
         (["--weights", "coca_ViT-B-32:nope"], "has no weights 'nope'"),
         (["--encoder", "clap"], "unknown encoder 'clap'"),
         (["--max-megapixels", "inf"], "finite"),

@@ -1,4 +1,4 @@
-"""The keys that open_clip_config.json may have for a CoCa: sizes and switches, nothing that leads elsewhere."""
+"""The keys that open_clip_config.json may have: sizes, switches and names of timm's towers, which are code of timm."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pipeline.io.model_files import Count, Index, Number, Plain, Size, read_json
 
 CONFIG = "open_clip_config.json"
 _ELSEWHERE = {
-    "vision_cfg": ("timm_model_name",),
     "text_cfg": ("hf_model_name", "hf_model_config"),
     "multimodal_cfg": ("hf_model_name", "hf_model_config"),
 }
@@ -32,7 +31,7 @@ class _Attention(Plain):
     pool_type: str = "tok"
     final_ln_after_pool: bool = False
     output_tokens: bool = False
-    act_kwargs: Scalars | None = None
+    act_kwargs: dict[str, bool | Number | Literal["tanh"]] | None = None
     norm_kwargs: Scalars | None = None
     block_type: str | None = None
     qk_norm: bool = False
@@ -44,10 +43,11 @@ class _Attention(Plain):
 
 
 class _Vision(_Attention):
-    """`CLIPVisionCfg` without timm."""
+    """`CLIPVisionCfg`."""
 
+    layers: Count | Annotated[list[Count], Field(min_length=4, max_length=4)] = 12  # type: ignore[assignment]
     head_width: Size = 64
-    patch_size: Side = 16
+    patch_size: Side | None = 16
     image_size: Side = 224
     patch_dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     attentional_pool: bool | str = False
@@ -55,6 +55,14 @@ class _Vision(_Attention):
     attn_pooler_heads: Count = 8
     no_ln_pre: bool = False
     pos_embed_type: str = "learnable"
+    # A registered name alone: with a slash or a colon, timm would take it for a place to load from.
+    timm_model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?$")] | None = None
+    timm_model_pretrained: bool = False
+    timm_pool: Literal["avg", "map", "token", "max", "avgmax", "abs_attn", "rot_attn", ""] | None = "avg"
+    timm_proj: Literal["linear", "mlp", "none", ""] | None = "linear"
+    timm_proj_bias: bool = False
+    timm_drop: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    timm_drop_path: Annotated[Number, Field(ge=0, lt=1)] | None = None
 
 
 class _TokenizerOptions(Plain):
@@ -90,12 +98,12 @@ class _Multimodal(_Text):
 
 
 class ModelConfig(Plain):
-    """`model_cfg`: the arguments of `open_clip.CoCa`."""
+    """`model_cfg`: the arguments of `open_clip.CoCa`, `CustomTextCLIP` or `CLIP`."""
 
     embed_dim: Size
     vision_cfg: _Vision
     text_cfg: _Text
-    multimodal_cfg: _Multimodal
+    multimodal_cfg: _Multimodal | None = None
     quick_gelu: bool = False
     init_logit_scale: Number = 0.0
     init_logit_bias: Number | None = None
@@ -104,8 +112,10 @@ class ModelConfig(Plain):
     custom_text: bool = False
 
     def arguments(self) -> dict[str, Any]:
-        """For `open_clip.CoCa(...)`."""
-        return {name: value for name, value in self.given().items() if name != "custom_text"}
+        """For the model's class. The tower's weights are in the model's file, and never timm's own."""
+        given = self.given()
+        given["vision_cfg"].pop("timm_model_pretrained", None)
+        return {name: value for name, value in given.items() if name != "custom_text"}
 
 
 class _Preprocessing(Plain):
@@ -120,7 +130,7 @@ class _Preprocessing(Plain):
     fill_color: Index = 0
 
 
-def read_coca_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
+def read_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
     """`model_cfg` and `preprocess_cfg` of an open_clip_config.json.
 
     Raises:

@@ -1,9 +1,9 @@
-"""CoCa (open_clip): one site, the attention pooler after the vision encoder."""
+"""Any model of open_clip: one site where attention pooling is a cross-attention, and none elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from PIL import Image
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.open_clip.plain_coca import PlainCoca
 from pipeline.encoders.open_clip.plain_weights import load_plain_weights
+from pipeline.encoders.open_clip.towers import Tower, cut_tower, cut_transformer
 from pipeline.encoders.open_clip.weights import check_weights, load_weights, read_spec, read_texts
 from pipeline.encoders.open_clip.word_tokenizer import Tokenize
 from pipeline.encoders.preprocessing import Transform, square_side
@@ -28,74 +29,89 @@ if TYPE_CHECKING:  # imported where it is used: plain folders are opened without
 
 _EXTREME = 64
 """Ratio of a photo's sides beyond which it is cropped before it is resized."""
-_MODES = {"shortest": "center_crop", "squash": "squash"}
-"""open_clip's `resize_mode` to the grid's mode."""
+_MODES = ("shortest", "squash")
+"""Values of open_clip's `resize_mode` that boxes can follow."""
 _TEXTS_AT_ONCE = 256
 """Texts per pass: the text tower makes a mask of heads x length^2 numbers for each."""
 
 
 class OpenClipEncoder(Encoder):
-    """One embedding per photo (V = 1), as `open_clip.CoCa.encode_image`, with objects acting on the attention pooler.
+    """One embedding per photo (V = 1), as the model's `encode_image`, with objects acting on its attention pooling.
 
-    Of the pooler's queries only the first reaches the embedding; the others feed the caption decoder.
+    Of CoCa's queries only the first reaches the embedding; the others feed the caption decoder. Towers that pool
+    without a cross-attention have no sites: their embeddings are always plain.
     """
 
-    name = "coca"
-    title = "CoCa"
+    name = "open_clip"
+    title = "open_clip model"
     vectors = 1
 
     def __init__(
-        self, model: open_clip.CoCa | PlainCoca, tokenizer: Tokenize | None, grid: TokenGrid, transform: Transform
+        self,
+        model: open_clip.CLIP | open_clip.CustomTextCLIP | open_clip.CoCa | PlainCoca,
+        tokenizer: Tokenize | None,
+        tower: Tower,
+        grid: TokenGrid,
+        transform: Transform,
     ) -> None:
         """Use `from_model` or `load`."""
-        make_perturbable(model.visual.attn_pool.attn, MultiheadAttentionSite)
         self.model, self.tokenizer, self.grid = model.eval().requires_grad_(False), tokenizer, grid
-        self.dim = model.visual.proj.shape[1]
-        self.device, self.dtype = model.visual.conv1.weight.device, model.visual.conv1.weight.dtype
-        self._transform = transform
-        self._sites = {"visual.attn_pool.attn": model.visual.attn_pool.attn}
+        weight = next(model.visual.parameters())
+        self.device, self.dtype = weight.device, weight.dtype
+        self._tower, self._transform = tower, transform
+        with torch.no_grad():
+            no_photo = torch.zeros(1, grid.tokens, tower.width, device=self.device, dtype=self.dtype)
+            self.dim = tower.pool(no_photo).shape[-1]
 
     @classmethod
     def from_model(
-        cls, model: open_clip.CoCa, tokenizer: Tokenize | None = None, image_size: int | None = None
+        cls,
+        model: open_clip.CLIP | open_clip.CustomTextCLIP | open_clip.CoCa,
+        tokenizer: Tokenize | None = None,
+        image_size: int | None = None,
     ) -> OpenClipEncoder:
-        """Wrap an existing model; its pooler becomes perturbable, and the model is set to eval mode.
+        """Wrap an existing model; its attention pooling becomes perturbable, and the model is set to eval mode.
 
         Args:
-            model: an `open_clip.CoCa` of any size; its own `preprocess_cfg` is used if it has one.
+            model: a model of open_clip, of any size; its own `preprocess_cfg` is used if it has one.
             tokenizer: from texts to ids; None: `embed_text` takes ids only.
             image_size: side of the square input; None: the model's.
 
         Raises:
-            QpertError: not a CoCa with open_clip's attention pooler, or preprocessing that boxes cannot follow.
+            QpertError: not a model of open_clip, a pooling that cannot be perturbed, or preprocessing that boxes cannot
+                follow.
         """
         import open_clip
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
-        if not isinstance(model, open_clip.CoCa) or getattr(model.visual, "attn_pool", None) is None:
-            raise QpertError(f"{type(model).__name__} is not an open_clip CoCa model with an attention pooler")
-        visual = model.visual
-        if visual.attn_pool_contrastive is not None:
-            raise QpertError("CoCa with a second pooler (attentional_pool parallel or cascade) is not supported")
-        settings = {"size": visual.image_size, **open_clip.get_model_preprocess_cfg(model)}
+        if not isinstance(model, open_clip.CLIP | open_clip.CustomTextCLIP | open_clip.CoCa):
+            raise QpertError(f"{type(model).__name__} is not an open_clip model")
+        try:
+            tower = cut_tower(model.visual)
+        except ValueError as error:
+            raise QpertError(f"this {cls.title} is not supported: {error}") from error
+        settings = {"size": tower.image_size, **open_clip.get_model_preprocess_cfg(model)}
         cfg = PreprocessCfg(**{k: v for k, v in settings.items() if k in PreprocessCfg.__dataclass_fields__})
-        size, patch = square_side(visual.image_size, cls.title), square_side(visual.patch_size, cls.title)
+        size, patch = square_side(tower.image_size, cls.title), square_side(tower.patch, cls.title)
         if square_side(cfg.size, cls.title) != size or image_size not in (None, size):
-            raise QpertError(f"this CoCa takes images of {size} pixels, not {image_size or cfg.size}")
+            raise QpertError(f"this {cls.title} takes images of {size} pixels, not {image_size or cfg.size}")
         if cfg.resize_mode not in _MODES:
             raise QpertError(f"resize_mode {cfg.resize_mode!r} is not supported; use one of {', '.join(_MODES)}")
-        grid = TokenGrid(size, patch, "squash" if cfg.resize_mode == "squash" else "center_crop")
-        return cls(model, tokenizer, grid, image_transform_v2(cfg, is_train=False))
+        mode: Literal["squash", "center_crop"] = "squash" if cfg.resize_mode == "squash" else "center_crop"
+        grid = TokenGrid(size, patch, mode, prefix=tower.prefix)
+        return cls(model, tokenizer, tower, grid, image_transform_v2(cfg, is_train=False))
 
     @classmethod
     def load(cls, weights: str, device: torch.device, dtype: torch.dtype) -> OpenClipEncoder:
         """Load a checkpoint, see `load_weights` for its forms; the whole model takes `dtype`, text tower included."""
         if plain := load_plain_weights(weights):
-            visual = plain.model.visual
-            grid = TokenGrid(visual.image_size, visual.patch_size, "center_crop")
-            return cls(plain.model.to(device=device, dtype=dtype), plain.tokenizer, grid, plain.transform)
-        model, tokenizer = load_weights(weights)
-        return cls.from_model(model.to(device=device, dtype=dtype), tokenizer)
+            model = plain.model.to(device=device, dtype=dtype)
+            make_perturbable(model.visual.attn_pool.attn, MultiheadAttentionSite)
+            tower = cut_transformer(model.visual)
+            grid = TokenGrid(model.visual.image_size, model.visual.patch_size, "center_crop")
+            return cls(model, plain.tokenizer, tower, grid, plain.transform)
+        other, tokenizer = load_weights(weights)
+        return cls.from_model(other.to(device=device, dtype=dtype), tokenizer)
 
     @classmethod
     def check_weights(cls, weights: str) -> None:
@@ -116,20 +132,17 @@ class OpenClipEncoder(Encoder):
 
     @torch.no_grad()
     def backbone(self, pixels: Tensor) -> Tensor:
-        """Tokens [B, N, C] before the attention pooler; the first is [CLS]."""
-        visual = self.model.visual
-        tokens: Tensor = visual.transformer(visual._embeds(pixels.to(self.device, self.dtype)))
-        return tokens
+        """Tokens [B, N, C] as attention pooling sees them; for towers without it, the photo's vector [B, 1, D]."""
+        return self._tower.backbone(pixels.to(self.device, self.dtype))
 
     @torch.no_grad()
     def embed(
         self, tokens: Tensor, objects: Sequence[Objects] | None = None, perturbation: Perturbation | None = None
     ) -> Tensor:
         """Unit vectors float32 [B, 1, D]; see `Encoder.embed`."""
-        visual = self.model.visual
         with self.perturbing(len(tokens), objects, perturbation, "itc"):
-            pooled, _ = visual._pool(tokens.to(self.device, self.dtype))
-        return F.normalize((pooled @ visual.proj).float(), dim=-1)[:, None]
+            pooled = self._tower.pool(tokens.to(self.device, self.dtype))
+        return F.normalize(pooled.float(), dim=-1)[:, None]
 
     @torch.no_grad()
     def embed_text(
@@ -143,7 +156,7 @@ class OpenClipEncoder(Encoder):
 
         Args:
             texts: strings, for the encoder's tokenizer.
-            input_ids: int64 [T, L] instead; CoCa was trained with L = its context length, padded with its pad id.
+            input_ids: int64 [T, L] instead; L is the model's context length, shorter texts are padded with its pad id.
             attention_mask: [T, L], 0 where `input_ids` count as padding.
         """
         given = self.given_texts(texts, input_ids)
@@ -151,7 +164,8 @@ class OpenClipEncoder(Encoder):
             input_ids = self.tokenizer(given)
         assert input_ids is not None
         if attention_mask is not None:
-            input_ids = input_ids.masked_fill(attention_mask == 0, self.model.pad_id)
+            pad = getattr(self.model, "pad_id", getattr(getattr(self.model, "text", None), "pad_id", 0))
+            input_ids = input_ids.masked_fill(attention_mask == 0, pad)
         parts = [
             self.model.encode_text(part.to(self.device), normalize=False).float()
             for part in torch.split(input_ids, _TEXTS_AT_ONCE)
@@ -163,12 +177,15 @@ class OpenClipEncoder(Encoder):
         return read_texts(self.tokenizer, texts)
 
     def sites(self) -> Mapping[str, nn.Module]:
-        """The attention pooler's attention."""
-        return self._sites
+        """The cross-attention of attention pooling; none for towers without it."""
+        return self._tower.sites
 
 
-CocaEncoder = OpenClipEncoder
-"""The name of the one model of open_clip that has cross-attentions."""
+class CocaEncoder(OpenClipEncoder):
+    """The same under the name that it had when CoCa was the only model of open_clip here."""
+
+    name = "coca"
+    title = "CoCa"
 
 
 def _crop_extreme(image: Image.Image) -> Image.Image:

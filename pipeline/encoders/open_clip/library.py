@@ -1,4 +1,4 @@
-"""CoCa by open_clip itself: its models, tokenizers and downloads. The only module that imports open_clip at its top.
+"""open_clip itself: its models, tokenizers and downloads.
 
 That import takes 4 s of CPU, with torchvision, torch._dynamo and transformers: `weights.py` imports this module where
 nothing less will do.
@@ -6,37 +6,46 @@ nothing less will do.
 
 from __future__ import annotations
 
+import difflib
 import math
 import pickle
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import open_clip
+import timm
 import torch
 from open_clip.transform import PreprocessCfg
 
 from pipeline.encoders.hub import could_not_load, is_hub_id
-from pipeline.encoders.open_clip.config import CONFIG, ModelConfig, read_coca_config
+from pipeline.encoders.open_clip import miniature_trunk  # noqa: F401 - registers it with timm
+from pipeline.encoders.open_clip.config import CONFIG, ModelConfig, read_config
+from pipeline.encoders.open_clip.towers import cut_tower
 from pipeline.encoders.open_clip.word_tokenizer import Tokenize, WordTokenizer
+from pipeline.encoders.preprocessing import square_side
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.encoders.tokenizer_files import FILES, check_tokenizer
 from pipeline.encoders.weight_files import UNREADABLE, weight_shapes
 from pipeline.errors import QpertError, first_line
 from pipeline.io.model_files import PICKLES, check_configurations, read_json
+from pipeline.method.objects import TokenGrid
 
+Model: TypeAlias = Any
+"""An `open_clip.CLIP`, `CustomTextCLIP` or `CoCa`; the library is not typed."""
 _CHECKPOINTS = (".bin", ".pt", ".pth", ".safetensors")
 """Checkpoint files that are opened; all but the last with `weights_only`, which refuses code."""
 _REFUSED = "was refused, as opening it could run code; save its state_dict alone"
 
 
-def build_from_files(config_file: Path, weights: Path, name: str) -> tuple[open_clip.CoCa, Tokenize]:
+def build_from_files(config_file: Path, weights: Path, name: str) -> tuple[Model, Tokenize]:
     """Build from files whose configurations have passed the checks; the tokenizer is beside the configuration."""
     try:
-        config, preprocessing = read_coca_config(config_file)
+        config, preprocessing = read_config(config_file)
         _check_size(config, weights)
-        model = open_clip.CoCa(**config.arguments())
+        model = build(config)
         open_clip.set_model_preprocess_cfg(
             model, {**vars(PreprocessCfg(size=model.visual.image_size)), **preprocessing}
         )
@@ -45,7 +54,23 @@ def build_from_files(config_file: Path, weights: Path, name: str) -> tuple[open_
     except pickle.UnpicklingError as error:
         raise QpertError(f"{weights} {_REFUSED}: {first_line(error)}") from error
     except UNREADABLE as error:
-        raise QpertError(f"{name} does not hold a CoCa model: {first_line(error)}") from error
+        raise QpertError(f"{name} does not hold a model of open_clip: {first_line(error)}") from error
+
+
+def build(config: ModelConfig) -> Model:
+    """A model with fresh weights.
+
+    Raises:
+        AttributeError, RuntimeError, TypeError, ValueError: the configuration is not of a model.
+    """
+    tower = config.vision_cfg.timm_model_name
+    if tower is not None and not timm.is_model(tower):
+        raise ValueError(f"timm has no tower {tower!r}")
+    text = open_clip.CustomTextCLIP if config.custom_text else open_clip.CLIP
+    try:
+        return (open_clip.CoCa if config.multimodal_cfg else text)(**config.arguments())
+    except AssertionError as error:  # timm's way to refuse options
+        raise ValueError(str(error)) from error
 
 
 def _check_size(config: ModelConfig, weights: Path) -> None:
@@ -53,19 +78,21 @@ def _check_size(config: ModelConfig, weights: Path) -> None:
     if weights.suffix != ".safetensors":
         return
     with torch.device("meta"):
-        wanted = sum(value.numel() for value in open_clip.CoCa(**config.arguments()).state_dict().values())
+        wanted = sum(value.numel() for value in build(config).state_dict().values())
     present = sum(map(math.prod, weight_shapes(weights).values()))
     if wanted > 2 * present:
         raise ValueError(f"its configuration is of {wanted:,} numbers, its weights are {present:,}")
 
 
-def _tokenizer_of(folder: Path, config: ModelConfig, model: open_clip.CoCa) -> Tokenize:
+def _tokenizer_of(folder: Path, config: ModelConfig, model: Model) -> Tokenize:
     """A tokenizer of whole words (tokenizer.json), a tokenizer of transformers (its files in the folder), or CLIP's."""
     text = config.text_cfg
     options = text.tokenizer_kwargs.given() if text.tokenizer_kwargs else {}
     vocabulary = folder / "tokenizer.json"
     if vocabulary.is_file() and read_json(vocabulary)["model"]["type"] == "WordLevel":
-        return WordTokenizer(vocabulary, model.text.context_length, model.pad_id)
+        pad = config.pad_id if config.multimodal_cfg else text.pad_id
+        tower: Any = getattr(model, "text", model)
+        return WordTokenizer(vocabulary, tower.context_length, pad)
     if not text.hf_tokenizer_name:
         simple: Tokenize = open_clip.SimpleTokenizer(context_length=text.context_length, **options)
         return simple
@@ -81,18 +108,40 @@ def _tokenizer_of(folder: Path, config: ModelConfig, model: open_clip.CoCa) -> T
     return of_transformers
 
 
-def measure(config: ModelConfig | str) -> EncoderSpec:
-    """Sizes of a model, without memory for it, by its configuration or by open_clip's for a name.
+def measure(config: ModelConfig) -> EncoderSpec:
+    """Sizes of a model by its configuration, without memory for it.
 
     Raises:
-        AttributeError, KeyError, TypeError, ValueError: there is no such configuration, or it is not of a CoCa.
+        AttributeError, RuntimeError, TypeError, ValueError: the configuration is not of a model.
     """
-    arguments = open_clip.get_model_config(config) if isinstance(config, str) else config.arguments()
     with torch.device("meta"):
-        model = open_clip.CoCa(**{name: value for name, value in arguments.items() if name != "custom_text"})
-    tokens, width = model.visual.positional_embedding.shape
+        return measure_model(build(config))
+
+
+def measure_known(name: str) -> EncoderSpec:
+    """Sizes of a model that open_clip knows by name, without memory for it.
+
+    Raises:
+        AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError: there is no such model, or the sizes of
+            its text tower are on the hub.
+    """
+    if open_clip.get_model_config(name) is None:
+        raise KeyError(name)
+    with torch.device("meta"):
+        return measure_model(open_clip.create_model(name, load_weights=False, pretrained_text=False, device="meta"))
+
+
+def measure_model(model: Model) -> EncoderSpec:
+    """Sizes of a model, whose weights may be on the meta device."""
+    tower = cut_tower(model.visual)
+    grid = TokenGrid(
+        square_side(tower.image_size, "a model"), square_side(tower.patch, "a model"), "squash", tower.prefix
+    )
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return EncoderSpec(parameters, tokens, width, vectors=1, dim=int(arguments["embed_dim"]))
+    weight = next(model.visual.parameters())
+    token = torch.zeros(1, grid.tokens, tower.width, device=weight.device, dtype=weight.dtype)
+    dim = tower.pool(token).shape[-1]
+    return EncoderSpec(parameters, grid.tokens, tower.width, vectors=1, dim=dim, sites=len(tower.sites))
 
 
 def read_texts(tokenizer: Tokenize, texts: Sequence[str]) -> Reading | None:
@@ -116,16 +165,25 @@ def model_and_source(weights: str) -> tuple[str, str | None]:
         if not is_hub_id(weights.removeprefix("hf-hub:")):
             raise QpertError(f"{weights!r} names no repository of the hub: give 'hf-hub:org/name'")
         return weights, None
-    known = [name for name in open_clip.list_models() if name.startswith("coca_")]
+    known = open_clip.list_models()
     name, _, source = weights.partition(":")
-    tags = open_clip.list_pretrained_tags_by_model(name) if name in known else []
-    if name not in known or not source:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
         raise QpertError(
-            f"unknown CoCa weights {weights!r}; give 'miniature', a folder, 'hf-hub:org/name', "
-            f"'model:tag' or 'model:/path/to/checkpoint', with a model of: {', '.join(known)}"
+            f"unknown open_clip weights {weights!r}; give 'miniature', a folder, 'hf-hub:org/name', 'model:tag' or"
+            f" 'model:/path/to/checkpoint'; models: {', '.join(near or known[:4])} and others of {len(known)}"
+        )
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    known_tags = ", ".join(tags) or "none"
+    if not source:
+        raise QpertError(
+            f"open_clip weights {weights!r} name a model alone: give 'model:tag' or 'model:/path/to/checkpoint';"
+            f" its tags are: {known_tags}"
         )
     if source not in tags and not Path(source).is_file():
-        raise QpertError(f"{name} has no weights {source!r}: no such file, and its tags are: {', '.join(tags)}")
+        raise QpertError(
+            f"{name} has no weights {source!r}: no such file, and its tags are: {', '.join(tags) or 'none'}"
+        )
     if source not in tags and Path(source).suffix.lower() not in _CHECKPOINTS:
         raise QpertError(
             f"{source} is not opened: a checkpoint is one of {', '.join(_CHECKPOINTS)}; other files, such as"
@@ -134,25 +192,43 @@ def model_and_source(weights: str) -> tuple[str, str | None]:
     return name, source
 
 
-def load_from_open_clip(weights: str) -> tuple[open_clip.CoCa, Tokenize]:
+def load_from_open_clip(weights: str) -> tuple[Model, Tokenize]:
     """By open_clip's own configurations, or that of a hub repository."""
     name, source = model_and_source(weights)
     try:
         if source is None:
             return _from_hub(name.removeprefix("hf-hub:"))
         model = open_clip.create_model(name, pretrained=source, require_pretrained=True, weights_only=True)
+        beside = Path(source).parent
+        if (beside / "tokenizer.json").is_file() and Path(source).is_file():
+            return model, _tokenizer_beside(beside, name)
         return model, open_clip.get_tokenizer(name)
     except pickle.UnpicklingError as error:
         raise QpertError(f"{source} {_REFUSED}: {first_line(error)}") from error
     except UNREADABLE as error:
-        raise could_not_load("CoCa", weights, error, "its folder or 'model:/path/to/checkpoint'") from error
+        raise could_not_load("open_clip", weights, error, "its folder or 'model:/path/to/checkpoint'") from error
 
 
-def _from_hub(name: str) -> tuple[open_clip.CoCa, Tokenize]:
+def _tokenizer_beside(folder: Path, name: str) -> Tokenize:
+    """The tokenizer of transformers in a folder, with the options that open_clip has for the model `name`."""
+    check_tokenizer(folder)
+    text = open_clip.get_model_config(name)["text_cfg"]
+    tokenizer: Tokenize = open_clip.tokenizer.HFTokenizer(
+        str(folder),
+        context_length=text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH),
+        tokenizer_mode=text.get("tokenizer_mode"),
+        trust_remote_code=False,
+        local_files_only=True,
+        **text.get("tokenizer_kwargs", {}),
+    )
+    return tokenizer
+
+
+def _from_hub(name: str) -> tuple[Model, Tokenize]:
     """The configuration is checked before anything else is fetched."""
     fetch = open_clip.factory.download_pretrained_from_hf
     config_file = Path(fetch(name, filename=CONFIG))
-    config, _ = read_coca_config(config_file)
+    config, _ = read_config(config_file)
     for file in FILES if config.text_cfg.hf_tokenizer_name else ("tokenizer.json",):
         with suppress(OSError):  # most repositories do not have all of them
             fetch(name, filename=file)

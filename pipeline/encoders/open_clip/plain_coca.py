@@ -42,6 +42,8 @@ def is_plain(config: ModelConfig, shapes: dict[str, tuple[int, ...]]) -> bool:
     vision, text = config.vision_cfg, config.text_cfg
     if given.keys() - {"embed_dim", "vision_cfg", "text_cfg", "multimodal_cfg", "pad_id", "custom_text"}:
         return False
+    if config.multimodal_cfg is None or not isinstance(vision.layers, int):
+        return False
     if any(given[tower].keys() - sizes for tower, sizes in _SIZES.items()):
         return False
     if vision.attentional_pool is not True or text.pool_type != "eos":
@@ -98,6 +100,7 @@ class VisionTower(nn.Module):
         sizes, width = config.vision_cfg, config.vision_cfg.width
         assert isinstance(sizes.image_size, int)
         assert isinstance(sizes.patch_size, int)
+        assert isinstance(sizes.layers, int)
         self.image_size, self.patch_size = sizes.image_size, sizes.patch_size
         self.conv1 = nn.Conv2d(3, width, self.patch_size, stride=self.patch_size, bias=False)
         self.class_embedding = nn.Parameter(torch.empty(width))

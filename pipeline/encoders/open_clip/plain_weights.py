@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.encoders.open_clip.config import CONFIG, ModelConfig, read_coca_config
+from pipeline.encoders.open_clip.config import CONFIG, ModelConfig, read_config
 from pipeline.encoders.open_clip.plain_coca import DECODER, PlainCoca, is_plain, load_plain_coca
 from pipeline.encoders.open_clip.word_tokenizer import WordTokenizer
 from pipeline.encoders.preprocessing import Transform, centre_cropping
@@ -69,7 +69,7 @@ def _read_plain(folder: Path) -> tuple[ModelConfig, dict[str, Any], dict[str, tu
         return None
     try:
         check_configurations(folder)
-        config, preprocessing = read_coca_config(folder / CONFIG)
+        config, preprocessing = read_config(folder / CONFIG)
         shapes = weight_shapes(folder / WEIGHTS)
         words = read_json(folder / "tokenizer.json")["model"]["type"] == "WordLevel"
         plain = words and not preprocessing.keys() - _PREPROCESSING and is_plain(config, shapes)

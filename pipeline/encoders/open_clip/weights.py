@@ -1,4 +1,4 @@
-"""Loading CoCa: from a folder in open_clip's form, or from anything that open_clip's factory takes."""
+"""Loading models of open_clip: from a folder in its form, or from anything that its factory takes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.encoders.open_clip.config import CONFIG, read_coca_config
+from pipeline.encoders.open_clip.config import CONFIG, read_config
 from pipeline.encoders.open_clip.plain_weights import WEIGHTS, plain_spec
 from pipeline.encoders.open_clip.word_tokenizer import Tokenize, WordTokenizer
 from pipeline.encoders.reading import Reading
@@ -16,21 +16,21 @@ from pipeline.errors import QpertError, first_line
 from pipeline.io.model_files import check_configurations, refuse_pickles
 
 if TYPE_CHECKING:
-    import open_clip
+    from pipeline.encoders.open_clip.library import Model
 
 # `library` is imported inside functions: folders are checked, and plain ones loaded, without open_clip.
 
 
-def load_weights(weights: str) -> tuple[open_clip.CoCa, Tokenize]:
-    """A CoCa on the CPU in float32, and its tokenizer; no code of repositories, folders or checkpoints is run.
+def load_weights(weights: str) -> tuple[Model, Tokenize]:
+    """A model on the CPU in float32, and its tokenizer; no code of repositories, folders or checkpoints is run.
 
     Args:
         weights: one of
 
             - a folder with open_clip_config.json and open_clip_model.safetensors (and tokenizer.json of whole words,
               or a tokenizer of transformers; else CLIP's is used);
-            - "model:tag" (as `coca_ViT-L-14:laion2b_s13b_b90k`; downloads);
-            - "model:path" of a checkpoint file;
+            - "model:tag" (as `ViT-B-16-SigLIP2-256:webli`; downloads);
+            - "model:path" of a checkpoint file, with a tokenizer of transformers beside it or else the model's own;
             - "hf-hub:org/name".
 
     Raises:
@@ -56,15 +56,17 @@ def check_weights(weights: str) -> None:
 
 
 def read_spec(weights: str) -> EncoderSpec:
-    """Sizes of a model by its configuration, without loading it; without a configuration, those of ViT-L/14."""
+    """Sizes of a model by its configuration, without loading it; without a configuration, those of CoCa's ViT-L/14."""
     folder = Path(weights)
     if spec := plain_spec(folder):
         return spec
     from pipeline.encoders.open_clip import library
 
     try:
-        return library.measure(read_coca_config(folder / CONFIG)[0] if folder.is_dir() else weights.partition(":")[0])
-    except (AttributeError, KeyError, TypeError, ValueError, OSError):
+        if folder.is_dir():
+            return library.measure(read_config(folder / CONFIG)[0])
+        return library.measure_known(weights.partition(":")[0])
+    except UNREADABLE:
         return EncoderSpec(638_450_177, tokens=257, width=1024, vectors=1, dim=768)  # coca_ViT-L-14
 
 
@@ -78,13 +80,13 @@ def read_texts(tokenizer: Tokenize | None, texts: Sequence[str]) -> Reading | No
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse a folder that lacks a file, or whose configuration leads to code or is not of a CoCa."""
+    """Refuse a folder that lacks a file, or whose configuration leads to code or is not of open_clip."""
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             refuse_pickles(folder, WEIGHTS)
-            raise QpertError(f"{folder} has no {name}: a CoCa folder holds it beside its configuration and weights")
+            raise QpertError(f"{folder} has no {name}: a folder in open_clip's form holds {CONFIG} and {WEIGHTS}")
     try:
         check_configurations(folder)
-        read_coca_config(folder / CONFIG)
+        read_config(folder / CONFIG)
     except UNREADABLE as error:
-        raise QpertError(f"{folder} does not hold a CoCa model: {first_line(error)}") from error
+        raise QpertError(f"{folder} does not hold a model of open_clip: {first_line(error)}") from error

@@ -46,6 +46,17 @@ def set_text(values: dict[str, Any], **text: Any) -> None:
     values["model_cfg"]["text_cfg"].update(text)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [name for name in open_clip.list_models() if "hf_model_name" not in open_clip.get_model_config(name)["text_cfg"]],
+)
+def test_the_configurations_of_open_clip_itself_pass(name: str) -> None:
+    config = open_clip.get_model_config(name)
+    arguments = ModelConfig.of(config, name).arguments()
+    assert arguments.keys() == config.keys() - {"custom_text"}
+    assert "timm_model_pretrained" not in arguments["vision_cfg"]
+
+
 def test_tokenizers_of_transformers_open(folder: Path) -> None:
     change_json(folder / "open_clip_config.json", lambda values: set_text(values, tokenizer_kwargs={"clean": "lower"}))
     encoder = load_encoder("coca", weights=str(folder))
@@ -162,3 +173,21 @@ def test_published_configurations_pass_unchanged(name: str) -> None:
     published = open_clip.get_model_config(name)
     given = ModelConfig.of(published, name).arguments()
     assert given == {key: value for key, value in published.items() if key != "custom_text"}
+
+
+@pytest.mark.parametrize(
+    ("vision", "message"),
+    [
+        ({"timm_model_name": "vit_of_nobody"}, "timm has no tower 'vit_of_nobody'"),
+        ({"timm_model_name": "test_vit", "timm_pool": "map"}, "attention pooling"),
+        ({"timm_model_name": "../evil"}, "timm_model_name"),
+        ({"timm_model_name": "test_vit", "timm_model_pretrained": "org/model"}, "timm_model_pretrained"),
+    ],
+)
+def test_towers_of_timm_that_cannot_be_built_are_refused(tmp_path: Path, vision: Any, message: str) -> None:
+    text = {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1}
+    config = {"model_cfg": {"embed_dim": 64, "vision_cfg": vision, "text_cfg": text, "custom_text": True}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    save_file({"a": torch.zeros(1)}, tmp_path / "open_clip_model.safetensors")
+    with pytest.raises(QpertError, match=message):
+        load_encoder("open_clip", weights=str(tmp_path))

@@ -85,7 +85,7 @@ def test_weights_that_do_not_fit_are_left_to_open_clip_which_says_so(folder: Pat
     weights.pop("visual.ln_post.weight")
     save_file(weights, path)
     assert load_plain_weights(str(folder)) is None
-    with pytest.raises(QpertError, match=r"does not hold a CoCa model.*"):
+    with pytest.raises(QpertError, match=r"does not hold a model of open_clip.*"):
         load_encoder("coca", weights=str(folder))
 
 
