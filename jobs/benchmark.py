@@ -7,6 +7,7 @@ Examples:
   qpert benchmark query-former              only the extra time of Q-Perturbation at BLIP-2's size
   qpert benchmark blip2                     its share of a whole pass, with ViT-g, and captions; needs some 6 GB
   qpert benchmark internvl                  its cost in InternVL-14B's layers, by number of objects; needs some 4 GB
+  qpert benchmark open-clip                 its share of a whole pass of SigLIP2 and PE-Core; needs some 6 GB
   qpert benchmark tune                      fifty settings of tune against one cold evaluation, BLIP-2; needs some 6 GB
   qpert benchmark graph                     reading, writing and bookkeeping alone: 20,000 and 200,000 tiny photos
   qpert benchmark evaluate                  COCO's 5,000 photos x 25,000 captions, simulated, 32 vectors each
@@ -28,6 +29,9 @@ Threads that share a core wait for each other and spoil the figures: give fewer 
 
 internvl: one layer of each kind at its real size, with random weights in float32, for one photo, multiplied by how
 often the model has it: the cost of all sixteen cross-attentions, and of four of them.
+
+open-clip: whole image passes of open_clip's models (--open-clip.models) at their real size, with random weights in
+float32. One photo, six boxes and torch's own number of threads, unless options say otherwise.
 
 graph: images per second without models, memory of the driver and of the largest worker, number and size of the files,
 by number of photos. The embeddings are as long as BLIP-2's: 200,000 photos take some 4 GB in --tmp.
@@ -56,7 +60,7 @@ from pipeline.io.paths import LocalPath, PathText, ReportPath, WeightsText
 from pipeline.runs.perturbation_config import PerturbationConfig
 from pipeline.runs.spec import IndexSpec
 
-Part = Literal["pipeline", "start", "query-former", "blip2", "internvl", "tune", "graph", "evaluate"]
+Part = Literal["pipeline", "start", "query-former", "blip2", "internvl", "open-clip", "tune", "graph", "evaluate"]
 
 
 class SizesConfig(BaseModel):
@@ -81,6 +85,21 @@ class PassConfig(BaseModel):
     repetitions: int = Field(3, ge=1, description="of every pass; the medians are reported")
 
 
+class OpenClipPassConfig(BaseModel):
+    """The passes of `open-clip`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: list[str] = Field(
+        ["ViT-B-16-SigLIP2-256", "ViT-SO400M-16-SigLIP2-384", "PE-Core-L-14-336"],
+        min_length=1,
+        description="names in open_clip",
+    )
+    images: int = Field(1, ge=1, description="photos in the batch")
+    objects: int = Field(6, ge=1, description="boxes per photo")
+    repetitions: int = Field(5, ge=1, description="of every pass; the medians are reported")
+
+
 class Config(BaseModel):
     """What to measure."""
 
@@ -89,7 +108,7 @@ class Config(BaseModel):
     parts: list[Part] = Field(
         ["pipeline", "query-former"],
         min_length=1,
-        description="what to measure: pipeline, start, query-former, blip2, internvl, tune, graph, evaluate",
+        description="what to measure: pipeline, start, query-former, blip2, internvl, open-clip, tune, graph, evaluate",
         json_schema_extra={"positional": True},
     )
     source: PathText | None = Field(None, description="folder or list of local photos (default: scenes)")
@@ -109,6 +128,7 @@ class Config(BaseModel):
     cpus: int | None = Field(None, ge=1, description="CPU cores for all sides (default: all)")
     repetitions: int = Field(9, ge=1, description="of query-former's and internvl's passes; the medians are reported")
     blip2: PassConfig = Field(PassConfig(), description="the passes of blip2 and tune")
+    open_clip: OpenClipPassConfig = Field(OpenClipPassConfig(), description="the passes of open-clip")
     evaluation: SizesConfig = Field(SizesConfig(), description="the simulated data set of evaluate")
     graph_photos: list[int] = Field([20_000, 200_000], min_length=1, description="numbers of photos of graph")
     start_photos: int = Field(500, ge=1, description="scenes that start indexes")
@@ -131,6 +151,7 @@ def run(config: Config) -> int:
         "query-former": _query_former,
         "blip2": _blip2,
         "internvl": _internvl,
+        "open-clip": _open_clip,
         "tune": _tune,
         "graph": _graph,
         "evaluate": _evaluate,
@@ -230,6 +251,16 @@ def _internvl(config: Config, folder: Path) -> dict[str, Any]:
 
     _set_threads(config.cpus)
     return _shown(measure_layers(repetitions=config.repetitions, perturbation=config.perturbation.build()))
+
+
+def _open_clip(config: Config, folder: Path) -> dict[str, Any]:
+    from pipeline.benchmarks.open_clip_pass import measure_models
+
+    _set_threads(config.cpus)
+    passes = config.open_clip
+    return _shown(
+        measure_models(passes.models, passes.images, passes.objects, passes.repetitions, config.perturbation.build())
+    )
 
 
 def _tune(config: Config, folder: Path) -> dict[str, Any]:

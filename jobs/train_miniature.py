@@ -1,9 +1,10 @@
-"""Train the bundled miniatures again: CoCa, BLIP-2, InternVL-G and YOLO, small enough for a CPU, on synthetic scenes.
+"""Train the bundled miniatures again on synthetic scenes: CoCa, BLIP-2, InternVL-G, SigLIP and YOLO, each for a CPU.
 
 Examples:
   qpert train-miniature coca --out models/coca           an hour and a half on one core
   qpert train-miniature blip2 --out models/blip2         an hour on one core; uses the miniature CoCa's vision tower
   qpert train-miniature internvl --out models/internvl   half an hour on one core; uses the same
+  qpert train-miniature open_clip --out models/siglip    half an hour on one core; starts from the miniature CoCa
   qpert train-miniature yolo --out models/
   qpert train-miniature coca --out /tmp/try --steps 20   see it run
 
@@ -27,8 +28,8 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Literal["coca", "blip2", "internvl", "yolo"] = Field(
-        description="coca, blip2, internvl or yolo", json_schema_extra={"positional": True}
+    model: Literal["coca", "blip2", "internvl", "open_clip", "yolo"] = Field(
+        description="coca, blip2, internvl, open_clip (a SigLIP) or yolo", json_schema_extra={"positional": True}
     )
     out: LocalPath = Field(description="folder for the weights and the log")
     steps: int | None = Field(None, ge=1, description="encoders: optimiser steps (default: as for the bundled weights)")
@@ -53,6 +54,10 @@ def run(config: Config) -> int:
             from pipeline.miniature.train_blip2 import Blip2Schedule, train_blip2
 
             recall = train_blip2(out, Blip2Schedule(**steps, threads=config.threads), command)
+        elif config.model == "open_clip":
+            from pipeline.miniature.train_siglip import SiglipSchedule, train_siglip
+
+            recall = train_siglip(out, SiglipSchedule(**steps, threads=config.threads), command)
         else:
             from pipeline.miniature.train_internvl import InternVLSchedule, train_internvl
 

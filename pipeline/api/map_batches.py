@@ -7,13 +7,16 @@ of which gets a new copy and loads the model again.)
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any, Literal
 
 from pipeline.api.options import check_options
 from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
 from pipeline.detectors import DetectorConfig, check_detector, load_detector
-from pipeline.encoders import check_encoder, load_encoder, prepare_environment
+from pipeline.encoders import check_encoder, encoder_spec, load_encoder, prepare_environment
+from pipeline.encoders.spec import NO_SITES
+from pipeline.errors import QpertError
 from pipeline.io.model_weights import absolute_weights
 from pipeline.method.settings import Perturbation
 from pipeline.runs.perturbation_config import PerturbationConfig
@@ -23,6 +26,8 @@ from pipeline.stages.photo_stage import PhotoStage
 from pipeline.stages.stand_alone import stand_alone
 from pipeline.workers.device import Dtype
 from pipeline.workers.worker import Worker
+
+logger = logging.getLogger(__name__)
 
 
 def Detect(
@@ -114,6 +119,12 @@ def Encode(
     if isinstance(perturbation, str):
         perturbation = check_options(PerturbationConfig, preset=perturbation)
     setting = perturbation.build() if isinstance(perturbation, PerturbationConfig) else perturbation
+    if isinstance(encoder, str) and encoder_spec(encoder, weights).sites == 0:
+        if with_objects:
+            raise QpertError(f"{encoder} {weights}: {NO_SITES}, and its objects have no embeddings")
+        if setting is not None:
+            logger.warning(f"{encoder} {weights}: {NO_SITES}: its embeddings are plain")
+            setting = None
     worker = _worker(batch_size, max_megapixels, allow_truncated, dtype)
     arguments = (build, [setting], with_objects, precision)
     return stand_alone(EncodeStage, "Encode", worker, rules, *arguments, keep_columns=True)

@@ -142,13 +142,13 @@ def text_inputs(miniature: str) -> TextInputs:
     return _FAMILIES[miniature](Path(resolve_weights(miniature, None)))
 
 
-def _coca(folder: Path) -> TextInputs:
+def _open_clip(folder: Path) -> TextInputs:
     length = read_json(folder / "open_clip_config.json")["model_cfg"]["text_cfg"]["context_length"]
     tokenizer = WordTokenizer(folder / "tokenizer.json", length)
     return TextInputs(
         lambda texts: np.array(tokenizer.ids(texts), np.int64),
         tokenizer.read,
-        lambda encoder, ids: encoder.model.encode_text(ids),  # type: ignore[attr-defined]
+        lambda encoder, ids: encoder.model.encode_text(ids, normalize=True),  # type: ignore[attr-defined]
     )
 
 
@@ -183,5 +183,10 @@ def _padded(rows: Sequence[Sequence[int]], length: int) -> Ids:
     return padded
 
 
-_FAMILIES: dict[str, Callable[[Path], TextInputs]] = {"blip2": _blip2, "coca": _coca, "internvl": _internvl}
+_FAMILIES: dict[str, Callable[[Path], TextInputs]] = {
+    "blip2": _blip2,
+    "coca": _open_clip,
+    "internvl": _internvl,
+    "open_clip": _open_clip,
+}
 """By the folder of the bundled weights."""

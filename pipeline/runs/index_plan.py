@@ -234,7 +234,7 @@ class IndexPlan:
 def _plain_only(spec: IndexSpec, variants: Variants | None) -> IndexSpec:
     """The options for an encoder without cross-attentions: plain embeddings, and a word about it."""
     settings = [] if variants is None else [*variants.settings.values(), *variants.to_come]
-    if any(setting is not None for setting in settings):
+    if any(setting is not None for setting in settings) or (variants is not None and variants.with_objects):
         raise QpertError(f"{spec.encoder} {spec.weights}: {NO_SITES}, and variants of its embeddings would be the same")
     if spec.perturbation.preset != "none":
         logger.warning(

@@ -15,6 +15,7 @@ from pipeline.detectors import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.features.schema import features_schema
 from pipeline.stages.detect import DETECTED
+from tests.encoders.open_clip import plain_clip
 
 ADDED = {"image_id", "error", *DETECTED, "largest_area", "embedding", "device", "dtype", "truncated"}
 
@@ -62,6 +63,20 @@ def test_mistakes_show_before_anything_runs(tmp_path: Path) -> None:
         Detect(str(tmp_path / "nowhere.pt"))
     with pytest.raises(QpertError, match="annotations"):
         Detect(DetectorConfig(model="annotated"))
+
+
+def test_encoders_without_a_cross_attention_are_plain_and_say_so(
+    tmp_path: Path, photos: pa.Table, tiny_detector: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = plain_clip.write(tmp_path / "clip")
+    detected = Detect(tiny_detector)()(photos)
+    perturbed = Encode("open_clip", weights=weights)()(detected)
+    assert "no cross-attention for objects to act on: its embeddings are plain" in caplog.text
+    plain = Encode("open_clip", weights=weights, perturbation=None)()(detected)
+    assert perturbed.column("embedding").equals(plain.column("embedding"))
+    assert perturbed.column("embedding").null_count == 1
+    with pytest.raises(QpertError, match="its objects have no embeddings"):
+        Encode("open_clip", weights=weights, perturbation=None, with_objects=True)
 
 
 def test_ray_shows_them_by_their_names() -> None:

@@ -24,7 +24,7 @@ def test_all_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(models, "DOWNLOADS", tmp_path)
     found = by_name()
     assert {finding.state for finding in found.values()} == {"ok"}
-    assert found["encoders"].text == "blip2, coca, internvl with miniatures; blip2-lavis, internvl-c"
+    assert found["encoders"].text == "blip2, coca, internvl, open_clip with miniatures; blip2-lavis, internvl-c"
     assert found["downloaded weights of encoders"].text == f"in {tmp_path}: Salesforce/blip2-itm-vit-g"
     assert found["downloaded detectors"].text == f"in {tmp_path}: yolo11n.pt"
 
@@ -45,7 +45,7 @@ def test_missing_miniatures_are_problems(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(models, "MINIATURE", tmp_path / "yolo.pt")
     found = by_name()
     wrong = {name for name, finding in found.items() if finding.state == "problem"}
-    assert wrong == {"blip2", "coca", "internvl", "miniature"}
+    assert wrong == {"blip2", "coca", "internvl", "open_clip", "miniature"}
     assert found["miniature"].remedy == "qpert train-miniature yolo"
 
 

@@ -18,7 +18,7 @@ STRANGE = ["zebra xylophone", "a zebra", "the unseen of there"]
 KNOWN = ["red", "a small red star", "a zebra on a red star", "a picture of"]
 
 
-@pytest.mark.parametrize("name", ["coca", "blip2", "internvl"])
+@pytest.mark.parametrize("name", ["coca", "blip2", "internvl", "open_clip"])
 def test_the_miniatures_know_shapes_and_colours(name: str) -> None:
     reading = load_encoder(name).read_texts([*STRANGE, *KNOWN])
     assert reading is not None
@@ -27,7 +27,7 @@ def test_the_miniatures_know_shapes_and_colours(name: str) -> None:
     assert not {"a", "of", "UNK", "summarize"} & set(reading.words)
 
 
-@pytest.mark.parametrize("name", ["coca", "blip2", "internvl"])
+@pytest.mark.parametrize("name", ["coca", "blip2", "internvl", "open_clip"])
 def test_texts_count_as_cut_exactly_when_their_end_is_ignored(name: str) -> None:
     """While a text is whole, another last word gives another vector."""
     encoder = load_encoder(name)
@@ -40,7 +40,7 @@ def test_texts_count_as_cut_exactly_when_their_end_is_ignored(name: str) -> None
 
 
 def test_reading_texts_does_not_change_their_embeddings() -> None:
-    for name in ("coca", "blip2", "internvl"):
+    for name in ("coca", "blip2", "internvl", "open_clip"):
         encoder = load_encoder(name)
         texts = ["a small red star", "red " * 100]
         before = encoder.embed_text(texts)

@@ -30,6 +30,7 @@ from pipeline.runs.index_plan import PhotoSample, with_absolute_paths
 from pipeline.runs.index_run import IndexRun
 from pipeline.runs.outcome import Outcome
 from pipeline.runs.run_stats import RunStats
+from tests.encoders.open_clip import plain_clip
 from tests.features.stored import damage_page
 
 
@@ -67,6 +68,25 @@ def test_a_dry_run_finds_what_is_wrong(
     error = capsys.readouterr().err
     assert re.search(message, error), error
     assert not (tmp_path / "out").exists()
+
+
+def test_an_encoder_without_a_cross_attention_is_served_plain_and_said_to_be(
+    photos: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, out = plain_clip.write(tmp_path / "clip"), str(tmp_path / "out")
+    chosen = ["--encoder", "open_clip", "--weights", weights]
+    assert cli.main(["index", photos, "--dry-run", "--out", out, *chosen]) == 0
+    said = capsys.readouterr()
+    assert "no cross-attention for objects to act on: its embeddings are plain" in said.err
+    assert re.search(r"^perturbation +none$", said.out, re.MULTILINE)
+    assert cli.main(["index", photos, "--dry-run", "--out", out, *chosen, "--perturbation", "none"]) == 0
+    silent = capsys.readouterr()
+    assert "cross-attention" not in silent.err
+    fingerprint = re.compile(r"^fingerprint +(\w+)$", re.MULTILINE)
+    assert fingerprint.findall(said.out) == fingerprint.findall(silent.out) != []
+    for verb in (["tune", "--scenes", "50"], ["reproduce"]):
+        assert cli.main([*verb, *chosen, "--out", out]) == 2
+        assert "no cross-attention for objects to act on, so there is nothing" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

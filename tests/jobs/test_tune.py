@@ -52,7 +52,7 @@ def test_wrong_use_is_refused_at_once(
 def test_a_dry_run_prints_the_plan(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert cli.main(["tune", "--dry-run", "--out", str(tmp_path / "out"), "--scenes", "200"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["blip2", "coca", "internvl"]
+    assert [line.split()[0] for line in lines] == ["blip2", "coca", "internvl", "open_clip"]
     assert "200 photos pass the backbone once, their tokens take up to 0.01 GB; 45 settings by grid, fifo" in lines[0]
     assert not (tmp_path / "out").exists()
 

@@ -5,12 +5,14 @@ What comes before pooling knows nothing of objects. Where pooling is a cross-att
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from pipeline.encoders.open_clip.plain_coca import VisionTower
@@ -94,7 +96,7 @@ def cut_transformer(visual: VisionTower) -> Tower:
 def _cut_resnet(visual: Any) -> Tower:
     """CLIP's ResNet: the tokens are those that its pooling attends to, the mean first."""
     pooling = visual.attnpool
-    side = round((len(pooling.positional_embedding) - 1) ** 0.5)
+    side = math.isqrt(len(pooling.positional_embedding) - 1)
 
     def backbone(pixels: Tensor) -> Tensor:
         features = visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(pixels)))))
@@ -102,7 +104,13 @@ def _cut_resnet(visual: Any) -> Tower:
         return torch.cat([patches.mean(1, keepdim=True), patches], 1)
 
     def pool(tokens: Tensor) -> Tensor:
-        vectors: Tensor = pooling(tokens[:, 1:].mT.reshape(len(tokens), -1, side, side))
+        """Patches of an object, which come without the mean, are stretched to the whole grid."""
+        patches = tokens if math.isqrt(tokens.shape[1]) ** 2 == tokens.shape[1] else tokens[:, 1:]
+        given = math.isqrt(patches.shape[1])
+        features = patches.mT.reshape(len(tokens), -1, given, given)
+        if given != side:
+            features = F.interpolate(features, (side, side), mode="bilinear", align_corners=False)
+        vectors: Tensor = pooling(features)
         return vectors
 
     size = visual.image_size if isinstance(visual.image_size, int) else max(visual.image_size)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.encoders.object_embeddings import object_embeddings
 from pipeline.encoders.open_clip import miniature_trunk
 from pipeline.encoders.open_clip.encoder import OpenClipEncoder
 from pipeline.encoders.open_clip.towers import cut_tower
@@ -142,3 +143,16 @@ def test_embeddings_are_the_models_own(kind: str) -> None:
 def test_towers_that_cannot_be_cut() -> None:
     with pytest.raises(ValueError, match="Linear is not a vision tower"):
         cut_tower(nn.Linear(2, 2))
+
+
+@torch.no_grad()
+def test_object_embeddings_of_resnets_fill_the_grid() -> None:
+    torch.manual_seed(0)
+    for size in (64, 224, 288):  # grids of 2, 7 and 9 patches; objects are pooled to 7 x 7
+        tiny = {"layers": (1, 1, 1, 1), "width": 8, "image_size": size, "head_width": 32}
+        encoder = OpenClipEncoder.from_model(open_clip.CLIP(64, tiny, TEXT).eval())
+        tokens = encoder.backbone(torch.randn(1, 3, size, size))
+        whole = Objects(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), ["all"], [1.0], (size, size))
+        (vectors,) = object_embeddings(encoder, tokens, [whole])
+        similarity = nn.functional.cosine_similarity(vectors[0], encoder.embed(tokens)[0], dim=-1)
+        assert similarity.item() > (0.9999 if size == 224 else 0.9)
