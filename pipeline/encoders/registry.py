@@ -62,7 +62,7 @@ ENCODERS = {
     "open_clip": EncoderEntry(
         "pipeline.encoders.open_clip.encoder:OpenClipEncoder",
         miniature="open_clip",
-        sizes=EncoderSpec(2_567_682, tokens=49, width=160, vectors=1, dim=128, sites=1),
+        sizes=EncoderSpec(2_632_258, tokens=49, width=160, vectors=1, dim=128, sites=1),
     ),
     "internvl": EncoderEntry(
         "pipeline.encoders.internvl.encoder:InternVLEncoder", miniature="internvl", sizes=_INTERNVL

@@ -1,6 +1,6 @@
 """Training the miniature in the manner of SigLIP2 (classes of open_clip and timm) on synthetic scenes, on a CPU.
 
-It starts from the towers of the miniature CoCa, so that a quarter of the steps suffices; attention pooling is new. Two
+It starts from the towers of the miniature CoCa, so that fewer steps suffice; attention pooling is new. Two
 losses: SigLIP's sigmoid loss (over two captions of each scene), and the patch loss, see `train_coca`.
 """
 
@@ -30,7 +30,7 @@ from pipeline.miniature.training import Curve, Run, Schedule, found_first, held_
 class SiglipSchedule(Schedule):
     """See `Schedule`, with the weight of the patch loss against the sigmoid loss."""
 
-    steps: int = 600
+    steps: int = 1000
     batch: int = 144
     learning_rate: float = 1e-3
     warmup: int = 60
