@@ -42,6 +42,7 @@ class OpenClipEncoder(Encoder):
 
     name = "coca"
     title = "CoCa"
+    grid: TokenGrid
     vectors = 1
 
     def __init__(
@@ -127,7 +128,7 @@ class OpenClipEncoder(Encoder):
     ) -> Tensor:
         """Unit vectors float32 [B, 1, D]; see `Encoder.embed`."""
         visual = self.model.visual
-        with self.perturbing(len(tokens), objects, perturbation, "itc"):
+        with self.perturbing(tokens, objects, perturbation, "itc"):
             pooled, _ = visual._pool(tokens.to(self.device, self.dtype))
         return F.normalize((pooled @ visual.proj).float(), dim=-1)[:, None]
 
