@@ -65,6 +65,7 @@ ENCODERS = {
     "internvl-c": EncoderEntry(
         "pipeline.encoders.internvl.encoder:InternVLCEncoder", miniature="internvl", sizes=_INTERNVL
     ),
+    "siglip2": EncoderEntry("pipeline.encoders.siglip2.encoder:SiglipEncoder"),
 }
 
 
