@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 
 from pipeline.benchmarks.operator_work import OperatorWork
 from pipeline.benchmarks.timing import interleaved
@@ -45,7 +46,7 @@ class EncoderCost:
 def measure_cost(
     encoder: Encoder, objects: Sequence[Objects], perturbation: Perturbation, repetitions: int = 9
 ) -> EncoderCost:
-    """Time the encoder on one batch of random pixels.
+    """Time the encoder on one batch of photos of noise.
 
     Args:
         encoder: on the device to measure.
@@ -54,9 +55,8 @@ def measure_cost(
         repetitions: interleaved; the medians are returned.
     """
     images = len(objects)
-    side = encoder.grid.image_size
-    pixels = torch.randn(images, 3, side, side, generator=torch.Generator().manual_seed(0))
-    pixels = pixels.to(encoder.device, encoder.dtype)
+    pixels = torch.stack([encoder.preprocess(Image.effect_noise(o.size, 80).convert("RGB")) for o in objects])
+    pixels = pixels.to(encoder.device)
     tokens = encoder.backbone(pixels)
     sites = encoder.sites()
     work = OperatorWork(sites, lambda: encoder.embed(tokens), encoder.vectors, objects, encoder.grid, perturbation)

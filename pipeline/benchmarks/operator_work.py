@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.encoders.sites import perturbing
 from pipeline.method.object_keys import pool_object_keys
-from pipeline.method.objects import Objects, TokenGrid, batch_coverage
+from pipeline.method.objects import Grid, Objects, batch_coverage
 from pipeline.method.operator import object_operator, perturb
 from pipeline.method.settings import Perturbation
 
@@ -50,7 +50,7 @@ class OperatorWork:
         attend: Callable[[], object],
         queries: int,
         objects: Sequence[Objects],
-        grid: TokenGrid,
+        grid: Grid,
         perturbation: Perturbation,
     ) -> None:
         self._objects, self._grid, self._perturbation = objects, grid, perturbation
@@ -77,7 +77,7 @@ class OperatorWork:
         return keys.new_zeros(*keys.shape[:2], keys.shape[-1], keys.shape[-1], dtype=torch.float32)
 
 
-def mean_tokens(objects: Sequence[Objects], grid: TokenGrid) -> float:
+def mean_tokens(objects: Sequence[Objects], grid: Grid) -> float:
     """Mean number of image tokens that a box touches; every photo has the same number of boxes."""
     coverage, _ = batch_coverage(objects, grid)
     return float((coverage > 0).sum(-1).float().mean())

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.encoders.internvl.encoder import InternVLEncoder
     from pipeline.encoders.internvl.model import build_internvl
     from pipeline.encoders.open_clip.encoder import CocaEncoder, OpenClipEncoder
+    from pipeline.encoders.siglip2.encoder import SiglipEncoder
 
 _MODULES = {
     "Blip2Encoder": "blip2.encoder",
@@ -36,6 +37,7 @@ _MODULES = {
     "InternVLConfig": "internvl.config",
     "InternVLEncoder": "internvl.encoder",
     "OpenClipEncoder": "open_clip.encoder",
+    "SiglipEncoder": "siglip2.encoder",
     "build_internvl": "internvl.model",
 }
 """Names whose modules need torch or a model library, and are imported when they are first asked for."""
@@ -55,6 +57,7 @@ __all__ = [
     "InternVLConfig",
     "InternVLEncoder",
     "OpenClipEncoder",
+    "SiglipEncoder",
     "build_internvl",
     "can_match",
     "check_encoder",

@@ -15,8 +15,9 @@ from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import choose_sites, perturbing, remembering
 from pipeline.encoders.spec import NO_SITES, EncoderSpec
 from pipeline.errors import QpertError
+from pipeline.method.artefacts import artefact_tokens
 from pipeline.method.object_keys import pool_object_keys
-from pipeline.method.objects import Objects, TokenGrid, batch_coverage
+from pipeline.method.objects import Grid, Objects, batch_coverage
 from pipeline.method.operator import object_operator, object_subspaces, subspace_kind
 from pipeline.method.settings import Perturbation, Stage
 from pipeline.method.subspaces import Subspaces
@@ -43,7 +44,7 @@ class Encoder(ABC):
     name: str
     title: str
     tokenizer: Any = None
-    grid: TokenGrid
+    grid: Grid
     vectors: int
     dim: int
     device: torch.device
@@ -75,11 +76,17 @@ class Encoder(ABC):
 
     @abstractmethod
     def preprocess(self, image: Image.Image) -> Tensor:
-        """A photo as the model takes it: float32 [3, S, S] on the CPU, S = `grid.image_size`."""
+        """A photo as the model takes it: float32 on the CPU, of the same shape for every photo.
+
+        That is [3, S, S], S = `grid.image_size`, unless the encoder states another.
+        """
 
     @abstractmethod
     def backbone(self, pixels: Tensor) -> Tensor:
-        """Image tokens [B, N, C] of preprocessed photos [B, 3, S, S]; N = `grid.tokens`, in the model's dtype."""
+        """Image tokens [B, N, C] of preprocessed photos [B, ...]; N = `grid.tokens`, in the model's dtype.
+
+        Tokens that pad a photo's sequence are exactly zero, and no others are: this is how `embed` knows them.
+        """
 
     @abstractmethod
     def embed(
@@ -184,12 +191,12 @@ class Encoder(ABC):
         return [texts] if isinstance(texts, str) else None if texts is None else list(texts)
 
     def perturbing(
-        self, count: int, objects: Sequence[Objects] | None, perturbation: Perturbation | None, stage: Stage
+        self, tokens: Tensor, objects: Sequence[Objects] | None, perturbation: Perturbation | None, stage: Stage
     ) -> AbstractContextManager[None]:
         """A context in which the sites see these objects; it does nothing without objects or perturbation.
 
         Args:
-            count: B, photos in the batch.
+            tokens: [B, N, C] from `backbone`.
             objects: one `Objects` per photo, or None.
             perturbation: see `embed`.
             stage: what the passes inside the context are for.
@@ -198,6 +205,7 @@ class Encoder(ABC):
             QpertError: not one `Objects` per photo, or a site that the encoder does not have, or it has none at all;
                 inside the context, keys of an object that have no key subspace in float32.
         """
+        count = len(tokens)
         if objects is not None and len(objects) != count:
             raise QpertError(f"objects must hold one Objects per photo: {len(objects)} for {count} photos")
         if objects is None or perturbation is None or stage not in perturbation.stages:
@@ -205,7 +213,10 @@ class Encoder(ABC):
         sites = choose_sites(self.sites(), perturbation.sites)
         if not sites:
             raise QpertError(f"{NO_SITES}: ask for plain embeddings (--perturbation none)")
-        groups = pool_object_keys(*batch_coverage(objects, self.grid), perturbation, self.device)
+        coverage, areas = batch_coverage(objects, self.grid)
+        if perturbation.artefacts == "drop":
+            coverage = coverage.masked_fill(artefact_tokens(tokens, self.grid.prefix).cpu()[:, None], 0)
+        groups = pool_object_keys(coverage, areas, perturbation, self.device)
         if not groups:
             return nullcontext()
         operators: dict[str, Tensor] = {}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline.encoders.base import Encoder
-from pipeline.method.objects import Objects, TokenGrid
+from pipeline.method.objects import Grid, Objects
 
 POOLED = 7
 """Pooled tokens per side. The paper gives no number; 7 is usual for ROI pooling."""
@@ -38,16 +38,21 @@ def object_embeddings(encoder: Encoder, tokens: Tensor, objects: Sequence[Object
     counts = [len(photo) for photo in boxes]
     if not sum(counts):
         return [torch.zeros(0, encoder.vectors, encoder.dim) for _ in objects]
-    patches = tokens[:, grid.prefix :].mT.reshape(len(tokens), -1, grid.side, grid.side).float()
-    # Corners are points on the patch grid; `aligned` puts the centre of patch 0 at 0.5, as on the grid.
-    pooled = roi_align(patches, [photo.to(patches) for photo in boxes], POOLED, sampling_ratio=2, aligned=True)
-    vectors = encoder.embed(pooled.flatten(2).mT.to(tokens.dtype))
+    pooled = []
+    for of_photo, photo, corners in zip(tokens[:, grid.prefix :].float(), objects, boxes, strict=True):
+        rows, columns = grid.shape(photo.size)
+        patches = of_photo[: rows * columns].mT.reshape(1, -1, rows, columns)
+        # Corners are points on the patch grid; `aligned` puts the centre of patch 0 at 0.5, as on the grid.
+        pooled.append(roi_align(patches, [corners.to(patches)], POOLED, sampling_ratio=2, aligned=True))
+    vectors = encoder.embed(torch.cat(pooled).flatten(2).mT.to(tokens.dtype))
     return list(torch.split(vectors, counts))
 
 
-def _boxes_on_grid(objects: Objects, grid: TokenGrid) -> Tensor:
+def _boxes_on_grid(objects: Objects, grid: Grid) -> Tensor:
     """Boxes [n, 4] in patches, clipped to what the encoder sees; empty ones are dropped."""
     width, height, left, top = grid.placement(objects.size)
     edges = objects.boxes.double() * torch.tensor([width, height, width, height])
-    edges = ((edges - torch.tensor([left, top, left, top])) / grid.patch).clamp(0, grid.side)
+    rows, columns = grid.shape(objects.size)
+    edges = (edges - torch.tensor([left, top, left, top])) / grid.patch
+    edges = edges.clamp(min=0).minimum(torch.tensor([columns, rows, columns, rows]))
     return edges[(edges[:, 2] > edges[:, 0]) & (edges[:, 3] > edges[:, 1])]

@@ -70,6 +70,7 @@ ENCODERS = {
     "internvl-c": EncoderEntry(
         "pipeline.encoders.internvl.encoder:InternVLCEncoder", miniature="internvl", sizes=_INTERNVL
     ),
+    "siglip2": EncoderEntry("pipeline.encoders.siglip2.encoder:SiglipEncoder"),
 }
 
 

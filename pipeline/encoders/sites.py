@@ -75,6 +75,10 @@ class MultiheadAttentionSite(Site, nn.MultiheadAttention):
             return super().forward(query, key, value, *args, **kwargs)  # type: ignore[return-value]
         if args or kwargs.keys() - {"need_weights"} or kwargs.get("need_weights", True):
             raise ValueError("a perturbed nn.MultiheadAttention takes no masks and returns no weights")
+        return self.attend(query, key, value), None
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The perturbed output; `mask` is added to the scores, in a shape that broadcasts to [B, H, Q, N]."""
         if self._qkv_same_embed_dim:
             weights = self.in_proj_weight.chunk(3)
         else:
@@ -88,9 +92,9 @@ class MultiheadAttentionSite(Site, nn.MultiheadAttention):
 
         q, (k, v) = project(0, query), self.seen(lambda: (project(1, key), project(2, value)))
         dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v, dropout_p=dropout)
-        output = self.out_proj(attended.permute(2, 0, 1, 3).flatten(2))
-        return (output.transpose(0, 1) if self.batch_first else output), None
+        attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v, mask, dropout)
+        output: Tensor = self.out_proj(attended.permute(2, 0, 1, 3).flatten(2))
+        return output.transpose(0, 1) if self.batch_first else output
 
     def _split(self, x: Tensor) -> Tensor:
         """[N, B, H d] to [B, H, N, d]."""

@@ -12,7 +12,8 @@ FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "
 """The files of a tokenizer, for downloads."""
 CLASSES = (
     "BertTokenizer", "CLIPTokenizer", "GemmaTokenizer", "GPT2Tokenizer", "LlamaTokenizer", "PreTrainedTokenizer",
-    "PreTrainedTokenizerFast", "RobertaTokenizer", "T5Tokenizer", "TokenizersBackend", "XLMRobertaTokenizer",
+    "PreTrainedTokenizerFast", "RobertaTokenizer", "Siglip2Tokenizer", "SiglipTokenizer", "T5Tokenizer",
+    "TokenizersBackend", "XLMRobertaTokenizer",
 )  # fmt: skip
 _KEYS = frozenset(
     {

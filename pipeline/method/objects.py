@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import QpertError
+from pipeline.method.native_grid import NativeGrid
 
 _SLACK = 1e-6
 """How far a normalised coordinate may lie outside 0..1 (fp32 rounding); it is clamped."""
@@ -129,6 +130,10 @@ class TokenGrid:
         """Length of the token sequence, prefix included."""
         return self.prefix + self.side**2
 
+    def shape(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of patches, the same for photos of every `size`."""
+        return self.side, self.side
+
     def placement(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Placement of a photo of `size` (width, height): (resized width, resized height, left, top), in input pixels.
 
@@ -142,15 +147,18 @@ class TokenGrid:
         return new_width, new_height, round((new_width - side) / 2), round((new_height - side) / 2)
 
 
-def token_coverage(objects: Objects, grid: TokenGrid) -> Tensor:
-    """Share of each token's patch that each box covers: float32 [n, grid.tokens] in 0..1, 0 for prefix tokens.
+Grid = TokenGrid | NativeGrid
+
+
+def token_coverage(objects: Objects, grid: Grid) -> Tensor:
+    """Share of each token's patch that each box covers: float32 [n, grid.tokens] in 0..1, 0 for prefix and padding.
 
     The row of an object that the crop removes is all zero.
     """
     return batch_coverage([objects], grid)[0][0]
 
 
-def batch_coverage(objects: Sequence[Objects], grid: TokenGrid) -> tuple[Tensor, Tensor]:
+def batch_coverage(objects: Sequence[Objects], grid: Grid) -> tuple[Tensor, Tensor]:
     """Coverage for the photos of a batch, padded with zeros to the largest number of objects.
 
     Args:
@@ -168,10 +176,29 @@ def batch_coverage(objects: Sequence[Objects], grid: TokenGrid) -> tuple[Tensor,
     placed = torch.tensor([grid.placement(o.size) for o in objects], dtype=torch.float64).view(-1, 1, 4)
     edges = (boxes * placed[..., [0, 1, 0, 1]] - placed[..., [2, 3, 2, 3]]) / grid.patch
     edges = torch.where((edges - edges.round()).abs() < _SNAP, edges.round(), edges)
-    across = _overlap(edges[..., 0], edges[..., 2], grid.side)
-    down = _overlap(edges[..., 1], edges[..., 3], grid.side)
-    patches = (down[..., :, None] * across[..., None, :]).flatten(-2).float()
-    return torch.nn.functional.pad(patches, (grid.prefix, 0)), areas
+    shapes = torch.tensor([grid.shape(o.size) for o in objects], dtype=torch.int64).view(-1, 2)
+    rows, columns = shapes.amax(0).tolist() if objects else (0, 0)
+    across = _overlap(edges[..., 0], edges[..., 2], columns)
+    down = _overlap(edges[..., 1], edges[..., 3], rows)
+    if (shapes == shapes[:1]).all():
+        patches = (down[..., :, None] * across[..., None, :]).flatten(-2).float()
+    else:
+        patches = _by_token(down, across, shapes, grid.tokens - grid.prefix).float()
+    padding = grid.tokens - grid.prefix - patches.shape[-1]
+    return torch.nn.functional.pad(patches, (grid.prefix, padding)), areas
+
+
+def _by_token(down: Tensor, across: Tensor, shapes: Tensor, tokens: int) -> Tensor:
+    """Coverage [B, O, tokens] from that of rows [B, O, R] and columns [B, O, C], for photos of several `shapes` [B, 2].
+
+    The outer product of all rows and columns would be far larger than the tokens: one photo may have as many rows as
+    another has columns.
+    """
+    token, rows, columns = torch.arange(tokens), shapes[:, :1], shapes[:, 1:]
+    row, column = token // columns, token % columns
+    inside = row < rows
+    of_rows, of_columns = (index[:, None].expand(-1, down.shape[1], -1) for index in (row * inside, column))
+    return down.gather(-1, of_rows) * across.gather(-1, of_columns) * inside[:, None]
 
 
 def _overlap(start: Tensor, end: Tensor, cells: int) -> Tensor:

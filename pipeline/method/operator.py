@@ -61,7 +61,8 @@ def object_subspaces(keys: Tensor, groups: list[ObjectTokens], perturbation: Per
 
 def subspace_kind(perturbation: Perturbation) -> tuple[object, ...]:
     """The parts of a perturbation that `object_subspaces` depends on, besides keys and groups."""
-    return perturbation.tokens, perturbation.operator == _ROWS, keeps_all(perturbation.threshold)
+    exact = keeps_all(perturbation.threshold)
+    return perturbation.tokens, perturbation.artefacts, perturbation.operator == _ROWS, exact
 
 
 def _group_subspaces(keys: Tensor, group: ObjectTokens, perturbation: Perturbation) -> Subspaces:

@@ -19,6 +19,7 @@ Combine = Literal["sum", "mean"]
 TokenWeight = Literal["overlap", "coverage"]
 Weight = Literal["area", "1-area", "area-0.5", "0.5-area", "constant", "-area"]
 Stage = Literal["itc", "itm", "lm"]
+Artefacts = Literal["keep", "drop"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Perturbation:
         sites: which of the encoder's cross-attentions are perturbed, by name (`*` stands for anything) or by number in
             the order of `Encoder.sites()`, counted from the end if negative; None for all, as in the paper, which
             leaves a choice to future work.
+        artefacts: `drop` leaves patches of outlying norm out of every object's keys (see
+            `pipeline.method.artefacts`); an object of such patches alone contributes nothing. Not in the paper.
 
     Raises:
         QpertError: a value that is not among these; the message lists them.
@@ -59,6 +62,7 @@ class Perturbation:
     stages: tuple[Stage, ...] = ("itc",)
     min_components: Literal[0, 1] = 1
     sites: tuple[str | int, ...] | None = None
+    artefacts: Artefacts = "keep"
 
     def __post_init__(self) -> None:
         _check_choice("operator", self.operator, get_args(Operator))
@@ -66,6 +70,7 @@ class Perturbation:
         _check_choice("tokens", self.tokens, get_args(TokenWeight))
         _check_choice("weight", self.weight, get_args(Weight))
         _check_choice("min_components", self.min_components, (0, 1))
+        _check_choice("artefacts", self.artefacts, get_args(Artefacts))
         for stage in self.stages:
             _check_choice("stages", stage, get_args(Stage))
         if not math.isfinite(self.scale):
@@ -104,9 +109,12 @@ class Perturbation:
     def as_dict(self) -> dict[str, Any]:
         """The fields, for files and fingerprints.
 
-        `sites` is left out where it is None, so that fingerprints from before there was a choice stay the same.
+        `sites` and `artefacts` are left out at their defaults, so that fingerprints from before there was a choice stay
+        the same.
         """
-        return {name: value for name, value in asdict(self).items() if name != "sites" or value is not None}
+        values = asdict(self)
+        later = {"sites": None, "artefacts": "keep"}
+        return {name: value for name, value in values.items() if name not in later or value != later[name]}
 
     def alphas(self, areas: Tensor) -> Tensor:
         """`scale * weight(area)` for objects with these areas (fractions of the photo, any shape)."""

@@ -45,6 +45,9 @@ class PerturbationConfig(BaseModel):
     sites: tuple[int | str, ...] | None = Field(
         None, description="cross-attentions to perturb, by number or name, such as 0 2 'qllama.*' (default: all)"
     )
+    artefacts: Literal["keep", "drop"] | None = Field(
+        None, description="drop: image tokens of outlying norm belong to no object (default: keep)"
+    )
 
     @model_validator(mode="before")
     @classmethod

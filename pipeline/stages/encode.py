@@ -35,7 +35,7 @@ class EncoderBuilder(Protocol):
 
 @dataclass(frozen=True)
 class Prepared:
-    """One photo as the encoder takes it: pixels float32 [3, S, S], objects, and whether its file ends early."""
+    """One photo as the encoder takes it (`Encoder.preprocess`), objects, and whether its file ends early."""
 
     pixels: torch.Tensor
     objects: Objects

@@ -11,7 +11,7 @@ from pipeline.io.paths import LocalPath, PathText, WeightsText
 from pipeline.runs.options import RunOptions
 from pipeline.runs.perturbation_config import PerturbationConfig
 
-FIELDS = ("operator", "combine", "tokens", "weight", "scale", "threshold", "min_components", "sites")
+FIELDS = ("operator", "combine", "tokens", "weight", "scale", "threshold", "min_components", "sites", "artefacts")
 """The fields of a perturbation that can be searched, as options of the same names."""
 
 
@@ -42,6 +42,7 @@ class _Tuning(BaseModel):
     threshold: list[str] | None = Field(None, description="values to try, or one range")
     min_components: list[str] | None = Field(None, description="values to try, of 0, 1")
     sites: list[str] | None = Field(None, description="values to try: all, or numbers and names as 0,2,qllama.*")
+    artefacts: list[str] | None = Field(None, description="values to try, of keep, drop")
     perturbation: PerturbationConfig = Field(
         PerturbationConfig(), description="the fields that are not searched", json_schema_extra={"short": "preset"}
     )

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pipeline.encoders.object_embeddings import object_embeddings
-from pipeline.method.objects import Objects, TokenGrid
+from pipeline.method.native_grid import NativeGrid
+from pipeline.method.objects import Grid, Objects, TokenGrid
 
 
 class Averaging:
@@ -17,7 +18,7 @@ class Averaging:
     vectors, dim = 1, 2
 
     def __init__(self, mode: Any = "squash") -> None:
-        self.grid = TokenGrid(image_size=8, patch=1, mode=mode)
+        self.grid: Grid = TokenGrid(image_size=8, patch=1, mode=mode)
         self.seen: list[torch.Size] = []
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -56,6 +57,22 @@ def test_photos_keep_their_own_objects_and_lose_cropped_ones() -> None:
     vectors = object_embeddings(encoder, ramp(encoder, 3), objects)
     assert [len(photo) for photo in vectors] == [0, 0, 1]
     assert vectors[2][0, 0].tolist() == pytest.approx([4.0, 4.0], abs=1e-4)
+
+
+def test_photos_of_their_own_shape_are_pooled_on_their_own_grid() -> None:
+    encoder = Averaging()
+    encoder.grid = NativeGrid(patch=1, max_patches=40)
+    sizes = [(8, 4), (4, 8)]
+    tokens = torch.full((2, 40, 2), 1e6)  # what is padding would spoil any mean
+    for row, (columns, rows) in enumerate(sizes):
+        assert encoder.grid.shape(sizes[row]) == (rows, columns)
+        centres = torch.meshgrid(torch.arange(columns) + 0.5, torch.arange(rows) + 0.5, indexing="xy")
+        tokens[row, :32] = torch.stack(centres, -1).reshape(-1, 2)
+    box = [0.25, 0.25, 0.75, 0.75]
+    objects = [Objects([box, [0.5, 0.25, 0.75, 0.5]], ["", ""], [1, 1], sizes[0]), Objects([box], [""], [1], sizes[1])]
+    wide, tall = object_embeddings(encoder, tokens, objects)
+    assert wide[:, 0].tolist() == [pytest.approx([4.0, 2.0], abs=1e-4), pytest.approx([5.0, 1.5], abs=1e-4)]
+    assert tall[:, 0].tolist() == [pytest.approx([2.0, 4.0], abs=1e-4)]
 
 
 def test_without_objects_there_are_no_object_embeddings() -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from pipeline.errors import QpertError
+from pipeline.method.native_grid import NativeGrid
 from pipeline.method.objects import Objects, TokenGrid, batch_coverage, token_coverage
 
 SQUASH = TokenGrid(image_size=28, patch=7, mode="squash")
@@ -155,6 +156,45 @@ def test_batches_are_padded_with_zero_coverage() -> None:
     assert not areas[2, 1:].any()
     assert batch_coverage([Objects.empty((7, 9))], CROP)[0].shape == (1, 0, 17)
     assert batch_coverage([], CROP)[0].shape == (0, 0, 17)
+
+
+def test_boxes_land_on_the_tokens_of_each_photos_own_shape() -> None:
+    """By hand: 12 patches of 16 pixels are 3 x 4 of the wide photo, 4 x 3 of the tall one, and 1 x 12 of the strip."""
+    grid = NativeGrid(patch=16, max_patches=12, prefix=1)
+    sizes = [(80, 60), (60, 80), (3000, 100), (50, 50)]
+    assert [grid.shape(size) for size in sizes] == [(3, 4), (4, 3), (1, 12), (3, 3)]
+    coverage, areas = batch_coverage([box(0.25, 0, 0.75, 0.5, size) for size in sizes], grid)
+    assert coverage.shape == (4, 1, 13)
+    wide = [0, 1, 1, 0] + [0, 0.5, 0.5, 0] + [0] * 4
+    tall = [0.25, 1, 0.25] * 2 + [0] * 6
+    strip = [0.0] * 3 + [0.5] * 6 + [0] * 3
+    square = [0.25, 1, 0.25, 0.125, 0.5, 0.125, 0, 0, 0] + [0] * 3
+    for got, want in zip(coverage[:, 0], (wide, tall, strip, square), strict=True):
+        assert got.tolist() == [0, *want]
+    assert areas.flatten().tolist() == [0.25] * 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.lists(st.tuples(st.integers(1, 3000), st.integers(1, 3000)), min_size=1, max_size=4))
+def test_a_batch_of_many_shapes_has_the_coverage_of_its_photos(sizes: list[tuple[int, int]]) -> None:
+    grid = NativeGrid(patch=14, max_patches=50)
+    boxes = [[0.1, 0.2, 0.33, 0.9], [0.0, 0.0, 1.0, 1.0], [0.5, 0.5, 0.5, 0.7]]
+    batch = [Objects(boxes[: 1 + row], [""] * (1 + row), [1] * (1 + row), size) for row, size in enumerate(sizes[:3])]
+    coverage, _ = batch_coverage(batch, grid)
+    for row, photo in enumerate(batch):
+        rows, columns = grid.shape(photo.size)
+        alone = token_coverage(photo, grid)
+        assert torch.equal(coverage[row, : len(photo)], alone)
+        assert not coverage[row, len(photo) :].any()
+        assert not coverage[row, :, rows * columns :].any()  # padding
+        x0, y0, x1, y1 = photo.boxes[0].double().tolist()
+        for token in range(rows * columns):
+            down, across = divmod(token, columns)
+            want = max(0.0, min(x1 * columns, across + 1) - max(x0 * columns, across))
+            want *= max(0.0, min(y1 * rows, down + 1) - max(y0 * rows, down))
+            assert math.isclose(alone[0, token].item(), want, abs_tol=5e-5)
+        if len(photo) > 1:
+            assert alone[1].sum() == rows * columns  # the whole photo
 
 
 def test_from_pixels_clips_to_the_photo() -> None:

@@ -31,7 +31,7 @@ def test_sites_are_names_and_numbers() -> None:
 
 
 def test_as_dict_is_the_form_of_files_and_fingerprints() -> None:
-    """Features made before sites could be chosen still stand for all sites."""
+    """Features made before sites could be chosen still stand for all sites, and with all tokens."""
     plain = Perturbation()
     assert list(plain.as_dict()) == [
         "operator", "combine", "tokens", "weight", "scale", "threshold", "stages", "min_components",
@@ -40,6 +40,9 @@ def test_as_dict_is_the_form_of_files_and_fingerprints() -> None:
     assert some.as_dict()["sites"] == (0, "pool")
     assert Perturbation(**some.as_dict()) == some
     assert Perturbation(**plain.as_dict()) == plain
+    without = Perturbation(artefacts="drop")
+    assert without.as_dict() == {**plain.as_dict(), "artefacts": "drop"}
+    assert Perturbation(**without.as_dict()) == without
 
 
 @pytest.mark.parametrize(
@@ -56,6 +59,7 @@ def test_as_dict_is_the_form_of_files_and_fingerprints() -> None:
         ("threshold", float("nan"), "0.8 to 0.99"),
         ("scale", float("inf"), "2 to 10"),
         ("sites", (), "at least one cross-attention"),
+        ("artefacts", "mask", "keep, drop"),
     ],
 )
 def test_bad_settings_are_refused(field: str, value: object, message: str) -> None:

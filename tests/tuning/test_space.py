@@ -68,4 +68,5 @@ def test_the_cells_of_tables_c_and_d() -> None:
 def test_readable_names() -> None:
     assert short(Perturbation(scale=2.5), ["weight", "scale"]) == "weight constant, scale 2.5"
     assert short(Perturbation(), ["sites"]) == "sites all"
+    assert short(Perturbation(), ["artefacts"]) == "artefacts keep"
     assert short(Perturbation(sites=(0, "pool")), ["sites"]) == "sites 0,pool"

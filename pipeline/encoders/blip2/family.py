@@ -42,6 +42,7 @@ class Blip2Family(Encoder):
     """
 
     title = "BLIP-2"
+    grid: TokenGrid
 
     def __init__(self, tokenizer: Any, grid: TokenGrid, sites: Mapping[str, nn.Module], decoding: Decoding) -> None:
         self.tokenizer, self.grid, self.decoding = tokenizer, grid, decoding
@@ -91,7 +92,7 @@ class Blip2Family(Encoder):
         self, tokens: Tensor, objects: Sequence[Objects] | None = None, perturbation: Perturbation | None = None
     ) -> Tensor:
         """Unit vectors float32 [B, V, D]; see `Encoder.embed`."""
-        with self.perturbing(len(tokens), objects, perturbation, "itc"):
+        with self.perturbing(tokens, objects, perturbation, "itc"):
             return F.normalize(self._look(self._tokens(tokens)), dim=-1)
 
     @torch.no_grad()
@@ -132,7 +133,7 @@ class Blip2Family(Encoder):
             raise QpertError(f"{len(ids)} texts cannot be shared evenly among {photos} photos")
         by_photo = ids.view(photos, -1, ids.shape[1]), mask.view(photos, -1, ids.shape[1])
         step = max(1, _PAIRS // photos)
-        with self.perturbing(photos, objects, perturbation, "itm"):
+        with self.perturbing(tokens, objects, perturbation, "itm"):
             parts = []
             for start in range(0, by_photo[0].shape[1], step):
                 chunk = (rows[:, start : start + step].flatten(0, 1) for rows in by_photo)
@@ -183,7 +184,7 @@ class Blip2Family(Encoder):
                 f"captions of {chosen.max_length} tokens (max_length), {begin.shape[1]} of them the prompt, cannot be"
                 f" written: the prompt must be shorter, and the model has positions for {self.positions}"
             )
-        with self.perturbing(len(tokens), objects, perturbation, "lm"):
+        with self.perturbing(tokens, objects, perturbation, "lm"):
             rows = self._write(self._tokens(tokens), begin, chosen, end)
         if self.tokenizer is None:
             return rows  # type: ignore[return-value]

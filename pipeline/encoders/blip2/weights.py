@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import BertTokenizer, Blip2Config, Blip2ForImageTextRetrieval
 from transformers.initialization import no_init_weights
-from transformers.utils import logging
 
 from pipeline.encoders.blip2.beam_search import Decoding
 from pipeline.encoders.blip2.config import read_blip2_config, read_decoding
@@ -28,7 +26,7 @@ from pipeline.encoders.blip2.lavis_checkpoint import (
 )
 from pipeline.encoders.hub import could_not_load, fetch, is_hub_id
 from pipeline.encoders.tokenizer_files import FILES, check_tokenizer, load_tokenizer
-from pipeline.encoders.weight_files import UNREADABLE, check_shapes
+from pipeline.encoders.weight_files import UNREADABLE, check_shapes, without_progress_bar
 from pipeline.errors import QpertError
 from pipeline.io.model_files import check_configurations, check_shards, refuse_pickles
 from pipeline.io.model_weights import split_weights
@@ -97,25 +95,13 @@ def _check_folder(folder: Path) -> None:
         raise could_not_load("BLIP-2", str(folder), error) from error
 
 
-@contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    """Hide the progress bar that transformers shows for each part it loads, in every actor."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
 def _from_transformers(name: str, lavis: str | None) -> Blip2Weights:
     folder = Path(name)
     if not folder.is_dir():
         folder = fetch(name, ["config.json", "generation_config.json", "model*.safetensors", INDEX, *FILES], "BLIP-2")
         _check_folder(folder)
     try:
-        with _without_progress_bar():
+        with without_progress_bar():
             model, info = Blip2ForImageTextRetrieval.from_pretrained(
                 str(folder),
                 config=read_blip2_config(folder / "config.json"),

@@ -115,7 +115,7 @@ class InternVLEncoder(Encoder):
     ) -> Tensor:
         """Unit vectors float32 [B, 1, D]; see `Encoder.embed`."""
         tokens = tokens.to(self.device, self.dtype)
-        with self.perturbing(len(tokens), objects, perturbation, "itc"):
+        with self.perturbing(tokens, objects, perturbation, "itc"):
             vectors = self.model.embed_g(tokens) if self.mode == "g" else self.model.embed_c(tokens)
         return vectors[:, None]
 

@@ -44,6 +44,7 @@ class OpenClipEncoder(Encoder):
 
     name = "open_clip"
     title = "open_clip model"
+    grid: TokenGrid
     vectors = 1
 
     def __init__(
@@ -140,7 +141,7 @@ class OpenClipEncoder(Encoder):
         self, tokens: Tensor, objects: Sequence[Objects] | None = None, perturbation: Perturbation | None = None
     ) -> Tensor:
         """Unit vectors float32 [B, 1, D]; see `Encoder.embed`."""
-        with self.perturbing(len(tokens), objects, perturbation, "itc"):
+        with self.perturbing(tokens, objects, perturbation, "itc"):
             pooled = self._tower.pool(tokens.to(self.device, self.dtype))
         return F.normalize(pooled.float(), dim=-1)[:, None]
 

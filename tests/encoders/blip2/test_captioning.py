@@ -60,7 +60,7 @@ def test_the_mask_hides_text_from_queries_and_later_text_from_text(encoder: Blip
 @torch.no_grad()
 def test_steps_with_a_cache_equal_the_whole_pass(encoder: Blip2Encoder, tokens: Tensor, perturbed: bool) -> None:
     ids = torch.tensor([[BEGIN, 5, 7, 8, 10, 11], [BEGIN, 9, 9, 5, 12, 6], [BEGIN, 13, 9, 10, 11, 12]])
-    with encoder.perturbing(3, some_objects(), LM if perturbed else None, "lm"):
+    with encoder.perturbing(tokens, some_objects(), LM if perturbed else None, "lm"):
         want = whole_pass(encoder, tokens, ids)
         writer = CaptionWriter(encoder.model, encoder.head, tokens)  # type: ignore[arg-type]
     writer.cache, writer.length = list(writer.photo_cache), 0
@@ -74,7 +74,7 @@ def test_steps_with_a_cache_equal_the_whole_pass(encoder: Blip2Encoder, tokens: 
 @torch.no_grad()
 def test_greedy_takes_the_most_likely_token_of_the_whole_pass(encoder: Blip2Encoder, tokens: Tensor) -> None:
     ids = torch.full((3, 1), BEGIN)
-    with encoder.perturbing(3, some_objects(), LM, "lm"):
+    with encoder.perturbing(tokens, some_objects(), LM, "lm"):
         while ids.shape[1] < 12:
             logits = whole_pass(encoder, tokens, ids)[:, -1]
             if ids.shape[1] < 4:
