@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
 from safetensors import safe_open
 
+from pipeline.encoders.downloads import INTERNVL_FILES
 from pipeline.encoders.hub import fetch, is_hub_id
+from pipeline.encoders.hub_downloads import download_snapshot
 from pipeline.encoders.internvl.config import InternVLConfig
 from pipeline.encoders.internvl.model import InternVL
 from pipeline.encoders.internvl.sentence_pieces import SentencePieces
@@ -126,7 +127,7 @@ def weight_files(folder: Path) -> dict[Path, list[str]]:
 
 
 def _fetch(name: str) -> Path:
-    return fetch(name, ["*.safetensors", "*.json", "tokenizer.model"], "InternVL", download=snapshot_download)
+    return fetch(name, INTERNVL_FILES, "InternVL", download=download_snapshot)
 
 
 def _tokenizer(folder: Path, config: InternVLConfig) -> Any:

@@ -57,7 +57,9 @@ def measure(config: Mapping[str, Any], name: str = "") -> OpenClipModel:
     if kind is open_clip.CustomTextCLIP and not (config.get("custom_text") or "timm_model_name" in vision):
         kind = open_clip.CLIP  # the same towers; the names of its text tower's weights differ
     with torch.device("meta"):
-        model = kind(**arguments | {"vision_cfg": vision, "text_cfg": text if whole else {}}).eval().requires_grad_(False)
+        model = (
+            kind(**arguments | {"vision_cfg": vision, "text_cfg": text if whole else {}}).eval().requires_grad_(False)
+        )
     count = sum(parameter.numel() for parameter in model.parameters()) if whole else _PUBLISHED.get(name, 0)
     side = vision["image_size"] if isinstance(vision["image_size"], int) else vision["image_size"][0]
     site, tokens, width, flops = _run(model.visual, side)
@@ -101,7 +103,7 @@ def _run(visual: nn.Module, side: int) -> tuple[nn.Module | None, int, int, int]
     return (sites[0] if sites else None), tokens, width, counter.get_total_flops()
 
 
-def _last_block(visual: nn.Module) -> nn.Module:
+def _last_block(visual: Any) -> nn.Module:
     """The module whose output are the tokens of a tower without a pooling attention."""
     if hasattr(visual, "transformer"):
         block: nn.Module = visual.transformer
@@ -109,8 +111,9 @@ def _last_block(visual: nn.Module) -> nn.Module:
     trunk: Any = visual.trunk
     for name in ("blocks", "stages", "layers"):
         if hasattr(trunk, name):
-            last: nn.Module = getattr(trunk, name)
-            return last[-1] if isinstance(last, nn.ModuleList | nn.Sequential) else last
+            blocks: Any = getattr(trunk, name)
+            last: nn.Module = blocks[-1]
+            return last
     raise ValueError(f"{type(trunk).__name__} has no blocks")
 
 

@@ -69,7 +69,7 @@ def open_clip_models() -> Mapping[str, OpenClipModel]:
 
 
 def find_model(name: str) -> OpenClipModel:
-    """A model by open_clip's name, with or without `:TAG`, or by `hf-hub:org/name` of a repository that open_clip knows.
+    """A model by open_clip's name, with or without `:TAG`, or by `hf-hub:org/name` of a repository in the table.
 
     A model that the table does not have yet is measured: that imports open_clip, and takes seconds.
 
