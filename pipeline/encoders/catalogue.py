@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from pipeline.encoders.open_clip.sizes import HUB, OpenClipModel, open_clip_models
+from pipeline.encoders.open_clip.sizes import HUB
+from pipeline.encoders.open_clip.table import OpenClipModel, open_clip_models
 from pipeline.encoders.registry import ENCODERS, miniature_encoders
 from pipeline.encoders.spec import EncoderSpec
 

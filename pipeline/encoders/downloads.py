@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pipeline.encoders.hub import cached_weights, fetch, is_hub_id, split_file
 from pipeline.encoders.hub_downloads import Progress, download_snapshot
-from pipeline.encoders.open_clip.sizes import HUB, open_clip_models
+from pipeline.encoders.open_clip.sizes import HUB
+from pipeline.encoders.open_clip.table import open_clip_models
 from pipeline.encoders.registry import resolve_weights
 from pipeline.encoders.tokenizer_files import FILES
 from pipeline.io.model_weights import split_weights

@@ -1,6 +1,6 @@
 """Sizes of open_clip's models, measured on torch's meta device: built and run once, without memory for either.
 
-`python -m pipeline.encoders.open_clip.measuring` writes `models.json`, from which `sizes.py` reads them within
+`python -m pipeline.encoders.open_clip.measuring` writes `models.json`, from which `table.py` reads them within
 milliseconds: importing open_clip alone takes seconds. Run it again when open_clip has new models; a test compares both.
 """
 
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.encoders.open_clip.sizes import TABLE, OpenClipModel
+from pipeline.encoders.open_clip.table import TABLE, OpenClipModel
 from pipeline.errors import first_line
 
 _POOLERS = ("AttentionPoolLatent", "AttentionPool2d", "AttentionalPooler")
