@@ -38,7 +38,7 @@ class CatalogueEntry:
         encoder: for `--encoder`.
         weights: for `--weights`.
         sites: cross-attentions that objects can act on; 0: it runs plain only.
-        image_size: side of the square photo that the model sees, in pixels.
+        image_size: side of the square photo that the model sees, in pixels; None: it keeps the photo's own shape.
         spec: sizes; `parameters` is 0 if unknown.
         repository: on the Hugging Face hub, or a file in one; "" if the weights come with the package.
         licence: of the weights; "unknown" where neither the repository's page nor timm says.
@@ -50,7 +50,7 @@ class CatalogueEntry:
     encoder: str
     weights: str
     sites: int
-    image_size: int
+    image_size: int | None
     spec: EncoderSpec
     repository: str = ""
     licence: str = UNKNOWN
@@ -89,6 +89,19 @@ _PUBLISHED = (
             ("internvl-c", 1, "224px", 224, 13_834_975_747, 257, 3083.8),
             ("internvl-c", 1, "Flickr30K-FT-364px", 364, 13_836_319_747, 677, 8298.1),
         )
+    ),
+    *(
+        CatalogueEntry(
+            *(
+                "siglip2",
+                f"google/siglip2-{name}-patch16-naflex",
+                1,
+                None,
+                EncoderSpec(parameters, 256, width, 1, width),
+            ),
+            *(f"google/siglip2-{name}-patch16-naflex", "Apache-2.0"),
+        )
+        for name, parameters, width in (("base", 375_234_050, 768), ("so400m", 1_135_670_962, 1152))
     ),
 )
 """Sizes of the published models, as their classes have them on the meta device; a test measures them again."""

@@ -8,19 +8,27 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.encoders.hub import cached_weights, fetch, is_hub_id, split_file
-from pipeline.encoders.hub_downloads import Progress, download_snapshot
 from pipeline.encoders.open_clip.sizes import HUB
 from pipeline.encoders.open_clip.table import open_clip_models
 from pipeline.encoders.registry import resolve_weights
 from pipeline.encoders.tokenizer_files import FILES
+from pipeline.io.hub_downloads import Progress, download_snapshot
 from pipeline.io.model_weights import split_weights
 
 INDEX = "model.safetensors.index.json"
 BLIP2_FILES = ("config.json", "generation_config.json", "model*.safetensors", INDEX, *FILES)
 INTERNVL_FILES = ("*.safetensors", "*.json", "tokenizer.model")
+SIGLIP_FILES = ("config.json", "preprocessor_config.json", "processor_config.json", "model*.safetensors", INDEX, *FILES)
 OPEN_CLIP_FILES = ("open_clip_config.json", "open_clip_model.safetensors", *FILES)
 OPEN_CLIP_CHECKPOINT = "open_clip_pytorch_model.bin"
 """What a repository has instead of open_clip_model.safetensors, if it is older."""
+
+_FILES = {
+    "blip2": BLIP2_FILES,
+    "internvl": INTERNVL_FILES,
+    "internvl-c": INTERNVL_FILES,
+    "siglip2": SIGLIP_FILES,
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ def hub_files(encoder: str, weights: str) -> HubFiles | None:
     if encoder in ("open_clip", "coca"):
         return _open_clip_files(weights)
     name = split_weights(weights)[0]
-    patterns = {"blip2": BLIP2_FILES, "internvl": INTERNVL_FILES, "internvl-c": INTERNVL_FILES}.get(encoder)
+    patterns = _FILES.get(encoder)
     if patterns is None or not is_hub_id(name) or name.endswith(".pth") or Path(name).exists():
         return None
     return HubFiles(name, patterns)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from pipeline.encoders.hub_downloads import download_snapshot
 from pipeline.errors import QpertError, first_line
+from pipeline.io.hub_downloads import download_snapshot
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")

@@ -15,7 +15,6 @@ from safetensors import safe_open
 
 from pipeline.encoders.downloads import INTERNVL_FILES
 from pipeline.encoders.hub import fetch, is_hub_id
-from pipeline.encoders.hub_downloads import download_snapshot
 from pipeline.encoders.internvl.config import InternVLConfig
 from pipeline.encoders.internvl.model import InternVL
 from pipeline.encoders.internvl.sentence_pieces import SentencePieces
@@ -23,6 +22,7 @@ from pipeline.encoders.tokenizer_files import check_tokenizer, load_tokenizer
 from pipeline.encoders.weight_files import UNREADABLE, check_shapes, weight_shapes
 from pipeline.encoders.whole_words import WholeWords, opens_as_whole_words
 from pipeline.errors import QpertError, first_line
+from pipeline.io.hub_downloads import download_snapshot
 from pipeline.io.model_files import check_configurations, check_shards, read_json, refuse_pickles
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
