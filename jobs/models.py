@@ -38,9 +38,7 @@ class Config(BaseModel):
         json_schema_extra={"positional": True},
     )
     all: bool = Field(False, description="list everything that can be loaded by name, not only what people use")
-    fetch: bool = Field(
-        False, description="download the weights of the one model to this machine, unless they are here"
-    )
+    fetch: bool = Field(False, description="download the weights of one model to this machine, unless they are here")
     print_json: bool = Field(
         False, description="print JSON to stdout and nothing else", json_schema_extra={"flag": "--json"}
     )

@@ -44,8 +44,8 @@ def models_text(entries: Sequence[CatalogueEntry]) -> str:
     ]
     return f"{terminal(_HEADERS, rows)}\n\n" + (
         "sites: cross-attentions that objects can act on (plain: none). tokens: N x C. millions: of parameters.\n"
-        "float32, half: gigabytes of a GPU or of main memory, 1.1 of them to work with. here: whether the weights are on\n"
-        "this machine. qpert models NAME says more of one and how to get it; qpert models --all lists the rest."
+        "float32, half: gigabytes of a GPU or of main memory, 1.1 of them to work with. here: whether the weights are\n"
+        "on this machine. qpert models NAME says more of one and how to get it; qpert models --all lists the rest."
     )
 
 
@@ -104,16 +104,22 @@ def _facts(entry: CatalogueEntry) -> Mapping[str, str]:
         f" {WORKING_MEMORY / 1e9:.1f} of them to work with",
     }
     if entry.gigaflops is not None:
-        rates = " to ".join(f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}" for rate in a100_rates(entry.gigaflops))
-        published = ", ".join(f"{name} {rate:,}" for name, rate in A100.items())
-        reached = " to ".join(f"{rate:.0f}" for rate in teraflops())
         facts["work"] = f"{entry.gigaflops:,.1f} GFLOP a photo, without its objects"
-        facts["on an A100"] = (
-            f"{rates} images/s at the {reached} TFLOP/s of clip-retrieval's published runs ({published} images/s): an"
-            " estimate of the model alone; qpert plan measures"
-        )
+        facts["on an A100"] = _on_an_a100(entry.name, entry.gigaflops)
     facts["licence"] = entry.licence if entry.licence != UNKNOWN else "unknown here; see its page"
     return facts
+
+
+def _on_an_a100(name: str, gigaflops: float) -> str:
+    if name in A100:
+        return f"{A100[name]:,} images/s, which clip-retrieval has published"
+    rates = " to ".join(f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}" for rate in a100_rates(gigaflops))
+    published = ", ".join(f"{model} {rate:,}" for model, rate in A100.items())
+    reached = " to ".join(f"{rate:.0f}" for rate in teraflops())
+    return (
+        f"{rates} images/s, if it reaches the {reached} TFLOP/s of clip-retrieval's published runs ({published}"
+        " images/s); qpert plan measures"
+    )
 
 
 def _memory(entry: CatalogueEntry, dtype: str) -> str:
