@@ -64,7 +64,10 @@ def run(config: Config) -> int:
                 f"open_clip has no published weights for {name}: give your own, --encoder open_clip --weights"
                 f" {name}:/path/to/file"
             )
-        raise QpertError(f"no model has {name!r} in its name; qpert models --all lists those there are")
+        raise QpertError(
+            f"no encoder or weights have {name!r} in their names; qpert models --all lists those there are, and qpert"
+            " models detectors the detectors"
+        )
     if config.fetch:
         return _fetch(entries)
     if config.print_json:

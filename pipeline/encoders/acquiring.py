@@ -34,7 +34,7 @@ def ways_to_get(entry: CatalogueEntry) -> dict[str, str]:
         "page": f"{constants.ENDPOINT}/{repository}",
         "here": f"in {here}" if here is not None else f"no: not in {constants.HF_HUB_CACHE}",
         "download": f"at the first use, or before it: qpert models {entry.weights} --fetch",
-        "size": f"{2 * half:.1f} GB if stored in float32, {half:.1f} in half precision" if half else "unknown here",
+        "size": f"{2 * half:.1f} GB if stored in float32, {half:.1f} in half precision",
         "mirror": "HF_ENDPOINT=https://MIRROR names another hub, HF_HOME=FOLDER another place for the cache",
         "no network": f"copy {constants.HF_HUB_CACHE} from a machine that has it, and set HF_HUB_OFFLINE=1",
     }

@@ -39,7 +39,7 @@ class CatalogueEntry:
         weights: for `--weights`.
         sites: cross-attentions that objects can act on; 0: it runs plain only.
         image_size: side of the square photo that the model sees, in pixels; None: it keeps the photo's own shape.
-        spec: sizes; `parameters` is 0 if unknown.
+        spec: sizes.
         repository: on the Hugging Face hub, or a file in one; "" if the weights come with the package.
         licence: of the weights; "unknown" where neither the repository's page nor timm says.
         gigaflops: floating-point operations for the embedding of one photo without objects, in 10^9, a multiplication

@@ -38,14 +38,15 @@ def fetch(name: str, patterns: Sequence[str], model: str, *, download: Callable[
     except QpertError:
         raise
     except Exception as error:  # of network, disk and hub, each of several libraries
-        raise could_not_load(model, name, error) from error
+        raise could_not_load(model, name, error, "its folder; qpert models says how") from error
 
 
 def could_not_load(model: str, weights: str, error: Exception, otherwise: str = "its folder") -> QpertError:
     """The error to raise for weights that cannot be loaded, with the advice for a machine without a network."""
+    reason = first_line(error).rstrip(".")
     return QpertError(
-        f"{model} weights {weights!r} could not be loaded: {first_line(error)}. Without a network, download the"
-        f" repository elsewhere and give {otherwise}"
+        f"{model} weights {weights!r} could not be loaded: {reason}. Without a network, download the repository elsewhere"
+        f" and give {otherwise}"
     )
 
 

@@ -34,7 +34,7 @@ def models_text(entries: Sequence[CatalogueEntry]) -> str:
             str(entry.sites or "plain"),
             f"{entry.spec.tokens} x {entry.spec.width}",
             f"{entry.spec.vectors} x {entry.spec.dim}",
-            f"{entry.spec.parameters / 1e6:,.0f}" if entry.spec.parameters else UNKNOWN,
+            f"{entry.spec.parameters / 1e6:,.0f}",
             _memory(entry, "float32"),
             _memory(entry, "float16"),
             entry.licence,
@@ -75,14 +75,12 @@ def as_figures(entry: CatalogueEntry) -> dict[str, Any]:
     """An entry for programs: bytes and counts, None where unknown."""
     spec, folder = entry.spec, cached_weights(entry.repository) if entry.repository else None
     figures = dataclasses.asdict(entry)
-    sizes = figures.pop("spec") | {"parameters": spec.parameters or None}
+    sizes = figures.pop("spec")
     return {
         **figures,
         **sizes,
         "licence": None if entry.licence == UNKNOWN else entry.licence,
-        "memory": {
-            dtype: spec.memory(dtype) if spec.parameters else None for dtype in ("float32", "float16", "bfloat16")
-        },
+        "memory": {dtype: spec.memory(dtype) for dtype in ("float32", "float16", "bfloat16")},
         "bundled": entry.bundled,
         "cached_in": None if folder is None else str(folder),
         "get": ways_to_get(entry),
@@ -99,7 +97,7 @@ def _facts(entry: CatalogueEntry) -> Mapping[str, str]:
         "photo": f"{photo}, {spec.tokens} tokens x {spec.width}",
         "embedding": f"{spec.vectors} x {spec.dim}, {2 * spec.embedding_values / 1000:.1f} kB a photo in float16",
         "token cache": f"{spec.token_bytes('float16') / 1e6:.2f} MB a photo in float16, if qpert tune keeps tokens",
-        "parameters": f"{spec.parameters:,}, text tower included" if spec.parameters else UNKNOWN,
+        "parameters": f"{spec.parameters:,}, text tower included",
         "memory": f"{_memory(entry, 'float32')} GB in float32, {_memory(entry, 'float16')} in float16 and bfloat16,"
         f" {WORKING_MEMORY / 1e9:.1f} of them to work with",
     }
@@ -123,7 +121,7 @@ def _on_an_a100(name: str, gigaflops: float) -> str:
 
 
 def _memory(entry: CatalogueEntry, dtype: str) -> str:
-    return f"{entry.spec.memory(dtype) / 1e9:.1f}" if entry.spec.parameters else UNKNOWN
+    return f"{entry.spec.memory(dtype) / 1e9:.1f}"
 
 
 def _here(entry: CatalogueEntry) -> str:

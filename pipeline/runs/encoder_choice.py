@@ -71,8 +71,8 @@ class EncoderChoice:
         if self.registered is None:
             return
         prepare_environment(self.registered)
-        if runs_here:
-            from pipeline.runs.download import show_download  # the hub's library, which bundled weights do without
+        if runs_here and self.weights == resolve_weights(self.registered, self.weights):  # not bundled
+            from pipeline.runs.download import show_download  # imports the hub's library
 
             show_download(self.registered, self.weights)
 

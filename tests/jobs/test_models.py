@@ -55,7 +55,7 @@ def test_detectors(capsys: Output) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("no-such-model", "no model has 'no-such-model' in its name; qpert models --all"),
+        ("no-such-model", "no encoder or weights have 'no-such-model' in their names; qpert models --all"),
         ("ViT-e-14", "no published weights for ViT-e-14: give your own, --encoder open_clip --weights ViT-e-14:/path"),
     ],
 )

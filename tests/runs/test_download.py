@@ -42,11 +42,15 @@ def test_progress_is_shown_and_the_line_removed(monkeypatch: pytest.MonkeyPatch)
     assert Line.closed
 
 
-@pytest.mark.parametrize(("runs_here", "fetched"), [(True, [("coca", None)]), (False, [])])
-def test_weights_are_fetched_where_the_actors_run(
-    monkeypatch: pytest.MonkeyPatch, runs_here: bool, fetched: list[tuple[str, None]]
+@pytest.mark.parametrize(
+    ("weights", "runs_here", "fetched"),
+    [("org/name", True, [("blip2", "org/name")]), ("org/name", False, []), (None, True, []), ("miniature", True, [])],
+)
+def test_weights_are_fetched_where_the_actors_run_unless_they_are_bundled(
+    monkeypatch: pytest.MonkeyPatch, weights: str | None, runs_here: bool, fetched: list[tuple[str, str]]
 ) -> None:
     asked: list[tuple[str, str | None]] = []
     monkeypatch.setattr(download, "show_download", lambda *names: asked.append(names))
-    EncoderChoice.of("coca", None).prepare(runs_here=runs_here)
+    choice = EncoderChoice(lambda **_: pytest.fail("loaded"), {}, registered="blip2", weights=weights)
+    choice.prepare(runs_here=runs_here)
     assert asked == fetched

@@ -41,8 +41,8 @@ def measure(config: Mapping[str, Any], name: str = "") -> OpenClipModel:
 
     Args:
         config: as in open_clip's model_configs, or `model_cfg` of an open_clip_config.json.
-        name: of the model, for the result. `parameters` is 0 if its text tower is described on the hub only, and the
-            name is not among those whose published number is known.
+        name: of the model, for the result. If its text tower is described on the hub only, `parameters` is the
+            published number, or, where that is unknown, counts a text tower of CLIP in its place.
 
     Raises:
         KeyError, RuntimeError, TypeError, ValueError: not such a configuration.
@@ -60,7 +60,7 @@ def measure(config: Mapping[str, Any], name: str = "") -> OpenClipModel:
         model = (
             kind(**arguments | {"vision_cfg": vision, "text_cfg": text if whole else {}}).eval().requires_grad_(False)
         )
-    count = sum(parameter.numel() for parameter in model.parameters()) if whole else _PUBLISHED.get(name, 0)
+    count = sum(parameter.numel() for parameter in model.parameters())
     side = vision["image_size"] if isinstance(vision["image_size"], int) else vision["image_size"][0]
     site, tokens, width, flops = _run(model.visual, side)
     return OpenClipModel(
@@ -71,7 +71,7 @@ def measure(config: Mapping[str, Any], name: str = "") -> OpenClipModel:
         tokens=tokens,
         width=width,
         dim=int(config["embed_dim"]),
-        parameters=count,
+        parameters=count if whole else _PUBLISHED.get(name, count),
         gigaflops=round(flops / 1e9, 2),
     )
 

@@ -29,7 +29,7 @@ class OpenClipModel:
             a site those of the tower's last block.
         width: C, numbers in a token.
         dim: D, length of an embedding.
-        parameters: of the whole model, text tower included; 0 if unknown.
+        parameters: of the whole model, text tower included.
         gigaflops: floating-point operations of the image tower for one photo, in 10^9; a multiplication and an
             addition are two.
         weights: tag -> repository on the Hugging Face hub, or a file in one.

@@ -62,6 +62,7 @@ def test_the_table_has_what_the_library_builds(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # 144 models, four minutes on a busy machine
 def test_the_whole_table_has_what_the_library_builds() -> None:
     """And every model that pools by a map (timm's AttentionPoolLatent) has one site."""
     import open_clip
@@ -75,6 +76,17 @@ def test_the_whole_table_has_what_the_library_builds() -> None:
     assert {measured[name].sites for name in pooling} == {1}
     if version("open_clip_torch") == "3.3.0":  # that of the table
         assert measured == dict(open_clip_models())
+
+
+def test_a_text_tower_on_the_hub_is_not_asked_for() -> None:
+    import open_clip
+
+    from pipeline.encoders.open_clip.measuring import measure
+
+    config = open_clip.get_model_config("nllb-clip-base")
+    known = open_clip_models()["nllb-clip-base"]
+    assert measure(config, "nllb-clip-base") == known.with_weights({})
+    assert measure(config, "another name").parameters == model_sizes("ViT-B-32").parameters  # with CLIP's
 
 
 def test_work_is_counted_as_open_clip_counts_it() -> None:
