@@ -32,6 +32,7 @@ class EncoderChoice:
         need: from a dtype to the bytes that the model takes; None where it fits anywhere.
         registered: the name among `list_encoders()`; None for an encoder that is not registered.
         sites: cross-attentions that objects can perturb; None if unknown.
+        weights: of a registered encoder, as `load_encoder` takes them.
     """
 
     build: EncoderBuilder
@@ -40,6 +41,7 @@ class EncoderChoice:
     need: Need | None = None
     registered: str | None = None
     sites: int | None = None
+    weights: str | None = None
 
     @classmethod
     def of(cls, name: str, weights: str | None) -> EncoderChoice:
@@ -57,16 +59,25 @@ class EncoderChoice:
             need=spec.memory,
             registered=name,
             sites=spec.sites,
+            weights=weights,
         )
 
-    def prepare(self) -> None:
-        """Makes the encoder's environment on this machine, where it needs one that does not exist yet.
+    def prepare(self, *, runs_here: bool) -> None:
+        """Makes what the actors need on this machine, where it is missing: environment and downloaded weights.
+
+        Args:
+            runs_here: the actors run on this machine. On a cluster each node downloads the weights itself.
 
         Raises:
-            QpertError: it cannot be made here.
+            QpertError: they cannot be had here.
         """
-        if self.registered is not None:
-            prepare_environment(self.registered)
+        if self.registered is None:
+            return
+        prepare_environment(self.registered)
+        if runs_here and self.weights == resolve_weights(self.registered, self.weights):  # not bundled
+            from pipeline.runs.download import show_download  # imports the hub's library
+
+            show_download(self.registered, self.weights)
 
     @property
     def environment(self) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 
 from pipeline.cluster.machines import Machines
-from pipeline.cluster.session import ray_session
+from pipeline.cluster.session import named_cluster, ray_session
 from pipeline.cluster.waiting import NamedGpus
 from pipeline.datasets.scenes.recognition import are_scenes
 from pipeline.errors import QpertError
@@ -145,8 +145,8 @@ class IndexRun:
     def _index(self, plan: IndexPlan, resume: Resume, manifest: Manifest) -> Outcome:
         from pipeline.runs.indexing import index_photos  # imports Ray, which refusals and dry runs do without
 
-        plan.encoder.prepare()
         spec = plan.spec
+        plan.encoder.prepare(runs_here=named_cluster(spec.address) is None)
         if resume.manifest is not None:
             logger.info(f"going on in {spec.out}: {resume.done:,} photos are done")
             manifest = manifest.model_copy(update={"vectors": resume.manifest.vectors, "dim": resume.manifest.dim})

@@ -24,8 +24,9 @@ from pipeline.encoders.blip2.lavis_checkpoint import (
     read_state,
     to_transformers,
 )
+from pipeline.encoders.downloads import BLIP2_FILES
 from pipeline.encoders.hub import could_not_load, fetch, is_hub_id
-from pipeline.encoders.tokenizer_files import FILES, check_tokenizer, load_tokenizer
+from pipeline.encoders.tokenizer_files import check_tokenizer, load_tokenizer
 from pipeline.encoders.weight_files import UNREADABLE, check_shapes, without_progress_bar
 from pipeline.errors import QpertError
 from pipeline.io.model_files import check_configurations, check_shards, refuse_pickles
@@ -98,7 +99,7 @@ def _check_folder(folder: Path) -> None:
 def _from_transformers(name: str, lavis: str | None) -> Blip2Weights:
     folder = Path(name)
     if not folder.is_dir():
-        folder = fetch(name, ["config.json", "generation_config.json", "model*.safetensors", INDEX, *FILES], "BLIP-2")
+        folder = fetch(name, BLIP2_FILES, "BLIP-2")
         _check_folder(folder)
     try:
         with without_progress_bar():

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
 from safetensors import safe_open
 
+from pipeline.encoders.downloads import INTERNVL_FILES
 from pipeline.encoders.hub import fetch, is_hub_id
 from pipeline.encoders.internvl.config import InternVLConfig
 from pipeline.encoders.internvl.model import InternVL
@@ -22,6 +22,7 @@ from pipeline.encoders.tokenizer_files import check_tokenizer, load_tokenizer
 from pipeline.encoders.weight_files import UNREADABLE, check_shapes, weight_shapes
 from pipeline.encoders.whole_words import WholeWords, opens_as_whole_words
 from pipeline.errors import QpertError, first_line
+from pipeline.io.hub_downloads import download_snapshot
 from pipeline.io.model_files import check_configurations, check_shards, read_json, refuse_pickles
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
@@ -126,7 +127,7 @@ def weight_files(folder: Path) -> dict[Path, list[str]]:
 
 
 def _fetch(name: str) -> Path:
-    return fetch(name, ["*.safetensors", "*.json", "tokenizer.model"], "InternVL", download=snapshot_download)
+    return fetch(name, INTERNVL_FILES, "InternVL", download=download_snapshot)
 
 
 def _tokenizer(folder: Path, config: InternVLConfig) -> Any:

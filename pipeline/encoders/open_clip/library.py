@@ -115,24 +115,7 @@ def measure(config: ModelConfig) -> EncoderSpec:
         AttributeError, RuntimeError, TypeError, ValueError: the configuration is not of a model.
     """
     with torch.device("meta"):
-        return measure_model(build(config))
-
-
-def measure_known(name: str) -> EncoderSpec:
-    """Sizes of a model that open_clip knows by name, without memory for it.
-
-    Raises:
-        AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError: there is no such model, or the sizes of
-            its text tower are on the hub.
-    """
-    if open_clip.get_model_config(name) is None:
-        raise KeyError(name)
-    with torch.device("meta"):
-        return measure_model(open_clip.create_model(name, load_weights=False, pretrained_text=False, device="meta"))
-
-
-def measure_model(model: Model) -> EncoderSpec:
-    """Sizes of a model, whose weights may be on the meta device."""
+        model = build(config)
     tower = cut_tower(model.visual)
     grid = TokenGrid(
         square_side(tower.image_size, "a model"), square_side(tower.patch, "a model"), "squash", tower.prefix

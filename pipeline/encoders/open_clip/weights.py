@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.encoders.open_clip.config import CONFIG, read_config
 from pipeline.encoders.open_clip.plain_weights import WEIGHTS, plain_spec
+from pipeline.encoders.open_clip.sizes import model_sizes
 from pipeline.encoders.open_clip.word_tokenizer import Tokenize, WordTokenizer
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.spec import EncoderSpec
@@ -60,12 +61,12 @@ def read_spec(weights: str) -> EncoderSpec:
     folder = Path(weights)
     if spec := plain_spec(folder):
         return spec
-    from pipeline.encoders.open_clip import library
-
     try:
-        if folder.is_dir():
-            return library.measure(read_config(folder / CONFIG)[0])
-        return library.measure_known(weights.partition(":")[0])
+        if not folder.is_dir():
+            return model_sizes(weights)
+        from pipeline.encoders.open_clip import library
+
+        return library.measure(read_config(folder / CONFIG)[0])
     except UNREADABLE:
         return EncoderSpec(638_450_177, tokens=257, width=1024, vectors=1, dim=768)  # coca_ViT-L-14
 

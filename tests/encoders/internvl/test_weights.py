@@ -204,7 +204,7 @@ def test_hub_ids_are_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         asked.append((name, allow_patterns))
         return folder
 
-    monkeypatch.setattr(internvl_weights, "snapshot_download", fetch)
+    monkeypatch.setattr(internvl_weights, "download_snapshot", fetch)
     assert load_encoder("internvl", weights="OpenGVLab/InternVL-14B-224px", dtype="bfloat16").dim == 48
     assert asked == [("OpenGVLab/InternVL-14B-224px", ["*.safetensors", "*.json", "tokenizer.model"])]
 
@@ -213,7 +213,7 @@ def test_an_unreachable_hub_is_reported(monkeypatch: pytest.MonkeyPatch) -> None
     def fetch(name: str, **_: object) -> str:
         raise OSError("no network\nand more")
 
-    monkeypatch.setattr(internvl_weights, "snapshot_download", fetch)
+    monkeypatch.setattr(internvl_weights, "download_snapshot", fetch)
     with pytest.raises(QpertError, match=r"could not be loaded: no network\. Without a network, download"):
         load_encoder("internvl", weights="OpenGVLab/InternVL-14B-224px", dtype="bfloat16")
 
