@@ -75,8 +75,13 @@ def test_without_objects_embeddings_equal_transformers(native: bool) -> None:
     torch.testing.assert_close(encoder.embed(tokens, photos(), Perturbation(scale=0.0)), got, atol=1e-6, rtol=0)
 
 
-def by_hand(model: Any, tokens: torch.Tensor, shape: tuple[int, int], boxes: list[list[float]]) -> torch.Tensor:
-    """Algorithm 1.1 in float64, head by head, for one photo whose `tokens` are not padded; scale 4, threshold 0.8."""
+def by_hand(
+    model: Any, tokens: torch.Tensor, shape: tuple[int, int], boxes: list[list[float]], artefact: int | None = None
+) -> torch.Tensor:
+    """Algorithm 1.1 in float64, head by head, for one photo whose `tokens` are not padded; scale 4, threshold 0.8.
+
+    The token `artefact` is in no object's keys.
+    """
     head = model.vision_model.head
     rows, columns = shape
     weights, biases = head.attention.in_proj_weight.chunk(3), head.attention.in_proj_bias.chunk(3)
@@ -91,6 +96,8 @@ def by_hand(model: Any, tokens: torch.Tensor, shape: tuple[int, int], boxes: lis
             for row in range(rows)
             for column in range(columns)
         ]
+        if artefact is not None:
+            inside[artefact] = False
         for number in range(4):
             _, sigma, basis = torch.linalg.svd(k[number][inside], full_matrices=False)
             count = max(1, int(((sigma**2).cumsum(0) / (sigma**2).sum() <= 0.8).sum()))
@@ -116,6 +123,21 @@ def test_objects_perturb_the_pooling_head(native: bool) -> None:
         want = by_hand(model, tokens[row, : rows * columns], shapes[row], boxes)
         assert (got[row, 0] - plain[row, 0]).abs().max() > 1e-3
         torch.testing.assert_close(got[row, 0], want, atol=1e-5, rtol=0)
+
+
+@BOTH
+@torch.no_grad()
+def test_artefacts_are_in_no_objects_keys(native: bool) -> None:
+    model = tiny_siglip.build(native)
+    encoder, setting = encoder_of(model), Perturbation(scale=4, threshold=0.8, artefacts="drop")
+    tokens = encoder.backbone(stacked(encoder, images()))
+    tokens[0, 1] *= 9  # inside the first box
+    got = encoder.embed(tokens, photos(), setting)
+    rows, columns = encoder.grid.shape(SIZES[0])
+    want = by_hand(model, tokens[0, : rows * columns], (rows, columns), BOXES, artefact=1)
+    torch.testing.assert_close(got[0, 0], want, atol=1e-5, rtol=0)
+    kept = by_hand(model, tokens[0, : rows * columns], (rows, columns), BOXES)
+    assert (want - kept).abs().max() > 1e-3
 
 
 @torch.no_grad()
