@@ -73,7 +73,8 @@ def spec_of(sizes: SiglipSizes, preprocessing: Preprocessing) -> EncoderSpec:
         + (text.hidden_size + 1) * dim
         + 2  # scale and bias of the logits
     )
-    return EncoderSpec(parameters, preprocessing.max_num_patches if sizes.native else patches, width, 1, width)
+    tokens = preprocessing.max_num_patches if sizes.native else patches
+    return EncoderSpec(parameters, tokens, width, vectors=1, dim=width, sites=1)
 
 
 def _layer(width: int, inner: int) -> int:

@@ -31,7 +31,7 @@ def test_published_models(name: str, billions: float, tokens: int, width: int) -
     """Billions of parameters of the whole model, and the same of one built on the meta device."""
     spec = encoder_spec("siglip2", name)
     assert spec.parameters / 1e9 == pytest.approx(billions, abs=0.0006)
-    assert (spec.tokens, spec.width, spec.vectors, spec.dim) == (tokens, width, 1, width)
+    assert (spec.tokens, spec.width, spec.vectors, spec.dim, spec.sites) == (tokens, width, 1, width, 1)
     sizes = published(name)
     assert sizes is not None
     with torch.device("meta"):
