@@ -18,7 +18,10 @@ from pipeline.io.model_weights import split_weights
 INDEX = "model.safetensors.index.json"
 BLIP2_FILES = ("config.json", "generation_config.json", "model*.safetensors", INDEX, *FILES)
 INTERNVL_FILES = ("*.safetensors", "*.json", "tokenizer.model")
-SIGLIP_FILES = ("config.json", "preprocessor_config.json", "processor_config.json", "model*.safetensors", INDEX, *FILES)
+SIGLIP_FILES = (
+    *("config.json", "preprocessor_config.json", "processor_config.json", "model*.safetensors", INDEX),
+    *(*FILES, "spiece.model"),
+)
 OPEN_CLIP_FILES = ("open_clip_config.json", "open_clip_model.safetensors", *FILES)
 OPEN_CLIP_CHECKPOINT = "open_clip_pytorch_model.bin"
 """What a repository has instead of open_clip_model.safetensors, if it is older."""

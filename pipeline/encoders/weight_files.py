@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -46,17 +45,3 @@ def check_shapes(
     ):
         if names:
             raise QpertError(f"{complaint}: {len(names)} weights are {difference}, such as {min(names)}{advice}")
-
-
-@contextmanager
-def without_progress_bar() -> Iterator[None]:
-    """Hide the progress bar that transformers shows for each part it loads, in every actor."""
-    from transformers.utils import logging  # not at the top: other loaders do without transformers
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -24,7 +24,9 @@ def test_all_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(models, "DOWNLOADS", tmp_path)
     found = by_name()
     assert {finding.state for finding in found.values()} == {"ok"}
-    assert found["encoders"].text == "blip2, coca, internvl, open_clip with miniatures; blip2-lavis, internvl-c, siglip2"
+    assert (
+        found["encoders"].text == "blip2, coca, internvl, open_clip with miniatures; blip2-lavis, internvl-c, siglip2"
+    )
     assert found["downloaded weights of encoders"].text == f"in {tmp_path}: Salesforce/blip2-itm-vit-g"
     assert found["downloaded detectors"].text == f"in {tmp_path}: yolo11n.pt"
 

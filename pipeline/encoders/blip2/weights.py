@@ -27,13 +27,13 @@ from pipeline.encoders.blip2.lavis_checkpoint import (
 from pipeline.encoders.downloads import BLIP2_FILES
 from pipeline.encoders.hub import could_not_load, fetch, is_hub_id
 from pipeline.encoders.tokenizer_files import check_tokenizer, load_tokenizer
-from pipeline.encoders.weight_files import UNREADABLE, check_shapes, without_progress_bar
+from pipeline.encoders.transformers_weights import check_weight_files, load_model
+from pipeline.encoders.weight_files import UNREADABLE, check_shapes
 from pipeline.errors import QpertError
-from pipeline.io.model_files import check_configurations, check_shards, refuse_pickles
+from pipeline.io.model_files import check_configurations
 from pipeline.io.model_weights import split_weights
 
 HEAD_FILE = "language_head.safetensors"
-INDEX = "model.safetensors.index.json"
 BERT = "bert-base-uncased"
 """The tokenizer that BLIP-2 uses; LAVIS adds [DEC] to it."""
 
@@ -88,10 +88,7 @@ def _check_folder(folder: Path) -> None:
         check_configurations(folder)
         read_blip2_config(folder / "config.json")
         check_tokenizer(folder)
-        if (folder / INDEX).is_file():
-            check_shards(folder / INDEX)
-        else:
-            refuse_pickles(folder, "model.safetensors")
+        check_weight_files(folder)
     except UNREADABLE as error:
         raise could_not_load("BLIP-2", str(folder), error) from error
 
@@ -102,27 +99,18 @@ def _from_transformers(name: str, lavis: str | None) -> Blip2Weights:
         folder = fetch(name, BLIP2_FILES, "BLIP-2")
         _check_folder(folder)
     try:
-        with without_progress_bar():
-            model, info = Blip2ForImageTextRetrieval.from_pretrained(
-                str(folder),
-                config=read_blip2_config(folder / "config.json"),
-                dtype=torch.float32,
-                output_loading_info=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-            )
+        model = load_model(
+            Blip2ForImageTextRetrieval,
+            folder,
+            read_blip2_config(folder / "config.json"),
+            torch.float32,
+            f"{name} is not a whole BLIP-2 for retrieval",
+            "; stage-2 models (opt, flan-t5) cannot be used",
+        )
         tokenizer = load_tokenizer(folder)
         decoding = read_decoding(folder / "generation_config.json")
     except UNREADABLE as error:
         raise could_not_load("BLIP-2", name, error) from error
-    wrong = sorted(str(key) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in info[kind])
-    wrong = [key for key in wrong if not key.endswith(".position_ids")]  # a constant that old versions saved
-    if wrong:
-        raise QpertError(
-            f"{name} is not a whole BLIP-2 for retrieval: {len(wrong)} weights are missing, unknown or of another"
-            f" shape, such as {wrong[0]}; stage-2 models (opt, flan-t5) cannot be used"
-        )
     head_file = folder / HEAD_FILE
     head: Mapping[str, Tensor] | None = None
     if lavis is not None:

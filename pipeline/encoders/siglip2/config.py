@@ -90,13 +90,13 @@ class _Square(_Known):
 
 
 class Preprocessing(_Known):
-    """How photos are prepared: what a preprocessor_config.json says; the defaults are those of SigLIP 2.
+    """How photos are prepared: what a preprocessor_config.json says, or transformers' defaults.
 
     Attributes:
         size: of the square input; fixed resolution only.
         max_num_patches: most patches of a photo; NaFlex only.
         patch_size: side of a patch in pixels; NaFlex only.
-        resample: Pillow's number of the filter, 2 for bilinear and 3 for bicubic.
+        resample: Pillow's number of the filter, 2 for bilinear, 3 for bicubic; None: bilinear for NaFlex, else bicubic.
         image_mean: of the three channels, 0 to 1.
         image_std: standard deviations of the three channels.
         rescale_factor: from bytes to 0..1.
@@ -105,13 +105,31 @@ class Preprocessing(_Known):
     size: _Square | None = None
     max_num_patches: Annotated[int, Field(strict=True, ge=1, le=16384)] = 256
     patch_size: Size = 16
-    resample: Literal[2, 3] = 2
+    resample: Literal[2, 3] | None = None
     image_mean: Channels = (0.5, 0.5, 0.5)
     image_std: Deviations = (0.5, 0.5, 0.5)
     rescale_factor: Positive = 1 / 255
     do_resize: Literal[True] = True
     do_rescale: Literal[True] = True
     do_normalize: Literal[True] = True
+
+    def check_fits(self, vision: Any, *, native: bool) -> None:
+        """Refuse preprocessing for another model.
+
+        Args:
+            vision: the configuration of the vision tower, ours or transformers'.
+            native: whether the model is NaFlex.
+
+        Raises:
+            QpertError: another size of images or patches.
+        """
+        if native and self.patch_size != vision.patch_size:
+            raise QpertError(
+                f"photos are cut into patches of {self.patch_size} pixels, but this SigLIP takes {vision.patch_size}"
+            )
+        if not native and self.size is not None and {self.size.width, self.size.height} != {vision.image_size}:
+            given = f"{self.size.width} x {self.size.height}"
+            raise QpertError(f"photos are resized to {given}, but this SigLIP takes {vision.image_size} pixels")
 
 
 def read_sizes(path: Path) -> SiglipSizes:

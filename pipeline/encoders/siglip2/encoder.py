@@ -66,7 +66,7 @@ class SiglipEncoder(Encoder):
         Args:
             model: of any size, with a pooling head.
             tokenizer: of transformers; None: texts are given as ids.
-            preprocessing: of photos; None: SigLIP 2's own (bilinear; NaFlex: 256 patches).
+            preprocessing: of photos; None: transformers' defaults (NaFlex: 256 patches).
 
         Raises:
             QpertError: not such a model, or preprocessing for another one.
@@ -79,16 +79,8 @@ class SiglipEncoder(Encoder):
         text = model.text_model.head.out_features
         if text != vision.hidden_size:
             raise QpertError(f"this SigLIP's texts have {text} numbers and its photos {vision.hidden_size}")
-        patch = square_side(vision.patch_size, cls.title)
-        chosen = preprocessing or Preprocessing(patch_size=patch)
-        if isinstance(model, Siglip2Model):
-            if chosen.patch_size != patch:
-                raise QpertError(
-                    f"photos are cut into patches of {chosen.patch_size} pixels, but this SigLIP's: {patch}"
-                )
-        elif chosen.size is not None and {chosen.size.height, chosen.size.width} != {vision.image_size}:
-            given = f"{chosen.size.width} x {chosen.size.height}"
-            raise QpertError(f"photos are resized to {given}, but this SigLIP takes {vision.image_size} pixels")
+        chosen = preprocessing or Preprocessing(patch_size=square_side(vision.patch_size, cls.title))
+        chosen.check_fits(vision, native=isinstance(model, Siglip2Model))
         return cls(model, tokenizer, chosen)
 
     @classmethod

@@ -59,8 +59,9 @@ def split_places(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _common(preprocessing: Preprocessing) -> dict[str, object]:
+    filters = {} if preprocessing.resample is None else {"resample": preprocessing.resample}
     return {
-        "resample": preprocessing.resample,
+        **filters,
         "image_mean": list(preprocessing.image_mean),
         "image_std": list(preprocessing.image_std),
         "rescale_factor": preprocessing.rescale_factor,

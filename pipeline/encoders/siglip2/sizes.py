@@ -13,7 +13,7 @@ from pipeline.encoders.spec import EncoderSpec
 from pipeline.encoders.weight_files import UNREADABLE
 from pipeline.errors import QpertError
 
-_PUBLISHED = re.compile(r"google/(siglip2?)-(base|large|so400m|giant-opt)-patch(\d+)-(\d+|naflex)(?:-\w+)?")
+_PUBLISHED = re.compile(r"google/(siglip2?)-(base|large|so400m|giant-opt)-patch(\d+)-(\d+|naflex)(-\w+)?")
 _TOWERS = {
     "base": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12},
     "large": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16},
@@ -21,7 +21,7 @@ _TOWERS = {
     "giant-opt": {"hidden_size": 1536, "intermediate_size": 6144, "num_hidden_layers": 40, "num_attention_heads": 16},
 }
 _LARGEST = "google/siglip2-giant-opt-patch16-384"
-_VOCABULARY = {"siglip": 32_000, "siglip2": 256_000}
+_VOCABULARY, _MULTILINGUAL = {"siglip": 32_000, "siglip2": 256_000}, 250_000
 
 
 def read_spec(weights: str) -> EncoderSpec:
@@ -30,10 +30,10 @@ def read_spec(weights: str) -> EncoderSpec:
     For an id of which neither is known, those of the largest published model.
     """
     folder = Path(weights)
-    if not folder.is_dir():
-        cached = try_to_load_from_cache(weights, "config.json")
-        folder = Path(cached).parent if isinstance(cached, str) else folder
     try:
+        if not folder.is_dir():
+            cached = try_to_load_from_cache(weights, "config.json")
+            folder = Path(cached).parent if isinstance(cached, str) else folder
         return spec_of(read_sizes(folder / "config.json"), read_preprocessing(folder))
     except (QpertError, *UNREADABLE):
         return spec_of(published(weights) or _known(_LARGEST), Preprocessing())
@@ -47,11 +47,14 @@ def published(name: str) -> SiglipSizes | None:
 def _known(name: str) -> SiglipSizes:
     match = _PUBLISHED.fullmatch(name)
     assert match is not None
-    family, size, patch, pixels = match.groups()
+    family, size, patch, pixels, multilingual = match.groups()
     vision: dict[str, Any] = {**_TOWERS[size], "patch_size": int(patch)}
     if pixels != "naflex":
         vision["image_size"] = int(pixels)
-    text = {**_TOWERS["so400m" if size == "giant-opt" else size], "vocab_size": _VOCABULARY[family]}
+    text = {
+        **_TOWERS["so400m" if size == "giant-opt" else size],
+        "vocab_size": _MULTILINGUAL if multilingual else _VOCABULARY[family],
+    }
     text["projection_size"] = vision["hidden_size"]
     kind = "siglip2" if pixels == "naflex" else "siglip"
     return SiglipSizes.of({"model_type": kind, "vision_config": vision, "text_config": text}, name)

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from transformers import Siglip2Model, SiglipModel
 
+from pipeline.encoders.downloads import SIGLIP_FILES
 from pipeline.encoders.hub import could_not_load, fetch, is_hub_id
 from pipeline.encoders.siglip2.config import Preprocessing, SiglipSizes, read_preprocessing, read_sizes
-from pipeline.encoders.siglip2.text_inputs import TOKENIZER_FILES, check_tokenizer_files, read_tokenizer
-from pipeline.encoders.weight_files import UNREADABLE, without_progress_bar
+from pipeline.encoders.siglip2.text_inputs import check_tokenizer_files, read_tokenizer
+from pipeline.encoders.transformers_weights import check_weight_files, load_model
+from pipeline.encoders.weight_files import UNREADABLE
 from pipeline.errors import QpertError
-from pipeline.io.model_files import check_configurations, check_shards, refuse_pickles
+from pipeline.io.model_files import check_configurations
 
 TITLE = "SigLIP"
-INDEX = "model.safetensors.index.json"
-PATTERNS = ("config.json", "preprocessor_config.json", "processor_config.json", "model*.safetensors", INDEX)
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,9 @@ def check_folder(folder: Path) -> SiglipSizes:
     try:
         check_configurations(folder)
         sizes = read_sizes(folder / "config.json")
-        read_preprocessing(folder)
+        read_preprocessing(folder).check_fits(sizes.vision_config, native=sizes.native)
         check_tokenizer_files(folder)
-        if (folder / INDEX).is_file():
-            check_shards(folder / INDEX)
-        else:
-            refuse_pickles(folder, "model.safetensors")
+        check_weight_files(folder)
     except UNREADABLE as error:
         raise could_not_load(TITLE, str(folder), error) from error
     return sizes
@@ -78,30 +75,15 @@ def load_weights(weights: str, dtype: torch.dtype) -> SiglipWeights:
         QpertError: with what to do, if anything is missing, unknown, or of another size.
     """
     check_weights(weights)
-    folder = Path(weights) if Path(weights).is_dir() else fetch(weights, [*PATTERNS, *TOKENIZER_FILES], TITLE)
+    folder = Path(weights) if Path(weights).is_dir() else fetch(weights, SIGLIP_FILES, TITLE)
     sizes = check_folder(folder)
     try:
-        with without_progress_bar():
-            model, info = (Siglip2Model if sizes.native else SiglipModel).from_pretrained(
-                str(folder),
-                config=sizes.for_transformers(),
-                dtype=dtype,
-                output_loading_info=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-            )
+        kind, config = (Siglip2Model if sizes.native else SiglipModel), sizes.for_transformers()
+        model = load_model(kind, folder, config, dtype, f"{weights} is not a whole {TITLE}")
         tokenizer = read_tokenizer(folder, native=sizes.native)
         preprocessing = read_preprocessing(folder)
     except UNREADABLE as error:
         raise could_not_load(TITLE, weights, error) from error
-    wrong = sorted(str(key) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in info[kind])
-    wrong = [key for key in wrong if not key.endswith(".position_ids")]  # a constant that old versions saved
-    if wrong:
-        raise QpertError(
-            f"{weights} is not a whole {TITLE}: {len(wrong)} weights are missing, unknown or of another shape, such as"
-            f" {wrong[0]}"
-        )
     words = sizes.text_config.vocab_size
     if len(tokenizer) > words or tokenizer.pad_token_id is None:
         raise QpertError(

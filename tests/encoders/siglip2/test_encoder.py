@@ -32,7 +32,8 @@ def images() -> list[Image.Image]:
 
 
 def encoder_of(model: Any) -> SiglipEncoder:
-    return SiglipEncoder.from_model(model, preprocessing=Preprocessing(patch_size=PATCH, max_num_patches=MOST))
+    settings = Preprocessing(patch_size=PATCH, max_num_patches=MOST, resample=2)
+    return SiglipEncoder.from_model(model, preprocessing=settings)
 
 
 def photos() -> list[Objects]:
@@ -242,7 +243,7 @@ def test_models_that_do_not_fit_are_refused() -> None:
     other.text_model.head = nn.Linear(24, 20)
     with pytest.raises(QpertError, match="texts have 20 numbers and its photos 24"):
         SiglipEncoder.from_model(other)
-    with pytest.raises(QpertError, match="patches of 16 pixels, but this SigLIP's: 8"):
+    with pytest.raises(QpertError, match="patches of 16 pixels, but this SigLIP takes 8"):
         SiglipEncoder.from_model(tiny_siglip.build(native=True), preprocessing=Preprocessing())
     larger = Preprocessing.of({"size": {"height": 64, "width": 64}}, "here")
     with pytest.raises(QpertError, match="resized to 64 x 64, but this SigLIP takes 32"):

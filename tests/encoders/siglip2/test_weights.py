@@ -77,6 +77,12 @@ def test_incomplete_folders_are_refused(folder: Path, tmp_path: Path) -> None:
         check_encoder("siglip2", str(folder))
 
 
+def test_preprocessing_of_another_model_is_refused_before_loading(folder: Path) -> None:
+    change_json(folder / "preprocessor_config.json", lambda values: values.update(patch_size=16))
+    with pytest.raises(QpertError, match="patches of 16 pixels, but this SigLIP takes 8"):
+        check_encoder("siglip2", str(folder))
+
+
 def test_every_weight_is_accounted_for(folder: Path) -> None:
     path = folder / "model.safetensors"
     state = load_file(path)
