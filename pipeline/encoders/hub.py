@@ -45,8 +45,8 @@ def could_not_load(model: str, weights: str, error: Exception, otherwise: str = 
     """The error to raise for weights that cannot be loaded, with the advice for a machine without a network."""
     reason = first_line(error).rstrip(".")
     return QpertError(
-        f"{model} weights {weights!r} could not be loaded: {reason}. Without a network, download the repository elsewhere"
-        f" and give {otherwise}"
+        f"{model} weights {weights!r} could not be loaded: {reason}. Without a network, download the repository"
+        f" elsewhere and give {otherwise}"
     )
 
 
