@@ -42,7 +42,9 @@ def ways_to_get(entry: CatalogueEntry) -> dict[str, str]:
         ways["or a folder"] = f"{_command(entry, repository)} --local-dir {folder}, then --weights {folder}"
         ways["in it"] = _FOLDERS[family]
     if family == "open_clip":
-        ways["or a file"] = f"--weights {entry.name}:/path/to/file.safetensors, or .bin or .pt without code in it"
+        ways["or a file"] = (
+            f"--weights {entry.name}:/path/to/file.safetensors, with the tokenizer's files beside it if it is not CLIP's"
+        )
     return ways
 
 
