@@ -27,11 +27,8 @@ def ways_to_get(entry: CatalogueEntry) -> dict[str, str]:
     if entry.bundled:
         return {"use": use, "download": "none: the weights come with the package"}
     repository, file = split_file(entry.repository)
-    here, family, folder = (
-        weights_here(entry.encoder, entry.weights),
-        _FAMILY.get(entry.encoder, entry.encoder),
-        _folder(entry),
-    )
+    folder, family = repository.partition("/")[2], _FAMILY.get(entry.encoder, entry.encoder)
+    here = weights_here(entry.encoder, entry.weights)
     half = 2 * entry.spec.parameters / 1e9
     ways = {
         "use": f"{use} --weights {entry.weights}",

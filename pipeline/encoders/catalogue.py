@@ -103,7 +103,7 @@ _PUBLISHED = (
     _naflex("base", 375_234_050, 768),
     _naflex("so400m", 1_135_670_962, 1152),
 )
-"""Sizes of the published models, as their classes have them on the meta device; a test measures them again."""
+"""Sizes and work of the published models, as their classes have them on the meta device."""
 _RECOMMENDED = frozenset(
     {
         "ViT-B-16-SigLIP2-256:webli",

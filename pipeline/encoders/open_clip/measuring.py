@@ -56,10 +56,9 @@ def measure(config: Mapping[str, Any], name: str = "") -> OpenClipModel:
     kind = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP
     if kind is open_clip.CustomTextCLIP and not (config.get("custom_text") or "timm_model_name" in vision):
         kind = open_clip.CLIP  # the same towers; the names of its text tower's weights differ
+    arguments |= {"vision_cfg": vision, "text_cfg": text if whole else {}}
     with torch.device("meta"):
-        model = (
-            kind(**arguments | {"vision_cfg": vision, "text_cfg": text if whole else {}}).eval().requires_grad_(False)
-        )
+        model = kind(**arguments).eval().requires_grad_(False)
     count = sum(parameter.numel() for parameter in model.parameters())
     side = vision["image_size"] if isinstance(vision["image_size"], int) else vision["image_size"][0]
     site, tokens, width, flops = _run(model.visual, side, int(config["embed_dim"]))
@@ -105,7 +104,7 @@ def _heads(site: Any) -> int:
 
 
 def measure_all() -> dict[str, OpenClipModel]:
-    """Every model that the installed open_clip has a configuration for, with its weights; about a minute."""
+    """Every model that the installed open_clip has a configuration for, with its weights; a minute or two."""
     import open_clip
     from open_clip.pretrained import get_pretrained_cfg
 
