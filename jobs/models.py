@@ -79,7 +79,7 @@ def run(config: Config) -> int:
 
 
 def _fetch(entries: list[CatalogueEntry]) -> int:
-    from pipeline.encoders.hub import cached_weights
+    from pipeline.encoders.downloads import weights_here
     from pipeline.runs.download import show_download
 
     entry = entries[0]
@@ -88,7 +88,7 @@ def _fetch(entries: list[CatalogueEntry]) -> int:
         raise QpertError(f"--fetch downloads one model; say which: {names}{', ...' * (len(entries) > 6)}")
     if not entry.bundled:
         show_download(entry.encoder, entry.weights)
-        print(f"the weights are in {cached_weights(entry.repository)}")
+        print(f"the weights are in {weights_here(entry.encoder, entry.weights)}")
     else:
         print("nothing to download: the weights come with the package")
     return 0

@@ -7,8 +7,8 @@ import shlex
 from huggingface_hub import constants
 
 from pipeline.encoders.catalogue import CatalogueEntry
-from pipeline.encoders.downloads import hub_files
-from pipeline.encoders.hub import cached_weights, split_file
+from pipeline.encoders.downloads import hub_files, weights_here
+from pipeline.encoders.hub import split_file
 
 _FOLDERS = {
     "blip2": "config.json, model.safetensors (or shards and their index), and tokenizer.json or vocab.txt",
@@ -27,7 +27,8 @@ def ways_to_get(entry: CatalogueEntry) -> dict[str, str]:
     if entry.bundled:
         return {"use": use, "download": "none: the weights come with the package"}
     repository, file = split_file(entry.repository)
-    here, family, folder = cached_weights(entry.repository), _FAMILY.get(entry.encoder, entry.encoder), _folder(entry)
+    folder, family = repository.partition("/")[2], _FAMILY.get(entry.encoder, entry.encoder)
+    here = weights_here(entry.encoder, entry.weights)
     half = 2 * entry.spec.parameters / 1e9
     ways = {
         "use": f"{use} --weights {entry.weights}",
@@ -42,12 +43,8 @@ def ways_to_get(entry: CatalogueEntry) -> dict[str, str]:
         ways["or a folder"] = f"{_command(entry, repository)} --local-dir {folder}, then --weights {folder}"
         ways["in it"] = _FOLDERS[family]
     if family == "open_clip":
-        ways["or a file"] = f"--weights {entry.name}:/path/to/file.safetensors, or .bin or .pt without code in it"
+        ways["or a file"] = f"--weights {entry.name}:/path/to/file.safetensors, with the tokenizer's files beside it"
     return ways
-
-
-def _folder(entry: CatalogueEntry) -> str:
-    return split_file(entry.repository)[0].partition("/")[2]
 
 
 def _command(entry: CatalogueEntry, repository: str) -> str:

@@ -6,7 +6,7 @@ Nothing is loaded or fetched to list them, and neither torch nor a model library
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from pipeline.encoders.open_clip.sizes import HUB
@@ -21,8 +21,6 @@ _LICENCES = (
     ("timm/ViT-*-SigLIP*", "Apache-2.0"),
     ("laion/*laion2B*", "MIT"),
     ("apple/DFN2B-*", "apple-ascl"),
-    ("Salesforce/blip2-itm-vit-g*", "MIT"),
-    ("OpenGVLab/InternVL-14B-*", "MIT"),
 )
 """Repositories -> licence of their weights, as their pages or timm's configurations say."""
 _LICENCES_BY_TAG = {"openai": "MIT", "laion400m_e31": "MIT", "laion400m_e32": "MIT"}
@@ -37,9 +35,8 @@ class CatalogueEntry:
     Attributes:
         encoder: for `--encoder`.
         weights: for `--weights`.
-        sites: cross-attentions that objects can act on; 0: it runs plain only.
         image_size: side of the square photo that the model sees, in pixels; None: it keeps the photo's own shape.
-        spec: sizes.
+        spec: sizes, all of them known.
         repository: on the Hugging Face hub, or a file in one; "" if the weights come with the package.
         licence: of the weights; "unknown" where neither the repository's page nor timm says.
         gigaflops: floating-point operations for the embedding of one photo without objects, in 10^9, a multiplication
@@ -49,13 +46,18 @@ class CatalogueEntry:
 
     encoder: str
     weights: str
-    sites: int
     image_size: int | None
     spec: EncoderSpec
     repository: str = ""
     licence: str = UNKNOWN
     gigaflops: float | None = None
     recommended: bool = True
+
+    @property
+    def sites(self) -> int:
+        """Cross-attentions that objects can act on; 0: it runs plain only."""
+        assert self.spec.sites is not None
+        return self.spec.sites
 
     @property
     def name(self) -> str:
@@ -69,42 +71,39 @@ class CatalogueEntry:
 
 
 _BLIP2, _INTERNVL = "Salesforce/blip2-itm-vit-g", "OpenGVLab/InternVL-14B"
+
+
+def _published(
+    encoder: str, name: str, image_size: int | None, spec: EncoderSpec, gigaflops: float | None = None
+) -> CatalogueEntry:
+    licence = "Apache-2.0" if encoder == "siglip2" else "MIT"
+    return CatalogueEntry(encoder, name, image_size, spec, name, licence, gigaflops)
+
+
+def _internvl(encoder: str, name: str, image_size: int, parameters: int, gigaflops: float) -> CatalogueEntry:
+    sites, tokens = 17 if encoder == "internvl" else 1, (image_size // 14) ** 2 + 1
+    spec = EncoderSpec(parameters, tokens, width=3200, vectors=1, dim=768, sites=sites)
+    return _published(encoder, f"{_INTERNVL}-{name}", image_size, spec, gigaflops)
+
+
+def _naflex(size: str, parameters: int, width: int) -> CatalogueEntry:
+    spec = EncoderSpec(parameters, tokens=256, width=width, vectors=1, dim=width, sites=1)
+    return _published("siglip2", f"google/siglip2-{size}-patch16-naflex", None, spec)
+
+
 _PUBLISHED = (
-    CatalogueEntry(
-        *("blip2", _BLIP2, 6, 224, EncoderSpec(1_172_032_258, 257, 1408, 32, 256, 186_080_002)),
-        *(_BLIP2, "MIT", 533.5),
+    _published("blip2", _BLIP2, 224, EncoderSpec(1_172_032_258, 257, 1408, 32, 256, 186_080_002, sites=6), 533.5),
+    _published(
+        "blip2", f"{_BLIP2}-coco", 364, EncoderSpec(1_172_623_618, 677, 1408, 32, 256, 186_080_002, sites=6), 1458.1
     ),
-    CatalogueEntry(
-        *("blip2", f"{_BLIP2}-coco", 6, 364, EncoderSpec(1_172_623_618, 677, 1408, 32, 256, 186_080_002)),
-        *(f"{_BLIP2}-coco", "MIT", 1458.1),
-    ),
-    *(
-        CatalogueEntry(
-            *(encoder, f"{_INTERNVL}-{name}", sites, size, EncoderSpec(parameters, tokens, 3200, 1, 768)),
-            *(f"{_INTERNVL}-{name}", "MIT", work),
-        )
-        for encoder, sites, name, size, parameters, tokens, work in (
-            ("internvl", 17, "224px", 224, 13_834_975_747, 257, 4663.6),
-            ("internvl", 17, "Flickr30K-FT-364px", 364, 13_836_319_747, 677, 10240.9),
-            ("internvl-c", 1, "224px", 224, 13_834_975_747, 257, 3083.8),
-            ("internvl-c", 1, "Flickr30K-FT-364px", 364, 13_836_319_747, 677, 8298.1),
-        )
-    ),
-    *(
-        CatalogueEntry(
-            *(
-                "siglip2",
-                f"google/siglip2-{name}-patch16-naflex",
-                1,
-                None,
-                EncoderSpec(parameters, 256, width, 1, width),
-            ),
-            *(f"google/siglip2-{name}-patch16-naflex", "Apache-2.0"),
-        )
-        for name, parameters, width in (("base", 375_234_050, 768), ("so400m", 1_135_670_962, 1152))
-    ),
+    _internvl("internvl", "224px", 224, 13_834_975_747, 4663.6),
+    _internvl("internvl", "Flickr30K-FT-364px", 364, 13_836_319_747, 10240.9),
+    _internvl("internvl-c", "224px", 224, 13_834_975_747, 3083.8),
+    _internvl("internvl-c", "Flickr30K-FT-364px", 364, 13_836_319_747, 8298.1),
+    _naflex("base", 375_234_050, 768),
+    _naflex("so400m", 1_135_670_962, 1152),
 )
-"""Sizes of the published models, as their classes have them on the meta device; a test measures them again."""
+"""Sizes and work of the published models, as their classes have them on the meta device."""
 _RECOMMENDED = frozenset(
     {
         "ViT-B-16-SigLIP2-256:webli",
@@ -153,8 +152,9 @@ def models_without_weights() -> list[OpenClipModel]:
 
 def _miniatures() -> Iterator[CatalogueEntry]:
     for name in [*miniature_encoders(), "internvl-c"]:
-        sizes = ENCODERS[name].sizes
-        yield CatalogueEntry(name, BUNDLED, *_MINIATURES[name], sizes, licence="Apache-2.0")
+        sites, image_size = _MINIATURES[name]
+        sizes = replace(ENCODERS[name].sizes, sites=sites)
+        yield CatalogueEntry(name, BUNDLED, image_size, sizes, licence="Apache-2.0")
 
 
 def _open_clip() -> Iterator[CatalogueEntry]:
@@ -164,7 +164,6 @@ def _open_clip() -> Iterator[CatalogueEntry]:
             yield CatalogueEntry(
                 encoder="coca" if model.name.startswith("coca_") else "open_clip",
                 weights=weights,
-                sites=model.sites,
                 image_size=model.image_size,
                 spec=model.spec,
                 repository=repository,

@@ -74,6 +74,16 @@ def _open_clip_files(weights: str) -> HubFiles | None:
     return HubFiles(name, (file,)) if file else HubFiles(name, OPEN_CLIP_FILES, OPEN_CLIP_CHECKPOINT)
 
 
+def weights_here(encoder: str, weights: str) -> Path | None:
+    """The folder of published weights in the hub's cache; None unless all of them are there, and for other weights."""
+    files = hub_files(encoder, weights)
+    if files is None:
+        return None
+    if files.otherwise is not None:
+        return cached_weights(files.repository, "open_clip_")
+    return cached_weights(f"{files.repository}/{files.patterns[0]}" if len(files.patterns) == 1 else files.repository)
+
+
 def fetch_weights(encoder: str, weights: str | None, progress: Progress | None = None) -> None:
     """Download the weights of an encoder to this machine, unless they are here; nothing for bundled ones and files.
 
@@ -87,7 +97,7 @@ def fetch_weights(encoder: str, weights: str | None, progress: Progress | None =
     """
     resolved = resolve_weights(encoder, weights)
     files = hub_files(encoder, resolved) if resolved == weights else None
-    if files is None or cached_weights(files.repository) is not None:
+    if files is None or weights_here(encoder, resolved) is not None:
         return
     download = partial(download_snapshot, progress=progress)
     folder = fetch(files.repository, files.patterns, encoder, download=download)

@@ -13,6 +13,7 @@ from pipeline.errors import QpertError, first_line
 from pipeline.io.hub_downloads import download_snapshot
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_INDEX = ".safetensors.index.json"
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 
 
@@ -45,16 +46,17 @@ def could_not_load(model: str, weights: str, error: Exception, otherwise: str = 
     """The error to raise for weights that cannot be loaded, with the advice for a machine without a network."""
     reason = first_line(error).rstrip(".")
     return QpertError(
-        f"{model} weights {weights!r} could not be loaded: {reason}. Without a network, download the repository elsewhere"
-        f" and give {otherwise}"
+        f"{model} weights {weights!r} could not be loaded: {reason}. Without a network, download the repository"
+        f" elsewhere and give {otherwise}"
     )
 
 
-def cached_weights(repository: str) -> Path | None:
+def cached_weights(repository: str, beginning: str = "") -> Path | None:
     """The folder with the weights of a repository in the hub's cache, or None unless all of them are there.
 
     Args:
         repository: `org/name`, or `org/name/file` for one file of it.
+        beginning: of the names of the files with the weights, where a repository has them in several formats.
     """
     name, file = split_file(repository)
     store = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
@@ -63,12 +65,12 @@ def cached_weights(repository: str) -> Path | None:
         files = {path.name for path in snapshot.iterdir() if path.is_file()}
         if file:
             return snapshot if file in files else None
-        for index in (name for name in files if name.endswith(".safetensors.index.json")):
+        for index in (name for name in files if name.startswith(beginning) and name.endswith(_INDEX)):
             shards = json.loads((snapshot / index).read_text(encoding="utf-8"))["weight_map"].values()
             return snapshot if files.issuperset(shards) else None
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None
-    return snapshot if any(name.endswith(_WEIGHTS) for name in files) else None
+    return snapshot if any(name.startswith(beginning) and name.endswith(_WEIGHTS) for name in files) else None
 
 
 def split_file(repository: str) -> tuple[str, str]:

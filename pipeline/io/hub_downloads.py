@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ Progress = Callable[[int, int], None]
 LARGE = 2**24
 """Bytes from which a file is worth resuming."""
 _CHUNK = 2**20
+_DIGEST = re.compile("[0-9a-f]{64}")
 _TRIES = 5
 """Failures in a row, without a byte received, after which a download gives up."""
 _LONGEST_PAUSE = 8.0
@@ -105,7 +107,9 @@ def _large_files(name: str, patterns: Sequence[str]) -> list[_LargeFile]:
     return [
         _LargeFile(hf_hub_url(name, file.rfilename, revision=info.sha), file.lfs.size, file.lfs.sha256)
         for file in files
-        if file.lfs is not None and LARGE <= file.lfs.size <= constants.MAX_HTTP_DOWNLOAD_SIZE
+        if file.lfs is not None
+        and LARGE <= file.lfs.size <= constants.MAX_HTTP_DOWNLOAD_SIZE
+        and _DIGEST.fullmatch(file.lfs.sha256)  # it becomes the name of a file
     ]
 
 
@@ -135,7 +139,7 @@ def _fetch_file(file: _LargeFile, blob: Path, arrived: Callable[[int], None]) ->
     with unfinished.open("ab") as content:
         while (before := content.tell()) < file.size:
             try:
-                _receive(file.url, content, arrived)
+                _receive(file, content, arrived)
             except Exception as error:  # of the HTTP library, which differs between versions of huggingface_hub
                 failures = 0 if content.tell() > before else failures + 1
                 if failures > _TRIES or _is_final(error):
@@ -157,14 +161,14 @@ def _is_final(error: Exception) -> bool:
     return getattr(error, "errno", None) == errno.ENOSPC or (status is not None and status < 500 and status != 429)
 
 
-def _receive(url: str, content: BinaryIO, arrived: Callable[[int], None]) -> None:
+def _receive(file: _LargeFile, content: BinaryIO, arrived: Callable[[int], None]) -> None:
     """Append what is missing to `content`, or begin again where the server sends all of it."""
     there = content.tell()
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
     if not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN and (token := get_token()):
         headers["Authorization"] = f"Bearer {token}"  # dropped by the HTTP library where it is led to another host
     timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    with get_session().stream("GET", url, headers=headers, follow_redirects=True, timeout=timeout) as response:
+    with get_session().stream("GET", file.url, headers=headers, follow_redirects=True, timeout=timeout) as response:
         response.raise_for_status()
         if there and response.status_code != 206:
             content.truncate(0)
@@ -172,6 +176,8 @@ def _receive(url: str, content: BinaryIO, arrived: Callable[[int], None]) -> Non
         for chunk in response.iter_bytes(_CHUNK):
             content.write(chunk)
             arrived(content.tell())
+            if content.tell() > file.size:  # of another content, as its digest will show
+                return
 
 
 def _check_room(folder: Path, needed: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.encoders.acquiring import ways_to_get
 from pipeline.encoders.catalogue import UNKNOWN, CatalogueEntry
-from pipeline.encoders.hub import cached_weights
+from pipeline.encoders.downloads import weights_here
 from pipeline.encoders.published_speed import A100, a100_rates, teraflops
 from pipeline.encoders.spec import WORKING_MEMORY
 from pipeline.reports.text_table import terminal
@@ -73,7 +73,7 @@ def detectors_text() -> str:
 
 def as_figures(entry: CatalogueEntry) -> dict[str, Any]:
     """An entry for programs: bytes and counts, None where unknown."""
-    spec, folder = entry.spec, cached_weights(entry.repository) if entry.repository else None
+    spec, folder = entry.spec, weights_here(entry.encoder, entry.weights)
     figures = dataclasses.asdict(entry)
     sizes = figures.pop("spec")
     return {
@@ -127,4 +127,4 @@ def _memory(entry: CatalogueEntry, dtype: str) -> str:
 def _here(entry: CatalogueEntry) -> str:
     if entry.bundled:
         return "bundled"
-    return "yes" if cached_weights(entry.repository) is not None else "no"
+    return "no" if weights_here(entry.encoder, entry.weights) is None else "yes"

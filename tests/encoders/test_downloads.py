@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 
 from pipeline.encoders import downloads
 from pipeline.encoders.catalogue import catalogue
-from pipeline.encoders.downloads import OPEN_CLIP_CHECKPOINT, fetch_weights, hub_files
+from pipeline.encoders.downloads import OPEN_CLIP_CHECKPOINT, fetch_weights, hub_files, weights_here
 from pipeline.errors import QpertError
 
 
@@ -60,7 +61,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         return str(tmp_path)
 
     monkeypatch.setattr(downloads, "download_snapshot", download)
-    monkeypatch.setattr(downloads, "cached_weights", lambda repository: None)
+    monkeypatch.setattr(downloads, "weights_here", lambda *_: None)
     return calls
 
 
@@ -80,7 +81,7 @@ def test_a_checkpoint_is_not_fetched_beside_safetensors(asked: list[list[str]], 
 def test_what_is_bundled_or_here_is_not_fetched(asked: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     fetch_weights("coca", None)
     fetch_weights("coca", "miniature")
-    monkeypatch.setattr(downloads, "cached_weights", Path)
+    monkeypatch.setattr(downloads, "weights_here", Path)
     fetch_weights("blip2", "Salesforce/blip2-itm-vit-g")
     assert asked == []
 
@@ -90,6 +91,23 @@ def test_an_unreachable_hub_is_reported(monkeypatch: pytest.MonkeyPatch) -> None
         raise OSError("no network")
 
     monkeypatch.setattr(downloads, "download_snapshot", fail)
-    monkeypatch.setattr(downloads, "cached_weights", lambda repository: None)
+    monkeypatch.setattr(downloads, "weights_here", lambda *_: None)
     with pytest.raises(QpertError, match="blip2 weights 'Salesforce/blip2-itm-vit-g' could not be loaded: no network"):
         fetch_weights("blip2", "Salesforce/blip2-itm-vit-g")
+
+
+def test_weights_count_as_here_in_the_format_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repositories of LAION have those of transformers beside those of open_clip."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    store = tmp_path / "models--laion--CoCa-ViT-L-14-laion2B-s13B-b90k"
+    folder = store / "snapshots" / "abc"
+    folder.mkdir(parents=True)
+    (store / "refs").mkdir()
+    (store / "refs" / "main").write_text("abc")
+    weights = "coca_ViT-L-14:laion2b_s13b_b90k"
+    (folder / "model.safetensors").touch()
+    assert weights_here("coca", weights) is None
+    (folder / OPEN_CLIP_CHECKPOINT).touch()
+    assert weights_here("coca", weights) == folder
+    assert weights_here("coca", "coca_ViT-L-14:/a/file.pt") is None
+    assert weights_here("open_clip", "ViTamin-B:datacomp1b") is None

@@ -116,6 +116,22 @@ def test_another_content_than_the_hub_lists_is_not_kept(hub: FakeHub, tmp_path: 
     assert not list((tmp_path / "hub" / "models--org--model" / "blobs").iterdir())
 
 
+def test_a_server_that_never_ends_does_not_fill_the_disk(hub: FakeHub, tmp_path: Path) -> None:
+    listed = hub.entry(FILE)
+    hub.entry = lambda path: listed | {"path": path}  # type: ignore[method-assign]
+    hub.files = {FILE: CONTENT + bytes(20 * 2**20)}
+    with pytest.raises(QpertError, match="is not the file that the hub lists"):
+        fetch(NAME, PATTERNS, "BLIP-2")
+    assert not list((tmp_path / "hub" / "models--org--model" / "blobs").iterdir())
+
+
+def test_a_digest_that_is_a_path_is_not_a_file_name(hub: FakeHub, tmp_path: Path) -> None:
+    listed = hub.entry(FILE)
+    evil = {"sha256": "../../../evil", "oid": "../../../evil", "size": len(CONTENT), "pointerSize": 134}
+    hub.entry = lambda path: listed | {"path": path, "lfs": evil}  # type: ignore[method-assign]
+    assert hub_downloads._large_files(NAME, PATTERNS) == []
+
+
 def test_a_download_gives_up_when_nothing_arrives_and_keeps_what_has(hub: FakeHub, tmp_path: Path) -> None:
     hub.cut = [2**20, *[0] * 20]
     with pytest.raises(QpertError, match="BLIP-2 weights 'org/model' could not be loaded"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs import cli
-from pipeline.encoders import hub
+from pipeline.encoders import downloads
 from pipeline.encoders.catalogue import catalogue
 from pipeline.runs import download
 
@@ -67,8 +67,8 @@ def test_names_without_weights_are_refused(name: str, said: str, capsys: Output)
 def test_fetch_downloads_the_weights_of_one_model(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str | None]] = []
     monkeypatch.setattr(download, "fetch_weights", lambda encoder, weights, progress: asked.append((encoder, weights)))
-    monkeypatch.setattr(hub, "cached_weights", lambda repository: Path("/cache") / repository)
-    assert printed(capsys, "PE-Core-B-16", "--fetch") == "the weights are in /cache/timm/PE-Core-B-16\n"
+    monkeypatch.setattr(downloads, "weights_here", lambda encoder, weights: Path("/cache") / encoder)
+    assert printed(capsys, "PE-Core-B-16", "--fetch") == "the weights are in /cache/open_clip\n"
     assert asked == [("open_clip", "PE-Core-B-16:meta")]
     assert "come with the package" in printed(capsys, "coca miniature", "--fetch")
     assert cli.main(["models", "RN50", "--fetch"]) == 2

@@ -115,7 +115,11 @@ def measure(config: ModelConfig) -> EncoderSpec:
         AttributeError, RuntimeError, TypeError, ValueError: the configuration is not of a model.
     """
     with torch.device("meta"):
-        model = build(config)
+        return measure_model(build(config))
+
+
+def measure_model(model: Model) -> EncoderSpec:
+    """Sizes of a model, whose weights may be on the meta device."""
     tower = cut_tower(model.visual)
     grid = TokenGrid(
         square_side(tower.image_size, "a model"), square_side(tower.patch, "a model"), "squash", tower.prefix

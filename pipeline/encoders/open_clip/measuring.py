@@ -56,13 +56,12 @@ def measure(config: Mapping[str, Any], name: str = "") -> OpenClipModel:
     kind = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP
     if kind is open_clip.CustomTextCLIP and not (config.get("custom_text") or "timm_model_name" in vision):
         kind = open_clip.CLIP  # the same towers; the names of its text tower's weights differ
+    arguments |= {"vision_cfg": vision, "text_cfg": text if whole else {}}
     with torch.device("meta"):
-        model = (
-            kind(**arguments | {"vision_cfg": vision, "text_cfg": text if whole else {}}).eval().requires_grad_(False)
-        )
+        model = kind(**arguments).eval().requires_grad_(False)
     count = sum(parameter.numel() for parameter in model.parameters())
     side = vision["image_size"] if isinstance(vision["image_size"], int) else vision["image_size"][0]
-    site, tokens, width, flops = _run(model.visual, side)
+    site, tokens, width, flops = _run(model.visual, side, int(config["embed_dim"]))
     return OpenClipModel(
         name=name,
         sites=0 if site is None else 1,
@@ -76,45 +75,28 @@ def measure(config: Mapping[str, Any], name: str = "") -> OpenClipModel:
     )
 
 
-def _run(visual: nn.Module, side: int) -> tuple[nn.Module | None, int, int, int]:
-    """The pooling attention, the number and width of the tokens it sees, and floating-point operations of a photo."""
-    sites = [module for module in visual.modules() if type(module).__name__ in _POOLERS]
-    watched = sites[0] if sites else _last_block(visual)
+def _run(visual: Any, side: int, dim: int) -> tuple[nn.Module | None, int, int, int]:
+    """The pooling attention, the number and width of the encoder's tokens, and floating-point operations of a photo."""
+    site = next((module for module in visual.modules() if type(module).__name__ in _POOLERS), None)
     seen: list[torch.Size] = []
-    handle = (
-        watched.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].shape))
-        if sites
-        else watched.register_forward_hook(lambda _module, _inputs, output: seen.append(output.shape))
-    )
+    handles = []
+    if site is not None:
+        handles.append(site.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].shape)))
+    elif hasattr(visual, "transformer"):
+        handles.append(visual.transformer.register_forward_hook(lambda _module, _inputs, out: seen.append(out.shape)))
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             visual(torch.zeros(1, 3, side, side, device="meta"))
     finally:
-        handle.remove()
-    shape = seen[0]
-    if len(shape) == 3:
-        tokens, width = shape[1], shape[2]
-    elif type(visual).__name__ == "TimmModel" and type(watched).__name__.startswith("Swin"):
-        tokens, width = shape[1] * shape[2], shape[3]  # channels come last
-    else:
-        tokens, width = shape[2] * shape[3], shape[1]
-    if sites and type(sites[0]).__name__ == "AttentionPool2d":
-        tokens += 1  # it adds the mean of all
-    return (sites[0] if sites else None), tokens, width, counter.get_total_flops()
-
-
-def _last_block(visual: Any) -> nn.Module:
-    """The module whose output are the tokens of a tower without a pooling attention."""
-    if hasattr(visual, "transformer"):
-        block: nn.Module = visual.transformer
-        return block
-    trunk: Any = visual.trunk
-    for name in ("blocks", "stages", "layers"):
-        if hasattr(trunk, name):
-            blocks: Any = getattr(trunk, name)
-            last: nn.Module = blocks[-1]
-            return last
-    raise ValueError(f"{type(trunk).__name__} has no blocks")
+        for handle in handles:
+            handle.remove()
+    if not seen:  # a tower of timm without a pooling attention: the encoder takes it whole, and the vector for a token
+        tokens, width = 1, dim
+    elif len(seen[0]) == 3:
+        tokens, width = seen[0][1:]
+    else:  # of AttentionPool2d, which adds the mean of all
+        tokens, width = seen[0][2:].numel() + 1, seen[0][1]
+    return site, tokens, width, counter.get_total_flops()
 
 
 def _heads(site: Any) -> int:
@@ -122,7 +104,7 @@ def _heads(site: Any) -> int:
 
 
 def measure_all() -> dict[str, OpenClipModel]:
-    """Every model that the installed open_clip has a configuration for, with its weights; about a minute."""
+    """Every model that the installed open_clip has a configuration for, with its weights; a minute or two."""
     import open_clip
     from open_clip.pretrained import get_pretrained_cfg
 

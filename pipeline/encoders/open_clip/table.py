@@ -25,8 +25,8 @@ class OpenClipModel:
         sites: cross-attentions that objects can act on; 0: the model runs plain only.
         heads: of the site; 0 without one.
         image_size: side of the square photo in pixels.
-        tokens: N, image tokens: those that the site attends to, including prefix tokens where it sees them; without
-            a site those of the tower's last block.
+        tokens: N, image tokens: those that the site attends to, including prefix tokens where it sees them. Without a
+            site those of open_clip's own transformer; the vector of a tower of timm, which is not cut in two, is one.
         width: C, numbers in a token.
         dim: D, length of an embedding.
         parameters: of the whole model, text tower included.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.encoders.open_clip.config import CONFIG, read_config
 from pipeline.encoders.open_clip.plain_weights import WEIGHTS, plain_spec
 from pipeline.encoders.open_clip.sizes import model_sizes
+from pipeline.encoders.open_clip.table import open_clip_models
 from pipeline.encoders.open_clip.word_tokenizer import Tokenize, WordTokenizer
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.spec import EncoderSpec
@@ -51,6 +52,9 @@ def check_weights(weights: str) -> None:
     if Path(weights).is_dir():
         _check_folder(Path(weights))
         return
+    model, _, tag = weights.partition(":")
+    if model in open_clip_models() and tag in open_clip_models()[model].weights:
+        return  # without the seconds that the library takes
     from pipeline.encoders.open_clip import library
 
     library.model_and_source(weights)

@@ -24,13 +24,15 @@ SAMPLE = [
 
 def test_sizes_are_those_that_the_models_publish() -> None:
     """Tokens, width, embedding and parameters of SigLIP2, PE-Core, CoCa, ResNet and CLIP."""
-    assert model_sizes("ViT-B-16-SigLIP2-256:webli") == EncoderSpec(375_234_050, 256, 768, 1, 768)
-    assert model_sizes("ViT-SO400M-16-SigLIP2-384") == EncoderSpec(1_136_039_602, 576, 1152, 1, 1152)
-    assert model_sizes("PE-Core-L-14-336:meta") == EncoderSpec(671_138_817, 577, 1024, 1, 1024)  # with the class token
+    assert model_sizes("ViT-B-16-SigLIP2-256:webli") == EncoderSpec(375_234_050, 256, 768, 1, 768, sites=1)
+    assert model_sizes("ViT-SO400M-16-SigLIP2-384") == EncoderSpec(1_136_039_602, 576, 1152, 1, 1152, sites=1)
+    assert model_sizes("PE-Core-L-14-336:meta") == EncoderSpec(
+        671_138_817, 577, 1024, 1, 1024, sites=1
+    )  # with the class token
     assert model_sizes("PE-Core-bigG-14-448").tokens == 1024  # without one
-    assert model_sizes("coca_ViT-L-14") == EncoderSpec(638_450_177, 257, 1024, 1, 768)
-    assert model_sizes("RN50:/some/file.pt") == EncoderSpec(102_007_137, 50, 2048, 1, 1024)
-    assert model_sizes("ViT-L-14") == EncoderSpec(427_616_513, 257, 1024, 1, 768)
+    assert model_sizes("coca_ViT-L-14") == EncoderSpec(638_450_177, 257, 1024, 1, 768, sites=1)
+    assert model_sizes("RN50:/some/file.pt") == EncoderSpec(102_007_137, 50, 2048, 1, 1024, sites=1)
+    assert model_sizes("ViT-L-14") == EncoderSpec(427_616_513, 257, 1024, 1, 768, sites=0)
     heads = {name: find_model(name).heads for name in ("ViT-SO400M-16-SigLIP2-384", "PE-Core-L-14-336", "RN50")}
     assert heads == {"ViT-SO400M-16-SigLIP2-384": 16, "PE-Core-L-14-336": 8, "RN50": 32}
 
@@ -59,6 +61,16 @@ def test_the_table_has_what_the_library_builds(name: str) -> None:
 
     known = open_clip_models()[name]
     assert measure(open_clip.get_model_config(name), name).with_weights(known.weights) == known
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_the_encoder_finds_the_same_sizes(name: str) -> None:
+    import open_clip
+
+    from pipeline.encoders.open_clip.library import measure_model
+
+    model = open_clip.create_model(name, load_weights=False, pretrained_text=False, device="meta")
+    assert measure_model(model) == model_sizes(name)
 
 
 @pytest.mark.slow
