@@ -26,11 +26,12 @@ from pipeline.encoders.blip2.lavis_checkpoint import (
 )
 from pipeline.encoders.downloads import BLIP2_FILES
 from pipeline.encoders.hub import could_not_load, fetch, is_hub_id
-from pipeline.encoders.tokenizer_files import check_tokenizer, load_tokenizer
+from pipeline.encoders.tokenizer_files import load_tokenizer
 from pipeline.encoders.weight_files import UNREADABLE, check_shapes, without_progress_bar
 from pipeline.errors import QpertError
 from pipeline.io.model_files import check_configurations, check_shards, refuse_pickles
 from pipeline.io.model_weights import split_weights
+from pipeline.io.tokenizer_files import check_tokenizer
 
 HEAD_FILE = "language_head.safetensors"
 INDEX = "model.safetensors.index.json"
