@@ -15,6 +15,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 
 from pipeline.errors import QpertError, first_line
+from pipeline.io.hub_downloads import download_snapshot
 from pipeline.io.model_files import check_configurations, check_shards, read_json, refuse_pickles
 from pipeline.io.tokenizer_files import FILES, check_tokenizer
 
@@ -104,7 +105,11 @@ def read_folder(folder: Path) -> DetectionModel:
 
 def _download(name: str, fetch: bool) -> Path | None:
     try:
-        return Path(snapshot_download(name, allow_patterns=list(_PATTERNS), local_files_only=not fetch))
+        if fetch:
+            return Path(download_snapshot(name, allow_patterns=_PATTERNS))
+        return Path(snapshot_download(name, allow_patterns=list(_PATTERNS), local_files_only=True))
+    except QpertError:
+        raise
     except Exception as error:  # of network, disk and hub, each of several libraries
         if not fetch:
             return None

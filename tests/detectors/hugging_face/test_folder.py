@@ -164,10 +164,11 @@ def test_a_download_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(options)
         raise OSError("no route to host")
 
-    monkeypatch.setattr(folders, "snapshot_download", download)
+    for function in ("download_snapshot", "snapshot_download"):
+        monkeypatch.setattr(folders, function, download)
     with pytest.raises(QpertError, match=r"'org/name' could not be downloaded: no route to host.*--detector hf:FOLDER"):
         check_detector(DetectorConfig(model="hf:org/name"))
     check_detector(DetectorConfig(model="hf:org/name"), fetch=False)  # a dry run downloads nothing
-    assert [options["local_files_only"] for options in asked] == [False, True]
+    assert [options.get("local_files_only", False) for options in asked] == [False, True]
     patterns = asked[0]["allow_patterns"]
     assert not any(pattern.endswith((".bin", ".pt", ".py")) or pattern == "*" for pattern in patterns)
