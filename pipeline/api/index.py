@@ -42,7 +42,7 @@ def index(
         out: folder or URI for the features; all nodes of a cluster must see it.
         encoder: one of `pipeline.encoders.list_encoders()`.
         weights: weights of the encoder: a tag, a hub id or a path; None for its miniature.
-        detector: `miniature`, an ultralytics name, a model file, `none`, or a `DetectorConfig`.
+        detector: `miniature`, `hf:MODEL`, an ultralytics name, a model file, `none`, or a `DetectorConfig`.
         perturbation: how objects act on the embeddings; "paper", "released", or None for plain ones.
         retry_failed: index photos that failed before once more.
         keep_removed: photos that the source no longer has stay in use.

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pipeline.api.options import check_options
 from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
-from pipeline.detectors import DetectorConfig, check_detector, load_detector
+from pipeline.detectors import DetectorConfig, check_detector, embed_prompts, load_detector, with_query_classes
 from pipeline.encoders import check_encoder, encoder_spec, load_encoder, prepare_environment
 from pipeline.encoders.spec import NO_SITES
 from pipeline.errors import QpertError
@@ -49,8 +49,8 @@ def Detect(
     `image_id` and `bytes`, if they are missing. Rows that come with an `error` pass through.
 
     Args:
-        model: `miniature`, an ultralytics name, a model file, a `DetectorConfig`, or a function from a torch device
-            ("cpu", "cuda:0") to a detector, which is called in each actor.
+        model: `miniature`, `hf:MODEL`, an ultralytics name, a model file, a `DetectorConfig`, or a function from a
+            torch device ("cpu", "cuda:0") to a detector, which is called in each actor.
         batch_size: most photos per call of the model; None for as many as fit.
         max_megapixels: larger photos are refused.
         allow_truncated: use what can be decoded of photos whose files end early.
@@ -63,9 +63,10 @@ def Detect(
     if isinstance(model, str | DetectorConfig):
         config = check_options(DetectorConfig, model=model) if isinstance(model, str) else model
         paths = {"model": absolute_weights(config.model), "annotations": absolute_weights(config.annotations)}
-        config = config.model_copy(update=paths)
+        config = with_query_classes(config.model_copy(update=paths))
         check_detector(config)
-        return stand_alone(DetectStage, "Detect", worker, rules, partial(load_detector, config))
+        build = partial(load_detector, config, prompts=embed_prompts(config))
+        return stand_alone(DetectStage, "Detect", worker, rules, build)
     return stand_alone(DetectStage, "Detect", worker, rules, model)
 
 

@@ -32,7 +32,9 @@ class AnnotatedBoxes:
         self._boxes = read_boxes(path)
 
     @classmethod
-    def load(cls, config: DetectorConfig, device: str = "cpu", *, photos: int | None = None) -> AnnotatedBoxes:
+    def load(
+        cls, config: DetectorConfig, device: str = "cpu", *, photos: int | None = None, prompts: bytes | None = None
+    ) -> AnnotatedBoxes:
         """See `pipeline.detectors.registry.DetectorClass`."""
         if config.annotations is None:
             raise QpertError(

@@ -14,7 +14,9 @@ class NoDetector:
     """Finds nothing, so that every embedding is the plain one."""
 
     @classmethod
-    def load(cls, config: DetectorConfig, device: str = "cpu", *, photos: int | None = None) -> NoDetector:
+    def load(
+        cls, config: DetectorConfig, device: str = "cpu", *, photos: int | None = None, prompts: bytes | None = None
+    ) -> NoDetector:
         """See `pipeline.detectors.registry.DetectorClass`."""
         return cls()
 

@@ -8,24 +8,29 @@ from typing import Protocol
 
 from pipeline.detectors.base import Detector
 from pipeline.detectors.config import DetectorConfig
+from pipeline.detectors.query_classes import with_query_classes
 from pipeline.errors import QpertError
 
 _YOLO = "pipeline.detectors.yolo:YoloDetector"
+_HUGGING_FACE = "pipeline.detectors.hugging_face.detector:HuggingFaceDetector"
 _DETECTORS = {
     "miniature": _YOLO,
     "annotated": "pipeline.detectors.annotated:AnnotatedBoxes",
     "none": "pipeline.detectors.no_detector:NoDetector",
 }
-"""Name -> module and class, imported when the detector is used. Any other name is an ultralytics model or a file."""
+"""Name -> module and class, imported when the detector is used. `hf:...` is a model of transformers, any other name an
+ultralytics model or a file."""
 
-_EXTRAS = {"ultralytics": "yolo", "onnxruntime": "onnx"}
+_EXTRAS = {"ultralytics": "yolo", "onnxruntime": "onnx", "textblob": "queries"}
 """Optional package -> the extra of this project that installs it."""
 
 
 class DetectorClass(Protocol):
     """What the registry asks of a detector's class: two class methods."""
 
-    def load(self, config: DetectorConfig, device: str = "cpu", *, photos: int | None = None) -> Detector:
+    def load(
+        self, config: DetectorConfig, device: str = "cpu", *, photos: int | None = None, prompts: bytes | None = None
+    ) -> Detector:
         """See `load_detector`."""
         ...
 
@@ -35,11 +40,13 @@ class DetectorClass(Protocol):
 
 
 def list_detectors() -> list[str]:
-    """Names that `DetectorConfig.model` takes besides ultralytics' names and model files."""
+    """Names that `DetectorConfig.model` takes besides `hf:...`, ultralytics' names and model files."""
     return list(_DETECTORS)
 
 
-def load_detector(config: DetectorConfig | str, device: str = "cpu", *, photos: int | None = None) -> Detector:
+def load_detector(
+    config: DetectorConfig | str, device: str = "cpu", *, photos: int | None = None, prompts: bytes | None = None
+) -> Detector:
     """Opens a detector.
 
     Args:
@@ -47,13 +54,22 @@ def load_detector(config: DetectorConfig | str, device: str = "cpu", *, photos: 
         device: `cpu`, `cuda:0`, ... for a detection model.
         photos: about how many this process will see; None if unknown. For few, a detector may choose what starts sooner
             and is slower.
+        prompts: what `embed_prompts` returned.
 
     Raises:
         QpertError: options that contradict each other, a missing or unreadable model, unknown names, a missing device.
     """
     if isinstance(config, str):
         config = DetectorConfig(model=config)
-    return _detector_class(config).load(config, device, photos=photos)
+    config = with_query_classes(config)
+    kind = _detector_class(config)
+    if config.slices is None:
+        return kind.load(config, device, photos=photos, prompts=prompts)
+    from pipeline.detectors.slicing import PER_TILE, SlicedDetector
+
+    in_tiles = config.model_copy(update={"max_objects": max(PER_TILE, config.max_objects)})
+    detector = kind.load(in_tiles, device, photos=photos, prompts=prompts)
+    return SlicedDetector(detector, config.slices, config.max_objects)
 
 
 def check_detector(config: DetectorConfig, *, fetch: bool = True) -> None:
@@ -66,16 +82,37 @@ def check_detector(config: DetectorConfig, *, fetch: bool = True) -> None:
     Raises:
         QpertError: as `load_detector`.
     """
+    config = with_query_classes(config)
     _detector_class(config).check(config, fetch=fetch)
 
 
+def embed_prompts(config: DetectorConfig) -> bytes | None:
+    """Embeds the classes that an open vocabulary of ultralytics looks for, once for all workers.
+
+    Returns:
+        For `load_detector`; None for a detector that needs nothing of the kind.
+
+    Raises:
+        QpertError: the model, or the encoder of its texts, cannot be loaded.
+    """
+    config = with_query_classes(config)
+    if config.classes is None or _path(config) != _YOLO:
+        return None
+    _detector_class(config)
+    from pipeline.detectors.yolo import YoloDetector
+
+    return YoloDetector.embed_prompts(config)
+
+
 def check_packages(config: DetectorConfig) -> None:
-    """Refuses a detection model whose packages are not installed. Quick: neither they nor torch are imported.
+    """Refuses options whose packages are not installed. Quick: neither they nor torch are imported.
 
     Raises:
         QpertError: with the command that installs them.
     """
-    if _DETECTORS.get(config.model, _YOLO) != _YOLO:
+    if config.classes_from_queries is not None and find_spec("textblob") is None:
+        raise QpertError(f"--classes-from-queries needs textblob: pip install 'qpert[{_EXTRAS['textblob']}]'")
+    if _path(config) != _YOLO:
         return
     needed = ["ultralytics", *(["onnxruntime"] if config.model.lower().endswith(".onnx") else [])]
     missing = [package for package in needed if find_spec(package) is None]
@@ -83,16 +120,23 @@ def check_packages(config: DetectorConfig) -> None:
         extras = ",".join(_EXTRAS[package] for package in missing)
         raise QpertError(
             f"detector {config.model!r} needs {' and '.join(missing)}: pip install 'qpert[{extras}]', or choose"
-            " --detector annotated or none"
+            " --detector hf:MODEL, annotated or none"
         )
 
 
+def _path(config: DetectorConfig) -> str:
+    """Module and class of a detector."""
+    return _HUGGING_FACE if config.model.startswith("hf:") else _DETECTORS.get(config.model, _YOLO)
+
+
 def _detector_class(config: DetectorConfig) -> DetectorClass:
-    path = _DETECTORS.get(config.model, _YOLO)
+    path = _path(config)
     if config.annotations is not None and config.model != "annotated":
         raise QpertError(f"--detector.annotations is for --detector annotated, not for {config.model!r}")
-    if config.classes is not None and path != _YOLO:
+    if config.classes is not None and path not in (_YOLO, _HUGGING_FACE):
         raise QpertError(f"--detector.classes selects among a detection model's classes; {config.model!r} has none")
+    if config.slices is not None and path not in (_YOLO, _HUGGING_FACE):
+        raise QpertError(f"--slices is for detection models; {config.model!r} does not look at photos")
     check_packages(config)
     module, _, name = path.partition(":")
     detector_class: DetectorClass = getattr(import_module(module), name)

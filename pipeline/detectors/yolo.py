@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from pipeline.detectors.class_names import class_numbers
 from pipeline.detectors.config import DOWNLOADS, MINIATURE, DetectorConfig
+from pipeline.detectors.yolo_prompts import embedded, look_for
 from pipeline.errors import QpertError
 from pipeline.io.model_files import PICKLES
 
@@ -38,13 +40,16 @@ _DEFAULTS = {"YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
 class YoloDetector:
     """One ultralytics model on one device."""
 
-    def __init__(self, config: DetectorConfig, device: str = "cpu", *, photos: int | None = None) -> None:
+    def __init__(
+        self, config: DetectorConfig, device: str = "cpu", *, photos: int | None = None, prompts: bytes | None = None
+    ) -> None:
         """Opens the model and detects once in an empty picture, so that any problem shows here.
 
         Args:
             config: `model` is `miniature`, a `.pt` or `.onnx` file, or the name of an official ultralytics model.
             device: `cpu`, `cuda:0`, ...
             photos: see `load_detector`.
+            prompts: see `embed_prompts`; of an open vocabulary, they are embedded here without.
 
         Raises:
             QpertError: missing or unreadable file, unknown model or class name, size that a fixed ONNX input does not
@@ -60,6 +65,7 @@ class YoloDetector:
         threads, on_cpu = torch.get_num_threads(), torch.device(device).type == "cpu"
         try:
             self._model = import_ultralytics().YOLO(str(weights), task="detect")
+            told = look_for(self._model, config, prompts)
             self._options: dict[str, Any] = {
                 "conf": config.confidence,
                 "max_det": config.max_objects,
@@ -84,13 +90,15 @@ class YoloDetector:
         finally:
             torch.set_num_threads(threads)  # ultralytics sets its own number for the whole process
         self.names: dict[int, str] = dict(self._model.names)
-        if config.classes is not None:
-            self._options["classes"] = _class_ids(config.classes, self.names)
+        if config.classes is not None and not told:
+            self._options["classes"] = class_numbers(config.classes, self.names)
 
     @classmethod
-    def load(cls, config: DetectorConfig, device: str = "cpu", *, photos: int | None = None) -> YoloDetector:
+    def load(
+        cls, config: DetectorConfig, device: str = "cpu", *, photos: int | None = None, prompts: bytes | None = None
+    ) -> YoloDetector:
         """See `pipeline.detectors.registry.DetectorClass`."""
-        return cls(config, device, photos=photos)
+        return cls(config, device, photos=photos, prompts=prompts)
 
     @classmethod
     def check(cls, config: DetectorConfig, *, fetch: bool = True) -> None:
@@ -98,6 +106,19 @@ class YoloDetector:
         find_weights(config.model, fetch=fetch)
         if config.classes is not None and fetch:
             cls(config, photos=0)  # only the weights know the names of their classes
+
+    @classmethod
+    def embed_prompts(cls, config: DetectorConfig) -> bytes | None:
+        """See `pipeline.detectors.registry.embed_prompts`."""
+        weights = find_weights(config.model)
+        if weights == MINIATURE or weights.suffix == ".onnx":
+            return None
+        try:
+            return embedded(import_ultralytics().YOLO(str(weights), task="detect"), config)
+        except QpertError:
+            raise
+        except Exception as error:
+            raise QpertError(f"cannot use detector {config.model!r}: {_brief(error)}") from error
 
     def detect(self, ids: Sequence[str], images: Sequence[Image.Image]) -> list[Objects]:
         """The objects of each RGB photo, at most `max_objects`, the most confident first."""
@@ -263,15 +284,6 @@ def _check_metadata(weights: Path, metadata: Mapping[str, str]) -> None:
             raise QpertError(
                 f"ONNX detector {str(weights)!r} was refused: its metadata {key} = {metadata[key][:60]!r} is code"
             ) from None
-
-
-def _class_ids(wanted: Sequence[str], names: dict[int, str]) -> list[int]:
-    ids = {name: number for number, name in names.items()}
-    for name in wanted:
-        if name not in ids:
-            near = difflib.get_close_matches(name, list(ids), n=4, cutoff=0.4) or list(ids)[:8]
-            raise QpertError(f"the detector has no class {name!r}; near: {', '.join(near)} (of {len(ids)})")
-    return [ids[name] for name in wanted]
 
 
 def _brief(error: Exception) -> str:

@@ -47,7 +47,12 @@ def _encoders() -> Iterator[Finding]:
 def _detectors() -> Iterator[Finding]:
     if not MINIATURE.is_file():
         yield Finding(TOPIC, "miniature", "problem", f"{MINIATURE} is missing", "qpert train-miniature yolo")
-    for model, name in (("miniature", "detectors"), ("model.onnx", "detectors in .onnx files")):
+    kinds = (
+        ("miniature", "detectors"),
+        ("hf:MODEL", "detectors of transformers"),
+        ("model.onnx", "detectors in .onnx files"),
+    )
+    for model, name in kinds:
         try:
             check_packages(DetectorConfig(model=model))
         except QpertError as error:

@@ -17,6 +17,7 @@ TOPIC = "versions"
 EXTRAS = {
     "yolo": "detection in photos, also by the default detector (AGPL-3.0)",
     "onnx": "detectors in .onnx files",
+    "queries": "--classes-from-queries",
     "jxl": "JPEG XL photos (GPL-3.0)",
     "optuna": "qpert tune --search optuna",
     "lavis": "the encoder blip2-lavis, whose environment pip fills",

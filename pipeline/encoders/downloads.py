@@ -11,9 +11,9 @@ from pipeline.encoders.hub import cached_weights, fetch, is_hub_id, split_file
 from pipeline.encoders.open_clip.sizes import HUB
 from pipeline.encoders.open_clip.table import open_clip_models
 from pipeline.encoders.registry import resolve_weights
-from pipeline.encoders.tokenizer_files import FILES
 from pipeline.io.hub_downloads import Progress, download_snapshot
 from pipeline.io.model_weights import split_weights
+from pipeline.io.tokenizer_files import FILES
 
 INDEX = "model.safetensors.index.json"
 BLIP2_FILES = ("config.json", "generation_config.json", "model*.safetensors", INDEX, *FILES)

@@ -15,7 +15,7 @@ from pipeline.cluster.machines import Machines
 from pipeline.cluster.pools import Pool, plan_pools
 from pipeline.datasets.photos.found_photos import Listing, Shards
 from pipeline.datasets.photos.source import find_photos
-from pipeline.detectors import check_detector, load_detector
+from pipeline.detectors import check_detector, embed_prompts, load_detector, with_query_classes
 from pipeline.encoders.spec import NO_SITES
 from pipeline.errors import QpertError
 from pipeline.features.file_sizes import block_rows, file_rows
@@ -110,6 +110,7 @@ class IndexPlan:
         Raises:
             QpertError: something is wrong with them, as far as that shows without loading a model.
         """
+        spec = spec.model_copy(update={"detector": with_query_classes(spec.detector)})
         encoder = encoder or EncoderChoice.of(spec.encoder, absolute_weights(spec.weights))
         if encoder.sites == 0:
             spec = _plain_only(spec, variants)
@@ -149,6 +150,11 @@ class IndexPlan:
         if self.sample is not None:
             what["sample"] = self.sample.wanted
         return as_recorded(self.store.find_manifest(), what)
+
+    @cached_property
+    def _prompts(self) -> bytes | None:
+        """The classes of an open vocabulary, embedded once for all actors of all attempts."""
+        return embed_prompts(self.spec.detector)
 
     def manifest(self) -> Manifest:
         """The manifest of a new run."""
@@ -203,7 +209,7 @@ class IndexPlan:
         layout, make_detector, todo = self.layout(resume, machines, accelerators), None, self.about(resume)
         if "detect" in layout.pools:
             each = None if todo is None else todo // layout.pools["detect"].size
-            make_detector = partial(load_detector, spec.detector, photos=each)
+            make_detector = partial(load_detector, spec.detector, photos=each, prompts=self._prompts)
         return index_graph(
             resume.photos,
             store=self.store,
@@ -265,6 +271,9 @@ def identity(spec: IndexSpec, encoder: EncoderChoice | None = None, variants: Va
     perturbation = spec.perturbation.build()
     detector = spec.detector.model_dump(mode="json")
     detector["model"] = weights_identity(bundled(spec.detector.model, "yolo.pt"))
+    for option in ("classes_from_queries", "slices"):
+        if detector[option] is None:  # so that features from before these options existed can still be resumed
+            del detector[option]
     if spec.detector.annotations:
         detector["annotations"] = weights_identity(spec.detector.annotations, whole=True)
     what = {

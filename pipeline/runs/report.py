@@ -67,12 +67,14 @@ def describe(plan: IndexPlan, resume: Resume, machines: Machines, *, keep_remove
     models = {"detect": spec.detector.model, "encode": f"{spec.encoder}, {spec.weights or 'miniature'}"}
     shared = [pool for pool in layout.pools.values() if pool.shared]
     perturbation = plan.identity["perturbation"] or {}
+    classes = spec.detector.classes
     lines = {
         "source": f"{spec.source}: {resume.photos.kind}, {count}",
         "machines": str(machines),
         "read": f"blocks of {layout.block_rows} photos",
         **{stage: f"{pool} ({models[stage]})" for stage, pool in layout.pools.items() if not pool.shared},
         **({"detect+encode": f"{shared[0]} ({'; '.join(models.values())})"} if shared else {}),
+        **({"classes": f"{len(classes):,}: {', '.join(classes)}"} if classes else {}),
         "write": f"{spec.out}/features: files of {layout.file_rows:,} photos, {spec.precision}",
         "perturbation": ", ".join(f"{name} {value}" for name, value in perturbation.items()) or "none",
         "fingerprint": fingerprint(plan.identity),

@@ -93,8 +93,18 @@ def test_a_model_without_its_packages_is_refused_with_the_command_that_installs_
     for check in (check_packages, check_detector, load_detector):
         with pytest.raises(QpertError) as refused:
             check(DetectorConfig(model=model))
-        said = f"detector {model!r} needs {named}: pip install {command}, or choose --detector annotated or none"
+        said = (
+            f"detector {model!r} needs {named}: pip install {command}, or choose --detector hf:MODEL, annotated or none"
+        )
         assert str(refused.value) == said
+
+
+def test_queries_need_textblob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "queries.txt").write_text("a dog")
+    monkeypatch.setitem(sys.modules, "textblob", None)
+    config = DetectorConfig(model="hf:org/name", classes_from_queries=str(tmp_path / "queries.txt"))
+    with pytest.raises(QpertError, match=r"--classes-from-queries needs textblob: pip install 'qpert\[queries\]'"):
+        check_packages(config)
 
 
 def test_other_detectors_need_no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,4 +112,5 @@ def test_other_detectors_need_no_packages(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setitem(sys.modules, package, None)
     check_detector(DetectorConfig(model="none"))
     check_packages(DetectorConfig(model="annotated"))
+    check_packages(DetectorConfig(model="hf:org/name"))
     assert isinstance(load_detector("none"), NoDetector)

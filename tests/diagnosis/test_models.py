@@ -28,6 +28,7 @@ def test_all_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         found["encoders"].text == "blip2, coca, internvl, open_clip with miniatures; blip2-lavis, internvl-c, siglip2"
     )
     assert found["downloaded weights of encoders"].text == f"in {tmp_path}: Salesforce/blip2-itm-vit-g"
+    assert found["detectors of transformers"].text == "can be used"
     assert found["downloaded detectors"].text == f"in {tmp_path}: yolo11n.pt"
 
 

@@ -165,7 +165,10 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "encoder": ({}, {"encoder": "blip2"}),
     "encoder: weights": ({}, {"weights": "coca_ViT-B-32:laion2b_s13b_b90k"}),
     "detector": ({}, {"detector": {"model": "yolo11n.pt"}}),
+    "detector: transformers": ({}, {"detector": {"model": "hf:org/name"}}),
     "detector: classes": ({}, {"detector": {"classes": ["star"]}}),
+    "detector: slices": ({}, {"detector": {"slices": 640}}),
+    "detector: size of slices": ({"detector": {"slices": 512}}, {"detector": {"slices": 640}}),
     "detector: none": (
         {"perturbation": {"preset": "none"}},
         {"perturbation": {"preset": "none"}, "detector": {"model": "none"}},

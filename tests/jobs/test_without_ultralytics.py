@@ -37,8 +37,8 @@ def test_the_default_detector_is_refused_at_once(words: list[str], tmp_path: Pat
     )
     assert done.returncode == 2
     assert done.stderr == (
-        "error: detector 'miniature' needs ultralytics: pip install 'qpert[yolo]', or choose --detector annotated or"
-        " none\n"
+        "error: detector 'miniature' needs ultralytics: pip install 'qpert[yolo]', or choose --detector"
+        " hf:MODEL, annotated or none\n"
     )
     assert done.stdout == "loaded:\n"
     assert list(tmp_path.iterdir()) == []

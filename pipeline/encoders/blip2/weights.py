@@ -26,12 +26,13 @@ from pipeline.encoders.blip2.lavis_checkpoint import (
 )
 from pipeline.encoders.downloads import BLIP2_FILES
 from pipeline.encoders.hub import could_not_load, fetch, is_hub_id
-from pipeline.encoders.tokenizer_files import check_tokenizer, load_tokenizer
+from pipeline.encoders.tokenizer_files import load_tokenizer
 from pipeline.encoders.transformers_weights import check_weight_files, load_model
 from pipeline.encoders.weight_files import UNREADABLE, check_shapes
 from pipeline.errors import QpertError
 from pipeline.io.model_files import check_configurations
 from pipeline.io.model_weights import split_weights
+from pipeline.io.tokenizer_files import check_tokenizer
 
 HEAD_FILE = "language_head.safetensors"
 BERT = "bert-base-uncased"

@@ -17,10 +17,10 @@ from pipeline.encoders.blip2.beam_search import Decoding
 from pipeline.encoders.blip2.family import Blip2Family
 from pipeline.encoders.blip2.lavis_checkpoint import HEAD, Sizes, check_files, read_checkpoint
 from pipeline.encoders.blip2_lavis import environment as lavis_environment
-from pipeline.encoders.tokenizer_files import check_tokenizer
 from pipeline.encoders.weight_files import check_shapes
 from pipeline.errors import QpertError
 from pipeline.io.model_weights import split_weights
+from pipeline.io.tokenizer_files import check_tokenizer
 from pipeline.method.objects import TokenGrid
 
 _ORPHAN = f"{HEAD}bias"

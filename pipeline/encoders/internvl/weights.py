@@ -18,12 +18,13 @@ from pipeline.encoders.hub import fetch, is_hub_id
 from pipeline.encoders.internvl.config import InternVLConfig
 from pipeline.encoders.internvl.model import InternVL
 from pipeline.encoders.internvl.sentence_pieces import SentencePieces
-from pipeline.encoders.tokenizer_files import check_tokenizer, load_tokenizer
+from pipeline.encoders.tokenizer_files import load_tokenizer
 from pipeline.encoders.weight_files import UNREADABLE, check_shapes, weight_shapes
 from pipeline.encoders.whole_words import WholeWords, opens_as_whole_words
 from pipeline.errors import QpertError, first_line
 from pipeline.io.hub_downloads import download_snapshot
 from pipeline.io.model_files import check_configurations, check_shards, read_json, refuse_pickles
+from pipeline.io.tokenizer_files import check_tokenizer
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 PUBLISHED_CODE = {

@@ -27,10 +27,10 @@ from pipeline.encoders.open_clip.word_tokenizer import Tokenize, WordTokenizer
 from pipeline.encoders.preprocessing import square_side
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.spec import EncoderSpec
-from pipeline.encoders.tokenizer_files import FILES, check_tokenizer
 from pipeline.encoders.weight_files import UNREADABLE, weight_shapes
 from pipeline.errors import QpertError, first_line
 from pipeline.io.model_files import PICKLES, check_configurations, read_json
+from pipeline.io.tokenizer_files import FILES, check_tokenizer
 from pipeline.method.objects import TokenGrid
 
 Model: TypeAlias = Any

@@ -11,8 +11,9 @@ from torch import Tensor
 from transformers import Siglip2Tokenizer, SiglipTokenizer
 
 from pipeline.encoders.reading import Reading, make_reading
-from pipeline.encoders.tokenizer_files import check_tokenizer, load_tokenizer
+from pipeline.encoders.tokenizer_files import load_tokenizer
 from pipeline.errors import QpertError
+from pipeline.io.tokenizer_files import check_tokenizer
 
 FAST, SENTENCE_PIECES = "tokenizer.json", "spiece.model"
 _GEMMA = ("GemmaTokenizer", "Siglip2Tokenizer")

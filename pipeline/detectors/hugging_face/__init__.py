@@ -1,0 +1,1 @@
+"""Detectors of transformers, `hf:MODEL`: those of fixed classes, and those that are told what to look for."""
