@@ -17,15 +17,13 @@ from pipeline.encoders.catalogue import (
     models_without_weights,
 )
 
-NAMES = {*list_encoders(), "siglip2"}
-
 
 def test_the_short_list_has_what_people_use() -> None:
     entries = [entry for entry in catalogue() if entry.recommended]
     weights = {entry.weights for entry in entries}
     assert {"ViT-B-16-SigLIP2-256:webli", "PE-Core-L-14-336:meta", "ViT-B-32:openai", BUNDLED} <= weights
     assert len(entries) < 40 < len(catalogue())
-    assert {entry.encoder for entry in catalogue()} <= NAMES
+    assert {entry.encoder for entry in catalogue()} <= {*list_encoders()}
     keys = [(entry.encoder, entry.weights) for entry in catalogue()]
     assert len(keys) == len({*keys})
 
@@ -47,6 +45,12 @@ def test_published_models_have_the_sizes_of_their_classes(name: str) -> None:
     """At 364 pixels, which the encoder assumes of a model that is not here."""
     (entry,) = find_entries(f"{name} OpenGVLab/InternVL-14B-Flickr30K-FT-364px")
     assert entry.spec == replace(encoder_spec(name, entry.weights), sites=entry.sites)
+
+
+@pytest.mark.parametrize("size", ["base", "so400m"])
+def test_siglip2_has_the_sizes_that_its_encoder_states(size: str) -> None:
+    (entry,) = find_entries(f"google/siglip2-{size}-patch16-naflex")
+    assert entry.spec == replace(encoder_spec("siglip2", entry.weights), sites=entry.sites)
 
 
 def test_blip2_has_about_the_parameters_that_memory_is_planned_by() -> None:
