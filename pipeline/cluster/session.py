@@ -69,15 +69,20 @@ def check_session(address: str | None) -> None:
         session_parent()
 
 
+def is_local(address: str | None) -> bool:
+    """Whether a session is to be started on this machine, and no cluster joined; see `named_cluster`. Asks nobody."""
+    return _wanted(address) in ("", "local")
+
+
 def named_cluster(address: str | None) -> str | None:
     """The cluster to join: `address`, or RAY_ADDRESS; None if a session is to be started here.
 
     Raises:
         QpertError: this is not the address of a cluster, or nothing answers there.
     """
-    cluster = (address or os.environ.get("RAY_ADDRESS") or "").strip()
-    if not cluster or cluster == "local":
+    if is_local(address):
         return None
+    cluster = _wanted(address)
     where = "--address" if address else "RAY_ADDRESS"
     if cluster.startswith(("http://", "https://")):
         raise QpertError(
@@ -87,6 +92,10 @@ def named_cluster(address: str | None) -> str | None:
         )
     _check_reachable(cluster, where)
     return cluster
+
+
+def _wanted(address: str | None) -> str:
+    return (address or os.environ.get("RAY_ADDRESS") or "").strip()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 
 from pipeline.cluster.machines import Machines
-from pipeline.cluster.session import named_cluster, ray_session
+from pipeline.cluster.session import is_local, ray_session
 from pipeline.cluster.waiting import NamedGpus
 from pipeline.datasets.scenes.recognition import are_scenes
 from pipeline.errors import QpertError
@@ -146,7 +146,7 @@ class IndexRun:
         from pipeline.runs.indexing import index_photos  # imports Ray, which refusals and dry runs do without
 
         spec = plan.spec
-        plan.encoder.prepare(runs_here=named_cluster(spec.address) is None)
+        plan.encoder.prepare(runs_here=is_local(spec.address))
         if resume.manifest is not None:
             logger.info(f"going on in {spec.out}: {resume.done:,} photos are done")
             manifest = manifest.model_copy(update={"vectors": resume.manifest.vectors, "dim": resume.manifest.dim})

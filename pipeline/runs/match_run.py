@@ -18,7 +18,7 @@ from ray.data import Dataset
 
 from pipeline.cluster.machines import Machines
 from pipeline.cluster.pools import plan_pools
-from pipeline.cluster.session import named_cluster
+from pipeline.cluster.session import is_local
 from pipeline.cluster.waiting import NamedGpus
 from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
 from pipeline.errors import QpertError
@@ -155,7 +155,7 @@ class MatchRun:
         return Graph(self.store, self.key, PairSource(spec.rules), (stage,), spec.worker, _BLOCK, rows, spec.patience)
 
     def _match(self, todo: int) -> None:
-        self.spec.encoder.prepare(runs_here=named_cluster(self.address) is None)
+        self.spec.encoder.prepare(runs_here=is_local(self.address))
         attempts = Attempts(self.store, self.key, todo, verbose=self.verbose)
         gpus = self.spec.gpus
         done = attempts.run(

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from pipeline.cluster.session import _stopped_by_sigterm, named_cluster, ray_session
+from pipeline.cluster.session import _stopped_by_sigterm, is_local, named_cluster, ray_session
 from pipeline.errors import QpertError
 
 
@@ -47,6 +47,20 @@ def test_wrong_and_stale_addresses_are_reported_at_once(
 def test_addresses_that_name_no_cluster(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", address)
     assert named_cluster(None) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "variable", "local"),
+    [(None, None, True), (None, "", True), ("local", None, True), (None, "local", True), ("head:6379", None, False)]
+    + [(None, "ray://head:10001", False), ("auto", "local", False)],
+)
+def test_a_session_here_is_told_from_a_cluster_without_asking_it(
+    address: str | None, variable: str | None, local: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("RAY_ADDRESS", variable)
+    assert is_local(address) is local
 
 
 def test_auto_without_a_cluster_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
