@@ -51,8 +51,10 @@ def test_addresses_that_name_no_cluster(address: str, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     ("address", "variable", "local"),
-    [(None, None, True), (None, "", True), ("local", None, True), (None, "local", True), ("head:6379", None, False)]
-    + [(None, "ray://head:10001", False), ("auto", "local", False)],
+    [
+        *((None, None, True), (None, "", True), ("local", None, True), (None, "local", True)),
+        *(("head:6379", None, False), (None, "ray://head:10001", False), ("auto", "local", False)),
+    ],
 )
 def test_a_session_here_is_told_from_a_cluster_without_asking_it(
     address: str | None, variable: str | None, local: bool, monkeypatch: pytest.MonkeyPatch
