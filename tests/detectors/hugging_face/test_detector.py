@@ -165,6 +165,14 @@ def test_embedded_classes_are_kept(tiny: dict[str, Path], photos: list[Image.Ima
     assert read == []
 
 
+def test_a_photo_that_cannot_be_scaled(tiny: dict[str, Path]) -> None:
+    """With its aspect ratio it would be less than a pixel wide."""
+    model = detector(tiny["detr"])
+    with pytest.raises(QpertError, match="1 x 2000 pixels cannot be scaled for this detector"):
+        model.detect([""], [Image.new("RGB", (1, 2000))])
+    assert len(model.detect([""], [Image.new("RGB", (1, 1))])[0])
+
+
 def test_no_photos(tiny: dict[str, Path]) -> None:
     assert detector(tiny["lw_detr"]).detect([], []) == []
 
