@@ -53,7 +53,7 @@ class HuggingFaceDetector:
             device: `cpu`, `cuda:0`, ...
 
         Raises:
-            QpertError: see `check_folder`; weights that do not fit the model, an image size that it does not take, or
+            QpertError: see `find_model`; weights that do not fit the model, an image size that it does not take, or
                 a missing device.
         """
         found = find_model(config.model)
