@@ -8,6 +8,7 @@ Examples:
   qpert index shards/ --out features/                       webdataset tars
   qpert index photos/ --out plain/ --perturbation none      plain embeddings, to compare with
   qpert index photos/ --out features/ --encoder coca --weights coca_ViT-L-14:laion2b_s13b_b90k --detector yolo11n.pt
+  qpert index photos/ --out features/ --detector hf:google/owlv2-base-patch16-ensemble --classes "dog" "red kite"
   qpert index photos.txt --out features/ --allow-scheme https --root /data        what the list may name
   qpert index photos/ --out features/ --exclude raw '*.tmp.*'                     files and folders to leave out
   qpert index photos/ --out features/ --dry-run             say what would be done

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.datasets.captions.reading import read_captions
@@ -49,6 +50,7 @@ def with_query_classes(config: DetectorConfig) -> DetectorConfig:
     Raises:
         QpertError: the file cannot be read, or has no nouns; or TextBlob is not installed.
     """
+    check_textblob(config)
     if config.classes_from_queries is None:
         return config
     texts = read_queries(Path(config.classes_from_queries))
@@ -65,6 +67,16 @@ def with_query_classes(config: DetectorConfig) -> DetectorConfig:
         )
     classes = sorted({*(config.classes or ()), *ranked[:MOST]})
     return config.model_copy(update={"classes": tuple(classes), "classes_from_queries": None})
+
+
+def check_textblob(config: DetectorConfig) -> None:
+    """Refuses `classes_from_queries` where TextBlob is not installed, without importing it.
+
+    Raises:
+        QpertError: with the command that installs it.
+    """
+    if config.classes_from_queries is not None and find_spec("textblob") is None:
+        raise QpertError("--classes-from-queries needs textblob: pip install 'qpert[queries]'")
 
 
 def read_queries(path: Path) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pipeline.detectors.base import Detector
 from pipeline.detectors.config import DetectorConfig
-from pipeline.detectors.query_classes import with_query_classes
+from pipeline.detectors.query_classes import check_textblob, with_query_classes
 from pipeline.errors import QpertError
 
 _YOLO = "pipeline.detectors.yolo:YoloDetector"
@@ -21,7 +21,7 @@ _DETECTORS = {
 """Name -> module and class, imported when the detector is used. `hf:...` is a model of transformers, any other name an
 ultralytics model or a file."""
 
-_EXTRAS = {"ultralytics": "yolo", "onnxruntime": "onnx", "textblob": "queries"}
+_EXTRAS = {"ultralytics": "yolo", "onnxruntime": "onnx"}
 """Optional package -> the extra of this project that installs it."""
 
 
@@ -110,8 +110,7 @@ def check_packages(config: DetectorConfig) -> None:
     Raises:
         QpertError: with the command that installs them.
     """
-    if config.classes_from_queries is not None and find_spec("textblob") is None:
-        raise QpertError(f"--classes-from-queries needs textblob: pip install 'qpert[{_EXTRAS['textblob']}]'")
+    check_textblob(config)
     if _path(config) != _YOLO:
         return
     needed = ["ultralytics", *(["onnxruntime"] if config.model.lower().endswith(".onnx") else [])]

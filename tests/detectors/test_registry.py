@@ -105,6 +105,8 @@ def test_queries_need_textblob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     config = DetectorConfig(model="hf:org/name", classes_from_queries=str(tmp_path / "queries.txt"))
     with pytest.raises(QpertError, match=r"--classes-from-queries needs textblob: pip install 'qpert\[queries\]'"):
         check_packages(config)
+    with pytest.raises(QpertError, match="--classes-from-queries needs textblob"):
+        load_detector(config)
 
 
 def test_other_detectors_need_no_packages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from jobs import cli
+from jobs.cli.parsing import parse
 from jobs.index import Config
 from pipeline.cluster.machines import Machines
 from pipeline.datasets.photos.found_photos import Shards
@@ -291,3 +292,25 @@ def test_miniatures_on_photos_are_warned_of_before_ray_starts_and_at_the_end(
     assert (before.startswith(loud), after.startswith(loud)) == (not scenes, not scenes)
     assert before == after
     assert ("--encoder coca --weights coca_ViT-L-14:laion2b_s13b_b90k --detector yolo11n.pt" in after) is not scenes
+
+
+def test_short_names_of_a_detectors_options() -> None:
+    words = ["photos", "--out", "o", "--detector", "hf:org/name", "--classes", "dog", "red kite", "--slices", "640"]
+    config = parse(Config, [*words, "--classes-from-queries", "q.txt"], verb="index")
+    assert config is not None
+    assert config.detector == DetectorConfig(
+        model="hf:org/name", classes=("dog", "red kite"), slices=640, classes_from_queries="q.txt"
+    )
+    long = parse(Config, ["photos", "--out", "o", "--detector.classes", "dog", "--detector.slices", "99"], verb="index")
+    assert long is not None
+    assert (long.detector.classes, long.detector.slices) == (("dog",), 99)
+
+
+def test_a_dry_run_shows_what_will_be_looked_for(
+    photos: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("textblob")
+    (tmp_path / "queries.txt").write_text("a star over two circles")
+    words = ["--classes", "square", "--classes-from-queries", str(tmp_path / "queries.txt")]
+    assert cli.main(["index", photos, "--dry-run", "--out", str(tmp_path / "out"), *words]) == 0
+    assert re.search(r"^classes +3: circle, square, star$", capsys.readouterr().out, re.MULTILINE)

@@ -53,7 +53,7 @@ class HuggingFaceDetector:
             device: `cpu`, `cuda:0`, ...
 
         Raises:
-            QpertError: see `check_folder`; weights that do not fit the model, an image size that it does not take, or
+            QpertError: see `find_model`; weights that do not fit the model, an image size that it does not take, or
                 a missing device.
         """
         found = find_model(config.model)
@@ -90,7 +90,7 @@ class HuggingFaceDetector:
     @torch.inference_mode()
     def detect(self, ids: Sequence[str], images: Sequence[Image.Image]) -> list[Objects]:
         """The objects of each RGB photo, at most `max_objects`, the most confident first."""
-        inputs = [self._processor(images=[image], return_tensors="pt", **self._options) for image in images]
+        inputs = [self._prepared(image) for image in images]
         groups: dict[torch.Size, list[int]] = {}
         for row, one in enumerate(inputs):
             groups.setdefault(one["pixel_values"].shape, []).append(row)
@@ -102,6 +102,14 @@ class HuggingFaceDetector:
             for row, size, part in zip(rows, sizes, parts, strict=True):
                 found[row] = objects_of(part, size, self._most)
         return [found[row] for row in range(len(images))]
+
+    def _prepared(self, image: Image.Image) -> Any:
+        """The input of one photo: `pixel_values` [1, 3, H, W], and perhaps `pixel_mask` [1, H, W]."""
+        try:
+            return self._processor(images=[image], return_tensors="pt", **self._options)
+        except ValueError as error:  # such as a side of less than a pixel
+            size = "{} x {}".format(*image.size)
+            raise QpertError(f"{size} pixels cannot be scaled for this detector: {first_line(error)}") from error
 
 
 def _wanted(found: DetectionModel, config: DetectorConfig) -> Sequence[str] | None:

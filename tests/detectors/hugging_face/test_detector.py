@@ -22,6 +22,8 @@ from pipeline.errors import QpertError
 from pipeline.method.objects import Objects
 from tests.detectors.hugging_face.tiny_models import FIXED, OPEN, save_tiny
 
+_SLOW = ("d_fine", "rf_detr", "deimv2", "detr", "grounding-dino", "mm-grounding-dino")
+KINDS = [pytest.param(kind, marks=[pytest.mark.slow] if kind in _SLOW else []) for kind in (*FIXED, *OPEN)]
 CLASSES = ("dog", "red kite")
 SIZES = ((90, 60), (64, 64), (40, 120), (90, 60), (7, 5))
 """(width, height) of the photos; the last but one is dark."""
@@ -88,7 +90,7 @@ def assert_the_same(
         assert found[5] == row[5]
 
 
-@pytest.mark.parametrize("kind", [*FIXED, *OPEN])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_has_the_objects_of_the_library(kind: str, tiny: dict[str, Path], photos: list[Image.Image]) -> None:
     """Of each photo alone, though the batch holds photos of other shapes."""
     found = detector(tiny[kind]).detect([""] * len(photos), photos)
@@ -105,7 +107,7 @@ def test_a_batch_has_the_objects_of_the_library(kind: str, tiny: dict[str, Path]
     assert (first.boxes[:rows] - dark.boxes[:rows]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("kind", ["d_fine", "owlv2", "grounding-dino"])
+@pytest.mark.parametrize("kind", ["lw_detr", "owlv2"])
 def test_confidence_and_number_select(kind: str, tiny: dict[str, Path], photos: list[Image.Image]) -> None:
     everything = detector(tiny[kind]).detect([""], photos[:1])[0]
     limit = everything.scores[3].item() - 1e-7
@@ -146,10 +148,35 @@ def test_an_image_size_that_the_model_takes_or_refuses(tiny: dict[str, Path], ph
         detector(tiny["owlv2"], image_size=96)
 
 
+def test_embedded_classes_are_kept(tiny: dict[str, Path], photos: list[Image.Image]) -> None:
+    """OmDet-Turbo forgets what is beyond the number in its configuration, here two."""
+    many = ("dog", "kite", "person", "photo")
+    model = detector(tiny["omdet-turbo"], classes=many)
+    vocabulary: Any = model._vocabulary
+    read: list[int] = []
+    texts = vocabulary._model.language_backbone.model
+    texts.register_forward_pre_hook(lambda *_: read.append(1))
+    model.detect([""] * 2, photos[:2])
+    assert read == []
+    owl = detector(tiny["owlv2"])
+    vocabulary = owl._vocabulary
+    vocabulary._model.owlv2.text_model.register_forward_pre_hook(lambda *_: read.append(1))
+    assert len(owl.detect([""], photos[:1])[0])
+    assert read == []
+
+
+def test_a_photo_that_cannot_be_scaled(tiny: dict[str, Path]) -> None:
+    """With its aspect ratio it would be less than a pixel wide."""
+    model = detector(tiny["detr"])
+    with pytest.raises(QpertError, match="1 x 2000 pixels cannot be scaled for this detector"):
+        model.detect([""], [Image.new("RGB", (1, 2000))])
+    assert len(model.detect([""], [Image.new("RGB", (1, 1))])[0])
+
+
 def test_no_photos(tiny: dict[str, Path]) -> None:
-    assert detector(tiny["d_fine"]).detect([], []) == []
+    assert detector(tiny["lw_detr"]).detect([], []) == []
 
 
 def test_a_missing_device_is_reported(tiny: dict[str, Path]) -> None:
     with pytest.raises(QpertError, match="on cuda:99"):
-        HuggingFaceDetector(DetectorConfig(model=f"hf:{tiny['d_fine']}"), "cuda:99")
+        HuggingFaceDetector(DetectorConfig(model=f"hf:{tiny['lw_detr']}"), "cuda:99")
