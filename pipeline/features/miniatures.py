@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pipeline.features.fingerprint import bundled
 from pipeline.features.manifest import Manifest
 
-ENCODER_FOR_PHOTOS = ("--encoder coca --weights coca_ViT-L-14:laion2b_s13b_b90k", "2.6 GB")
-DETECTOR_FOR_PHOTOS = ("--detector yolo11n.pt", "5 MB")
+ENCODER_FOR_PHOTOS = ("--encoder open_clip --weights ViT-B-16-SigLIP2-256:webli", "1.5 GB")
+DETECTOR_FOR_PHOTOS = ("--detector hf:Roboflow/rf-detr-base", "130 MB")
 """Options that choose models for real photos, and what they download."""
 REMINDER = "miniature models and real photos do not go together: see the warning above"
 

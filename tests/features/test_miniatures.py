@@ -32,10 +32,9 @@ def test_miniatures_on_photos_are_warned_of_with_the_models_to_use() -> None:
     assert first == "MINIATURE MODELS ON REAL PHOTOS"
     assert "The encoder coca is the bundled miniature" in others[0]
     assert others[1].startswith("The detector is the bundled miniature")
-    assert others[2] == (
-        "For real photos use: --encoder coca --weights coca_ViT-L-14:laion2b_s13b_b90k --detector yolo11n.pt"
-    )
-    assert others[3] == "When first used they download 2.6 GB and 5 MB."
+    encoder, detector = "--encoder open_clip --weights ViT-B-16-SigLIP2-256:webli", "--detector hf:Roboflow/rf-detr-base"
+    assert others[2] == f"For real photos use: {encoder} {detector}"
+    assert others[3] == "When first used they download 1.5 GB and 130 MB."
 
 
 @pytest.mark.parametrize(
@@ -56,7 +55,7 @@ def test_the_detector_alone_has_its_own_sentence_and_remedy() -> None:
     text = warning_of(manifest(weights="coca_ViT-L-14:laion2b_s13b_b90k"))
     assert text is not None
     assert text.startswith("MINIATURE DETECTOR ON REAL PHOTOS\nThe detector is")
-    assert "For real photos use: --detector yolo11n.pt\n" in text
+    assert "For real photos use: --detector hf:Roboflow/rf-detr-base\n" in text
 
 
 def test_the_encoder_alone_keeps_the_detector_that_was_chosen() -> None:
