@@ -32,8 +32,8 @@ def test_miniatures_on_photos_are_warned_of_with_the_models_to_use() -> None:
     assert first == "MINIATURE MODELS ON REAL PHOTOS"
     assert "The encoder coca is the bundled miniature" in others[0]
     assert others[1].startswith("The detector is the bundled miniature")
-    encoder, detector = "--encoder open_clip --weights ViT-B-16-SigLIP2-256:webli", "--detector hf:Roboflow/rf-detr-base"
-    assert others[2] == f"For real photos use: {encoder} {detector}"
+    encoder, detector = "--encoder open_clip --weights ViT-B-16-SigLIP2-256:webli", "hf:Roboflow/rf-detr-base"
+    assert others[2] == f"For real photos use: {encoder} --detector {detector}"
     assert others[3] == "When first used they download 1.5 GB and 130 MB."
 
 

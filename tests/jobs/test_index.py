@@ -291,7 +291,8 @@ def test_miniatures_on_photos_are_warned_of_before_ray_starts_and_at_the_end(
     assert kept == [scenes]
     assert (before.startswith(loud), after.startswith(loud)) == (not scenes, not scenes)
     assert before == after
-    assert ("--encoder open_clip --weights ViT-B-16-SigLIP2-256:webli --detector hf:Roboflow/rf-detr-base" in after) is not scenes
+    advice = "--encoder open_clip --weights ViT-B-16-SigLIP2-256:webli --detector hf:Roboflow/rf-detr-base"
+    assert (advice in after) is not scenes
 
 
 def test_short_names_of_a_detectors_options() -> None:
