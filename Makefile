@@ -28,7 +28,7 @@ docs: install-dev
 # The pages of docs/results, from a run of the whole protocol with the bundled models: about a quarter of an hour.
 results: install
 	$(BIN)/python -m jobs reproduce --out reproduction
-	for name in coca blip2 internvl; do cp reproduction/miniature/$$name/report.md docs/results/$$name.md; done
+	for name in coca blip2 internvl open_clip; do cp reproduction/miniature/$$name/report.md docs/results/$$name.md; done
 
 # Known vulnerabilities of all that is installed. Asks PyPI; what that cannot answer for counts as a failure.
 audit: install-dev

@@ -7,8 +7,8 @@ Examples:
   qpert index photos.parquet --out features/ --uri-column url --id-column photo_id
   qpert index shards/ --out features/                       webdataset tars
   qpert index photos/ --out plain/ --perturbation none      plain embeddings, to compare with
-  qpert index photos/ --out features/ --encoder open_clip --weights ViT-B-16-SigLIP2-256:webli \\
-        --detector hf:Roboflow/rf-detr-base
+  qpert index photos/ --out features/ --encoder open_clip --weights ViT-B-16-SigLIP2-256:webli      SigLIP2
+  qpert index photos/ --out features/ --detector hf:Roboflow/rf-detr-base                           another detector
   qpert index photos/ --out features/ --detector hf:google/owlv2-base-patch16-ensemble --classes "dog" "red kite"
   qpert index photos.txt --out features/ --allow-scheme https --root /data        what the list may name
   qpert index photos/ --out features/ --exclude raw '*.tmp.*'                     files and folders to leave out

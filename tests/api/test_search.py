@@ -47,7 +47,7 @@ def test_miniatures_on_photos_are_a_warning_and_a_banner(features: Any) -> None:
     encoder = {"name": "coca", "weights": {"name": "coca", "digest": "0" * 16}}
     manifest = features.manifest.model_copy(update={"encoder": encoder, "scenes": False})
     features = replace(features, manifest=manifest)
-    with pytest.warns(UserWarning, match="(?s)^MINIATURE MODEL ON REAL PHOTOS\n.*coca_ViT-L-14") as caught:
+    with pytest.warns(UserWarning, match="(?s)^MINIATURE MODEL ON REAL PHOTOS\n.*ViT-B-16-SigLIP2-256") as caught:
         hits = pipeline.search(features, "1")
     assert len(caught) == 1
     assert "MINIATURE MODEL ON REAL PHOTOS" in hits._repr_html_()

@@ -50,7 +50,7 @@ def test_every_column_is_explained() -> None:
     assert [column for column in columns if f"`{column}`" not in table] == []
 
 
-@pytest.mark.parametrize("name", ["coca", "blip2", "internvl"])
+@pytest.mark.parametrize("name", ["coca", "blip2", "internvl", "open_clip"])
 def test_results_are_those_of_the_command(name: str) -> None:
     """The pages are reports of ``qpert reproduce`` as they were written; ``make results`` makes them."""
     text = (ROOT / "docs" / "results" / f"{name}.md").read_text(encoding="utf-8")

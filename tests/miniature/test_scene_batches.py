@@ -7,7 +7,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from pipeline.datasets.scenes.layout import SCENE_SIZE, Scene, SceneObject
 from pipeline.miniature.coca_model import CONTEXT, GRID, IMAGE_SIZE, MODEL, build_tokenizer
 from pipeline.miniature.scene_batches import LABELS, SceneBatches, patch_labels
-from pipeline.miniature.train_coca import _text
+from pipeline.miniature.train_coca import embed_captions
 
 
 def test_patch_labels_name_the_objects_under_each_patch() -> None:
@@ -48,4 +48,4 @@ def test_texts_without_padding_equal_open_clips_embeddings() -> None:
     texts = ["a red star", "a huge blue moon above a tiny green ring on a plain background"]
     ids = torch.tensor([encoding.ids for encoding in build_tokenizer().encode_batch(texts)])
     with torch.no_grad():
-        torch.testing.assert_close(_text(model, ids)[0], model.encode_text(ids), atol=1e-6, rtol=0)
+        torch.testing.assert_close(embed_captions(model.text, ids)[0], model.encode_text(ids), atol=1e-6, rtol=0)
