@@ -77,10 +77,14 @@ def measure_models(
 def _random_encoder(name: str) -> OpenClipEncoder:
     import open_clip
 
+    from pipeline.encoders.open_clip.config import ModelConfig
+    from pipeline.encoders.open_clip.library import build
+
     if name not in open_clip.list_models():
         raise QpertError(f"open_clip has no model {name!r}: qpert models --all lists them")
-    model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
-    model.text = None  # the text tower takes memory and is not measured
+    model = build(ModelConfig.of(open_clip.get_model_config(name), name))
+    if hasattr(model, "text"):
+        model.text = None  # it takes memory, and is not measured
     encoder = OpenClipEncoder.from_model(model)
     if not encoder.sites():
         raise QpertError(f"{name} has no cross-attention for objects to act on: there is nothing to measure")
