@@ -108,12 +108,13 @@ def _tokenizer_of(folder: Path, config: ModelConfig, model: Model) -> Tokenize:
         tower: Any = getattr(model, "text", model)
         return WordTokenizer(vocabulary, tower.context_length, pad, words=text.vocab_size)
     if not text.hf_tokenizer_name:
-        simple: Tokenize = open_clip.SimpleTokenizer(context_length=text.context_length, **options)
-        if simple.vocab_size > text.vocab_size:
+        clips = open_clip.SimpleTokenizer(context_length=text.context_length, **options)
+        if clips.vocab_size > text.vocab_size:
             raise QpertError(
-                f"{folder} names no tokenizer, and CLIP's has {simple.vocab_size:,} words, but the model"
+                f"{folder} names no tokenizer, and CLIP's has {clips.vocab_size:,} words, but the model"
                 f" {text.vocab_size:,}: put the model's own there, and name it in text_cfg.hf_tokenizer_name"
             )
+        simple: Tokenize = clips
         return simple
     return _of_transformers(folder, model, text.context_length, text.tokenizer_mode, options)
 
