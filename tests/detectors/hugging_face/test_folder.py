@@ -117,6 +117,9 @@ def test_weights_of_another_model(saved: dict[str, Path], copy: Path) -> None:
     change(copy / "config.json", decoder_layers=3)
     with pytest.raises(QpertError, match=r"not a whole rt_detr_v2: \d+ weights are missing"):
         load_detector(f"hf:{copy}")
+    change(copy / "config.json", decoder_layers=2, id2label={str(number): "a" for number in range(5)})
+    with pytest.raises(QpertError, match=r"not a whole rt_detr_v2: \d+ weights are missing or of another shape"):
+        load_detector(f"hf:{copy}")
     shutil.copy(saved["detr"] / "model.safetensors", copy / "model.safetensors")
     with pytest.raises(QpertError, match="not a whole rt_detr_v2"):
         load_detector(f"hf:{copy}")
