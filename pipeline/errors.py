@@ -11,8 +11,14 @@ class QpertError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a library's exception, or its class if it has no text, to be quoted in a message."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """The first line of a library's exception, or its class if it has no text, to be quoted in a message.
+
+    A line that ends with a colon is followed by the next one, which it announces. Of a missing key it says so.
+    """
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    first, *rest = str(error).strip().splitlines() or [type(error).__name__]
+    return f"{first} {rest[0].strip()}" if rest and first.endswith(":") else first
 
 
 def one_line(error: BaseException) -> str:

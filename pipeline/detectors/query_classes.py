@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.datasets.captions.reading import read_captions
+from pipeline.detectors.class_names import LONGEST
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 
@@ -88,9 +89,11 @@ def read_queries(path: Path) -> list[str]:
     if path.suffix.lower() in _CAPTIONS:
         return [caption for image in read_captions(path, split=None) for caption in image.captions]
     try:
-        if path.stat().st_size > _LARGEST:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)  # the size of a pipe or device is unknown
+        if len(content) > _LARGEST:
             raise QpertError(f"--classes-from-queries {path} has more than {_LARGEST // 1024**2} MB")
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = content.decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise QpertError(f"cannot read --classes-from-queries {path}: {error}") from error
     queries = [line.strip() for line in lines if line.strip()]
@@ -110,7 +113,7 @@ def nouns(text: str) -> Iterator[str]:
     for *before, (last, kind) in _runs(words):
         head = str(Word(last).singularize()) if kind in _PLURALS and last not in _ONLY_PLURAL else last
         name = " ".join([*(word for word, _ in before), head])
-        if name not in _NOT_SEEN and len(head) > 1 and len(before) < _LONGEST:
+        if name not in _NOT_SEEN and len(head) > 1 and len(before) < _LONGEST and len(name) <= LONGEST:
             yield name
 
 

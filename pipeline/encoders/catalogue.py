@@ -129,12 +129,12 @@ def catalogue() -> list[CatalogueEntry]:
 
 
 def find_entries(name: str) -> list[CatalogueEntry]:
-    """The entries that `name` means: those of an encoder, a model, weights or a repository, else all that contain it.
+    """The entries that `name` means: those of a model, weights or a repository, else all that contain it.
 
-    Upper and lower case are the same. Empty if there are none.
+    The name of an encoder is part of its entries' names. Upper and lower case are the same. Empty if there are none.
     """
     wanted, entries = name.casefold(), catalogue()
-    for names in (_full_names, lambda entry: [entry.name], lambda entry: [entry.encoder]):
+    for names in (_full_names, lambda entry: [entry.name]):
         if exact := [entry for entry in entries if wanted in map(str.casefold, names(entry))]:
             return exact
     return [entry for entry in entries if any(wanted in text.casefold() for text in _full_names(entry))]

@@ -43,8 +43,10 @@ def fetch(name: str, patterns: Sequence[str], model: str, *, download: Callable[
 
 
 def could_not_load(model: str, weights: str, error: Exception, otherwise: str = "its folder") -> QpertError:
-    """The error to raise for weights that cannot be loaded, with the advice for a machine without a network."""
+    """The error to raise for weights that cannot be loaded; for the hub's with advice for want of a network."""
     reason = first_line(error).rstrip(".")
+    if Path(weights).exists():
+        return QpertError(f"{model} weights {weights!r} could not be loaded: {reason}")
     return QpertError(
         f"{model} weights {weights!r} could not be loaded: {reason}. Without a network, download the repository"
         f" elsewhere and give {otherwise}"

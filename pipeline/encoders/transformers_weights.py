@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +12,11 @@ import torch
 from transformers.utils import logging
 
 from pipeline.encoders.downloads import INDEX
+from pipeline.encoders.weight_files import weight_shapes
 from pipeline.errors import QpertError
 from pipeline.io.model_files import check_shards, refuse_pickles
+
+WEIGHTS = "model.safetensors"
 
 
 def check_weight_files(folder: Path) -> None:
@@ -25,7 +29,7 @@ def check_weight_files(folder: Path) -> None:
     if (folder / INDEX).is_file():
         check_shards(folder / INDEX)
     else:
-        refuse_pickles(folder, "model.safetensors")
+        refuse_pickles(folder, WEIGHTS)
 
 
 def load_model(kind: Any, folder: Path, config: Any, dtype: torch.dtype, complaint: str, advice: str = "") -> Any:
@@ -43,17 +47,20 @@ def load_model(kind: Any, folder: Path, config: Any, dtype: torch.dtype, complai
         QpertError: weights are missing, unknown or of another shape.
         OSError, RuntimeError, SafetensorError, ValueError: the files are missing or damaged.
     """
-    with _without_progress_bar():
+    _check_size(kind, folder, config)
+    with _quiet():
         model, info = kind.from_pretrained(
             str(folder),
             config=config,
             dtype=dtype,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are named below; the library would refer to a report
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
         )
-    wrong = sorted(str(key) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in info[kind])
+    named = [*info["missing_keys"], *info["unexpected_keys"], *(name for name, *_ in info["mismatched_keys"])]
+    wrong = sorted(map(str, named))
     wrong = [key for key in wrong if not key.endswith(".position_ids")]  # a constant that old versions saved
     if wrong:
         raise QpertError(
@@ -62,13 +69,25 @@ def load_model(kind: Any, folder: Path, config: Any, dtype: torch.dtype, complai
     return model
 
 
+def _check_size(kind: Any, folder: Path, config: Any) -> None:
+    """Refuse a configuration much larger than its weights, before memory is allocated for it."""
+    names = {*check_shards(folder / INDEX).values()} if (folder / INDEX).is_file() else {WEIGHTS}
+    present = sum(math.prod(shape) for name in names for shape in weight_shapes(folder / name).values())
+    with torch.device("meta"):
+        wanted = sum(value.numel() for value in kind(config).state_dict().values())
+    if wanted > 2 * present:
+        raise QpertError(f"the configuration of {folder} is of {wanted:,} numbers, its weights are {present:,}")
+
+
 @contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    """Hide the progress bar that transformers shows for each part it loads, in every actor."""
-    shown = logging.is_progress_bar_enabled()
+def _quiet() -> Iterator[None]:
+    """Hide the progress bar and the reports that transformers shows for each part it loads, in every actor."""
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()

@@ -93,3 +93,16 @@ def test_features_are_identified_by_the_classes_and_not_by_the_file(tmp_path: Pa
     assert identities[0] == identities[1]
     assert identities[0]["detector"]["classes"] == ["circle", "star"]
     assert "classes_from_queries" not in identities[0]["detector"]
+
+
+def test_words_that_no_detector_takes_are_left_out(tmp_path: Path) -> None:
+    """Such as an address or a digest among the queries."""
+    path = tmp_path / "queries.txt"
+    path.write_text("a dog\n" + "a" * 101 + "\n" + "b" * 100)
+    assert with_query_classes(DetectorConfig(classes_from_queries=str(path))).classes == ("b" * 100, "dog")
+
+
+def test_a_file_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LARGEST", 2 * 1024**2)
+    with pytest.raises(QpertError, match="/dev/zero has more than 2 MB"):
+        module.read_queries(Path("/dev/zero"))

@@ -76,6 +76,17 @@ def test_entries_are_found_by_name_model_repository_encoder_or_part(name: str, f
     assert [entry.weights for entry in find_entries(name)] == found
 
 
+@pytest.mark.parametrize("name", ["siglip2", "SigLIP2", "blip2", "coca", "open_clip"])
+def test_a_name_of_an_encoder_and_of_models_finds_both(name: str) -> None:
+    """`siglip2` is an encoder, and what models of the encoder open_clip are called."""
+    entries = find_entries(name)
+    whole = [entry for entry in catalogue() if name.lower() in f"{entry.encoder} {entry.weights}".lower()]
+    assert {entry.encoder for entry in whole} >= {name.lower()}
+    assert {(entry.encoder, entry.weights) for entry in entries} >= {(entry.encoder, entry.weights) for entry in whole}
+    if name == "siglip2":
+        assert "ViT-B-16-SigLIP2-256:webli" in [entry.weights for entry in entries]
+
+
 def test_a_model_without_its_tag_is_all_its_weights() -> None:
     assert {entry.weights for entry in find_entries("RN50")} == {"RN50:openai", "RN50:yfcc15m", "RN50:cc12m"}
 

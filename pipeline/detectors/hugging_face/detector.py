@@ -25,7 +25,7 @@ from pipeline.detectors.class_names import class_numbers, open_classes
 from pipeline.detectors.config import DetectorConfig
 from pipeline.detectors.hugging_face.folder import DetectionModel, find_model
 from pipeline.detectors.hugging_face.found import objects_of
-from pipeline.detectors.hugging_face.grounding import GroundedClasses
+from pipeline.detectors.hugging_face.grounding import GroundedClasses, check_marks
 from pipeline.detectors.hugging_face.vocabularies import FixedClasses, OmDetClasses, OwlQueries, Vocabulary
 from pipeline.errors import QpertError, first_line
 from pipeline.method.objects import Objects
@@ -119,7 +119,10 @@ def _wanted(found: DetectionModel, config: DetectorConfig) -> Sequence[str] | No
         QpertError: none are given to an open vocabulary, or a model of fixed classes does not have them.
     """
     if found.open_vocabulary:
-        return open_classes(config.classes, config.model)
+        classes = open_classes(config.classes, config.model)
+        if _OPEN.get(found.model_type) is GroundedClasses:
+            check_marks(classes)
+        return classes
     if config.classes is not None and found.names:
         class_numbers(config.classes, found.names)
     return config.classes
@@ -129,8 +132,14 @@ def _load(found: DetectionModel, wanted: Sequence[str] | None, device: str) -> t
     """The model with its classes, and its image processor."""
     place = {"pretrained_model_name_or_path": str(found.folder), "local_files_only": True, "trust_remote_code": False}
     kind = AutoModelForZeroShotObjectDetection if found.open_vocabulary else AutoModelForObjectDetection
-    model, info = kind.from_pretrained(**place, dtype=torch.float32, use_safetensors=True, output_loading_info=True)
-    wrong = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in info[kind])
+    model, info = kind.from_pretrained(
+        **place,
+        dtype=torch.float32,
+        use_safetensors=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are named below; the library would refer to a report
+    )
+    wrong = sorted(map(str, [*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])]))
     if wrong:
         raise QpertError(
             f"{found.folder} is not a whole {found.model_type}: {len(wrong)} weights are missing or of another shape,"

@@ -27,8 +27,11 @@ _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _TIMM_NAME = re.compile(r"[A-Za-z0-9_.]+")
 _NAMED_BACKBONES = ("conditional_detr", "dab-detr", "deformable_detr", "detr", "omdet-turbo", "table-transformer")
 """Model types whose configuration may name a backbone of timm; of other types transformers would look on the hub."""
-_LARGEST, _DEEPEST = 2**20, 1024
-"""Limits of all numbers in a configuration, and of numbers of layers."""
+_LARGEST, _DEEPEST, _LONGEST_SIDE = 2**20, 1024, 8192
+"""Limits of all numbers in a configuration, of numbers of layers, and of sides of the input in pixels."""
+_SIDES = re.compile(r"(.*_)?(height|width|edge|size)")
+"""Keys of preprocessing that are sides, and of config.json those below."""
+_MODEL_SIDES = ("image_size", "eval_size", "anchor_image_size", "pretrain_image_size")
 
 
 @dataclass(frozen=True)
@@ -164,9 +167,10 @@ def _check_backbone(config: dict[str, Any], model_type: str, folder: Path) -> No
 
 def _check_numbers(config: dict[str, Any], path: Path) -> None:
     for key, value in _walk(config):
-        if isinstance(value, bool) or not isinstance(value, int):
+        side = key in _MODEL_SIDES if path.name == "config.json" else _SIDES.fullmatch(key)
+        if isinstance(value, bool) or not isinstance(value, int | float if side else int):
             continue
-        limit = _DEEPEST if re.search(r"layers|depth|blocks", key) else _LARGEST
+        limit = _LONGEST_SIDE if side else _DEEPEST if re.search(r"layers|depth|blocks", key) else _LARGEST
         if abs(value) > limit:
             raise QpertError(f"{path}: {key} = {value} is out of range (at most {limit})")
 

@@ -35,6 +35,17 @@ class _Text:
     shares: Tensor
 
 
+def check_marks(classes: Sequence[str]) -> None:
+    """Refuses names that the model would read as several classes.
+
+    Raises:
+        QpertError: a class contains a full stop or a question mark, which end a class.
+    """
+    for name in classes:
+        if any(mark in name for mark in ".?"):
+            raise QpertError(f"class {name!r}: a full stop or question mark ends a class of this detector")
+
+
 class GroundedClasses:
     """A Grounding DINO and the classes that it looks for."""
 
@@ -45,9 +56,7 @@ class GroundedClasses:
             QpertError: a class contains a full stop or a question mark, which end a class, or is too long.
         """
         self._model, self._processor = model, processor
-        for name in classes:
-            if any(mark in name for mark in ".?"):
-                raise QpertError(f"class {name!r}: a full stop or question mark ends a class of this detector")
+        check_marks(classes)
         self._texts = [self._text(part) for part in self._split(classes)]
         model.model.text_backbone = _ReadOnce(model.model.text_backbone)
 

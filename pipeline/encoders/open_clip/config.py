@@ -17,8 +17,11 @@ _ELSEWHERE = {
 }
 """Keys that would make a tower another library's model, of any name or path."""
 Scalars = dict[str, bool | Number]
-Side = Size | Annotated[list[Size], Field(min_length=2, max_length=2)]
+Length = Annotated[int, Field(strict=True, ge=1, le=4096)]
+"""Pixels of a side, or tokens of a text: towers allocate its square, however small their weights."""
+Side = Length | Annotated[list[Length], Field(min_length=2, max_length=2)]
 Triple = Annotated[list[Number], Field(min_length=3, max_length=3)]
+Deviations = Annotated[list[Annotated[Number, Field(gt=0)]], Field(min_length=3, max_length=3)]
 
 
 class _Attention(Plain):
@@ -50,7 +53,7 @@ class _Vision(_Attention):
     patch_size: Side | None = 16
     image_size: Side = 224
     patch_dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
-    attentional_pool: bool | str = False
+    attentional_pool: bool | Literal["parallel", "cascade"] = False
     attn_pooler_queries: Size = 256
     attn_pooler_heads: Count = 8
     no_ln_pre: bool = False
@@ -75,7 +78,7 @@ class _TokenizerOptions(Plain):
 class _Text(_Attention):
     """`CLIPTextCfg` without text towers of transformers. The tokenizer's files are read from the folder."""
 
-    context_length: Size = 77
+    context_length: Length = 77
     vocab_size: Size = 49408
     heads: Count = 8
     embed_cls: bool = False
@@ -124,7 +127,7 @@ class _Preprocessing(Plain):
     size: Side | None = None
     mode: Literal["RGB"] = "RGB"
     mean: Triple | None = None
-    std: Triple | None = None
+    std: Deviations | None = None
     interpolation: Literal["bicubic", "bilinear", "random"] = "bicubic"
     resize_mode: Literal["shortest", "longest", "squash"] = "shortest"
     fill_color: Index = 0
@@ -135,12 +138,12 @@ def read_config(path: Path) -> tuple[ModelConfig, dict[str, Any]]:
 
     Raises:
         QpertError: an unknown key, a key that leads to code or to another model, or a value out of range, by name.
-        OSError, ValueError, KeyError: not such a file.
+        OSError, ValueError: not such a file.
     """
     content = read_json(path)
-    given = content["model_cfg"]
+    given = content.get("model_cfg")
     if not isinstance(given, dict):
-        raise ValueError("model_cfg is not a JSON object")
+        raise ValueError("model_cfg is missing or not a JSON object")
     for tower, keys in _ELSEWHERE.items():
         inner = given.get(tower)
         for key in keys:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.open_clip.plain_coca import PlainCoca
 from pipeline.encoders.open_clip.plain_weights import load_plain_weights
-from pipeline.encoders.open_clip.towers import Tower, cut_tower, cut_transformer
+from pipeline.encoders.open_clip.towers import Tower, cut_tower, cut_transformer, vocabulary_size
 from pipeline.encoders.open_clip.weights import check_weights, load_weights, read_spec, read_texts
 from pipeline.encoders.open_clip.word_tokenizer import Tokenize
 from pipeline.encoders.preprocessing import Transform, square_side
@@ -159,11 +159,20 @@ class OpenClipEncoder(Encoder):
             texts: strings, for the encoder's tokenizer.
             input_ids: int64 [T, L] instead; L is the model's context length, shorter texts are padded with its pad id.
             attention_mask: [T, L], 0 where `input_ids` count as padding.
+
+        Raises:
+            QpertError: an id that the model has no word for.
         """
         given = self.given_texts(texts, input_ids)
         if given is not None:
             input_ids = self.tokenizer(given)
         assert input_ids is not None
+        words = vocabulary_size(self.model)
+        if words is not None and input_ids.numel() and input_ids.max() >= words:
+            raise QpertError(
+                f"a text has the token id {int(input_ids.max()):,}, but the model {words:,} words: the tokenizer is"
+                " of another model"
+            )
         if attention_mask is not None:
             pad = getattr(self.model, "pad_id", getattr(getattr(self.model, "text", None), "pad_id", 0))
             input_ids = input_ids.masked_fill(attention_mask == 0, pad)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,14 +22,14 @@ from open_clip.transform import PreprocessCfg
 from pipeline.encoders.hub import could_not_load, is_hub_id
 from pipeline.encoders.open_clip import miniature_trunk  # noqa: F401 - registers it with timm
 from pipeline.encoders.open_clip.config import CONFIG, ModelConfig, read_config
-from pipeline.encoders.open_clip.towers import cut_tower
-from pipeline.encoders.open_clip.word_tokenizer import Tokenize, WordTokenizer
+from pipeline.encoders.open_clip.towers import cut_tower, vocabulary_size
+from pipeline.encoders.open_clip.word_tokenizer import Tokenize, WordTokenizer, has_whole_words
 from pipeline.encoders.preprocessing import square_side
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.encoders.weight_files import UNREADABLE, weight_shapes
 from pipeline.errors import QpertError, first_line
-from pipeline.io.model_files import PICKLES, check_configurations, read_json
+from pipeline.io.model_files import PICKLES, check_configurations
 from pipeline.io.tokenizer_files import FILES, check_tokenizer
 from pipeline.method.objects import TokenGrid
 
@@ -44,7 +44,7 @@ def build_from_files(config_file: Path, weights: Path, name: str) -> tuple[Model
     """Build from files whose configurations have passed the checks; the tokenizer is beside the configuration."""
     try:
         config, preprocessing = read_config(config_file)
-        _check_size(config, weights)
+        _check_model(config, weights)
         model = build(config)
         open_clip.set_model_preprocess_cfg(
             model, {**vars(PreprocessCfg(size=model.visual.image_size)), **preprocessing}
@@ -70,18 +70,32 @@ def build(config: ModelConfig) -> Model:
     try:
         return (open_clip.CoCa if config.multimodal_cfg else text)(**config.arguments())
     except AssertionError as error:  # timm's way to refuse options
-        raise ValueError(str(error)) from error
+        raise ValueError(str(error) or "its options contradict each other") from error
 
 
-def _check_size(config: ModelConfig, weights: Path) -> None:
-    """Refuse a configuration much larger than its weights, before memory is allocated for it."""
-    if weights.suffix != ".safetensors":
-        return
+@torch.no_grad()
+def _check_model(config: ModelConfig, weights: Path) -> None:
+    """Refuse a configuration much larger than its weights, or that embeds no photos and texts alike.
+
+    No memory is allocated for it.
+    """
     with torch.device("meta"):
-        wanted = sum(value.numel() for value in build(config).state_dict().values())
-    present = sum(map(math.prod, weight_shapes(weights).values()))
-    if wanted > 2 * present:
-        raise ValueError(f"its configuration is of {wanted:,} numbers, its weights are {present:,}")
+        model = build(config).eval()
+        if weights.suffix == ".safetensors":
+            wanted = sum(value.numel() for value in model.state_dict().values())
+            present = sum(map(math.prod, weight_shapes(weights).values()))
+            if wanted > 2 * present:
+                raise ValueError(f"its configuration is of {wanted:,} numbers, its weights are {present:,}")
+        given = model.visual.image_size
+        try:
+            photo = model.encode_image(torch.zeros(1, 3, *(given if isinstance(given, tuple | list) else [given] * 2)))
+            text = model.encode_text(torch.zeros(1, config.text_cfg.context_length, dtype=torch.int64))
+        except AssertionError as error:  # timm's way to refuse photos of another size
+            raise ValueError(str(error)) from error
+    if not isinstance(text, torch.Tensor):
+        raise ValueError("its text tower returns tokens beside the embedding (output_tokens), which only CoCa's may")
+    if photo.shape != text.shape:
+        raise ValueError(f"its photos have {photo.shape[-1]} numbers, its texts {text.shape[-1]}")
 
 
 def _tokenizer_of(folder: Path, config: ModelConfig, model: Model) -> Tokenize:
@@ -89,23 +103,42 @@ def _tokenizer_of(folder: Path, config: ModelConfig, model: Model) -> Tokenize:
     text = config.text_cfg
     options = text.tokenizer_kwargs.given() if text.tokenizer_kwargs else {}
     vocabulary = folder / "tokenizer.json"
-    if vocabulary.is_file() and read_json(vocabulary)["model"]["type"] == "WordLevel":
+    if has_whole_words(vocabulary):
         pad = config.pad_id if config.multimodal_cfg else text.pad_id
         tower: Any = getattr(model, "text", model)
-        return WordTokenizer(vocabulary, tower.context_length, pad)
+        return WordTokenizer(vocabulary, tower.context_length, pad, words=text.vocab_size)
     if not text.hf_tokenizer_name:
-        simple: Tokenize = open_clip.SimpleTokenizer(context_length=text.context_length, **options)
+        clips = open_clip.SimpleTokenizer(context_length=text.context_length, **options)
+        if clips.vocab_size > text.vocab_size:
+            raise QpertError(
+                f"{folder} names no tokenizer, and CLIP's has {clips.vocab_size:,} words, but the model"
+                f" {text.vocab_size:,}: put the model's own there, and name it in text_cfg.hf_tokenizer_name"
+            )
+        simple: Tokenize = clips
         return simple
+    return _of_transformers(folder, model, text.context_length, text.tokenizer_mode, options)
+
+
+def _of_transformers(
+    folder: Path, model: Model, context_length: int, mode: str | None, options: Mapping[str, Any]
+) -> Tokenize:
+    """The tokenizer of transformers in a folder, tried on a text."""
     check_tokenizer(folder)
-    of_transformers: Tokenize = open_clip.tokenizer.HFTokenizer(
+    tokenizer: Tokenize = open_clip.tokenizer.HFTokenizer(
         str(folder),
-        context_length=text.context_length,
-        tokenizer_mode=text.tokenizer_mode,
+        context_length=context_length,
+        tokenizer_mode=mode,
         trust_remote_code=False,
         local_files_only=True,
         **options,
     )
-    return of_transformers
+    largest, words = int(tokenizer(["a photo of a dog"]).max()), vocabulary_size(model)
+    if words is not None and largest >= words:
+        raise QpertError(
+            f"the tokenizer in {folder} has ids up to {largest:,} or more, but the model {words:,} words: put the"
+            " model's own there"
+        )
+    return tokenizer
 
 
 def measure(config: ModelConfig) -> EncoderSpec:
@@ -188,7 +221,7 @@ def load_from_open_clip(weights: str) -> tuple[Model, Tokenize]:
         model = open_clip.create_model(name, pretrained=source, require_pretrained=True, weights_only=True)
         beside = Path(source).parent
         if (beside / "tokenizer.json").is_file() and Path(source).is_file():
-            return model, _tokenizer_beside(beside, name)
+            return model, _tokenizer_beside(beside, name, model)
         return model, open_clip.get_tokenizer(name)
     except pickle.UnpicklingError as error:
         raise QpertError(f"{source} {_REFUSED}: {first_line(error)}") from error
@@ -196,19 +229,11 @@ def load_from_open_clip(weights: str) -> tuple[Model, Tokenize]:
         raise could_not_load("open_clip", weights, error, "its folder or 'model:/path/to/checkpoint'") from error
 
 
-def _tokenizer_beside(folder: Path, name: str) -> Tokenize:
+def _tokenizer_beside(folder: Path, name: str, model: Model) -> Tokenize:
     """The tokenizer of transformers in a folder, with the options that open_clip has for the model `name`."""
-    check_tokenizer(folder)
     text = open_clip.get_model_config(name)["text_cfg"]
-    tokenizer: Tokenize = open_clip.tokenizer.HFTokenizer(
-        str(folder),
-        context_length=text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH),
-        tokenizer_mode=text.get("tokenizer_mode"),
-        trust_remote_code=False,
-        local_files_only=True,
-        **text.get("tokenizer_kwargs", {}),
-    )
-    return tokenizer
+    length = text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
+    return _of_transformers(folder, model, length, text.get("tokenizer_mode"), text.get("tokenizer_kwargs", {}))
 
 
 def _from_hub(name: str) -> tuple[Model, Tokenize]:

@@ -9,12 +9,12 @@ from typing import Any
 
 from pipeline.encoders.open_clip.config import CONFIG, ModelConfig, read_config
 from pipeline.encoders.open_clip.plain_coca import DECODER, PlainCoca, is_plain, load_plain_coca
-from pipeline.encoders.open_clip.word_tokenizer import WordTokenizer
+from pipeline.encoders.open_clip.word_tokenizer import WordTokenizer, has_whole_words
 from pipeline.encoders.preprocessing import Transform, centre_cropping
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.encoders.weight_files import UNREADABLE, weight_shapes
 from pipeline.errors import QpertError
-from pipeline.io.model_files import check_configurations, read_json
+from pipeline.io.model_files import check_configurations
 
 WEIGHTS = "open_clip_model.safetensors"
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -45,8 +45,9 @@ def load_plain_weights(weights: str) -> PlainWeights | None:
     config, preprocessing, _ = found
     try:
         model = load_plain_coca(config, folder / WEIGHTS)
-        tokenizer = WordTokenizer(folder / "tokenizer.json", config.text_cfg.context_length, config.pad_id)
-    except Exception:  # tokenizers raises bare ones; open_clip will say what is wrong
+        text = config.text_cfg
+        tokenizer = WordTokenizer(folder / "tokenizer.json", text.context_length, config.pad_id, text.vocab_size)
+    except (*UNREADABLE, QpertError):  # open_clip will say what is wrong
         return None
     mean, std = preprocessing.get("mean") or _MEAN, preprocessing.get("std") or _STD
     return PlainWeights(model, tokenizer, centre_cropping(model.visual.image_size, mean, std))
@@ -71,7 +72,7 @@ def _read_plain(folder: Path) -> tuple[ModelConfig, dict[str, Any], dict[str, tu
         check_configurations(folder)
         config, preprocessing = read_config(folder / CONFIG)
         shapes = weight_shapes(folder / WEIGHTS)
-        words = read_json(folder / "tokenizer.json")["model"]["type"] == "WordLevel"
+        words = has_whole_words(folder / "tokenizer.json")
         plain = words and not preprocessing.keys() - _PREPROCESSING and is_plain(config, shapes)
     except (*UNREADABLE, QpertError):
         return None

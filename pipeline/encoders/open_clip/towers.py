@@ -74,6 +74,12 @@ def cut_tower(visual: Any) -> Tower:
     raise ValueError(f"{type(visual).__name__} is not a vision tower of open_clip")
 
 
+def vocabulary_size(model: Any) -> int | None:
+    """Words that the text tower of a model has embeddings of; None for towers of transformers."""
+    embedding = getattr(getattr(model, "text", model), "token_embedding", None)
+    return None if embedding is None else int(embedding.num_embeddings)
+
+
 def cut_transformer(visual: VisionTower) -> Tower:
     """Cut open_clip's own vision transformer, or the plain one of the same interface; see `cut_tower`."""
     pooler = getattr(visual, "attn_pool", None)

@@ -10,15 +10,26 @@ from pipeline.encoders.open_clip.config import CONFIG, read_config
 from pipeline.encoders.open_clip.plain_weights import WEIGHTS, plain_spec
 from pipeline.encoders.open_clip.sizes import model_sizes
 from pipeline.encoders.open_clip.table import open_clip_models
-from pipeline.encoders.open_clip.word_tokenizer import Tokenize, WordTokenizer
+from pipeline.encoders.open_clip.word_tokenizer import Tokenize, WordTokenizer, has_whole_words
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.encoders.weight_files import UNREADABLE
 from pipeline.errors import QpertError, first_line
 from pipeline.io.model_files import check_configurations, refuse_pickles
+from pipeline.io.tokenizer_files import check_tokenizer
 
 if TYPE_CHECKING:
     from pipeline.encoders.open_clip.library import Model
+
+_VOCABULARIES = (
+    "tokenizer.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+)
+"""Files of which a tokenizer of transformers has at least one."""
 
 # `library` is imported inside functions: folders are checked, and plain ones loaded, without open_clip.
 
@@ -92,6 +103,14 @@ def _check_folder(folder: Path) -> None:
             raise QpertError(f"{folder} has no {name}: a folder in open_clip's form holds {CONFIG} and {WEIGHTS}")
     try:
         check_configurations(folder)
-        read_config(folder / CONFIG)
+        config, _ = read_config(folder / CONFIG)
+        named = config.text_cfg.hf_tokenizer_name
+        if named and not has_whole_words(folder / "tokenizer.json"):
+            check_tokenizer(folder)
+            if not any((folder / name).is_file() for name in _VOCABULARIES):
+                raise QpertError(
+                    f"{folder} has no tokenizer: put the files of {named[:80]!r} there ({_VOCABULARIES[0]},"
+                    f" {_VOCABULARIES[1]}, ...)"
+                )
     except UNREADABLE as error:
         raise QpertError(f"{folder} does not hold a model of open_clip: {first_line(error)}") from error

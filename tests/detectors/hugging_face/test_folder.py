@@ -85,6 +85,7 @@ def test_pickled_weights_are_not_opened(copy: Path) -> None:
         ({"model_type": "llama"}, "of model type 'llama', which detects no objects; known: .*d_fine.*owlv2"),
         ({"auto_map": {"AutoModel": "modeling.Model"}}, "asks for auto_map.*never run"),
         ({"num_queries": 2**31}, "num_queries = 2147483648 is out of range"),
+        ({"eval_size": [640, 2**17]}, "eval_size = 131072 is out of range"),
         ({"decoder_layers": 5000}, "decoder_layers = 5000 is out of range"),
         ({"backbone": "org/name"}, "names a backbone elsewhere, 'org/name'"),
         ({"backbone_config": {"model_type": "timm_backbone", "backbone": "hf-hub:org/name"}}, "a backbone elsewhere"),
@@ -103,6 +104,10 @@ def test_damaged_files(copy: Path) -> None:
     change(copy / "preprocessor_config.json", size={"height": 2**24, "width": 64})
     with pytest.raises(QpertError, match="height = 16777216 is out of range"):
         read_folder(copy)
+    for side in (40_000, 40_000.0):  # as float32, an input of 19 GB
+        change(copy / "preprocessor_config.json", size={"height": side, "width": side})
+        with pytest.raises(QpertError, match=r"(height|width) = 40000\S* is out of range"):
+            read_folder(copy)
     (copy / "preprocessor_config.json").write_text("{")
     with pytest.raises(QpertError, match=r"preprocessor_config\.json is not JSON"):
         read_folder(copy)
@@ -111,6 +116,9 @@ def test_damaged_files(copy: Path) -> None:
 def test_weights_of_another_model(saved: dict[str, Path], copy: Path) -> None:
     change(copy / "config.json", decoder_layers=3)
     with pytest.raises(QpertError, match=r"not a whole rt_detr_v2: \d+ weights are missing"):
+        load_detector(f"hf:{copy}")
+    change(copy / "config.json", decoder_layers=2, id2label={str(number): "a" for number in range(5)})
+    with pytest.raises(QpertError, match=r"not a whole rt_detr_v2: \d+ weights are missing or of another shape"):
         load_detector(f"hf:{copy}")
     shutil.copy(saved["detr"] / "model.safetensors", copy / "model.safetensors")
     with pytest.raises(QpertError, match="not a whole rt_detr_v2"):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
-from pipeline.detectors import DetectorConfig
+from pipeline.detectors import DetectorConfig, check_detector
 from pipeline.detectors.hugging_face.detector import HuggingFaceDetector
 from pipeline.errors import QpertError
 from tests.detectors.hugging_face.tiny_models import save_tiny
@@ -83,6 +83,11 @@ def test_a_text_is_read_once(folder: Path, photo: Image.Image) -> None:
     backbone.register_forward_pre_hook(lambda _, inputs: read.append(tuple(inputs[0].shape)))
     model.detect(["", ""], [photo, photo])
     assert read == []  # the trial at the start did
+
+
+def test_a_full_stop_is_refused_before_the_model_is_opened(folder: Path) -> None:
+    with pytest.raises(QpertError, match=r"class 'st\. bernard': a full stop or question mark"):
+        check_detector(DetectorConfig(model=f"hf:{folder}", classes=("dog", "st. bernard")), fetch=False)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from pipeline.encoders import check_encoder, encoder_spec, load_encoder
 from pipeline.encoders.open_clip.config import ModelConfig
+from pipeline.encoders.open_clip.library import build
 from pipeline.errors import QpertError
 from tests.encoders.hostile import AUTO_MAP, change_json, plant
 from tests.encoders.open_clip.test_encoder import TINY
@@ -191,3 +192,96 @@ def test_towers_of_timm_that_cannot_be_built_are_refused(tmp_path: Path, vision:
     save_file({"a": torch.zeros(1)}, tmp_path / "open_clip_model.safetensors")
     with pytest.raises(QpertError, match=message):
         load_encoder("open_clip", weights=str(tmp_path))
+
+
+PLAIN: dict[str, Any] = {
+    "embed_dim": 64,
+    "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 24, "layers": 1, "head_width": 12},
+    "text_cfg": {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1},
+}
+"""A CLIP without a tokenizer."""
+SCENES = {"timm_model_name": "vit_scenes_patch16_112", "timm_pool": "map", "timm_proj": None}
+UNPROJECTED = {"timm_model_name": "test_vit", "timm_pool": "avg", "timm_proj": "none", "image_size": 64}
+
+
+def save_model(folder: Path, config: dict[str, Any], **preprocessing: Any) -> str:
+    """A folder with random weights for `config`."""
+    torch.manual_seed(0)
+    model = build(ModelConfig.of(config, "a test"))
+    save_file(
+        {name: value.contiguous() for name, value in model.state_dict().items()},
+        folder / "open_clip_model.safetensors",
+    )
+    values = {"model_cfg": config, "preprocess_cfg": preprocessing}
+    (folder / "open_clip_config.json").write_text(json.dumps(values))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vision_cfg": {**SCENES, "image_size": 128}}, r"Input height \(128\) doesn't match model \(112\)"),
+        ({"vision_cfg": UNPROJECTED, "embed_dim": 24}, "its photos have 64 numbers, its texts 24"),
+        ({"text_cfg": {**PLAIN["text_cfg"], "output_tokens": True}, "custom_text": True}, "output_tokens"),
+    ],
+    ids=["image size", "width", "tokens of texts"],
+)
+def test_models_that_embed_no_photos_and_texts_alike_are_refused(tmp_path: Path, changes: Any, message: str) -> None:
+    with pytest.raises(QpertError, match=message):
+        load_encoder("open_clip", weights=save_model(tmp_path, PLAIN | changes))
+
+
+@pytest.mark.parametrize(
+    ("vision", "text", "preprocessing", "key"),
+    [
+        ({"image_size": 2**20}, {}, {}, "image_size"),
+        ({}, {"context_length": 20_000}, {}, "context_length"),
+        ({"attentional_pool": "junk"}, {}, {}, "attentional_pool"),
+        ({}, {}, {"std": [0.5, 0, 0.5]}, "std"),
+    ],
+)
+def test_values_that_take_memory_or_fail_for_each_photo_are_refused_at_the_start(
+    tmp_path: Path, vision: Any, text: Any, preprocessing: Any, key: str
+) -> None:
+    config = {**PLAIN, "vision_cfg": PLAIN["vision_cfg"] | vision, "text_cfg": PLAIN["text_cfg"] | text}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocessing}))
+    save_file({"a": torch.zeros(1)}, tmp_path / "open_clip_model.safetensors")
+    with pytest.raises(QpertError, match=key):
+        check_encoder("open_clip", str(tmp_path))
+
+
+def test_the_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    """Its ids would be out of range for the first search, when all photos are indexed."""
+    weights = save_model(tmp_path, PLAIN)
+    with pytest.raises(QpertError, match="CLIP's has 49,408 words, but the model 50"):
+        load_encoder("open_clip", weights=weights)
+    words = Tokenizer(models.WordLevel({"[UNK]": 0, "dog": 50}, unk_token="[UNK]"))
+    words.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(QpertError, match="ids up to 50, but the model 50 words"):
+        load_encoder("open_clip", weights=weights)
+    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "WordLevel"}}')
+    with pytest.raises(QpertError, match=r"tokenizer\.json is damaged"):
+        load_encoder("open_clip", weights=weights)
+    pieces = Tokenizer(models.WordPiece({"[UNK]": 0, "[PAD]": 1, "dog": 70}, unk_token="[UNK]"))
+    pieces.pre_tokenizer = pre_tokenizers.Whitespace()
+    pieces.save(str(tmp_path / "tokenizer.json"))
+    kind = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(kind))
+    change_json(tmp_path / "open_clip_config.json", lambda values: set_text(values, hf_tokenizer_name="org/words"))
+    with pytest.raises(QpertError, match="ids up to 70 or more, but the model 50 words"):
+        load_encoder("open_clip", weights=weights)
+
+
+def test_a_token_id_that_the_model_does_not_have_is_named(tmp_path: Path) -> None:
+    words = Tokenizer(models.WordLevel({"[UNK]": 0, "dog": 49}, unk_token="[UNK]"))
+    words.save(str(tmp_path / "tokenizer.json"))
+    encoder = load_encoder("open_clip", weights=save_model(tmp_path, PLAIN))
+    assert encoder.embed_text(input_ids=torch.full((1, 8), 49)).shape == (1, 64)
+    with pytest.raises(QpertError, match="token id 50, but the model 50 words"):
+        encoder.embed_text(input_ids=torch.full((1, 8), 50))
+
+
+def test_a_missing_tokenizer_is_named_at_the_start(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(QpertError, match=r"has no tokenizer: put the files of 'org/words' there"):
+        check_encoder("coca", str(folder))
