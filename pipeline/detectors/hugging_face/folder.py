@@ -117,8 +117,8 @@ def _download(name: str, fetch: bool) -> Path | None:
         if not fetch:
             return None
         raise QpertError(
-            f"detector {name!r} could not be downloaded: {first_line(error)}. Without a network, download the"
-            f" repository elsewhere and give its folder: --detector {PREFIX}FOLDER"
+            f"detector {name!r} could not be downloaded: {first_line(error).rstrip('.')}. Without a network, download"
+            f" the repository elsewhere and give its folder: --detector {PREFIX}FOLDER"
         ) from error
 
 
