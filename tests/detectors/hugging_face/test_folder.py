@@ -170,11 +170,11 @@ def test_a_download_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def download(name: str, **options: Any) -> str:
         asked.append(options)
-        raise OSError("no route to host")
+        raise OSError("no route to host.")
 
     for function in ("download_snapshot", "snapshot_download"):
         monkeypatch.setattr(folders, function, download)
-    with pytest.raises(QpertError, match=r"'org/name' could not be downloaded: no route to host.*--detector hf:FOLDER"):
+    with pytest.raises(QpertError, match=r"'org/name' could not be downloaded: no route to host\. Without.*--detector hf:FOLDER"):
         check_detector(DetectorConfig(model="hf:org/name"))
     check_detector(DetectorConfig(model="hf:org/name"), fetch=False)  # a dry run downloads nothing
     assert [options.get("local_files_only", False) for options in asked] == [False, True]
