@@ -174,7 +174,8 @@ def test_a_download_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for function in ("download_snapshot", "snapshot_download"):
         monkeypatch.setattr(folders, function, download)
-    with pytest.raises(QpertError, match=r"'org/name' could not be downloaded: no route to host\. Without.*--detector hf:FOLDER"):
+    message = r"'org/name' could not be downloaded: no route to host\. Without.*--detector hf:FOLDER"
+    with pytest.raises(QpertError, match=message):
         check_detector(DetectorConfig(model="hf:org/name"))
     check_detector(DetectorConfig(model="hf:org/name"), fetch=False)  # a dry run downloads nothing
     assert [options.get("local_files_only", False) for options in asked] == [False, True]
