@@ -172,7 +172,8 @@ def test_kill_9_of_a_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         while not killed and not over.is_set():
             for process in psutil.Process().children(recursive=True):  # of this session alone
                 with suppress(psutil.Error):
-                    if any("ImplicitFunc" in word for word in process.cmdline()):
+                    # One that runs its trial: an actor that still starts, or is between two trials, is replaced.
+                    if any("ImplicitFunc.train" in word for word in process.cmdline()):
                         process.send_signal(signal.SIGKILL)
                         killed.append(process.pid)
                         break
