@@ -168,8 +168,13 @@ def run_search(search: Search, space: Space, server: Any, folder: Path) -> tuple
         for trial in results
         if trial.error is None and trial.metrics and trial.metrics.get("share") == 1.0
     ]
-    failed = [f"{trial.config['setting']}: {_last_line(trial.error)}" for trial in results if trial.error is not None]
-    return chosen, failed
+    return chosen, [failure_line(trial) for trial in results if trial.error is not None]
+
+
+def failure_line(trial: Any) -> str:
+    """A trial that failed for good: its setting, which Tune knows only of trials that have reported, and the reason."""
+    setting = (trial.config or {}).get("setting", "a setting that was not measured at all")
+    return f"{setting}: {_last_line(trial.error)}"
 
 
 def _has_record(folder: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from ray import tune
 
 from pipeline.errors import QpertError
 from pipeline.method.settings import Perturbation
-from pipeline.tuning.search import Search, _has_record, run_search
+from pipeline.tuning.search import Search, _has_record, failure_line, run_search
 from pipeline.tuning.space import FINER, Range, Space
 from tests.payloads import Touch
 
@@ -98,6 +99,14 @@ def test_a_trial_that_failed_for_good_is_tried_again_by_the_next_run(tmp_path: P
     assert failed == []
     assert ray.get(server.scales.remote()) == [*asked, 2]  # finished trials do not ask again
     ray.kill(server)
+
+
+def test_a_trial_that_never_reported_is_named_too() -> None:
+    """Tune knows the configuration of a trial by its reports alone: one whose actor was killed before has none."""
+    killed = SimpleNamespace(config=None, error=RuntimeError("The actor died.\nIt was killed."))
+    assert failure_line(killed) == "a setting that was not measured at all: It was killed."
+    measured = SimpleNamespace(config={"setting": {"scale": 2.0}}, error=RuntimeError("no memory"))
+    assert failure_line(measured) == "{'scale': 2.0}: no memory"
 
 
 def test_a_record_without_a_snapshot_is_deleted(tmp_path: Path) -> None:
