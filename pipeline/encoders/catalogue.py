@@ -6,7 +6,7 @@ Nothing is loaded or fetched to list them, and neither torch nor a model library
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from pipeline.encoders.open_clip.sizes import HUB
@@ -24,8 +24,8 @@ _LICENCES = (
 )
 """Repositories -> licence of their weights, as their pages or timm's configurations say."""
 _LICENCES_BY_TAG = {"openai": "MIT", "laion400m_e31": "MIT", "laion400m_e32": "MIT"}
-_MINIATURES = {"blip2": (2, 112), "coca": (1, 112), "internvl": (3, 112), "internvl-c": (1, 112), "open_clip": (1, 112)}
-"""Encoder -> sites and image size of its bundled miniature."""
+_MINIATURE_SIDE = 112
+"""Image size of all bundled miniatures."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,7 @@ def models_without_weights() -> list[OpenClipModel]:
 
 def _miniatures() -> Iterator[CatalogueEntry]:
     for name in [*miniature_encoders(), "internvl-c"]:
-        sites, image_size = _MINIATURES[name]
-        sizes = replace(ENCODERS[name].sizes, sites=sites)
-        yield CatalogueEntry(name, BUNDLED, image_size, sizes, licence="Apache-2.0")
+        yield CatalogueEntry(name, BUNDLED, _MINIATURE_SIDE, ENCODERS[name].sizes, licence="Apache-2.0")
 
 
 def _open_clip() -> Iterator[CatalogueEntry]:

@@ -5,7 +5,7 @@ torch and the model libraries are imported inside functions: commands check name
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -42,12 +42,12 @@ class EncoderEntry:
     sizes: EncoderSpec = field(default_factory=EncoderSpec)
 
 
-_INTERNVL = EncoderSpec(2_778_339, tokens=50, width=160, vectors=1, dim=128)
+_INTERNVL = EncoderSpec(2_778_339, tokens=50, width=160, vectors=1, dim=128, sites=3)
 ENCODERS = {
     "blip2": EncoderEntry(
         "pipeline.encoders.blip2.encoder:Blip2Encoder",
         miniature="blip2",
-        sizes=EncoderSpec(2_914_914, tokens=50, width=160, vectors=8, dim=64, float32_parameters=1_236_994),
+        sizes=EncoderSpec(2_914_914, tokens=50, width=160, vectors=8, dim=64, float32_parameters=1_236_994, sites=2),
     ),
     "blip2-lavis": EncoderEntry(
         "pipeline.encoders.blip2_lavis.encoder:Blip2LavisEncoder",
@@ -57,7 +57,7 @@ ENCODERS = {
     "coca": EncoderEntry(
         "pipeline.encoders.open_clip.encoder:CocaEncoder",
         miniature="coca",
-        sizes=EncoderSpec(2_396_161, tokens=50, width=160, vectors=1, dim=128),
+        sizes=EncoderSpec(2_396_161, tokens=50, width=160, vectors=1, dim=128, sites=1),
     ),
     "open_clip": EncoderEntry(
         "pipeline.encoders.open_clip.encoder:OpenClipEncoder",
@@ -68,7 +68,7 @@ ENCODERS = {
         "pipeline.encoders.internvl.encoder:InternVLEncoder", miniature="internvl", sizes=_INTERNVL
     ),
     "internvl-c": EncoderEntry(
-        "pipeline.encoders.internvl.encoder:InternVLCEncoder", miniature="internvl", sizes=_INTERNVL
+        "pipeline.encoders.internvl.encoder:InternVLCEncoder", miniature="internvl", sizes=replace(_INTERNVL, sites=1)
     ),
     "siglip2": EncoderEntry("pipeline.encoders.siglip2.encoder:SiglipEncoder"),
 }

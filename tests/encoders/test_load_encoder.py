@@ -77,3 +77,4 @@ def test_two_encoders_share_one_miniature() -> None:
 def test_the_sizes_of_the_miniatures_are_those_of_their_weights(name: str) -> None:
     folder = resolve_weights(name, None)
     assert encoder_spec(name, None) == encoder_spec(name, folder)
+    assert encoder_spec(name, None).sites == len(load_encoder(name).sites())

@@ -25,15 +25,17 @@ def read_spec(weights: str) -> EncoderSpec:
     """
     folder = Path(split_weights(weights)[0])
     vision, rest = _parameters(folder)
-    tokens, width, vectors, dim = 677, 1408, 32, 256
+    tokens, width, vectors, dim, sites = 677, 1408, 32, 256, 6
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         tower = config["vision_config"]
         tokens, width = (tower["image_size"] // tower["patch_size"]) ** 2 + 1, tower["hidden_size"]
         vectors, dim = config["num_query_tokens"], config["image_text_hidden_size"]
-    except (OSError, KeyError, TypeError, ValueError):
+        former = config.get("qformer_config", {})  # which leaves out what transformers has by default
+        sites = math.ceil(former.get("num_hidden_layers", 12) / former.get("cross_attention_frequency", 2))
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
         pass
-    return EncoderSpec(vision + rest, tokens, width, vectors, dim, float32_parameters=rest)
+    return EncoderSpec(vision + rest, tokens, width, vectors, dim, float32_parameters=rest, sites=sites)
 
 
 def _parameters(folder: Path) -> tuple[int, int]:

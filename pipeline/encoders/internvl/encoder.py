@@ -50,12 +50,7 @@ class InternVLEncoder(Encoder):
         self.dim = config.clip_embed_dim
         self.device, self.dtype = model.text_projection.device, model.text_projection.dtype
         self._transform = photo_transform(config.image_size)
-        # In the model's order QLLaMA comes first, then the projector.
-        self._sites = {
-            name: module
-            for name, module in model.named_modules()
-            if isinstance(module, Site) and name != _NOT_A_SITE and (mode == "g" or not name.startswith("qllama."))
-        }
+        self._sites = _find_sites(model, mode)
 
     @classmethod
     def from_model(cls, module: InternVL, mode: Mode | None = None, tokenizer: Any = None) -> InternVLEncoder:
@@ -95,9 +90,10 @@ class InternVLEncoder(Encoder):
         folder = Path(weights)
         config = read_config(folder) if folder.is_dir() else InternVLConfig(force_image_size=364)
         with torch.device("meta"):
-            parameters = sum(parameter.numel() for parameter in InternVL(config).parameters())
-        width = config.vision_config.hidden_size
-        return EncoderSpec(parameters, config.image_tokens, width, vectors=1, dim=config.clip_embed_dim)
+            model = InternVL(config)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        width, sites = config.vision_config.hidden_size, len(_find_sites(model, cls.mode))
+        return EncoderSpec(parameters, config.image_tokens, width, vectors=1, dim=config.clip_embed_dim, sites=sites)
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """Both sides squashed to S by PIL's bicubic filter, ImageNet's statistics: float32 [3, S, S]."""
@@ -163,3 +159,12 @@ class InternVLCEncoder(InternVLEncoder):
 
     name = "internvl-c"
     mode = "c"
+
+
+def _find_sites(model: InternVL, mode: Mode) -> dict[str, nn.Module]:
+    """In the model's order: QLLaMA's cross-attentions first, then the pooling attention."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, Site) and name != _NOT_A_SITE and (mode == "g" or not name.startswith("qllama."))
+    }

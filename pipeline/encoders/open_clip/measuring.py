@@ -7,18 +7,15 @@ milliseconds: importing open_clip alone takes seconds. Run it again when open_cl
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.encoders.open_clip.table import TABLE, OpenClipModel
 from pipeline.errors import first_line
 
-_POOLERS = ("AttentionPoolLatent", "AttentionPool2d", "AttentionalPooler")
-"""Classes of timm and open_clip that attend to all image tokens with a query of their own."""
 _FROM_ELSEWHERE = ("hf_model_name", "hf_model_config", "hf_model_pretrained", "hf_proj_type", "hf_pooler_type")
 """Keys of text towers whose sizes are only on the hub."""
 _PUBLISHED = {
@@ -49,6 +46,9 @@ def measure(config: Mapping[str, Any], name: str = "") -> OpenClipModel:
     """
     import open_clip
 
+    from pipeline.encoders.open_clip.library import measure_model
+    from pipeline.encoders.open_clip.towers import cut_tower
+
     vision = {key: value for key, value in config["vision_cfg"].items() if key != "timm_model_pretrained"}
     text = {key: value for key, value in config["text_cfg"].items() if key not in _FROM_ELSEWHERE}
     whole = len(text) == len(config["text_cfg"])
@@ -57,50 +57,24 @@ def measure(config: Mapping[str, Any], name: str = "") -> OpenClipModel:
     if kind is open_clip.CustomTextCLIP and not (config.get("custom_text") or "timm_model_name" in vision):
         kind = open_clip.CLIP  # the same towers; the names of its text tower's weights differ
     arguments |= {"vision_cfg": vision, "text_cfg": text if whole else {}}
-    with torch.device("meta"):
-        model = kind(**arguments).eval().requires_grad_(False)
-    count = sum(parameter.numel() for parameter in model.parameters())
     side = vision["image_size"] if isinstance(vision["image_size"], int) else vision["image_size"][0]
-    site, tokens, width, flops = _run(model.visual, side, int(config["embed_dim"]))
+    with torch.device("meta"), torch.no_grad():
+        model = kind(**arguments).eval().requires_grad_(False)
+        sizes, tower = measure_model(model), cut_tower(model.visual)
+        with FlopCounterMode(display=False) as counter:
+            tower.pool(tower.backbone(torch.zeros(1, 3, side, side)))
+    heads = [int(site.num_heads) for site in cast("Iterable[Any]", tower.sites.values())]
     return OpenClipModel(
         name=name,
-        sites=0 if site is None else 1,
-        heads=0 if site is None else _heads(site),
+        sites=len(heads),
+        heads=sum(heads),
         image_size=side,
-        tokens=tokens,
-        width=width,
-        dim=int(config["embed_dim"]),
-        parameters=count if whole else _PUBLISHED.get(name, count),
-        gigaflops=round(flops / 1e9, 2),
+        tokens=sizes.tokens,
+        width=sizes.width,
+        dim=sizes.dim,
+        parameters=sizes.parameters if whole else _PUBLISHED.get(name, sizes.parameters),
+        gigaflops=round(counter.get_total_flops() / 1e9, 2),
     )
-
-
-def _run(visual: Any, side: int, dim: int) -> tuple[nn.Module | None, int, int, int]:
-    """The pooling attention, the number and width of the encoder's tokens, and floating-point operations of a photo."""
-    site = next((module for module in visual.modules() if type(module).__name__ in _POOLERS), None)
-    seen: list[torch.Size] = []
-    handles = []
-    if site is not None:
-        handles.append(site.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].shape)))
-    elif hasattr(visual, "transformer"):
-        handles.append(visual.transformer.register_forward_hook(lambda _module, _inputs, out: seen.append(out.shape)))
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            visual(torch.zeros(1, 3, side, side, device="meta"))
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not seen:  # a tower of timm without a pooling attention: the encoder takes it whole, and the vector for a token
-        tokens, width = 1, dim
-    elif len(seen[0]) == 3:
-        tokens, width = seen[0][1:]
-    else:  # of AttentionPool2d, which adds the mean of all
-        tokens, width = seen[0][2:].numel() + 1, seen[0][1]
-    return site, tokens, width, counter.get_total_flops()
-
-
-def _heads(site: Any) -> int:
-    return int(site.attn.num_heads if hasattr(site, "attn") else site.num_heads)
 
 
 def measure_all() -> dict[str, OpenClipModel]:

@@ -61,7 +61,7 @@ def plain_spec(folder: Path) -> EncoderSpec | None:
     config, _, shapes = found
     tokens, width = shapes["visual.positional_embedding"]
     parameters = sum(math.prod(shape) for name, shape in shapes.items() if not name.startswith(DECODER))
-    return EncoderSpec(parameters, tokens, width, vectors=1, dim=config.embed_dim)
+    return EncoderSpec(parameters, tokens, width, vectors=1, dim=config.embed_dim, sites=1)
 
 
 def _read_plain(folder: Path) -> tuple[ModelConfig, dict[str, Any], dict[str, tuple[int, ...]]] | None:

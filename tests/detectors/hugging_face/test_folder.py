@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from pipeline.detectors import DetectorConfig, check_detector, load_detector
 from pipeline.detectors.hugging_face import folder as folders
@@ -141,8 +142,10 @@ def test_an_open_vocabulary_needs_classes(saved: dict[str, Path]) -> None:
 
 def test_building_asks_nothing_of_the_hub(saved: dict[str, Path], no_network: None) -> None:
     """Not even for a backbone of timm by name, or the chat templates of a processor."""
-    load_detector(f"hf:{saved['detr']}")
-    load_detector(DetectorConfig(model=f"hf:{saved['owlv2']}", classes=("dog",)))
+    photo = Image.new("RGB", (80, 60), "navy")
+    for model, classes in (("detr", None), ("owlv2", ("dog",))):
+        detector = load_detector(DetectorConfig(model=f"hf:{saved[model]}", classes=classes))
+        assert [found.size for found in detector.detect(["a"], [photo])] == [(80, 60)]
 
 
 @pytest.mark.parametrize(
