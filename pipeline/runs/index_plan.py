@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cluster.machines import Machines
 from pipeline.cluster.pools import Pool, plan_pools
@@ -19,14 +18,14 @@ from pipeline.detectors import check_detector, embed_prompts, load_detector, wit
 from pipeline.encoders.spec import NO_SITES
 from pipeline.errors import QpertError
 from pipeline.features.file_sizes import block_rows, file_rows
-from pipeline.features.fingerprint import as_recorded, bundled, canonical_identity, fingerprint, weights_identity
-from pipeline.features.manifest import FORMAT_VERSION, Manifest
+from pipeline.features.fingerprint import as_recorded, fingerprint
+from pipeline.features.manifest import Manifest
 from pipeline.features.store import FeatureStore
-from pipeline.io.locations import absolute
 from pipeline.io.model_weights import absolute_weights
 from pipeline.io.writable import check_writable
 from pipeline.method.settings import Perturbation
 from pipeline.runs.encoder_choice import EncoderChoice
+from pipeline.runs.identity import identity
 from pipeline.runs.perturbation_config import PerturbationConfig
 from pipeline.runs.resume import Resume
 from pipeline.runs.spec import IndexSpec, Variants
@@ -258,46 +257,3 @@ def with_absolute_paths(spec: IndexSpec) -> IndexSpec:
     return spec.model_copy(
         update={"weights": absolute_weights(spec.weights), "detector": spec.detector.model_copy(update=detector)}
     )
-
-
-def identity(spec: IndexSpec, encoder: EncoderChoice | None = None, variants: Variants | None = None) -> dict[str, Any]:
-    """Everything that changes the features, and nothing else; plain JSON values.
-
-    Args:
-        spec: the options.
-        encoder: takes the place of the one that `spec` names.
-        variants: take the place of `spec.perturbation`.
-    """
-    perturbation = spec.perturbation.build()
-    detector = spec.detector.model_dump(mode="json")
-    detector["model"] = weights_identity(bundled(spec.detector.model, "yolo.pt"))
-    for option in ("classes_from_queries", "slices"):
-        if detector[option] is None:  # so that features from before these options existed can still be resumed
-            del detector[option]
-    if spec.detector.annotations:
-        detector["annotations"] = weights_identity(spec.detector.annotations, whole=True)
-    what = {
-        "format": FORMAT_VERSION,
-        "source": absolute(spec.source),
-        "columns": [spec.uri_column, spec.bytes_column, spec.id_column],
-        "encoder": (encoder or EncoderChoice.of(spec.encoder, spec.weights)).identity,
-        "detector": None if spec.detector.model == "none" else detector,
-        "perturbation": perturbation and perturbation.as_dict(),
-        "precision": spec.precision,
-        "dtype": spec.dtype,
-        "max_megapixels": spec.max_megapixels,
-    }
-    if spec.allow_truncated:  # only then, so that features from before this option existed can still be resumed
-        what["allow_truncated"] = True
-    what = canonical_identity(_plain(what))
-    if variants is not None:
-        named = {name: setting and setting.as_dict() for name, setting in variants.settings.items()}
-        what |= {"perturbation": _plain(named), "with_objects": variants.with_objects}
-        if variants.with_tokens:
-            what["with_tokens"] = True
-    return what
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As it will be read back from JSON: lists for tuples."""
-    return cast("dict[str, Any]", json.loads(json.dumps(values)))

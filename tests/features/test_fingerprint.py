@@ -10,7 +10,7 @@ from jobs.index import Config
 from pipeline.features.fingerprint import as_recorded, bundled, canonical_identity, fingerprint, weights_identity
 from pipeline.features.manifest import FORMAT_VERSION, Manifest
 from pipeline.features.store import FeatureStore
-from pipeline.runs.index_plan import identity
+from pipeline.runs.identity import identity
 
 ORDINARY = {
     "format": 1,
@@ -199,7 +199,7 @@ def test_every_key_of_the_identity_is_tested(monkeypatch: pytest.MonkeyPatch) ->
     keys = set(of({})) | set(of({"allow_truncated": True}))
     assert keys == {name.partition(":")[0] for name in CHANGES}
     before = of({})
-    monkeypatch.setattr("pipeline.runs.index_plan.FORMAT_VERSION", FORMAT_VERSION + 1)
+    monkeypatch.setattr("pipeline.runs.identity.FORMAT_VERSION", FORMAT_VERSION + 1)
     assert fingerprint(of({})) != fingerprint(before)
 
 

@@ -14,7 +14,7 @@ from jobs.plan import Config as PlanConfig
 from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
 from pipeline.datasets.photos.skipped import Skipped
 from pipeline.errors import QpertError
-from pipeline.runs.index_plan import identity
+from pipeline.runs.identity import identity
 from pipeline.runs.report import left_out
 
 WORDS: dict[Any, list[str]] = {
