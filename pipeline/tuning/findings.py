@@ -116,8 +116,8 @@ class Findings:
         for finding in self.all:
             fields = {name: _plain(value) for name, value in finding.setting.as_dict().items()}
             fields["sites"] = fields.get("sites", "all")
-            if "artefacts" in finding.chosen:
-                fields["artefacts"] = finding.setting.artefacts
+            # Those that `as_dict` leaves out at their defaults have a column as well if they were searched.
+            fields |= {name: getattr(finding.setting, name) for name in finding.chosen if name not in fields}
             gain = finding.gain
             ends = dict(zip(("low", "high"), finding.interval or (None, None), strict=True))
             gain_ends = dict(zip(("gain_low", "gain_high"), gain.interval or (None, None), strict=True))

@@ -16,7 +16,7 @@ from pipeline.tuning.search import Search
 from pipeline.tuning.space import FINER, PAPER, Range, Space
 from pipeline.tuning.spec import FIELDS, TuningSpec
 
-_NUMBERS = {"scale": float, "threshold": float, "min_components": int}
+_NUMBERS = {"scale": float, "threshold": float, "background": float, "min_components": int}
 
 
 def plan_runs(spec: TuningSpec) -> list[TuningRun]:

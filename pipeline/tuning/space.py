@@ -14,7 +14,7 @@ from pipeline.method.settings import Perturbation
 
 ALL_SITES = "all"
 TABLE_FIELDS = ("weight", "scale", "threshold")
-RANGED = ("scale", "threshold")
+RANGED = ("scale", "threshold", "background")
 Value = str | float | int
 
 

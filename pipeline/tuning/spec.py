@@ -11,7 +11,10 @@ from pipeline.io.paths import LocalPath, PathText, WeightsText
 from pipeline.runs.options import RunOptions
 from pipeline.runs.perturbation_config import PerturbationConfig
 
-FIELDS = ("operator", "combine", "tokens", "weight", "scale", "threshold", "min_components", "sites", "artefacts")
+FIELDS = (
+    *("operator", "combine", "tokens", "weight", "scale", "threshold", "min_components", "sites", "artefacts"),
+    *("pca", "background", "norm", "boxes"),
+)
 """The fields of a perturbation that can be searched, as options of the same names."""
 
 
@@ -34,7 +37,7 @@ class _Tuning(BaseModel):
         None, description="how objects are found (default: true boxes)", json_schema_extra={"short": "model"}
     )
     metric: str = Field("R@1", description="metric to maximise: 10%, R@1, R@5, R@10, mR@1 ..., or i2t and one of these")
-    operator: list[str] | None = Field(None, description="values to try, of subspace, orthogonal, eigenvector-rows")
+    operator: list[str] | None = Field(None, description="values to try, of subspace, orthogonal, scaled, ...")
     combine: list[str] | None = Field(None, description="values to try, of sum, mean")
     tokens: list[str] | None = Field(None, description="values to try, of overlap, coverage")
     weight: list[str] | None = Field(None, description="values to try, of constant, area, 1-area, area-0.5, 0.5-area")
@@ -43,6 +46,10 @@ class _Tuning(BaseModel):
     min_components: list[str] | None = Field(None, description="values to try, of 0, 1")
     sites: list[str] | None = Field(None, description="values to try: all, or numbers and names as 0,2,qllama.*")
     artefacts: list[str] | None = Field(None, description="values to try, of keep, drop")
+    pca: list[str] | None = Field(None, description="values to try, of uncentred, centred, background-out")
+    background: list[str] | None = Field(None, description="values to try, or one range")
+    norm: list[str] | None = Field(None, description="values to try, of free, keep")
+    boxes: list[str] | None = Field(None, description="values to try, of own, shuffled, elsewhere")
     perturbation: PerturbationConfig = Field(
         PerturbationConfig(), description="the fields that are not searched", json_schema_extra={"short": "preset"}
     )

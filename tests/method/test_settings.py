@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -11,7 +13,8 @@ from pipeline.method.settings import Perturbation
 
 def test_presets() -> None:
     paper, released = Perturbation.paper(scale=6, threshold=0.85, weight="1-area"), Perturbation.released()
-    assert paper == Perturbation("subspace", "sum", "overlap", "1-area", 6, 0.85, ("itc",), 1)
+    assert paper == Perturbation("subspace", "sum", "overlap", "1-area", 6, 0.85, ("itc",), 0)
+    assert Perturbation.one_component(6, 0.85, "1-area") == dataclasses.replace(paper, min_components=1)
     assert released == Perturbation("eigenvector-rows", "mean", "coverage", "constant", 8, 0.99, ("itc", "itm"), 1)
     area = torch.tensor([0.25])
     assert Perturbation.paper(weight="1-area").alphas(area).tolist() == [6.0]
@@ -43,6 +46,9 @@ def test_as_dict_is_the_form_of_files_and_fingerprints() -> None:
     without = Perturbation(artefacts="drop")
     assert without.as_dict() == {**plain.as_dict(), "artefacts": "drop"}
     assert Perturbation(**without.as_dict()) == without
+    control = Perturbation(operator="random", pca="centred", norm="keep", boxes="shuffled", seed=3)
+    assert control.as_dict().items() >= {"pca": "centred", "norm": "keep", "boxes": "shuffled", "seed": 3}.items()
+    assert Perturbation(**control.as_dict()) == control
 
 
 @pytest.mark.parametrize(
@@ -60,6 +66,13 @@ def test_as_dict_is_the_form_of_files_and_fingerprints() -> None:
         ("scale", float("inf"), "2 to 10"),
         ("sites", (), "at least one cross-attention"),
         ("artefacts", "mask", "keep, drop"),
+        ("pca", "whitened", "uncentred, centred, background-out"),
+        ("norm", "unit", "free, keep"),
+        ("boxes", "random", "own, shuffled, elsewhere"),
+        ("background", 0.0, "lies in"),
+        ("background", 1.5, "lies in"),
+        ("seed", -1, "whole number"),
+        ("seed", 2**32, "whole number"),
     ],
 )
 def test_bad_settings_are_refused(field: str, value: object, message: str) -> None:
