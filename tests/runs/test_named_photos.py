@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,6 +56,9 @@ class Annotated:
 
     def of(self, image_id: str) -> PhotoBoxes | None:
         return PhotoBoxes(None, (), 0) if image_id in self.known else None
+
+    def all(self) -> Iterator[tuple[str, PhotoBoxes]]:
+        return ((name, PhotoBoxes(None, (), 0)) for name in sorted(self.known))
 
 
 def test_photos_without_annotations_are_counted_and_the_first_named() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -122,9 +122,14 @@ class PackedBoxes:
     def of(self, image_id: str) -> PhotoBoxes | None:
         """See `Boxes.of`."""
         name = self.known.find(self.key(image_id))
-        if name is None:
-            return None
-        photo = self.photos[name]
+        return None if name is None else self._photo(self.photos[name])
+
+    def all(self) -> Iterator[tuple[str, PhotoBoxes]]:
+        """See `Boxes.all`."""
+        for name in sorted(self.photos):
+            yield name, self._photo(self.photos[name])
+
+    def _photo(self, photo: int) -> PhotoBoxes:
         rows = slice(self.starts[photo], self.starts[photo + 1])
         labels = (self.labels[name] for name in self.names[rows])
         return PhotoBoxes.clip(self.sizes[photo], zip(labels, self.corners[rows].tolist(), strict=True))

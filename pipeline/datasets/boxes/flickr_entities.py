@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element, ParseError
@@ -98,6 +99,16 @@ class EntitiesFolder:
         """See `Boxes.of`."""
         photo = read_entity_photo(self.source, PurePosixPath(image_id).stem)
         return None if photo is None else PhotoBoxes(photo.size, photo.boxes, photo.skipped)
+
+    def all(self) -> Iterator[tuple[str, PhotoBoxes]]:
+        """See `Boxes.all`."""
+        for stem in sorted(path.stem for path in (self.source / "Annotations").glob("*.xml")):
+            try:
+                photo = read_entity_photo(self.source, stem)
+            except QpertError:  # whoever asks for this photo is told
+                continue
+            if photo is not None:
+                yield stem, PhotoBoxes(photo.size, photo.boxes, photo.skipped)
 
 
 def check_entities_folder(folder: str | Path) -> Path:

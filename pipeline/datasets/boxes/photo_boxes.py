@@ -8,7 +8,7 @@ COCO as well would give boxes at the border the coordinate -1, which indexes the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -67,5 +67,16 @@ class Boxes(Protocol):
 
         Raises:
             QpertError: the annotation cannot be read.
+        """
+        ...
+
+    def all(self) -> Iterator[tuple[str, PhotoBoxes]]:
+        """The boxes of every annotated photo, also of those without boxes, read one photo at a time.
+
+        Annotations that cannot be read are left out.
+
+        Yields:
+            The name by which the annotations know the photo (`of` takes it; it may lack folder and suffix), and its
+            boxes; in the order of the names.
         """
         ...

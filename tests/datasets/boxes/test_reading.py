@@ -9,6 +9,7 @@ import pytest
 from pipeline.datasets.boxes.photo_boxes import PhotoBoxes
 from pipeline.datasets.boxes.reading import read_boxes
 from pipeline.errors import QpertError
+from tests.datasets.coco_files import instance, instances
 
 
 def test_a_folder_is_read_photo_by_photo(folder):
@@ -18,6 +19,17 @@ def test_a_folder_is_read_photo_by_photo(folder):
     assert boxes.of("d.jpg") is None
     with pytest.raises(QpertError, match=r"broken\.xml: not XML"):
         boxes.of("broken.jpg")
+
+
+def test_all_photos_are_iterated_in_the_order_of_their_names(folder, write):
+    boxes = read_boxes(folder)  # broken.xml is left out
+    assert list(boxes.all()) == [(name, boxes.of(name)) for name in ("a", "b", "c")]
+    images = [{"id": n, "file_name": f"{name}.jpg"} for n, name in enumerate(("z", "x/b", "c"))]
+    boxes = read_boxes(write(instances(instance([1, 2, 3, 4], image_id=0), images=images)))
+    dog = PhotoBoxes(None, (("dog", (1, 2, 4, 6)),), 0)
+    assert list(boxes.all()) == [("b", PhotoBoxes(None, (), 0)), ("c", PhotoBoxes(None, (), 0)), ("z", dog)]
+    boxes = read_boxes(write({"12": {"x": {"detections": {"dog": [[0, [1, 2, 4, 6]]]}}}, "3": {}}))
+    assert list(boxes.all()) == [("12", dog), ("3", PhotoBoxes(None, (), 0))]
 
 
 @pytest.mark.parametrize(
