@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Protocol
@@ -45,7 +46,12 @@ def list_detectors() -> list[str]:
 
 
 def load_detector(
-    config: DetectorConfig | str, device: str = "cpu", *, photos: int | None = None, prompts: bytes | None = None
+    config: DetectorConfig | str,
+    device: str = "cpu",
+    *,
+    photos: int | None = None,
+    prompts: bytes | None = None,
+    shuffles: Sequence[int] = (),
 ) -> Detector:
     """Opens a detector.
 
@@ -55,6 +61,8 @@ def load_detector(
         photos: about how many this process will see; None if unknown. For few, a detector may choose what starts sooner
             and is slower.
         prompts: what `embed_prompts` returned.
+        shuffles: seeds with which every photo is given boxes of other photos as well (`Objects.shuffled`), by a
+            detector that knows the boxes of all photos beforehand.
 
     Raises:
         QpertError: options that contradict each other, a missing or unreadable model, unknown names, a missing device.
@@ -63,6 +71,11 @@ def load_detector(
         config = DetectorConfig(model=config)
     config = with_query_classes(config)
     kind = _detector_class(config)
+    if shuffles:
+        check_shuffles(config)
+        from pipeline.detectors.annotated import AnnotatedBoxes
+
+        return AnnotatedBoxes.load(config, device, shuffles=shuffles)
     if config.slices is None:
         return kind.load(config, device, photos=photos, prompts=prompts)
     from pipeline.detectors.slicing import PER_TILE, SlicedDetector
@@ -84,6 +97,16 @@ def check_detector(config: DetectorConfig, *, fetch: bool = True) -> None:
     """
     config = with_query_classes(config)
     _detector_class(config).check(config, fetch=fetch)
+
+
+def check_shuffles(config: DetectorConfig) -> None:
+    """Raise QpertError for a detector that does not know the boxes of all photos beforehand."""
+    if config.model != "annotated":
+        raise QpertError(
+            f"--perturbation.boxes shuffled takes the boxes of other photos, which --detector {config.model} does not"
+            " know beforehand: index the photos once, then again with --detector annotated --detector.annotations and"
+            " that feature set (or other annotations)"
+        )
 
 
 def embed_prompts(config: DetectorConfig) -> bytes | None:

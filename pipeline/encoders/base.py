@@ -15,7 +15,8 @@ from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import choose_sites, perturbing, remembering
 from pipeline.encoders.spec import NO_SITES, EncoderSpec
 from pipeline.errors import QpertError
-from pipeline.method.artefacts import artefact_tokens
+from pipeline.method.acting_boxes import acting_objects
+from pipeline.method.artefacts import artefact_tokens, patch_tokens
 from pipeline.method.object_keys import pool_object_keys
 from pipeline.method.objects import Grid, Objects, batch_coverage
 from pipeline.method.operator import object_operator, object_subspaces, subspace_kind
@@ -202,8 +203,9 @@ class Encoder(ABC):
             stage: what the passes inside the context are for.
 
         Raises:
-            QpertError: not one `Objects` per photo, or a site that the encoder does not have, or it has none at all;
-                inside the context, keys of an object that have no key subspace in float32.
+            QpertError: not one `Objects` per photo, no boxes of other photos where these are to act, or a site that the
+                encoder does not have, or it has none at all; inside the context, keys of an object that have no key
+                subspace in float32.
         """
         count = len(tokens)
         if objects is not None and len(objects) != count:
@@ -213,10 +215,15 @@ class Encoder(ABC):
         sites = choose_sites(self.sites(), perturbation.sites)
         if not sites:
             raise QpertError(f"{NO_SITES}: ask for plain embeddings (--perturbation none)")
-        coverage, areas = batch_coverage(objects, self.grid)
+        acting = [acting_objects(photo, perturbation) for photo in objects]
+        coverage, areas = batch_coverage(acting, self.grid)
+        counted = None if perturbation.pca == "uncentred" else patch_tokens(tokens, self.grid.prefix).to(self.device)
         if perturbation.artefacts == "drop":
-            coverage = coverage.masked_fill(artefact_tokens(tokens, self.grid.prefix).cpu()[:, None], 0)
-        groups = pool_object_keys(coverage, areas, perturbation, self.device)
+            artefacts = artefact_tokens(tokens, self.grid.prefix).to(self.device)
+            coverage = coverage.masked_fill(artefacts.cpu()[:, None], 0)
+            counted = None if counted is None else counted & ~artefacts
+        photo_keys = [photo.key for photo in objects] if perturbation.operator == "random" else None
+        groups = pool_object_keys(coverage, areas, perturbation, self.device, photo_keys)
         if not groups:
             return nullcontext()
         operators: dict[str, Tensor] = {}
@@ -225,7 +232,8 @@ class Encoder(ABC):
             """Computed when a site first sees the photos' keys, for all passes inside the context."""
             if name not in operators:
                 photo_keys = keys[:: len(keys) // count]  # LAVIS repeats the photos, for each beam or text
-                operator = object_operator(photo_keys, groups, perturbation, subspaces_of(name, photo_keys))
+                subspaces = subspaces_of(name, photo_keys)
+                operator = object_operator(photo_keys, groups, perturbation, subspaces, counted)
                 if not operator.isfinite().all():
                     raise QpertError(
                         f"the keys of an object at {name} are not finite, or float32 cannot hold their Gram matrix: the"
@@ -235,11 +243,11 @@ class Encoder(ABC):
             return operators[name]
 
         def subspaces_of(name: str, keys: Tensor) -> list[Subspaces] | None:
-            if self._subspaces is None:
+            if self._subspaces is None or perturbation.operator == "scaled":
                 return None
             kind = name, *subspace_kind(perturbation)
             if kind not in self._subspaces:
-                self._subspaces[kind] = object_subspaces(keys, groups, perturbation)
+                self._subspaces[kind] = object_subspaces(keys, groups, perturbation, counted)
             return self._subspaces[kind]
 
-        return perturbing(sites, operator_of)
+        return perturbing(sites, operator_of, perturbation.norm)

@@ -70,9 +70,9 @@ def emphases(objects: Objects, choice: str) -> list[Emphasis]:
 def subset(objects: Objects, numbers: Sequence[int]) -> Objects:
     """Some of a photo's objects."""
     index = tensor(list(numbers))
-    return Objects(
-        objects.boxes[index], [objects.labels[number] for number in numbers], objects.scores[index], objects.size
-    )
+    labels = [objects.labels[number] for number in numbers]
+    others = {seed: boxes[index] for seed, boxes in objects.shuffled.items()}
+    return Objects(objects.boxes[index], labels, objects.scores[index], objects.size, objects.photo, others)
 
 
 def write_captions(

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from pipeline.encoders.spec import NO_SITES
 from pipeline.errors import QpertError
 from pipeline.method.operator import perturb
+from pipeline.method.settings import Norm
 
 OperatorOf = Callable[[str, Tensor], Tensor]
 """From a site's name and its keys [B, H, N, d] to A [B, H, d, d]. The keys depend on the photos only, so a function
@@ -32,6 +33,8 @@ class Site(nn.Module):
     """The class that this one replaces."""
     operator: Callable[[Tensor], Tensor] | Tensor | None = None
     """A, or a function from this site's keys to A; set by `perturbing` only."""
+    query_norm: Norm = "free"
+    """Whether perturbed queries keep their length; set by `perturbing` only."""
     memory: list[tuple[Tensor, Tensor]] | None = None
     """Keys and values that several passes over the same photos share; set by `remembering` only."""
 
@@ -53,9 +56,11 @@ class Site(nn.Module):
             return queries
         operator = self.operator if isinstance(self.operator, Tensor) else self.operator(keys)
         if len(queries) == len(operator):
-            return perturb(queries, operator)
+            return perturb(queries, operator, self.query_norm)
         by_photo = queries.view(len(operator), -1, *queries.shape[1:]).transpose(1, 2)
-        return perturb(by_photo.flatten(2, 3), operator).view_as(by_photo).transpose(1, 2).flatten(0, 1)
+        return (
+            perturb(by_photo.flatten(2, 3), operator, self.query_norm).view_as(by_photo).transpose(1, 2).flatten(0, 1)
+        )
 
 
 class MultiheadAttentionSite(Site, nn.MultiheadAttention):
@@ -146,7 +151,9 @@ def choose_sites(sites: Mapping[str, nn.Module], chosen: Sequence[str | int] | N
 
 
 @contextmanager
-def perturbing(sites: Mapping[str, nn.Module], operator_of: OperatorOf | Mapping[str, Tensor]) -> Iterator[None]:
+def perturbing(
+    sites: Mapping[str, nn.Module], operator_of: OperatorOf | Mapping[str, Tensor], norm: Norm = "free"
+) -> Iterator[None]:
     """Perturb every forward pass through `sites` inside this context, and none outside it, even after an error.
 
     The operator is state of the modules: one thread at a time.
@@ -155,16 +162,19 @@ def perturbing(sites: Mapping[str, nn.Module], operator_of: OperatorOf | Mapping
         sites: the modules by name.
         operator_of: see `OperatorOf`; or A by name, computed beforehand, which compiles into one graph without the
             eigendecomposition.
+        norm: see `perturb`.
     """
     try:
         for name, site in sites.items():
             if not isinstance(site, Site):
                 raise ValueError(f"{name} is not perturbable: call make_perturbable on it first")
             site.operator = operator_of[name] if isinstance(operator_of, Mapping) else _bind(operator_of, name)
+            site.query_norm = norm
         yield
     finally:
         for site in sites.values():
             site.__dict__.pop("operator", None)
+            site.__dict__.pop("query_norm", None)
 
 
 @contextmanager

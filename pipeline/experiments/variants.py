@@ -88,7 +88,7 @@ def switches(chosen: Perturbation) -> Settings:
     released = Perturbation.released(chosen.scale, weight=chosen.weight)
     changed = {
         f"{name} = {getattr(released, name)}": dataclasses.replace(chosen, **{name: getattr(released, name)})
-        for name in ("operator", "combine", "tokens", "weight", "threshold")
+        for name in ("operator", "combine", "tokens", "weight", "threshold", "min_components")
         if getattr(released, name) != getattr(chosen, name)
     }
     everything = dataclasses.replace(released, stages=chosen.stages)

@@ -18,6 +18,21 @@ RATIO = 2.0
 rounding errors; true ones are several times as long as the others."""
 
 
+def patch_tokens(tokens: Tensor, prefix: int) -> Tensor:
+    """Which tokens are patches of the photo, and neither prefix nor padding (all-zero tokens).
+
+    Args:
+        tokens: [B, N, C], any floating dtype.
+        prefix: tokens before the patches.
+
+    Returns:
+        bool [B, N] on the tokens' device.
+    """
+    patches = (tokens != 0).any(-1)
+    patches[:, :prefix] = False
+    return patches
+
+
 def artefact_tokens(tokens: Tensor, prefix: int) -> Tensor:
     """Which patches are artefacts: of a norm above median + `DEVIATIONS` * MAD and above `RATIO` * median in the photo.
 

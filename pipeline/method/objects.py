@@ -8,8 +8,9 @@ the edges of the box, without rasterising, so it is exact for boxes of any size.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Literal
 
 import torch
@@ -34,6 +35,9 @@ class Objects:
         labels: n names, "" for none.
         scores: float32 [n], confidence in 0..1.
         size: (width, height) of the original photo in pixels.
+        photo: the photo's id, from which the controls `random` and `elsewhere` draw their numbers; without one they
+            draw them from the boxes.
+        shuffled: boxes float32 [n, 4] of other photos in place of these, by seed, for the control of that name.
 
     Raises:
         QpertError: shapes that do not match, NaN, inverted boxes, coordinates outside 0..1.
@@ -43,6 +47,8 @@ class Objects:
     labels: tuple[str, ...]
     scores: Tensor
     size: tuple[int, int]
+    photo: str
+    shuffled: Mapping[int, Tensor]
 
     def __init__(
         self,
@@ -50,6 +56,8 @@ class Objects:
         labels: Sequence[str],
         scores: Tensor | Sequence[float],
         size: tuple[int, int],
+        photo: str = "",
+        shuffled: Mapping[int, Tensor] | None = None,
     ) -> None:
         boxes, scores = _boxes(boxes), _scores(scores)
         if not len(boxes) == len(labels) == len(scores):
@@ -64,6 +72,8 @@ class Objects:
         object.__setattr__(self, "labels", tuple(str(label) for label in labels))
         object.__setattr__(self, "scores", scores)
         object.__setattr__(self, "size", _size(size))
+        object.__setattr__(self, "photo", photo)
+        object.__setattr__(self, "shuffled", {seed: _boxes(others) for seed, others in (shuffled or {}).items()})
 
     @classmethod
     def empty(cls, size: tuple[int, int]) -> Objects:
@@ -91,6 +101,12 @@ class Objects:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    @property
+    def key(self) -> int:
+        """A number of 64 bits that is the photo's own, from its id, or without one from its size and boxes."""
+        named = self.photo.encode() or repr((self.size, self.boxes.tolist())).encode()
+        return int.from_bytes(blake2b(named, digest_size=8).digest())
 
     @property
     def areas(self) -> Tensor:

@@ -21,24 +21,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pipeline.method.backgrounds import distinctive_keys
 from pipeline.method.object_keys import ObjectTokens
-from pipeline.method.settings import Perturbation
+from pipeline.method.random_bases import random_bases
+from pipeline.method.settings import Norm, Perturbation
 from pipeline.method.subspaces import Subspaces, decompose, keeps_all, leading_components
 
 _ROWS = "eigenvector-rows"
 
 
 def object_operator(
-    keys: Tensor, groups: list[ObjectTokens], perturbation: Perturbation, subspaces: list[Subspaces] | None = None
+    keys: Tensor,
+    groups: list[ObjectTokens],
+    perturbation: Perturbation,
+    subspaces: list[Subspaces] | None = None,
+    counted: Tensor | None = None,
 ) -> Tensor:
-    """A = sum_i alpha_i P_i for each photo and head.
+    """A = sum_i alpha_i P_i for each photo and head, with what `Perturbation.operator` puts in the place of P_i.
 
     Args:
         keys: [B, H, N, d], any floating dtype, of one cross-attention.
         groups: from `pool_object_keys`.
-        perturbation: `operator`, `threshold` and `min_components` are used.
+        perturbation: `operator`, `threshold`, `min_components`, `pca` and `background` are used.
         subspaces: result of `object_subspaces` for these keys and a perturbation of the same `subspace_kind`; None
             computes them.
+        counted: see `distinctive_keys`.
 
     Returns:
         float32 [B, H, d, d]; exactly 0 for photos without objects, NaN for one with an object whose keys are not finite
@@ -46,23 +53,45 @@ def object_operator(
     """
     photos, heads, _, dim = keys.shape
     total = keys.new_zeros(photos, heads, dim, dim, dtype=torch.float32)
-    for number, group in enumerate(groups):
-        subspace = _group_subspaces(keys, group, perturbation) if subspaces is None else subspaces[number]
+    unit = torch.eye(dim, device=keys.device)
+    if perturbation.operator == "scaled":
+        for group in groups:
+            total.index_add_(0, group.photo, unit * group.alphas[:, None, None, None].expand(-1, heads, -1, -1))
+        return total
+    if subspaces is None:
+        subspaces = object_subspaces(keys, groups, perturbation, counted)
+    replaced = keys.new_zeros(photos, heads, dtype=torch.bool)
+    for group, subspace in zip(groups, subspaces, strict=True):
         with torch.autocast(keys.device.type, enabled=False):
+            if perturbation.operator == "random":
+                bases = random_bases(group.seeds, heads, dim).to(keys.device)[..., : subspace.sigma.shape[-1]]
+                subspace = Subspaces(subspace.sigma, bases.masked_fill(subspace.basis.isnan(), torch.nan))
             projection = _project(subspace, perturbation)
         total.index_add_(0, group.photo, projection * group.alphas[:, None, None, None])
+        replaced[group.photo] |= subspace.sigma[..., -1] > 0
+    if perturbation.operator == "complement":
+        total -= unit * replaced[..., None, None]
     return total
 
 
-def object_subspaces(keys: Tensor, groups: list[ObjectTokens], perturbation: Perturbation) -> list[Subspaces]:
+def object_subspaces(
+    keys: Tensor, groups: list[ObjectTokens], perturbation: Perturbation, counted: Tensor | None = None
+) -> list[Subspaces]:
     """The expensive part of `object_operator`; perturbations of the same `subspace_kind` share it."""
-    return [_group_subspaces(keys, group, perturbation) for group in groups]
+    distinctive = distinctive_keys(keys, counted, perturbation)
+    return [_group_subspaces(distinctive, group, perturbation) for group in groups]
 
 
 def subspace_kind(perturbation: Perturbation) -> tuple[object, ...]:
-    """The parts of a perturbation that `object_subspaces` depends on, besides keys and groups."""
-    exact = keeps_all(perturbation.threshold)
-    return perturbation.tokens, perturbation.artefacts, perturbation.operator == _ROWS, exact
+    """The parts of a perturbation that `object_subspaces` depends on, besides keys and groups.
+
+    None of the operator `scaled`, which needs no subspaces.
+    """
+    p = perturbation
+    exact = keeps_all(p.threshold)
+    background = p.background if p.pca == "background-out" else None
+    boxes = p.boxes, None if p.boxes == "own" else p.seed
+    return p.tokens, p.artefacts, p.operator == _ROWS, exact, p.pca, background, boxes
 
 
 def _group_subspaces(keys: Tensor, group: ObjectTokens, perturbation: Perturbation) -> Subspaces:
@@ -94,14 +123,27 @@ def _project(subspaces: Subspaces, perturbation: Perturbation) -> Tensor:
         keep = leading_components(descending, perturbation.threshold, perturbation.min_components).flip(-1)
     basis = subspaces.basis * keep[..., None, :]
     projection: Tensor = basis @ basis.mT
-    if perturbation.operator == "orthogonal":
+    if perturbation.operator in ("orthogonal", "complement"):
         present = (subspaces.sigma[..., -1:] > 0)[..., None]
         projection = present * (torch.eye(basis.shape[-2], device=basis.device) - projection)
     return projection
 
 
-def perturb(queries: Tensor, operator: Tensor) -> Tensor:
-    """Perturbed queries q' = q + q A (Algorithm 1.1), as `queries` [B, H, Q, d]; operator float32 [B, H, d, d]."""
+def perturb(queries: Tensor, operator: Tensor, norm: Norm = "free") -> Tensor:
+    """Perturbed queries q' = q + q A (Algorithm 1.1).
+
+    Args:
+        queries: [B, H, Q, d].
+        operator: A, float32 [B, H, d, d].
+        norm: `keep` scales every q' to the length of q; a q' of length 0 stays 0.
+
+    Returns:
+        As `queries`.
+    """
     with torch.autocast(queries.device.type, enabled=False):
         exact = queries.float()
-        return (exact + exact @ operator).to(queries.dtype)
+        perturbed = exact + exact @ operator
+        if norm == "keep":
+            before, after = (torch.linalg.vector_norm(q, dim=-1, keepdim=True) for q in (exact, perturbed))
+            perturbed = perturbed * (before / after.where(after > 0, 1))
+        return perturbed.to(queries.dtype)

@@ -68,6 +68,7 @@ def index_graph(
     file_rows: int = 256,
     limit: int | None = None,
     patience: float = PATIENCE,
+    shuffled: bool = False,
     with_objects: bool = False,
     with_tokens: bool = False,
     to_come: tuple[Perturbation, ...] = (),
@@ -89,6 +90,7 @@ def index_graph(
         file_rows: see `Graph`.
         limit: index only this many photos, the first ones.
         patience: see `Graph`.
+        shuffled: a setting needs boxes of other photos, which the detector adds.
         with_objects: store object embeddings as well.
         with_tokens: keep the image tokens beside the features as well.
         to_come: what the tokens will be perturbed with; the encoder must have the sites.
@@ -97,7 +99,7 @@ def index_graph(
     tokens = {"tokens_in": store.tokens, "to_come": to_come} if with_tokens else {}
     steps = {"encode": Step(_ENCODE, (make_encoder, settings, with_objects, precision), tokens)}
     if make_detector is not None:
-        steps = {"detect": Step(_DETECT, (make_detector,)), **steps}
+        steps = {"detect": Step(_DETECT, (make_detector,), {"shuffled": True} if shuffled else {}), **steps}
     groups = [steps] if pools["encode"].shared else [{name: step} for name, step in steps.items()]
     stages = tuple(
         StageSpec(group, pools[next(iter(group))], environment if "encode" in group else None) for group in groups

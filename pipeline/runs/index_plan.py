@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -14,7 +14,7 @@ from pipeline.cluster.machines import Machines
 from pipeline.cluster.pools import Pool, plan_pools
 from pipeline.datasets.photos.found_photos import Listing, Shards
 from pipeline.datasets.photos.source import find_photos
-from pipeline.detectors import check_detector, embed_prompts, load_detector, with_query_classes
+from pipeline.detectors import check_detector, check_shuffles, embed_prompts, load_detector, with_query_classes
 from pipeline.encoders.spec import NO_SITES
 from pipeline.errors import QpertError
 from pipeline.features.file_sizes import block_rows, file_rows
@@ -116,6 +116,8 @@ class IndexPlan:
         wanted = [spec.perturbation.build()] if variants is None else [*variants.settings.values(), *variants.to_come]
         if spec.detector.model == "none" and any(setting is not None for setting in wanted):
             raise QpertError("a perturbation needs objects: choose a --detector, or --perturbation none")
+        if shuffle_seeds(wanted if variants is None else variants.settings.values()):
+            check_shuffles(spec.detector)
         check_detector(spec.detector, fetch=fetch)
         check_writable(spec.out)
         if sample is not None:
@@ -206,9 +208,10 @@ class IndexPlan:
 
         spec, variants = self.spec, self.variants or Variants({})
         layout, make_detector, todo = self.layout(resume, machines, accelerators), None, self.about(resume)
+        shuffles = shuffle_seeds(self.settings)
         if "detect" in layout.pools:
             each = None if todo is None else todo // layout.pools["detect"].size
-            make_detector = partial(load_detector, spec.detector, photos=each, prompts=self._prompts)
+            make_detector = partial(load_detector, spec.detector, photos=each, prompts=self._prompts, shuffles=shuffles)
         return index_graph(
             resume.photos,
             store=self.store,
@@ -229,11 +232,17 @@ class IndexPlan:
             file_rows=layout.file_rows,
             limit=spec.limit,
             patience=60 * spec.patience,
+            shuffled=bool(shuffles),
             with_objects=variants.with_objects,
             with_tokens=variants.with_tokens,
             to_come=variants.to_come,
             environment=self.encoder.environment,
         )
+
+
+def shuffle_seeds(settings: Iterable[Perturbation | None]) -> tuple[int, ...]:
+    """The seeds with which settings take the boxes of other photos."""
+    return tuple(sorted({setting.seed for setting in settings if setting is not None and setting.boxes == "shuffled"}))
 
 
 def _plain_only(spec: IndexSpec, variants: Variants | None) -> IndexSpec:

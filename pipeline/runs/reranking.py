@@ -92,7 +92,15 @@ def rerank_features(
         cluster: how it is used; without GPU types or a patience, those of the features count.
         rules: what may be read of the photos, whose places the features name; None for what is allowed everywhere.
         begun: the command has found all GPU types that it names before: those that are left will do.
+
+    Raises:
+        QpertError: too many pairs, or a setting of boxes that features do not keep.
     """
+    if perturbation is not None and "itm" in perturbation.stages and perturbation.boxes == "shuffled":
+        raise QpertError(
+            f"{features.root} was indexed with the boxes of other photos (--perturbation.boxes shuffled), which a set"
+            " does not keep, so matching cannot use them: index with --perturbation.stages itc"
+        )
     made_with = MadeWith.of(features.manifest, features.root)
     chosen = EncoderChoice.of(made_with.encoder, absolute_weights(made_with.weights(weights)))
     gpus, patience = _as_indexed(made_with, cluster, begun)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import torch
 
 from pipeline.features.schema import OBJECT_TYPE
 from pipeline.method.objects import Objects
@@ -41,12 +42,41 @@ def objects_to_arrow(photos: Sequence[Objects | None]) -> pa.Array:
     return pa.array(rows, pa.list_(OBJECT_TYPE))
 
 
-def objects_from_row(row: Sequence[ObjectRow] | None, size: tuple[int, int]) -> Objects:
-    """One value of the `objects` column, for a photo of `size` (width, height); null means none."""
+def objects_from_row(
+    row: Sequence[ObjectRow] | None,
+    size: tuple[int, int],
+    photo: str = "",
+    shuffled: Sequence[Mapping[str, Any]] | None = None,
+) -> Objects:
+    """One value of the `objects` column; null means none.
+
+    Args:
+        row: the value.
+        size: (width, height) of the photo.
+        photo: its id.
+        shuffled: its value of the column `SHUFFLED`, if there is one.
+    """
     if not row:
         return Objects.empty(size)
     boxes = [[float(thing[name]) for name in ("x0", "y0", "x1", "y1")] for thing in row]
-    return Objects(boxes, [str(thing["label"]) for thing in row], [float(thing["score"]) for thing in row], size)
+    labels, scores = [str(thing["label"]) for thing in row], [float(thing["score"]) for thing in row]
+    others = {int(draw["seed"]): torch.tensor(draw["boxes"]) for draw in shuffled or ()}
+    return Objects(boxes, labels, scores, size, photo, others)
+
+
+SHUFFLED = pa.list_(pa.struct([("seed", pa.int64()), ("boxes", pa.list_(pa.list_(pa.float32())))]))
+"""Type of a column `shuffled`: boxes of other photos in place of each photo's own, see `Objects.shuffled`."""
+
+
+def shuffled_to_arrow(photos: Sequence[Objects | None]) -> pa.Array:
+    """The `shuffled` column; null for photos that failed."""
+    rows = [
+        None
+        if objects is None
+        else [{"seed": seed, "boxes": boxes.tolist()} for seed, boxes in objects.shuffled.items()]
+        for objects in photos
+    ]
+    return pa.array(rows, SHUFFLED)
 
 
 def largest_area(row: Sequence[ObjectRow] | None) -> float | None:

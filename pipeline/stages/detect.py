@@ -10,10 +10,11 @@ from PIL import Image
 from pipeline.detectors import Detector
 from pipeline.features.schema import OBJECT_TYPE
 from pipeline.method.objects import Objects
-from pipeline.stages.columns import objects_to_arrow
-from pipeline.stages.photo_stage import Outcomes, PhotoStage
+from pipeline.stages.columns import objects_to_arrow, shuffled_to_arrow
+from pipeline.stages.photo_stage import READ_PHOTOS, Outcomes, PhotoColumns, PhotoStage
 from pipeline.workers.photo_mapper import Row
-from pipeline.workers.worker import load_model
+from pipeline.workers.reporting import Reporter
+from pipeline.workers.worker import Worker, load_model
 
 DETECTED = {"width": pa.int32(), "height": pa.int32(), "objects": pa.list_(OBJECT_TYPE), "seconds": pa.float32()}
 """The columns that detection adds."""
@@ -23,9 +24,29 @@ DetectorBuilder = Callable[[str], Detector]
 
 
 class DetectStage(PhotoStage[tuple[str, Image.Image], Objects]):
-    """Adds the columns of `DETECTED` to tables of photos; `build` is a `DetectorBuilder`."""
+    """Adds the columns of `DETECTED` to tables of photos.
+
+    Args:
+        build: a `DetectorBuilder`.
+        worker: how the actor works.
+        reporter: where it reports.
+        photos: where tables have their photos.
+        shuffled: add boxes of other photos as well, in a column `shuffled`, from a detector that knows them.
+    """
 
     stage, model = "detect", "detector"
+
+    def __init__(
+        self,
+        build: DetectorBuilder,
+        worker: Worker,
+        reporter: Reporter,
+        photos: PhotoColumns = READ_PHOTOS,
+        *,
+        shuffled: bool = False,
+    ) -> None:
+        self.shuffled = shuffled
+        super().__init__(build, worker, reporter, photos)
 
     def load(self) -> None:
         """See `PhotoStage`."""
@@ -42,7 +63,8 @@ class DetectStage(PhotoStage[tuple[str, Image.Image], Objects]):
     def columns(self, table: pa.Table, outcomes: Outcomes[Objects]) -> Mapping[str, pa.Array]:
         """See `PhotoStage`."""
         sizes = [(None, None) if objects is None else objects.size for objects in outcomes.results]
-        return {
+        others = {"shuffled": shuffled_to_arrow(outcomes.results)} if self.shuffled else {}
+        return others | {
             "width": pa.array([width for width, _ in sizes], pa.int32()),
             "height": pa.array([height for _, height in sizes], pa.int32()),
             "objects": objects_to_arrow(outcomes.results),

@@ -80,7 +80,7 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
             pipeline of one's own. Otherwise exactly the columns of a feature set are returned.
     """
 
-    stage, model, reads, last = "encode", "encoder", ("objects",), True
+    stage, model, reads, last = "encode", "encoder", ("objects", "shuffled"), True
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
 
     def prepare(self, image: Image.Image, row: Row) -> Prepared:
         """See `PhotoStage`."""
-        objects = objects_from_row(row["objects"], image.size)
+        objects = objects_from_row(row["objects"], image.size, row["image_id"], row.get("shuffled"))
         return Prepared(self.encoder.preprocess(image), objects, is_truncated(image))
 
     @torch.inference_mode()

@@ -67,7 +67,8 @@ class MatchStage(PhotoStage[Candidates, Scores]):
 
     def prepare(self, image: Image.Image, row: Row) -> Candidates:
         """See `PhotoStage`."""
-        return Candidates(self.encoder.preprocess(image), objects_from_row(row["objects"], image.size), row["texts"])
+        objects = objects_from_row(row["objects"], image.size, row["image_id"])
+        return Candidates(self.encoder.preprocess(image), objects, row["texts"])
 
     @torch.inference_mode()
     def run(self, items: Sequence[Candidates]) -> list[Scores]:

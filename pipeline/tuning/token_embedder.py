@@ -14,6 +14,7 @@ from pipeline.encoders.base import Encoder
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.tokens import TokenFiles
 from pipeline.method.objects import Objects
+from pipeline.method.other_photos import OtherPhotos
 from pipeline.method.settings import Perturbation
 from pipeline.stages.columns import objects_from_row
 from pipeline.stages.encode import EncoderBuilder
@@ -42,18 +43,21 @@ class TokenBatch:
     objects: tuple[Objects, ...]
 
 
-def token_batches(features: FeatureSet) -> list[TokenBatch]:
+def token_batches(features: FeatureSet, shuffles: Sequence[int] = ()) -> list[TokenBatch]:
     """All kept tokens, file by file, without the photos that failed.
 
     Args:
         features: a run that kept its tokens; `rows` count in the order of its `ids`.
+        shuffles: seeds with which every photo is given boxes of other photos as well (`Objects.shuffled`).
     """
     photos_of: dict[tuple[str, int], list[tuple[int, int, Objects]]] = {}
+    others = OtherPhotos(_boxes(features)) if shuffles else None
     row = 0
-    for block in features.iter_blocks(["tokens", "objects", "width", "height"]):
+    for block in features.iter_blocks(["image_id", "tokens", "objects", "width", "height"]):
         for photo in block.to_pylist():
-            place = photo["tokens"]
-            objects = objects_from_row(photo["objects"], (photo["width"], photo["height"]))
+            place, name = photo["tokens"], photo["image_id"]
+            drawn = [{"seed": seed, "boxes": others.of(name, seed)} for seed in shuffles] if others else None
+            objects = objects_from_row(photo["objects"], (photo["width"], photo["height"]), name, drawn)
             photos_of.setdefault((place["file"], place["call"]), []).append((place["row"], row, objects))
             row += 1
     batches = []
@@ -62,6 +66,13 @@ def token_batches(features: FeatureSet) -> list[TokenBatch]:
         rows, objects_of = tuple(row for _, row, _ in photos), tuple(objects for _, _, objects in photos)
         batches.append(TokenBatch(file, call, rows, objects_of))
     return batches
+
+
+def _boxes(features: FeatureSet) -> Iterator[tuple[str, list[list[float]]]]:
+    """The id and the boxes [n, 4] of every photo."""
+    for block in features.iter_blocks(["image_id", "objects"]):
+        for photo in block.to_pylist():
+            yield photo["image_id"], [[thing[name] for name in ("x0", "y0", "x1", "y1")] for thing in photo["objects"]]
 
 
 class TokenEmbedder:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 from pipeline.experiments import paper
 from pipeline.experiments.variants import CHOSEN, ORTHOGONAL, PLAIN, grid, grid_name, grid_points, switches, table_a
 from pipeline.method.settings import Perturbation
@@ -20,7 +22,7 @@ def test_the_control_differs_only_in_its_operator() -> None:
     settings = table_a(chosen)
     assert settings[PLAIN] is None
     assert settings[CHOSEN] == chosen
-    assert settings[ORTHOGONAL] == Perturbation("orthogonal", scale=4.0, threshold=0.8, weight="area")
+    assert settings[ORTHOGONAL] == dataclasses.replace(chosen, operator="orthogonal")
 
 
 def test_each_setting_turns_one_switch_and_the_last_one_all() -> None:
@@ -31,9 +33,12 @@ def test_each_setting_turns_one_switch_and_the_last_one_all() -> None:
         "tokens = coverage",
         "weight = -area",
         "threshold = 0.99",
+        "min_components = 1",
         "all of them (released)",
     ]
-    assert settings["combine = mean"] == Perturbation(combine="mean", scale=6.0, threshold=0.9, weight="1-area")
+    assert settings["combine = mean"] == Perturbation(
+        combine="mean", scale=6.0, threshold=0.9, weight="1-area", min_components=0
+    )
     everything = settings["all of them (released)"]
     assert everything is not None
     assert (everything.operator, everything.weight, everything.scale, everything.stages) == (

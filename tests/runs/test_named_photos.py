@@ -57,6 +57,9 @@ class Annotated:
     def of(self, image_id: str) -> PhotoBoxes | None:
         return PhotoBoxes(None, (), 0) if image_id in self.known else None
 
+    def name_of(self, image_id: str) -> str | None:
+        return image_id if image_id in self.known else None
+
     def all(self) -> Iterator[tuple[str, PhotoBoxes]]:
         return ((name, PhotoBoxes(None, (), 0)) for name in sorted(self.known))
 

@@ -121,8 +121,12 @@ class PackedBoxes:
 
     def of(self, image_id: str) -> PhotoBoxes | None:
         """See `Boxes.of`."""
-        name = self.known.find(self.key(image_id))
+        name = self.name_of(image_id)
         return None if name is None else self._photo(self.photos[name])
+
+    def name_of(self, image_id: str) -> str | None:
+        """See `Boxes.name_of`."""
+        return self.known.find(self.key(image_id))
 
     def all(self) -> Iterator[tuple[str, PhotoBoxes]]:
         """See `Boxes.all`."""

@@ -100,6 +100,11 @@ class EntitiesFolder:
         photo = read_entity_photo(self.source, PurePosixPath(image_id).stem)
         return None if photo is None else PhotoBoxes(photo.size, photo.boxes, photo.skipped)
 
+    def name_of(self, image_id: str) -> str | None:
+        """See `Boxes.name_of`."""
+        path = file_in_any_form(self.source / "Annotations" / f"{PurePosixPath(image_id).stem}.xml")
+        return path.stem if path.is_file() else None
+
     def all(self) -> Iterator[tuple[str, PhotoBoxes]]:
         """See `Boxes.all`."""
         for stem in sorted(path.stem for path in (self.source / "Annotations").glob("*.xml")):

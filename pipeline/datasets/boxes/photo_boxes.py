@@ -70,6 +70,10 @@ class Boxes(Protocol):
         """
         ...
 
+    def name_of(self, image_id: str) -> str | None:
+        """The name under which `all` yields a photo; None if it is not annotated. For `image_id` see `of`."""
+        ...
+
     def all(self) -> Iterator[tuple[str, PhotoBoxes]]:
         """The boxes of every annotated photo, also of those without boxes, read one photo at a time.
 

@@ -92,7 +92,7 @@ def test_without_objects_embeddings_equal_open_clip(model: open_clip.CoCa) -> No
 
 @torch.no_grad()
 def test_objects_perturb_the_pooler(model: open_clip.CoCa) -> None:
-    encoder, p = OpenClipEncoder.from_model(model), Perturbation.paper(scale=4, threshold=0.8)
+    encoder, p = OpenClipEncoder.from_model(model), Perturbation.one_component(scale=4, threshold=0.8)
     assert list(encoder.sites()) == ["visual.attn_pool.attn"]
     tokens = encoder.backbone(torch.randn(3, 3, 32, 32))
     plain, got = encoder.embed(tokens), encoder.embed(tokens, photos(), p)
@@ -120,7 +120,7 @@ def test_objects_perturb_the_pooler(model: open_clip.CoCa) -> None:
 
 
 def test_half_precision(model: open_clip.CoCa) -> None:
-    pixels, p = torch.randn(3, 3, 32, 32), Perturbation.paper(scale=2)
+    pixels, p = torch.randn(3, 3, 32, 32), Perturbation.one_component(scale=2)
     encoder = OpenClipEncoder.from_model(model)
     ids = torch.randint(4, 50, (2, 10))
     want = encoder.embed(encoder.backbone(pixels), photos(), p)
@@ -286,7 +286,7 @@ def test_the_bundled_miniature() -> None:
     photo = Image.new("RGB", (120, 90), (200, 180, 90))
     tokens = encoder.backbone(torch.stack([encoder.preprocess(photo)] * 2))
     objects = [Objects(torch.tensor([[0.4, 0.4, 0.6, 0.6]]), ["x"], [1], photo.size), Objects.empty(photo.size)]
-    got, plain = encoder.embed(tokens, objects, Perturbation.paper()), encoder.embed(tokens)
+    got, plain = encoder.embed(tokens, objects, Perturbation.one_component()), encoder.embed(tokens)
     assert tokens.shape[1] == encoder.grid.tokens
     assert got.shape == (2, 1, encoder.dim)
     assert torch.equal(got[1], plain[1])

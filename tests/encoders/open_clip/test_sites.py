@@ -27,7 +27,7 @@ OBJECTS = torch.tensor([[0, 1, 1, 0, 0, 1, 0.0], [0, 0, 0, 1, 1, 1, 1.0]])
 
 
 def perturbed(module: nn.Module, inputs: Sequence[Tensor], tokens: int) -> Tensor:
-    settings = Perturbation.paper(scale=SCALE, threshold=THRESHOLD)
+    settings = Perturbation.one_component(scale=SCALE, threshold=THRESHOLD)
     cover = torch.stack([OBJECTS, torch.zeros_like(OBJECTS)])[..., :tokens]
     groups = pool_object_keys(cover, torch.full((2, 2), 0.1), settings)
     with torch.no_grad(), perturbing({"site": module}, lambda _, keys: object_operator(keys, groups, settings)):

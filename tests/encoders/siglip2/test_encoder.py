@@ -112,7 +112,7 @@ def by_hand(
 @torch.no_grad()
 def test_objects_perturb_the_pooling_head(native: bool) -> None:
     model = tiny_siglip.build(native)
-    encoder, setting = encoder_of(model), Perturbation.paper(scale=4, threshold=0.8)
+    encoder, setting = encoder_of(model), Perturbation.one_component(scale=4, threshold=0.8)
     assert list(encoder.sites()) == ["vision_model.head.attention"]
     tokens = encoder.backbone(stacked(encoder, images()))
     plain, got = encoder.embed(tokens), encoder.embed(tokens, photos(), setting)
@@ -148,7 +148,7 @@ def test_padding_is_in_no_objects_keys_and_is_not_attended_to() -> None:
     tokens = encoder.backbone(stacked(encoder, images()))
     assert not tokens[1, 12:].any()  # 6 x 2 of 20
     assert tokens[0].all()
-    setting = Perturbation.paper(scale=4)
+    setting = Perturbation.one_component(scale=4)
     for objects, perturbation in ((None, None), (photos(), setting)):
         together = encoder.embed(tokens, objects, perturbation)
         for row, size in enumerate(SIZES):
@@ -175,7 +175,7 @@ def test_padding_is_in_no_objects_keys_and_is_not_attended_to() -> None:
 @BOTH
 @torch.no_grad()
 def test_half_precision(native: bool) -> None:
-    model, setting = tiny_siglip.build(native), Perturbation.paper(scale=2)
+    model, setting = tiny_siglip.build(native), Perturbation.one_component(scale=2)
     ids = torch.randint(5, 50, (2, 12))
     encoder = encoder_of(model)
     pixels = stacked(encoder, images())
