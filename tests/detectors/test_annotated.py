@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,39 @@ def test_coco_entities_boxes_are_pixels_of_the_photo_itself(tmp_path: Path) -> N
 def test_a_broken_annotation_names_its_file(boxes: AnnotatedBoxes) -> None:
     with pytest.raises(QpertError, match=r"broken\.xml: not XML"):
         boxes.objects_for("broken.jpg", (10, 20))
+
+
+def test_boxes_of_other_photos_are_given_by_seed(write_coco: Callable[..., Path]) -> None:
+    path = write_coco({"a": [[0, 0, 10, 10]], "b": [[50, 0, 50, 50]], "c": [[0, 20, 100, 80], [1, 1, 2, 2]], "d": []})
+    boxes = AnnotatedBoxes(path, shuffles=(0, 7))
+    a, b, c, d = (boxes.objects_for(f"x/{name}.jpg", (200, 200)) for name in "abcd")  # copies of twice the size
+    for seed in (0, 7):
+        torch.testing.assert_close(a.shuffled[seed], b.boxes)
+        torch.testing.assert_close(b.shuffled[seed], a.boxes)
+        assert c.shuffled[seed].shape == (2, 4)  # alone with two boxes: it takes those of a and b
+        torch.testing.assert_close(c.shuffled[seed].sum(0), a.boxes[0] + b.boxes[0])
+    assert (a.photo, len(d)) == ("x/a.jpg", 0)
+    assert not AnnotatedBoxes(path).objects_for("a.jpg", (200, 200)).shuffled
+
+
+def test_boxes_without_sizes_cannot_stand_in_for_others(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps({"12": {"a dog": {"detections": {"dog": [[0, [1, 2, 4, 6]]]}}}}))
+    with pytest.raises(QpertError, match="does not state the size of 12"):
+        AnnotatedBoxes(path, shuffles=(0,))
+
+
+@pytest.fixture
+def write_coco(tmp_path: Path) -> Callable[..., Path]:
+    def write(photos: dict[str, list[list[float]]]) -> Path:
+        images = [{"id": n, "file_name": f"{name}.jpg", "width": 100, "height": 100} for n, name in enumerate(photos)]
+        annotations = [
+            {"id": n, "image_id": photo, "category_id": 1, "bbox": box}
+            for n, (photo, box) in enumerate((n, box) for n, boxes in enumerate(photos.values()) for box in boxes)
+        ]
+        path = tmp_path / "instances.json"
+        data = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "dog"}]}
+        path.write_text(json.dumps(data))
+        return path
+
+    return write

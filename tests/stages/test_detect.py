@@ -7,10 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.errors import QpertError
 from pipeline.method.objects import Objects
+from pipeline.stages.columns import SHUFFLED, objects_from_row
 from pipeline.stages.detect import DETECTED, DetectStage
 from pipeline.workers.reporting import Reporter
 from pipeline.workers.worker import Worker
@@ -42,3 +44,19 @@ def test_annotated_boxes_are_looked_up_by_id(photos: pa.Table) -> None:
     rows = DetectStage(lambda device: Annotated(), Worker(), Reporter())(photos).to_pylist()
     assert rows[4]["objects"] == [{"x0": 0, "y0": 0, "x1": 0.5, "y1": 1, "label": "4.jpg", "score": 1}]
     assert rows[2]["error"] == "detector: the annotation is damaged"
+
+
+def test_boxes_of_other_photos_travel_in_a_column_of_their_own(photos: pa.Table) -> None:
+    class Annotated:
+        def detect(self, ids: Sequence[str], images: Sequence[Image.Image]) -> list[Objects]:
+            others = {4: torch.tensor([[0.0, 0.25, 1.0, 1.0]])}
+            return [Objects([[0, 0, 0.5, 1]], ["dog"], [1.0], image.size, "", others) for image in images]
+
+    table = DetectStage(lambda device: Annotated(), Worker(), Reporter(), shuffled=True)(photos)
+    assert table.schema.field("shuffled").type == SHUFFLED
+    row = table.to_pylist()[0]
+    objects = objects_from_row(row["objects"], (64, 48), "0.jpg", row["shuffled"])
+    assert objects.photo == "0.jpg"
+    assert objects.shuffled[4].tolist() == [[0, 0.25, 1, 1]]
+    assert table["shuffled"][1].as_py() is None  # failed before
+    assert "shuffled" not in DetectStage(lambda device: Annotated(), Worker(), Reporter())(photos).column_names
