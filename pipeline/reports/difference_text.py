@@ -1,0 +1,44 @@
+"""How a paired difference is told: whether it is shown, what size would have been, and its p values."""
+
+from __future__ import annotations
+
+from pipeline.reports.text_table import points
+from pipeline.retrieval.comparison import Difference
+
+SHOWN = (
+    "shown: the interval of the difference excludes 0; otherwise, in brackets, the smallest true difference (in points)"
+    " that this comparison would have shown with 80 % power"
+)
+"""What the cells of `shown_text` mean."""
+
+
+def shown_text(change: Difference) -> str:
+    """`yes`, `not shown (1.90)` with the smallest detectable difference in points, or nothing without a difference."""
+    if change.difference is None:
+        return ""
+    return "yes" if change.shown else f"not shown{_brackets(change)}"
+
+
+def verdict(change: Difference) -> str:
+    """`shown`, or `not shown; would have seen 1.90 points or more`."""
+    if change.shown:
+        return "shown"
+    return "not shown" if change.detectable is None else f"not shown; would have seen {_size(change)} points or more"
+
+
+def p_text(p: float | None) -> str:
+    """A p value with three digits; empty for None."""
+    return "" if p is None else f"{p:.3g}"
+
+
+def short_p(p: float | None) -> str:
+    """A p value with three decimals, `< 0.001` where that is 0; empty for None."""
+    return "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def _brackets(change: Difference) -> str:
+    return "" if change.detectable is None else f" ({_size(change)})"
+
+
+def _size(change: Difference) -> str:
+    return points(change.detectable).removeprefix("+")
