@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.reports.text_table import points
+from pipeline.reports.text_table import interval_text, points
 from pipeline.retrieval.comparison import Difference
 
-SHOWN = (
+SHOWN_MEANS = (
     "shown: the interval of the difference excludes 0; otherwise, in brackets, the smallest true difference (in points)"
     " that this comparison would have shown with 80 % power"
 )
@@ -24,6 +24,18 @@ def verdict(change: Difference) -> str:
     if change.shown:
         return "shown"
     return "not shown" if change.detectable is None else f"not shown; would have seen {_size(change)} points or more"
+
+
+DIFFERENCE_HEADERS = ("95 % interval", "shown", "p", "Holm")
+"""Headers of the cells of `difference_cells`, after that of the difference itself."""
+
+
+def difference_cells(change: Difference | None, corrected: float | None) -> list[str]:
+    """The difference in points, its interval, whether it is shown, p and the corrected p; empty for None."""
+    if change is None:
+        return [""] * (1 + len(DIFFERENCE_HEADERS))
+    span = interval_text(change.interval, signed=True)
+    return [points(change.difference), span, shown_text(change), p_text(change.p), p_text(corrected)]
 
 
 def p_text(p: float | None) -> str:

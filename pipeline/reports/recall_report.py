@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.printing import printable
-from pipeline.reports.difference_text import SHOWN
+from pipeline.reports.difference_text import SHOWN_MEANS
 from pipeline.reports.recall_tables import (
     DIRECTIONS,
     bin_name,
@@ -114,7 +114,7 @@ def remarks(result: EvaluationResult) -> list[str]:
         )
     if result.comparison is not None:
         count = compared(list(corrected_p(result.comparison, report.ks).values()))
-        lines.append(SHOWN)
+        lines.append(SHOWN_MEANS)
         lines.append("only: queries that the first set alone gets right / the second alone; p: sign flips over photos,")
         lines.append(
             f"with all captions of a photo together; Holm: the same, corrected for the {count} in these tables"
