@@ -10,7 +10,8 @@ Recall@K is the share of queries with a right answer in the top K: for text to i
 text, any of the photo's captions. mR@K is the harmonic mean over ten bins of the largest object's area. A tie counts
 against the query. Captions and photos are joined by file name, and the photos of the split are the gallery. Each figure
 has a 95 % interval, from resampled photos. --against OTHER takes the features OTHER as the baseline and measures what
-OUT adds on the same queries: the difference, its interval, and the p of McNemar's exact test.
+OUT adds on the same queries: the difference, its interval, whether it is shown or how large it would have to be to be
+seen, and p from sign flips over photos, also corrected for all that the tables compare (Holm).
 
 --rerank takes the 128 best photos of each caption, and the 128 best captions of each photo, and orders them by
 image-text matching score + cosine (BLIP-2); objects act in matching if the features' perturbation has the stage itm. It

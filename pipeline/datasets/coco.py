@@ -25,6 +25,8 @@ class CocoImage(BaseModel, strict=True):
     file_name: str = Field(min_length=1)
     width: float | None = None
     height: float | None = None
+    neg_category_ids: list[CocoId] | None = None
+    """LVIS: the categories that the annotators looked for in vain; of the others without a box nothing is known."""
 
 
 def is_coco(data: Any) -> bool:

@@ -21,6 +21,8 @@ DETECTED = "Q-Pert. (D)"
 """Names as in Table A; `CHOSEN` has annotated boxes, (E)."""
 PLAIN_ITM = "plain, ITM plain"
 """Contrast without objects, re-ranked by matching without objects."""
+CHOSEN_PLAIN_ITM = f"{CHOSEN}, ITM plain"
+"""Perturbed in contrast, re-ranked by matching without objects: most likely what Table A shows."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def matched(chosen: Perturbation) -> dict[str, tuple[str, Perturbation | None]]:
     perturbed = dataclasses.replace(chosen, stages=("itc", "itm"))
     return {
         PLAIN_ITM: (PLAIN, None),
-        f"{CHOSEN}, ITM plain": (CHOSEN, None),
+        CHOSEN_PLAIN_ITM: (CHOSEN, None),
         f"{CHOSEN}, ITM perturbed": (CHOSEN, perturbed),
     }
 

@@ -8,12 +8,23 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.printing import printable
-from pipeline.reports.recall_tables import DIRECTIONS, bin_name, bins_table, comparison_table, overall_table
+from pipeline.reports.difference_text import SHOWN_MEANS
+from pipeline.reports.recall_tables import (
+    DIRECTIONS,
+    bin_name,
+    bins_table,
+    comparison_table,
+    corrected_p,
+    overall_table,
+)
 from pipeline.reports.text_table import Table, csv_text, markdown, markdown_text, terminal
+from pipeline.retrieval.comparison import Comparison, Difference
 from pipeline.retrieval.evaluation import Evaluation
 from pipeline.retrieval.evaluation_result import EvaluationResult, NamedEvaluation
 from pipeline.retrieval.intervals import Interval
+from pipeline.retrieval.multiple import compared
 from pipeline.retrieval.recall import DirectionRecall
+from pipeline.retrieval.resampling import Figures
 
 _COLUMNS = (
     "set",
@@ -27,7 +38,11 @@ _COLUMNS = (
     "only_first",
     "only_second",
     "p",
+    "p_holm",
+    "detectable",
 )
+_NO_TEST = [None] * 5
+"""The columns of a row that is no difference."""
 
 
 def as_text(result: EvaluationResult, *, by: str = "indexed") -> str:
@@ -51,7 +66,8 @@ def as_json(result: EvaluationResult) -> str:
     """Everything, in fractions; the keys of recalls are the K. The baseline, if any, is under the key `against`."""
     plain = _plain(result.sets[-1])
     if result.comparison is not None:
-        plain |= {"against": _plain(result.sets[0]), "comparison": asdict(result.comparison)}
+        ks = result.sets[0].evaluation.report.ks
+        plain |= {"against": _plain(result.sets[0]), "comparison": _plain_comparison(result.comparison, ks)}
     return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -97,8 +113,12 @@ def remarks(result: EvaluationResult) -> list[str]:
             " with n photos the truth may still lie 300/n points away"
         )
     if result.comparison is not None:
-        lines.append("only: queries that the first set alone gets right / the second alone; p: McNemar's exact test,")
-        lines.append("which treats the captions of a photo as independent; the intervals of the differences do not")
+        count = compared(list(corrected_p(result.comparison, report.ks).values()))
+        lines.append(SHOWN_MEANS)
+        lines.append("only: queries that the first set alone gets right / the second alone; p: sign flips over photos,")
+        lines.append(
+            f"with all captions of a photo together; Holm: the same, corrected for the {count} in these tables"
+        )
         if result.comparison.other_bins:
             lines.append(
                 f"size bins: those of {result.sets[1].name} for both sets;"
@@ -166,21 +186,37 @@ def _plain(of_set: NamedEvaluation) -> dict[str, Any]:
     }
 
 
+def _plain_comparison(comparison: Comparison, ks: tuple[int, ...]) -> dict[str, Any]:
+    """As plain dictionaries, with `detectable`, and `p_holm` for the figures that the tables show."""
+    plain, corrected = asdict(comparison), corrected_p(comparison, ks)
+    for direction in DIRECTIONS:
+        figures: Figures[Difference] = getattr(comparison, direction)
+        saved = plain[direction]
+        for k in ks:
+            changes = [(f"R@{k}", figures.overall[k], saved["overall"][k])]
+            changes += [(f"mR@{k}", figures.mean_recall[k], saved["mean_recall"][k])]
+            for number, by_k in enumerate(figures.bins):
+                changes.append((f"R@{k}, {bin_name(number)}", by_k[k], saved["bins"][number][k]))
+            for label, change, entry in changes:
+                entry |= {"detectable": change.detectable, "p_holm": corrected.get((direction, label))}
+    return plain
+
+
 def _set_rows(of_set: NamedEvaluation, direction: str) -> Iterator[list[Any]]:
     report = of_set.evaluation.report
     part: DirectionRecall = getattr(report, direction)
     spans = getattr(of_set.intervals, direction)
     for k in report.ks:
         start = [of_set.name, direction, f"R@{k}"]
-        yield [*start, "all", part.queries, part.overall.get(k), *_ends(spans.overall[k]), None, None, None]
+        yield [*start, "all", part.queries, part.overall.get(k), *_ends(spans.overall[k]), *_NO_TEST]
         for number, size_bin in enumerate(part.bins):
             ends = _ends(spans.bins[number][k])
-            yield [*start, bin_name(number), size_bin.queries, size_bin.recall.get(k), *ends, None, None, None]
+            yield [*start, bin_name(number), size_bin.queries, size_bin.recall.get(k), *ends, *_NO_TEST]
         ends = _ends(spans.mean_recall[k])
         binned = part.queries - part.unbinned
-        yield [of_set.name, direction, f"mR@{k}", "all", binned, part.mean_recall[k], *ends, None, None, None]
+        yield [of_set.name, direction, f"mR@{k}", "all", binned, part.mean_recall[k], *ends, *_NO_TEST]
     for name, value in (("median rank", part.median_rank), ("mean rank", part.mean_rank)):
-        yield [of_set.name, direction, name, "all", part.queries, value, None, None, None, None, None]
+        yield [of_set.name, direction, name, "all", part.queries, value, None, None, *_NO_TEST]
 
 
 def _difference_rows(result: EvaluationResult, direction: str) -> Iterator[list[Any]]:
@@ -188,13 +224,16 @@ def _difference_rows(result: EvaluationResult, direction: str) -> Iterator[list[
     part: DirectionRecall = getattr(report, direction)
     differences = getattr(result.comparison, direction)
     binned = part.queries - part.unbinned
+    corrected = corrected_p(result.comparison, report.ks) if result.comparison else {}
     for k in report.ks:
         rows = [(f"R@{k}", "all", part.queries, differences.overall[k])]
         rows += [(f"R@{k}", bin_name(n), part.bins[n].queries, by_k[k]) for n, by_k in enumerate(differences.bins)]
         rows += [(f"mR@{k}", "all", binned, differences.mean_recall[k])]
         for figure, size, queries, change in rows:
             ends = _ends(change.interval)
+            label = figure if size == "all" else f"{figure}, {size}"
             values = [change.difference, *ends, change.lost, change.gained, change.p]
+            values += [corrected.get((direction, label)), change.detectable]
             yield ["difference", direction, figure, size, queries, *values]
 
 

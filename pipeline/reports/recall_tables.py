@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pipeline.reports.difference_text import short_p, shown_text
 from pipeline.reports.text_table import Table, percent, points
 from pipeline.retrieval.comparison import Comparison, Difference
 from pipeline.retrieval.intervals import Interval, Intervals
+from pipeline.retrieval.multiple import holm
 from pipeline.retrieval.ranks import BINS
 from pipeline.retrieval.recall import DirectionRecall, RecallReport
 from pipeline.retrieval.resampling import Figures
@@ -47,20 +49,38 @@ def comparison_table(
     """Every overall figure and each bin's Recall at the first K, of both sets, in one direction.
 
     The difference has its paired interval. `only` counts the queries that one set alone gets right, first and second;
-    p is McNemar's.
+    p is that of the sign flips over photos, `Holm` the same corrected for all figures of the tables of both directions.
     """
     first, second = (getattr(report, direction) for report in reports)
-    differences: Figures[Difference] = getattr(comparison, direction)
     ks = reports[0].ks
-    rows = [_difference_row(f"R@{k}", differences.overall[k], first.queries) for k in ks]
-    rows += [_difference_row(f"mR@{k}", differences.mean_recall[k], first.queries - first.unbinned) for k in ks]
+    corrected = corrected_p(comparison, ks)
+    listed = {label: (change, corrected[direction, label]) for label, change in _listed(comparison, direction, ks)}
+    binned = first.queries - first.unbinned
+    rows = [_difference_row(label, *listed[label], first.queries) for label in (f"R@{k}" for k in ks)]
+    rows += [_difference_row(label, *listed[label], binned) for label in (f"mR@{k}" for k in ks)]
     for name in ("median_rank", "mean_rank"):
         before, after = getattr(first, name), getattr(second, name)
         change = "-" if before is None else f"{after - before:+.4g}"
-        rows.append([name.replace("_", " "), rank(before), rank(after), change, "", "", str(first.queries)])
-    for number, by_k in enumerate(differences.bins):
-        rows.append(_difference_row(f"R@{ks[0]}, {bin_name(number)}", by_k[ks[0]], first.bins[number].queries))
-    return ["", *names, "difference", "only", "p", "queries"], rows
+        rows.append([name.replace("_", " "), rank(before), rank(after), change, *[""] * 4, str(first.queries)])
+    for number, size_bin in enumerate(first.bins):
+        label = f"R@{ks[0]}, {bin_name(number)}"
+        rows.append(_difference_row(label, *listed[label], size_bin.queries))
+    return ["", *names, "difference", "shown", "only", "p", "Holm", "queries"], rows
+
+
+def corrected_p(comparison: Comparison, ks: tuple[int, ...]) -> dict[tuple[str, str], float | None]:
+    """Holm's adjusted p by direction and row, over all rows of the comparison tables of both directions."""
+    listed = [(name, label, change) for name in DIRECTIONS for label, change in _listed(comparison, name, ks)]
+    adjusted = holm([change.p for _, _, change in listed])
+    return {(name, label): p for (name, label, _), p in zip(listed, adjusted, strict=True)}
+
+
+def _listed(comparison: Comparison, direction: str, ks: tuple[int, ...]) -> list[tuple[str, Difference]]:
+    """The rows of a comparison table with a difference: recalls, mean recalls, and each bin's recall at the first K."""
+    differences: Figures[Difference] = getattr(comparison, direction)
+    rows = [(f"R@{k}", differences.overall[k]) for k in ks]
+    rows += [(f"mR@{k}", differences.mean_recall[k]) for k in ks]
+    return rows + [(f"R@{ks[0]}, {bin_name(number)}", by_k[ks[0]]) for number, by_k in enumerate(differences.bins)]
 
 
 def difference_table(names: tuple[str, str], reports: tuple[RecallReport, RecallReport]) -> Table:
@@ -110,8 +130,7 @@ def _overall_column(report: RecallReport, direction: str, intervals: Intervals |
     return [*cells, rank(part.median_rank), rank(part.mean_rank), str(part.queries)]
 
 
-def _difference_row(label: str, change: Difference, queries: int) -> list[str]:
+def _difference_row(label: str, change: Difference, corrected: float | None, queries: int) -> list[str]:
     only = "" if change.gained is None else f"{change.lost} / {change.gained}"
-    p = "" if change.p is None else f"{change.p:.3f}" if change.p >= 0.001 else "< 0.001"
-    difference = points_with_interval(change.difference, change.interval)
-    return [label, percent(change.first), percent(change.second), difference, only, p, str(queries)]
+    values = [percent(change.first), percent(change.second), points_with_interval(change.difference, change.interval)]
+    return [label, *values, shown_text(change), only, short_p(change.p), short_p(corrected), str(queries)]

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.experiments import paper
-from pipeline.experiments.variants import CHOSEN, PLAIN, grid_name, grid_points
+from pipeline.experiments.variants import CHOSEN, CHOSEN_PLAIN_ITM, PLAIN, PLAIN_ITM, grid_name, grid_points
+from pipeline.reports.difference_text import DIFFERENCE_HEADERS, difference_cells, p_text, verdict
 from pipeline.reports.text_table import Table, interval_text, percent, points
 from pipeline.retrieval.comparison import Comparison, Difference, compare
 from pipeline.retrieval.intervals import Interval, bootstrap
 from pipeline.retrieval.metrics import pick
+from pipeline.retrieval.multiple import holm
 from pipeline.retrieval.ranks import Ranks
 from pipeline.retrieval.recall import DirectionRecall, report_of
 from pipeline.retrieval.resampling import Figures
@@ -54,28 +56,39 @@ class SettingMetrics:
 
 
 def table_a(metrics: SettingMetrics, rows: Sequence[str]) -> Table:
-    """One line per method and metric: our figure, its interval, the gain over plain, the paper's figure."""
-    headers = ["", "metric", "here", "95 % interval", "over plain", "95 % interval", "p", "paper", "here - paper", "n"]
+    """One line per method and metric: our figure, its interval, the gain over plain, the paper's figure.
+
+    p is corrected for all comparisons of the table.
+    """
+    headers = ["", "metric", "here", "95 % interval", "over plain", *DIFFERENCE_HEADERS, "paper", "here - paper", "n"]
+    cells = [(row, name) for row in rows for name in METRICS]
+    changes = [metrics.against_plain[row][name] if row != PLAIN else None for row, name in cells]
+    corrected = holm([change.p if change else None for change in changes])
     lines = []
-    for row in rows:
+    for (row, name), change, p in zip(cells, changes, corrected, strict=True):
         printed = paper.TABLE_A.get(row, {})
-        for name in METRICS:
-            metric, change = metrics.values[row][name], metrics.against_plain[row][name]
-            lines.append(
-                [
-                    row,
-                    name,
-                    percent(metric.value),
-                    interval_text(metric.interval),
-                    points(change.difference) if row != PLAIN else "",
-                    interval_text(change.interval, signed=True) if row != PLAIN else "",
-                    "" if row == PLAIN else p_text(change.p),
-                    f"{printed[name]:.2f}" if name in printed else "-",
-                    _gap(metric.value, printed.get(name)),
-                    str(metric.queries),
-                ]
-            )
+        metric = metrics.values[row][name]
+        line = [row, name, percent(metric.value), interval_text(metric.interval), *difference_cells(change, p)]
+        line += [f"{printed[name]:.2f}" if name in printed else "-", _gap(metric.value, printed.get(name))]
+        lines.append([*line, str(metric.queries)])
     return headers, lines
+
+
+def table_a_matched(matched: Mapping[str, Ranks], *, samples: int, seed: int) -> Table:
+    """Table A with both of its first rows re-ranked by image-text matching without objects, and the paper's figures.
+
+    Args:
+        matched: the re-ranked settings.
+        samples: bootstrap resamples.
+        seed: seed of the resamples.
+    """
+    metrics = SettingMetrics.of(
+        {PLAIN: matched[PLAIN_ITM], CHOSEN: matched[CHOSEN_PLAIN_ITM]}, samples=samples, seed=seed
+    )
+    headers, lines = table_a(metrics, (PLAIN, CHOSEN))
+    headers[headers.index("over plain")] = f"over {PLAIN_ITM}"
+    names = {PLAIN: PLAIN_ITM, CHOSEN: CHOSEN_PLAIN_ITM}
+    return headers, [[names[line[0]], *line[1:]] for line in lines]
 
 
 def grid_table(metrics: SettingMetrics, metric: str, table: str, scales: Sequence[float]) -> Table:
@@ -104,51 +117,46 @@ def grid_table(metrics: SettingMetrics, metric: str, table: str, scales: Sequenc
 
 
 def grid_note(metrics: SettingMetrics, metric: str, table: str, scales: Sequence[float]) -> str:
-    """How to read a grid: plain, the best cell against it, and how much of that may be chance."""
+    """How to read a grid: plain, the best cell against it, and how much of that may be chance.
+
+    The p of the best cell is corrected for all cells of the grid.
+    """
     names = [grid_name(*point) for point in grid_points(table, scales)]
     best = max(names, key=lambda name: metrics.values[name][metric].value or 0)
     value, change = metrics.values[best][metric], metrics.against_plain[best][metric]
+    corrected = dict(zip(names, holm([metrics.against_plain[name][metric].p for name in names]), strict=True))
     better = sum((metrics.against_plain[name][metric].difference or 0) > 0 for name in names)
     return (
         f"plain {percent(metrics.values[PLAIN][metric].value)}; best {percent(value.value)} at {best}:"
         f" {points(change.difference)} over plain, 95 % interval {interval_text(change.interval, signed=True)} (not"
-        f" corrected for having looked at {len(names)}); above plain in {better} of {len(names)}; n = {value.queries}"
+        f" corrected for having looked at {len(names)}; {verdict(change)}), p = {p_text(change.p)}, corrected for"
+        f" {len(names)} (Holm) {p_text(corrected[best])}; above plain in {better} of {len(names)}; n = {value.queries}"
     )
 
 
 def switch_table(
     metrics: SettingMetrics, ranks: Mapping[str, Ranks], names: Sequence[str], samples: int, seed: int
 ) -> Table:
-    """The effect of each switch between the paper's method and the released code, against the chosen setting."""
-    headers = ["switch", "metric", "here", "against Q-Pert.", "95 % interval", "p", "moves it"]
-    rows = []
+    """The effect of each switch between the paper's method and the released code, against the chosen setting.
+
+    p is corrected for all comparisons of the table.
+    """
+    headers = ["switch", "metric", "here", "against Q-Pert.", *DIFFERENCE_HEADERS]
+    changes = []
     for name in names:
-        changes = by_metric(compare(ranks[CHOSEN], ranks[name], KS, samples=samples, seed=seed))
-        for metric in ("10%", "R@1", "mR@1"):
-            change = changes[metric]
-            sure = change.interval is not None and (change.interval.low > 0 or change.interval.high < 0)
-            rows.append(
-                [
-                    name,
-                    metric,
-                    percent(metrics.values[name][metric].value),
-                    points(change.difference),
-                    interval_text(change.interval, signed=True),
-                    p_text(change.p),
-                    "yes" if sure else "not shown",
-                ]
-            )
+        of_name = by_metric(compare(ranks[CHOSEN], ranks[name], KS, samples=samples, seed=seed))
+        changes += [(name, metric, of_name[metric]) for metric in ("10%", "R@1", "mR@1")]
+    corrected = holm([change.p for _, _, change in changes])
+    rows = [
+        [name, metric, percent(metrics.values[name][metric].value), *difference_cells(change, p)]
+        for (name, metric, change), p in zip(changes, corrected, strict=True)
+    ]
     return headers, rows
 
 
 def by_metric(comparison: Comparison) -> dict[str, Difference]:
     """The text-to-image differences of `METRICS`."""
     return {metric: pick(comparison, metric) for metric in METRICS}
-
-
-def p_text(p: float | None) -> str:
-    """A p value with three digits; empty for None."""
-    return "" if p is None else f"{p:.3g}"
 
 
 def _metrics(recall: DirectionRecall, intervals: Figures[Interval | None]) -> dict[str, Metric]:

@@ -1,17 +1,17 @@
 """Two feature sets on the same queries: is the second one better, or just lucky?
 
-Every figure gets two answers, both from paired outcomes of each query. The interval of the difference resamples images,
-the same ones for both sets. McNemar's exact test asks whether one set owns more than half of the queries that only one
-of them gets right (McNemar, "Note on the sampling error of the difference between correlated proportions or
-percentages", Psychometrika 12, 1947). It treats the captions of an image as independent, which they are not; the
-bootstrap does not, so for text to image the interval is the more careful of the two. Of many figures some differ by
-chance: at p < 0.05 up to one in twenty when nothing has changed.
+Every figure gets three answers, all from paired outcomes of the same photos, with all queries of a photo together. The
+interval of the difference resamples photos, the same ones for both sets. The sign-flip test exchanges the two sets'
+outcomes photo by photo (see `sign_flips`). Where a difference is not shown, the smallest detectable one says whether
+the comparison could have seen it: the true difference whose interval would exclude 0 in four of five such comparisons.
+Of many figures some differ by chance: at p < 0.05 up to one in twenty when nothing has changed (see `multiple`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -29,7 +29,14 @@ from pipeline.retrieval.resampling import (
     figures,
     limits,
     resampled_figures,
+    spread,
 )
+from pipeline.retrieval.sign_flips import mean_recall_p, sign_flip_p
+
+POWER = 0.8
+"""Of the smallest detectable difference."""
+DETECTABLE = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(POWER)
+"""Standard errors (2.80) from 0 to a true difference that a two-sided test at 5 % finds with 80 % power."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,8 @@ class Difference:
         interval: of the difference.
         gained: queries that only the second set gets right; None for mR@K, which is not a share of queries.
         lost: queries that only the first set gets right.
-        p: of McNemar's exact test.
+        p: two-sided, of the sign-flip test over photos, not corrected for other comparisons.
+        standard_error: of the difference, from the same resampled photos as the interval; None without an interval.
     """
 
     first: float | None
@@ -53,6 +61,22 @@ class Difference:
     gained: int | None
     lost: int | None
     p: float | None
+    standard_error: float | None = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.interval is not None and not self.interval.low <= 0 <= self.interval.high
+
+    @property
+    def detectable(self) -> float | None:
+        """The smallest true difference that such a comparison shows at 5 %, two-sided, with 80 % power.
+
+        (1.96 + 0.84) standard errors: Cohen, "Statistical Power Analysis for the Behavioral Sciences" (1988); Bloom,
+        "Minimum detectable effects" (1995). None without a standard error, and where no resample differs from another,
+        which says nothing about the spread.
+        """
+        return DETECTABLE * self.standard_error if self.standard_error else None
 
 
 @dataclass(frozen=True)
@@ -90,10 +114,12 @@ def compare(
     paired = aligned(first, second)
     counts = [QueryCounts.of(first, cutoffs), QueryCounts.of(paired, cutoffs)]
     before, after = resampled_figures(counts, samples=samples, seed=seed)
-    ends = limits(after - before, enough_images(counts[0]), confidence)
+    enough = enough_images(counts[0])
+    ends = limits(after - before, enough, confidence)
+    errors = spread(after - before, enough)
     values = [figures(count) for count in counts]
     t2i, i2t = (
-        _differences(number, values, ends, outcomes, cutoffs)
+        _differences(number, values, ends, errors, counts, outcomes, cutoffs, seed)
         for number, outcomes in enumerate(_outcomes(first, paired))
     )
     return Comparison(t2i, i2t, samples, seed, confidence, other_bins(first, second))
@@ -146,13 +172,6 @@ def aligned(first: Ranks, second: Ranks) -> Ranks:
     return Ranks(text_ranks, image_ranks, first.image_of_text, first.bins, first.image_ids)
 
 
-def mcnemar(gained: int, lost: int) -> float:
-    """Exact two-sided p of `gained` against `lost` discordant pairs: fair coin tosses if nothing has changed."""
-    from scipy.stats import binomtest  # here, because importing it takes the better part of a second
-
-    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
-
-
 def _captions(ranks: Ranks) -> dict[str, int]:
     counts = np.bincount(ranks.image_of_text, minlength=len(ranks.image_ranks)).tolist()
     return dict(zip(ranks.image_ids, counts, strict=True))
@@ -168,19 +187,32 @@ def _outcomes(first: Ranks, second: Ranks) -> list[tuple[Ints, Ints, Ints]]:
 
 
 def _differences(
-    direction: int, values: list[Float64], ends: Float64, outcomes: tuple[Ints, Ints, Ints], ks: tuple[int, ...]
+    direction: int,
+    values: list[Float64],
+    ends: Float64,
+    errors: Float64,
+    counts: list[QueryCounts],
+    outcomes: tuple[Ints, Ints, Ints],
+    ks: tuple[int, ...],
+    seed: int,
 ) -> Figures[Difference]:
+    hits = [of_set.hits[:, direction] for of_set in counts]
+
     def difference(group: int, number: int) -> Difference:
         before, after = (float(of_set[direction, group, number]) for of_set in values)
         if np.isnan(before):
             return Difference(None, None, None, None, None, None, None)
         span = interval(ends, direction, group, number)
+        error = None if span is None else float(errors[direction, group, number])
         if group == MEAN:
-            return Difference(before, after, after - before, span, None, None, None)
+            of_bins = (of_set[:, 1:, number] for of_set in hits)
+            p = mean_recall_p(counts[0].queries[:, direction, 1:], *of_bins, seed=seed)
+            return Difference(before, after, after - before, span, None, None, p, error)
         ranks, others, bins = outcomes
         member = bins == group - 1 if group else np.ones(len(bins), bool)
         hit, other = ranks[member] <= ks[number], others[member] <= ks[number]
         gained, lost = int((~hit & other).sum()), int((hit & ~other).sum())
-        return Difference(before, after, after - before, span, gained, lost, mcnemar(gained, lost))
+        p = sign_flip_p(hits[1][:, group, number] - hits[0][:, group, number])
+        return Difference(before, after, after - before, span, gained, lost, p, error)
 
     return by_figure(ks, difference)

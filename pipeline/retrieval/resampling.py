@@ -133,18 +133,33 @@ def limits(values: Float64, enough: npt.NDArray[np.bool_], confidence: float) ->
         raise QpertError(f"the confidence of an interval lies between 0 and 1, such as 0.95, not {confidence}")
     ends = np.full((2, *values.shape[1:]), np.nan)
     tail = (1 - confidence) / 2
-    for index in np.ndindex(values.shape[1:]):
-        column = values[(slice(None), *index)]
-        defined = column[~np.isnan(column)]
-        if enough[index[:2]] and 2 * len(defined) >= len(column):
-            ends[(slice(None), *index)] = np.quantile(defined, [tail, 1 - tail])
+    for index, defined in _resampled(values, enough):
+        column: tuple[int | slice, ...] = (slice(None), *index)
+        ends[column] = np.quantile(defined, [tail, 1 - tail])
     return ends
+
+
+def spread(values: Float64, enough: npt.NDArray[np.bool_]) -> Float64:
+    """Standard deviations [2, 12, K] of resampled figures: their standard errors. NaN where there are no `limits`."""
+    errors = np.full(values.shape[1:], np.nan)
+    for index, defined in _resampled(values, enough):
+        errors[index] = defined.std(ddof=1)
+    return errors
 
 
 def enough_images(counts: QueryCounts) -> npt.NDArray[np.bool_]:
     """Whether two images or more have queries: [2, 12], for `limits`."""
     images = counts.images
     return np.concatenate([images, images[:, 1:].sum(axis=1, keepdims=True)], axis=1) >= 2
+
+
+def _resampled(values: Float64, enough: npt.NDArray[np.bool_]) -> Iterator[tuple[tuple[int, ...], Float64]]:
+    """Yields the index of each figure that has limits, and its values in the resamples that have one."""
+    for index in np.ndindex(values.shape[1:]):
+        column = values[(slice(None), *index)]
+        defined = column[~np.isnan(column)]
+        if enough[index[:2]] and 2 * len(defined) >= len(column):
+            yield index, defined
 
 
 def _draws(images: int, samples: int, seed: int) -> Iterator[Float64]:

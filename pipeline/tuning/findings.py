@@ -11,11 +11,13 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.method.settings import Perturbation
+from pipeline.reports.difference_text import p_text, verdict
 from pipeline.reports.heat_map import HeatMap
 from pipeline.reports.text_table import Table, interval_text, percent, points
 from pipeline.retrieval.comparison import Difference, compare
 from pipeline.retrieval.intervals import Interval, bootstrap
 from pipeline.retrieval.metrics import KS, metrics_of, pick
+from pipeline.retrieval.multiple import holm
 from pipeline.retrieval.ranks import Ranks
 from pipeline.tuning.space import Value
 
@@ -87,6 +89,11 @@ class Findings:
         """The settings with a figure for the metric."""
         return [finding for finding in self.all if not math.isnan(finding.metrics[self.metric])]
 
+    @property
+    def corrected(self) -> list[float | None]:
+        """P of each setting's gain, corrected for all settings (Holm)."""
+        return holm([finding.gain.p for finding in self.all])
+
     def table(self, rows: str, columns: str, fixed: Mapping[str, object]) -> Grid | None:
         """The metric by two fields, with the others at `fixed`; None unless both fields have two values or more."""
         findings = [
@@ -102,18 +109,20 @@ class Findings:
         """Plain, the best, and how much of that may be chance."""
         best = self.best
         better = sum((finding.gain.difference or 0) > 0 for finding in self.all)
+        corrected = self.corrected[self.all.index(best)]
         return (
             f"{self.metric}: plain {percent(self.plain[self.metric])} ({interval_text(self.plain_interval)}); best"
             f" {percent(best.metrics[self.metric])} ({interval_text(best.interval)}),"
             f" {points(best.gain.difference)} over plain, 95 % interval"
             f" {interval_text(best.gain.interval, signed=True)}, not corrected for having looked at"
-            f" {len(self.all)}; above plain in {better} of {len(self.all)}"
+            f" {len(self.all)} ({verdict(best.gain)}), p = {p_text(best.gain.p)}, corrected for {len(self.all)} (Holm)"
+            f" {p_text(corrected)}; above plain in {better} of {len(self.all)}"
         )
 
     def rows(self) -> pa.Table:
         """Every setting with all its fields and figures, and the interval and gain of the metric searched for."""
         lines: list[dict[str, Any]] = []
-        for finding in self.all:
+        for finding, corrected in zip(self.all, self.corrected, strict=True):
             fields = {name: _plain(value) for name, value in finding.setting.as_dict().items()}
             fields["sites"] = fields.get("sites", "all")
             # Those that `as_dict` leaves out at their defaults have a column as well if they were searched.
@@ -121,7 +130,8 @@ class Findings:
             gain = finding.gain
             ends = dict(zip(("low", "high"), finding.interval or (None, None), strict=True))
             gain_ends = dict(zip(("gain_low", "gain_high"), gain.interval or (None, None), strict=True))
-            lines.append({**fields, **finding.metrics, **ends, "gain": gain.difference, **gain_ends, "p": gain.p})
+            tests = {"p": gain.p, "p_holm": corrected, "detectable": gain.detectable}
+            lines.append({**fields, **finding.metrics, **ends, "gain": gain.difference, **gain_ends, **tests})
         return pa.Table.from_pylist(lines)
 
 

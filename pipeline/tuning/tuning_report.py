@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipeline.reports.text_table import Table, csv_text, interval_text, markdown, percent, points
+from pipeline.reports.difference_text import DIFFERENCE_HEADERS, SHOWN_MEANS, difference_cells
+from pipeline.reports.text_table import Table, csv_text, interval_text, markdown, percent
 from pipeline.retrieval.comparison import compare
 from pipeline.retrieval.metrics import KS, pick
+from pipeline.retrieval.multiple import holm
 from pipeline.retrieval.ranks import Ranks
 from pipeline.tuning.findings import Findings
 from pipeline.tuning.grid_tables import grids, shown_metrics
@@ -96,12 +98,16 @@ def write_report(
     lines = [f"# {title}", f"**{short(best.setting, fields)}**", findings.summary(), str(cost)]
     for name, heading, table in _write_tables(folder, findings, space):
         lines += [f"## {heading}", markdown(*table), f"![{heading}]({name}.png)"]
-    lines += ["## The best settings", markdown(*_best_table(findings, fields))]
+    note = f"{SHOWN_MEANS[0].upper()}{SHOWN_MEANS[1:]}. p: sign flips over photos; Holm: corrected for all"
+    lines += ["## The best settings", f"{note} {len(findings.all)} settings.", markdown(*_best_table(findings, fields))]
     if confirmation is not None:
         table = _confirmation_table(confirmation, samples, seed)
         _write_csv(folder / "confirmed.csv", table)
         plain = confirmation.plain
-        note = f"{len(plain.image_ranks):,} photos, {len(plain.text_ranks):,} captions."
+        note = (
+            f"{len(plain.image_ranks):,} photos, {len(plain.text_ranks):,} captions. Holm: corrected for all"
+            f" {len(table[1])} comparisons of the table."
+        )
         lines += ["## Confirmed on photos that took no part in the choice", note, markdown(*table)]
     pq.write_table(findings.rows(), folder / "trials.parquet")
     text = "\n\n".join(lines) + "\n"
@@ -123,12 +129,14 @@ def _write_tables(folder: Path, findings: Findings, space: Space) -> Iterator[tu
 def _best_table(findings: Findings, fields: list[str], count: int = 10) -> Table:
     metric, plain = findings.metric, findings.plain
     others = [name for name in shown_metrics(metric) if name != metric]
-    headers = ["setting", metric, "95 % interval", "over plain", "95 % interval", *others]
-    rows = [["plain", percent(plain[metric]), interval_text(findings.plain_interval), "", ""]]
+    headers = ["setting", metric, "95 % interval", "over plain", *DIFFERENCE_HEADERS, *others]
+    rows = [["plain", percent(plain[metric]), interval_text(findings.plain_interval)]]
+    rows[0] += difference_cells(None, None)
     rows[0] += [percent(plain[name]) for name in others]
-    for finding in sorted(findings.all, key=lambda finding: -finding.metrics[metric])[:count]:
+    listed = zip(findings.all, findings.corrected, strict=True)
+    for finding, p in sorted(listed, key=lambda pair: -pair[0].metrics[metric])[:count]:
         row = [short(finding.setting, fields), percent(finding.metrics[metric]), interval_text(finding.interval)]
-        row += [points(finding.gain.difference), interval_text(finding.gain.interval, signed=True)]
+        row += difference_cells(finding.gain, p)
         rows.append(row + [percent(finding.metrics[name]) for name in others])
     return headers, rows
 
@@ -139,15 +147,16 @@ def _confirmation_table(confirmation: Confirmation, samples: int, seed: int) -> 
         (plain, best), count = confirmation.matched, confirmation.candidates
         pairs += [(f"plain, {count} best re-ranked by ITM, over plain", confirmation.plain, plain)]
         pairs += [(f"best, {count} best re-ranked by ITM, over plain re-ranked", plain, best)]
-    rows = []
+    changes = []
     for name, before, after in pairs:
         comparison = compare(before, after, KS, samples=samples, seed=seed)
-        for metric in ("10%", "R@1", "R@5", "mR@1", "i2t R@1"):
-            change = pick(comparison, metric)
-            difference = points(change.difference), interval_text(change.interval, signed=True)
-            p = "" if change.p is None else f"{change.p:.3g}"
-            rows.append([name, metric, percent(change.first), percent(change.second), *difference, p])
-    return ["", "metric", "before", "after", "difference", "95 % interval", "p"], rows
+        changes += [(name, metric, pick(comparison, metric)) for metric in ("10%", "R@1", "R@5", "mR@1", "i2t R@1")]
+    corrected = holm([change.p for _, _, change in changes])
+    rows = [
+        [name, metric, percent(change.first), percent(change.second), *difference_cells(change, p)]
+        for (name, metric, change), p in zip(changes, corrected, strict=True)
+    ]
+    return ["", "metric", "before", "after", "difference", *DIFFERENCE_HEADERS], rows
 
 
 def _write_csv(path: Path, table: Table) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 
 import pytest
 
 from pipeline.reports.recall_report import as_csv, as_json, as_markdown, as_text, remarks
+from pipeline.retrieval.multiple import holm
 
 
 def test_remarks_say_what_is_missing_and_how_fine_the_figures_are(one):
@@ -36,13 +38,17 @@ def test_two_sets_are_named_and_compared(two):
     text = as_text(two)
     assert text.startswith("new against $old_; 30 photos, 60 captions")
     assert "size bins: those of new for both sets; 4 photos have another bin in $old_" in text
-    assert "McNemar's exact test" in text
+    assert "p: sign flips over photos," in text
+    # Both directions: R@1, R@5, mR@1, mR@5, and R@1 of the two bins with queries.
+    assert "Holm: the same, corrected for the 12 in these tables" in text
+    assert "the smallest true difference (in points) that this comparison would have shown with 80 % power" in text
+    assert re.search(r"not shown \(\d+\.\d\d\)", text)
 
 
 def test_markdown_holds_the_same_cells(two):
     text, lines = as_text(two), as_markdown(two).splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    assert ["", "$old_", "new", "difference", "only", "p", "queries"] in rows
+    assert ["", "$old_", "new", "difference", "shown", "only", "p", "Holm", "queries"] in rows
     cells = {cell for row in rows for cell in row if not set(cell) <= set(":-")}
     assert all(cell in text for cell in cells)
     assert lines[0] == "# Retrieval by object size"
@@ -71,6 +77,11 @@ def test_csv_has_a_row_for_every_figure(one, two):
     assert float(row["value"]) == expected.difference
     assert (int(row["only_first"]), int(row["only_second"])) == (expected.lost, expected.gained)
     assert float(row["p"]) == expected.p
+    assert float(row["detectable"]) == expected.detectable
+    differences = [row for row in rows if row["set"] == "difference"]
+    tested = [row for row in differences if row["p_holm"]]
+    assert {row["figure"] for row in differences if row["p"] and not row["p_holm"]} == {"R@5"}  # bins beyond the tables
+    assert [float(row["p_holm"]) for row in tested] == holm([float(row["p"]) for row in tested])
 
 
 def test_json_holds_everything_but_the_ranks(one, two):
@@ -83,3 +94,9 @@ def test_json_holds_everything_but_the_ranks(one, two):
     difference = saved["comparison"]["t2i"]["overall"]["1"]["difference"]
     recalls = [of_set["report"]["t2i"]["overall"]["1"] for of_set in (saved["against"], saved)]
     assert difference == pytest.approx(recalls[1] - recalls[0])
+    for figures in (saved["comparison"][direction] for direction in ("t2i", "i2t")):
+        assert {"p", "p_holm", "detectable", "standard_error"} < set(figures["bins"][0]["1"])
+        assert figures["bins"][0]["1"]["p_holm"] >= figures["bins"][0]["1"]["p"]
+        assert figures["bins"][0]["5"]["p_holm"] is None
+    expected = two.comparison.t2i.mean_recall[1]
+    assert saved["comparison"]["t2i"]["mean_recall"]["1"]["detectable"] == expected.detectable

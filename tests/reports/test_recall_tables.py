@@ -46,15 +46,16 @@ def test_two_sets_side_by_side():
     other = Ranks(np.array([1, 1, 9, 1]), RANKS.image_ranks, RANKS.image_of_text, RANKS.bins, RANKS.image_ids)
     reports = (report_of(RANKS, KS), report_of(other, KS))
     headers, rows = comparison_table(("old", "new"), reports, compare(RANKS, other, KS), "t2i")
-    assert headers == ["", "old", "new", "difference", "only", "p", "queries"]
+    assert headers == ["", "old", "new", "difference", "shown", "only", "p", "Holm", "queries"]
     table = {row[0]: row[1:] for row in rows}
     assert table["R@1"][:2] == ["25.00", "75.00"]
     assert table["R@1"][2].startswith("+50.00 (")
-    assert table["R@1"][3:] == ["0 / 2", "0.500", "4"]
-    assert table["mR@1"][3:] == ["", "", "3"]
-    assert table["mean rank"] == ["7.25", "3", "-4.25", "", "", "4"]
-    assert table["R@1, 0-10 %"] == ["100.00", "100.00", "+0.00", "0 / 0", "1.000", "1"]
-    assert table["R@1, 90-100 %"] == ["-", "-", "-", "", "", "0"]
+    detectable = compare(RANKS, other, KS).t2i.overall[1].detectable
+    assert table["R@1"][3:] == [f"not shown ({100 * detectable:.2f})", "0 / 2", "0.500", "1.000", "4"]
+    assert table["mR@1"][4:] == ["", "1.000", "1.000", "3"]
+    assert table["mean rank"] == ["7.25", "3", "-4.25", "", "", "", "", "4"]
+    assert table["R@1, 0-10 %"] == ["100.00", "100.00", "+0.00", "not shown", "0 / 0", "1.000", "1.000", "1"]
+    assert table["R@1, 90-100 %"] == ["-", "-", "-", "", "", "", "", "0"]
 
 
 def test_the_difference_is_of_the_same_queries():

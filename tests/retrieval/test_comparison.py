@@ -1,17 +1,17 @@
-"""Paired comparison: McNemar against exact arithmetic, intervals against a plain loop, and queries that do not pair."""
+"""Paired comparison: sign flips over photos, intervals against a plain loop, and queries that do not pair."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
-from math import comb
 
 import numpy as np
 import pytest
 
 from pipeline.errors import QpertError
 from pipeline.retrieval import Ranks, aligned, compare, report_of
-from pipeline.retrieval.comparison import mcnemar
+from pipeline.retrieval.comparison import DETECTABLE, Difference
+from pipeline.retrieval.intervals import Interval
+from pipeline.retrieval.sign_flips import sign_flip_p
 
 
 def named(text_ranks, image_of_text, bins, image_ranks=None):
@@ -42,21 +42,6 @@ def shuffled(ranks, seed=1):
     )
 
 
-def exact_p(gained, lost):
-    """The two-sided binomial tail in whole numbers."""
-    tosses = gained + lost
-    tail = sum(comb(tosses, heads) for heads in range(min(gained, lost) + 1))
-    return float(min(Fraction(1), Fraction(2 * tail, 2**tosses)))
-
-
-def test_mcnemar_is_the_two_sided_binomial_test():
-    for gained in range(0, 40, 3):
-        for lost in range(0, 60, 4):
-            assert mcnemar(gained, lost) == pytest.approx(exact_p(gained, lost), rel=1e-12)
-    assert mcnemar(1_200, 1_240) == pytest.approx(exact_p(1_200, 1_240), rel=1e-9)
-    assert mcnemar(0, 25_000) == 0.0  # too small for a double, but not an error
-
-
 def test_differences_discordant_pairs_and_p():
     first = named([1, 1, 9, 9, 1, 9], [0, 0, 0, 1, 1, 2], [0, 1, 1], [1, 9, 9])
     second = named([1, 9, 1, 1, 1, 9], [0, 0, 0, 1, 1, 2], [0, 1, 1], [1, 1, 9])
@@ -65,6 +50,8 @@ def test_differences_discordant_pairs_and_p():
     assert (whole.first, whole.second) == (3 / 6, 4 / 6)
     assert whole.difference == pytest.approx(1 / 6)
     assert (whole.gained, whole.lost, whole.p) == (2, 1, 1.0)
+    # One photo lost and gained a caption, the other gained one.
+    assert sign_flip_p([0, 1, 0]) == whole.p
     assert comparison.i2t.overall[1].gained == 1
     assert comparison.t2i.bins[0][1].difference == 0
     assert comparison.t2i.bins[1][1].difference == pytest.approx(1 / 3)
@@ -73,7 +60,62 @@ def test_differences_discordant_pairs_and_p():
     mean = comparison.t2i.mean_recall[1]
     reports = [report_of(ranks, (1,)).t2i.mean_recall[1] for ranks in (first, second)]
     assert [mean.first, mean.second] == pytest.approx(reports)
-    assert (mean.gained, mean.lost, mean.p) == (None, None, None)
+    assert (mean.gained, mean.lost, mean.p) == (None, None, 1.0)  # one photo that differs: either sign is as likely
+
+
+def test_p_flips_photos_whole():
+    """Three photos of five captions each gain all of them: one of 2 x 2 x 2 sign patterns on each side."""
+    owners = np.repeat(np.arange(6), 5)
+    first = named(np.where(owners < 3, 2, 1), owners, [0, 0, 1, 1, 2, 2], [2, 2, 2, 1, 1, 1])
+    second = named(np.ones(30), owners, [0, 0, 1, 1, 2, 2])
+    comparison = compare(first, second, (1,))
+    assert (comparison.t2i.overall[1].gained, comparison.t2i.overall[1].p) == (15, 2 / 8)
+    assert [by_k[1].p for by_k in comparison.t2i.bins[:4]] == [2 / 4, 1.0, 1.0, None]
+    assert (comparison.i2t.overall[1].gained, comparison.i2t.overall[1].p) == (3, 2 / 8)  # McNemar's, too
+
+
+def test_the_standard_error_is_that_of_the_same_resamples():
+    first, second = two_sets()
+    change = compare(first, second, (1, 2), samples=130, seed=5).t2i.overall[2]
+    rows = np.random.default_rng(5).integers(0, 40, (130, 40))
+    differences = []
+    for images in rows:
+        picked = np.concatenate([np.flatnonzero(first.image_of_text == image) for image in images])
+        differences.append(np.mean(second.text_ranks[picked] <= 2) - np.mean(first.text_ranks[picked] <= 2))
+    assert change.standard_error == pytest.approx(np.std(differences, ddof=1))
+    assert change.detectable == pytest.approx((1.959964 + 0.841621) * change.standard_error, rel=1e-6)
+
+
+def test_a_difference_is_shown_if_its_interval_excludes_zero():
+    def change(*ends):
+        return Difference(0.5, 0.6, 0.1, Interval(*ends) if ends else None, 1, 0, 0.5, 0.01)
+
+    assert change(0.01, 0.2).shown
+    assert change(-0.2, -0.01).shown
+    assert not change(-0.1, 0.2).shown
+    assert not change(0, 0.2).shown
+    assert not change().shown
+    assert replace(change(-0.1, 0.2), standard_error=0.0).detectable is None
+    assert replace(change(), standard_error=None).detectable is None
+
+
+def test_the_detectable_difference_is_found_in_four_of_five_comparisons():
+    """The captions of a photo change together; the true difference is what one such comparison calls detectable."""
+    photos, rng = 100, np.random.default_rng(7)
+    owners = np.repeat(np.arange(photos), 5)
+
+    def comparison(gain):
+        """Three photos in ten change; `gain` is the true difference."""
+        changed = rng.choice([0, -1, 1], photos, p=[0.7, 0.15 - gain / 2, 0.15 + gain / 2])
+        hits = np.where(changed, changed < 0, rng.random(photos) < 0.5)
+        after = np.where(changed, changed > 0, hits)
+        sets = [named(np.where(found[owners], 1, 9), owners, np.zeros(photos, int)) for found in (hits, after)]
+        return compare(*sets, (1,), samples=100).t2i.overall[1]
+
+    detectable = np.mean([comparison(0.0).detectable for _ in range(10)])
+    assert detectable == pytest.approx(DETECTABLE * (0.3 / photos) ** 0.5, rel=0.1)
+    found = np.mean([comparison(detectable).shown for _ in range(150)])
+    assert 0.7 < found < 0.9
 
 
 def test_the_interval_is_that_of_differences_over_the_same_resamples():

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.method.settings import Perturbation
 from pipeline.retrieval.metrics import ALL_METRICS, metrics_of
+from pipeline.retrieval.multiple import holm
 from pipeline.retrieval.ranks import Ranks, size_bins
 from pipeline.tuning.findings import Findings
 from pipeline.tuning.grid_tables import grids, shown_metrics
@@ -58,6 +59,9 @@ def test_the_best_has_the_highest_metric() -> None:
         assert findings.best.gain.difference == pytest.approx(best - findings.plain[metric])
         assert f"{metric}: plain {100 * findings.plain[metric]:.2f}" in findings.summary()
         assert "not corrected for having looked at 15" in findings.summary()
+        corrected = holm([finding.gain.p for finding in findings.all])
+        assert findings.corrected == corrected
+        assert f"corrected for 15 (Holm) {corrected[findings.all.index(findings.best)]:.3g};" in findings.summary()
     one = findings.all[0]
     nothing = replace(
         findings, all=(replace(one, metrics={**one.metrics, "R@1": float("nan")}), *findings.all[1:]), metric="R@1"
@@ -108,11 +112,16 @@ def test_the_report_and_its_files(tmp_path: Path) -> None:
     assert {path.stem for path in tmp_path.glob("table_*.csv")} == set(names)
     with (tmp_path / "confirmed.csv").open() as file:
         rows = list(csv.DictReader(file))
+    assert [float(row["Holm"]) for row in rows] == pytest.approx(holm([float(row["p"]) for row in rows]), rel=0.01)
+    assert "Holm: corrected for all 15 comparisons of the table." in text
+    assert "Holm: corrected for all 15 settings." in text
     assert float(rows[1]["before"]) == pytest.approx(100 * metrics_of(confirmation.plain)["R@1"], abs=0.01)
     table = pq.read_table(tmp_path / "trials.parquet")
     assert table.num_rows == 15
     assert {"weight", "scale", "threshold", "sites", "R@1", "i2t mR@10", "low", "gain", "gain_low", "p"} <= {
         *table.column_names
     }
+    assert table["p_holm"].to_pylist() == findings.corrected
+    assert table["detectable"].to_pylist() == [finding.gain.detectable for finding in findings.all]
     assert shown_metrics("10%") == ["10%", "R@1", "mR@1"]
     assert "Confirmed" not in write_report(tmp_path / "other", "b", findings, space, cost, None, samples=100)

@@ -33,16 +33,23 @@ class _Instance(BaseModel, strict=True):
 def collect_instances(data: Any, into: BoxCollector) -> None:
     """Collect the photos and boxes of `instances_*.json`. Crowds are left out: their box is not that of one object.
 
+    LVIS looked for some categories in each photo only: those with boxes, and the `neg_category_ids`, of which the photo
+    shows nothing.
+
     Raises:
         QpertError: the data is not in this format, an instance has an unknown category, or two images have the same id
             or file name.
     """
-    photos = {
-        image.id: into.add_photo(image.file_name, (image.width, image.height), f"images[{number}]")
-        for number, image in enumerate(read_coco_images(data, into.path, _FORM))
-    }
+    photos: dict[CocoId, int] = {}
+    absent: dict[int, list[CocoId]] = {}
+    for number, image in enumerate(read_coco_images(data, into.path, _FORM)):
+        photos[image.id] = into.add_photo(image.file_name, (image.width, image.height), f"images[{number}]")
+        if image.neg_category_ids is not None:
+            absent[photos[image.id]] = image.neg_category_ids
     categories = entries(member(data, "categories", into.path, _FORM), _Category, into.path, _FORM, "categories")
     labels = {category.id: category.name for category in categories}
+    for photo, ids in absent.items():
+        into.add_absent(photo, (labels[category] for category in ids if category in labels))
     annotations = member(data, "annotations", into.path, _FORM)
     for number, instance in enumerate(entries(annotations, _Instance, into.path, _FORM, "annotations")):
         where = f"annotations[{number}]"
@@ -54,6 +61,7 @@ def collect_instances(data: Any, into: BoxCollector) -> None:
             )
         elif instance.iscrowd:
             into.warnings.add("boxes of crowds are left out", where)
+            into.add_unboxed(photos[instance.image_id], labels[instance.category_id])
         else:
             x, y, width, height = instance.bbox
             into.add_box(photos[instance.image_id], labels[instance.category_id], (x, y, x + width, y + height))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -44,6 +44,8 @@ class BoxCollector:
         self._sizes: list[tuple[int, int] | None] = []
         self._labels: dict[str, int] = {}
         self._owners, self._names, self._corners = array("q"), array("q"), array("d")
+        self._unboxed: dict[int, set[str]] = {}
+        self._absent: dict[int, set[str]] = {}
 
     def add_photo(self, name: str, size: tuple[float | None, float | None] = (None, None), where: str = "") -> int:
         """Add a photo and return its number.
@@ -73,6 +75,14 @@ class BoxCollector:
         self._names.append(self._labels.setdefault(label, len(self._labels)))
         self._corners.extend(box)
 
+    def add_unboxed(self, photo: int, label: str) -> None:
+        """Note that the photo shows something of the class, without a box."""
+        self._unboxed.setdefault(photo, set()).add(label)
+
+    def add_absent(self, photo: int, labels: Iterable[str]) -> None:
+        """Note the classes of which the photo is known to show nothing; the annotators looked for some only."""
+        self._absent.setdefault(photo, set()).update(labels)
+
     def boxes(self) -> PackedBoxes:
         """All boxes, grouped by photo; issues the warnings."""
         self.warnings.warn()
@@ -87,6 +97,8 @@ class BoxCollector:
             np.searchsorted(owners[order], np.arange(len(self._sizes) + 1)),
             np.array(self._names, np.int64)[order],
             np.array(self._corners, np.float64).reshape(-1, 4)[order],
+            {photo: frozenset(labels) for photo, labels in self._unboxed.items()},
+            {photo: frozenset(labels) for photo, labels in self._absent.items()},
         )
 
 
@@ -103,6 +115,8 @@ class PackedBoxes:
         starts: int64 [photos + 1].
         names: int64 [boxes], indices of `labels`.
         corners: float64 [boxes, 4], not clipped.
+        unboxed: see `PhotoBoxes`, by photo.
+        absent: see `PhotoBoxes`, by photo; empty unless the annotators looked for some classes only.
     """
 
     source: Path
@@ -113,6 +127,8 @@ class PackedBoxes:
     starts: np.ndarray
     names: np.ndarray
     corners: np.ndarray
+    unboxed: Mapping[int, frozenset[str]]
+    absent: Mapping[int, frozenset[str]]
 
     @cached_property
     def known(self) -> Names:
@@ -136,4 +152,7 @@ class PackedBoxes:
     def _photo(self, photo: int) -> PhotoBoxes:
         rows = slice(self.starts[photo], self.starts[photo + 1])
         labels = (self.labels[name] for name in self.names[rows])
-        return PhotoBoxes.clip(self.sizes[photo], zip(labels, self.corners[rows].tolist(), strict=True))
+        boxes = PhotoBoxes.clip(self.sizes[photo], zip(labels, self.corners[rows].tolist(), strict=True))
+        if photo in self.unboxed or photo in self.absent:
+            return replace(boxes, unboxed=self.unboxed.get(photo, frozenset()), absent=self.absent.get(photo))
+        return boxes

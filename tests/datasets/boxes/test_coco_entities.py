@@ -40,6 +40,7 @@ def test_a_photo_has_the_boxes_of_all_its_captions_once(write):
             ("person", (600, 0, 640, 480)),
         ),
         0,
+        also=(("person", (0, 0, 10.5, 20)),),  # an equal box with another label
     )
     assert boxes.of("000000391895.png") == boxes.of("391895") == photo
     assert boxes.of("COCO_val2014_000000000042.jpg") == PhotoBoxes(None, (), 0)
