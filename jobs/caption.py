@@ -28,7 +28,7 @@ from pipeline.detectors import check_packages
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
 from pipeline.io.paths import PathText, ReportPath, WeightsText
-from pipeline.runs.options import SourceOptions
+from pipeline.runs.options import AnnotationOptions, SourceOptions
 from pipeline.runs.perturbation_config import PerturbationConfig
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class WritingOptions(BaseModel):
     dtype: str = Field("float32", description="number format of the vision tower: float32, float16, bfloat16")
 
 
-class Config(SourceOptions, WritingOptions):
+class Config(AnnotationOptions, SourceOptions, WritingOptions):
     """The options of ``qpert caption``."""
 
 
@@ -92,7 +92,7 @@ def run(config: Config) -> int:
     # Imported here, because --help must not wait for torch.
     from pipeline.datasets.photos.source import find_photos
     from pipeline.datasets.scenes.recognition import are_scenes
-    from pipeline.detectors import check_detector, load_detector
+    from pipeline.detectors import check_annotations, check_detector, load_detector
     from pipeline.encoders import check_encoder, load_encoder
     from pipeline.encoders.emphasis import emphases
     from pipeline.experiments.captioning import Captioner, open_photos
@@ -108,6 +108,8 @@ def run(config: Config) -> int:
     perturbation = _perturbation(config)
     check_encoder(config.encoder, config.weights)
     check_detector(config.detector)
+    if config.strict_annotations:
+        check_annotations(config.detector)
     source = find_photos(config.source, rules=config.rules())
     small = config.encoder if is_miniature(config.weights) else None
     miniature_detector = config.detector.model == "miniature"

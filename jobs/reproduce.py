@@ -29,7 +29,7 @@ from pipeline.errors import QpertError
 from pipeline.io.paths import LocalPath, PathText, WeightsText
 from pipeline.io.writable import check_writable
 from pipeline.printing import printable
-from pipeline.runs.options import RunOptions
+from pipeline.runs.options import AnnotationOptions, RunOptions
 from pipeline.runs.perturbation_config import MINIATURE, MINIATURES, PerturbationConfig
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ FIGURE_B = 500
 """Maximum number of scenes for figure B."""
 
 
-class Config(RunOptions):
+class Config(AnnotationOptions, RunOptions):
     """What to reproduce, with which models, and where to."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,10 +53,8 @@ class Config(RunOptions):
     preset: Literal["miniature", "flickr30k", "coco"] = Field("miniature", description="the data set")
     out: LocalPath = Field("reproduction", description="folder for features and reports; all nodes must see it")
     images: PathText | None = Field(None, description="folder of the photos (with subfolders)")
-    captions: LocalPath | None = Field(None, description="Karpathy's or LAVIS' JSON, COCO captions, or a table")
-    annotations: LocalPath | None = Field(
-        None, description="true boxes: Entities folder, COCO instances or COCO Entities"
-    )
+    captions: LocalPath | None = Field(None, description="captions in any form that qpert evaluate reads")
+    annotations: LocalPath | None = Field(None, description="true boxes in any form that qpert evaluate reads")
     split: str = Field("test", description="split of the captions; all for every image")
     encoder: str | None = Field(None, description="name of the encoder (miniature: every one that has a miniature)")
     weights: WeightsText | None = Field(None, description="its weights (default: its miniature)")
@@ -84,12 +82,14 @@ def run(config: Config) -> int:
     """Reproduces, and prints the report and its place."""
     check_packages(config.detector)
     # Imported here, as below, because --help must not wait for torch.
-    from pipeline.detectors import check_detector
+    from pipeline.detectors import check_annotations, check_detector
     from pipeline.experiments.material import draw_scenes, find_material
 
     check_writable(config.out)
     encoders = _encoders(config)
     check_detector(config.detector, fetch=not config.dry_run)
+    if config.strict_annotations:
+        check_annotations(config.detector)
     folder = Path(config.out) / config.preset
     experiments = {name: _experiment(config, name) for name in encoders}
     if config.dry_run:
@@ -99,7 +99,7 @@ def run(config: Config) -> int:
         material = draw_scenes(Path(config.out), config.scenes)
     else:
         paths = str(config.images), str(config.captions), str(config.annotations)
-        material = find_material(folder, *paths, config.split)
+        material = find_material(folder, *paths, config.split, strict=config.strict_annotations)
     if material.remark:
         print(f"warning: {printable(material.remark)}", flush=True)
     results = {name: experiment.run(material) for name, experiment in experiments.items()}

@@ -44,7 +44,7 @@ def run(config: Config) -> int:
     if config.search == "optuna" and find_spec("optuna") is None:
         raise QpertError("--search optuna needs optuna: pip install 'qpert[optuna]'")
     # Imported here, because --help must not wait for torch and Ray.
-    from pipeline.detectors import check_detector
+    from pipeline.detectors import check_annotations, check_detector
     from pipeline.tuning.planning import plan_runs
 
     check_writable(config.out)
@@ -54,6 +54,8 @@ def run(config: Config) -> int:
         return 0
     if config.detector is not None:
         check_detector(config.detector)
+        if config.strict_annotations:
+            check_annotations(config.detector)
     failures = 0
     for tuning in runs:
         report, failed = tuning.run()

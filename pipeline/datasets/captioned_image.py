@@ -10,5 +10,7 @@ class CaptionedImage:
     """A photo's id and its captions."""
 
     image_id: str
-    """File name of the photo, without its folder."""
+    """File name of the photo, without its folder unless copies of it lie in several."""
     captions: list[str]
+    copy_of: str = ""
+    """What all copies of one photo share; for each copy's captions and as a query, the others do not count."""

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline.datasets.bad_entries import BadEntries
+from pipeline.datasets.text_file import read_text
 from pipeline.errors import QpertError
 
-MAX_FILE_BYTES = 2 * 1024**3
-"""COCO's largest files have half a gigabyte; a larger file is not an annotation file."""
+_STRING_OR_COMMA = re.compile(r'(?P<string>"[^"\\]*(?:\\.[^"\\]*)*")|,(?=\s*[\]}])', re.DOTALL)
+"""A string, which is kept, or a comma before a closing bracket."""
+_MOST_DIGITS = 4300
+"""Python's own limit for whole numbers in text."""
 
 Entry = TypeVar("Entry", bound=BaseModel)
 
@@ -47,36 +53,69 @@ def object_of_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """
     data = dict(pairs)
     if len(data) < len(pairs):
-        seen: set[str] = set()
-        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"an object has the key {repeated[:60]!a} twice")
+        raise ValueError(f"an object has the key {_repeated_keys(pairs)[0][:60]!a} twice")
     return data
 
 
-def read_json(path: Path, slim: Callable[[dict[str, Any]], dict[str, Any]] = drop_bulk) -> Any:
-    """Read a JSON file of up to `MAX_FILE_BYTES`, on one line or many.
+def object_without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object in which a repeated key has the value None: which of its values is meant is unknown."""
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        data.update(dict.fromkeys(_repeated_keys(pairs)))
+    return data
+
+
+def _repeated_keys(pairs: list[tuple[str, Any]]) -> list[str]:
+    seen: set[str] = set()
+    return [key for key, _ in pairs if key in seen or seen.add(key)]  # type: ignore[func-returns-value]
+
+
+def parse_json(text: str, *, strict: bool, slim: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> Any:
+    """Parse JSON. NaN and Infinity, which are not JSON but common, become floats.
+
+    Unless `strict`, commas before a closing bracket are ignored, numbers of thousands of digits are infinite, and
+    repeated keys have the value None.
+
+    Raises:
+        ValueError: the text is not JSON.
+        RecursionError: it is nested too deeply.
+    """
+    if strict:
+        return json.loads(text, object_pairs_hook=lambda pairs: slim(object_of_unique_keys(pairs)))
+
+    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return slim(object_without_repeated_keys(pairs))
+
+    try:
+        return json.loads(text, object_pairs_hook=keep)
+    except ValueError as error:
+        try:
+            mended = _STRING_OR_COMMA.sub(lambda match: match["string"] or "", text)
+            return json.loads(mended, object_pairs_hook=keep, parse_int=_whole_number)
+        except ValueError:
+            raise error from None
+
+
+def _whole_number(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MOST_DIGITS else math.inf
+
+
+def read_json(path: Path, slim: Callable[[dict[str, Any]], dict[str, Any]] = drop_bulk, *, strict: bool = True) -> Any:
+    """Read a JSON file of up to `MAX_FILE_BYTES`, on one line or many, plain or compressed by gzip.
 
     `slim` receives every object as soon as it is read, innermost first, and returns the part to keep. So the outlines
     in `instances_val2014.json` (nine tenths of its 150 MB) exist for only one object at a time. Peak memory is about
-    the file's size plus what is kept. NaN and Infinity, which are not JSON but common, become floats.
+    the file's size plus what is kept. Unless `strict`, what `open_text` and `parse_json` forgive is forgiven.
 
     Raises:
         QpertError: the file cannot be read, is too large, or is not valid JSON; the message names the file.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise QpertError(f"cannot read {path}: it is not a file")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise QpertError(f"cannot read {path}: larger than {MAX_FILE_BYTES} bytes")
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise QpertError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise QpertError(f"cannot read {path}: Invalid JSON: byte {error.start} is not UTF-8") from error
-    try:
-        return json.loads(text, object_pairs_hook=lambda pairs: slim(object_of_unique_keys(pairs)))
+        return parse_json(read_text(path, strict=strict), strict=strict, slim=slim)
     except RecursionError as error:
         raise QpertError(f"cannot read {path}: Invalid JSON: nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise QpertError(f"cannot read {path}: Invalid JSON: byte {error.start} is not UTF-8") from error
     except ValueError as error:  # JSONDecodeError, or a number of thousands of digits
         hint = "; a file of JSON lines must be named .jsonl" if "Extra data" in str(error) else ""
         raise QpertError(f"cannot read {path}: Invalid JSON: {error}{hint}") from error
@@ -98,18 +137,26 @@ def member(data: Any, name: str, path: Path, form: str) -> list[Any]:
     return items
 
 
-def entries(items: list[Any], model: type[Entry], path: Path, form: str, field: str = "") -> Iterator[Entry]:
+def entries(
+    items: list[Any], model: type[Entry], form: str, bad: BadEntries, field: str = ""
+) -> Iterator[tuple[int, Entry]]:
     """Check the items of the list `field` one at a time, without holding a checked copy of all of them.
 
+    Yields:
+        The number of an item and the item; bad ones are left to `bad`.
+
     Raises:
-        QpertError: an item is not a `model`; the message names file and item, such as `annotations[3].bbox`.
+        QpertError: an item is not a `model`, in strict reading; the message names file and item, such as
+            `annotations[3].bbox`.
     """
     for number, item in enumerate(items):
         try:
             entry = model.model_validate(item)
         except ValidationError as error:
-            raise QpertError(f"{path} is not {form}: {first_problem(error, f'{field}[{number}]')}") from error
-        yield entry
+            with bad:
+                raise QpertError(f"{bad.path} is not {form}: {first_problem(error, f'{field}[{number}]')}") from error
+            continue
+        yield number, entry
 
 
 def first_problem(error: ValidationError, where: str = "") -> str:

@@ -4,6 +4,7 @@ from pipeline.detectors.base import Detector
 from pipeline.detectors.config import DetectorConfig
 from pipeline.detectors.query_classes import with_query_classes
 from pipeline.detectors.registry import (
+    check_annotations,
     check_detector,
     check_packages,
     check_shuffles,
@@ -15,6 +16,7 @@ from pipeline.detectors.registry import (
 __all__ = [
     "Detector",
     "DetectorConfig",
+    "check_annotations",
     "check_detector",
     "check_packages",
     "check_shuffles",

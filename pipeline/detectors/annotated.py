@@ -1,4 +1,4 @@
-"""Annotated boxes in place of detected ones: from Flickr30K Entities, COCO's instances, COCO Entities, or the like."""
+"""Annotated boxes in place of detected ones: from Flickr30K Entities, COCO's instances, a feature set, or the like."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class AnnotatedBoxes:
         """Opens the annotations.
 
         Args:
-            path: anything that `read_boxes` takes: a Flickr30K Entities folder or a COCO JSON file.
+            path: anything that `read_boxes` takes, such as a Flickr30K Entities folder or a COCO JSON file.
             shuffles: seeds with which every photo is given boxes of other photos as well (`Objects.shuffled`). All
                 annotated photos take part, whether or not they are looked at.
 
@@ -53,7 +53,8 @@ class AnnotatedBoxes:
         """See `pipeline.detectors.registry.DetectorClass`."""
         if config.annotations is None:
             raise QpertError(
-                "--detector annotated needs a folder or file: --detector.annotations PATH (Flickr30K Entities or COCO)"
+                "--detector annotated needs a folder or file: --detector.annotations PATH (Flickr30K Entities, COCO,"
+                " or a feature set)"
             )
         return cls(config.annotations, shuffles)
 

@@ -24,12 +24,12 @@ class DetectorConfig(BaseModel):
         min_length=1,
         description="`miniature` (bundled, for the synthetic scenes), `hf:MODEL` (of transformers: hub id or folder), "
         "an ultralytics name (`yolo11n`), a .pt or .onnx file, `annotated` (boxes from Flickr30K Entities or "
-        "COCO files) or `none`",
+        "COCO files, or of a feature set) or `none`",
     )
     annotations: LocalPath | None = Field(
         default=None,
-        description="Flickr30K Entities folder (Annotations/ and Sentences/), COCO instances_*.json, or the JSON of "
-        "COCO Entities; for `annotated` only",
+        description="Flickr30K Entities folder (Annotations/ and Sentences/), COCO or LVIS instances, the JSON of "
+        "COCO Entities, a DCI folder, or a feature set whose objects to use again; for `annotated` only",
     )
     confidence: float = Field(default=0.25, ge=0, le=1, description="least confidence of an object")
     classes: tuple[str, ...] | None = Field(

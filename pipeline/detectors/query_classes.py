@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.datasets.captions.reading import read_captions
+from pipeline.datasets.captions.recognising import TABLE_SUFFIXES
+from pipeline.datasets.text_file import plain_suffix
 from pipeline.detectors.class_names import LONGEST
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
@@ -28,7 +30,7 @@ _LARGEST = 64 * 1024**2
 """Bytes of a file with one query per line."""
 _LONGEST = 4
 """Words of a class."""
-_CAPTIONS = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
+_CAPTIONS = (".json", ".token", *TABLE_SUFFIXES)
 _NOUNS, _PLURALS = ("NN", "NNS", "NNP", "NNPS"), ("NNS", "NNPS")
 _ONE, _BETWEEN = ("a", "an", "another", "each", "every", "one", "this"), ("JJ", "RB", "VBG", "VBN")
 """Words before a singular, and kinds of words between them and their noun."""
@@ -80,14 +82,15 @@ def check_textblob(config: DetectorConfig) -> None:
         raise QpertError("--classes-from-queries needs textblob: pip install 'qpert[queries]'")
 
 
-def read_queries(path: Path) -> list[str]:
+def read_queries(path: Path, *, strict: bool = False) -> list[str]:
     """The queries in a text file, one per line, or the captions in a file as `qpert evaluate` reads them.
 
     Raises:
-        QpertError: the file is missing, damaged, too large or empty.
+        QpertError: the file is missing, damaged, too large or empty; or has a bad caption, if `strict`.
     """
-    if path.suffix.lower() in _CAPTIONS:
-        return [caption for image in read_captions(path, split=None) for caption in image.captions]
+    if plain_suffix(path) in _CAPTIONS or path.is_dir():
+        images = read_captions(path, split=None, strict=strict)
+        return [caption for image in images for caption in image.captions]
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)  # the size of a pipe or device is unknown

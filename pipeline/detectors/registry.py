@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Protocol
 
+from pipeline.datasets.boxes.reading import read_boxes
 from pipeline.detectors.base import Detector
 from pipeline.detectors.config import DetectorConfig
-from pipeline.detectors.query_classes import check_textblob, with_query_classes
+from pipeline.detectors.query_classes import check_textblob, read_queries, with_query_classes
 from pipeline.errors import QpertError
 
 _YOLO = "pipeline.detectors.yolo:YoloDetector"
@@ -107,6 +109,18 @@ def check_shuffles(config: DetectorConfig) -> None:
             " know beforehand: index the photos once, then again with --detector annotated --detector.annotations and"
             " that feature set (or other annotations)"
         )
+
+
+def check_annotations(config: DetectorConfig) -> None:
+    """Reads annotations, and captions whose nouns are looked for, strictly; once, before any worker is started.
+
+    Raises:
+        QpertError: because of a single bad entry.
+    """
+    if config.classes_from_queries is not None:
+        read_queries(Path(config.classes_from_queries), strict=True)
+    if config.annotations is not None:
+        read_boxes(config.annotations, strict=True)
 
 
 def embed_prompts(config: DetectorConfig) -> bytes | None:

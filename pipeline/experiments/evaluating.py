@@ -104,10 +104,12 @@ def _ground_truth(spec: EvaluationSpec) -> tuple[list[CaptionedImage], dict[str,
         None if spec.split == "all" else spec.split,
         image_column=spec.image_column,
         caption_column=spec.caption_column,
+        strict=spec.strict_annotations,
     )
     if spec.annotations is None:
         return captions, None
-    return captions, annotated_areas(spec.annotations, captions, FeatureSet.open(spec.out, spec.variant))
+    features = FeatureSet.open(spec.out, spec.variant)
+    return captions, annotated_areas(spec.annotations, captions, features, strict=spec.strict_annotations)
 
 
 def _for_baseline(spec: EvaluationSpec) -> EvaluationSpec:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.io.paths import LocalPath, PathText, WeightsText
-from pipeline.runs.options import ClusterOptions, ReadOptions
+from pipeline.runs.options import AnnotationOptions, ClusterOptions, ReadOptions
 
 CANDIDATES = 128
 """LAVIS' k_test."""
@@ -20,13 +20,14 @@ class _Evaluation(BaseModel):
 
     out: PathText = Field(description="folder or URI that qpert index wrote", json_schema_extra={"positional": True})
     captions: LocalPath = Field(
-        description="captions: Karpathy, LAVIS or COCO JSON, or a table (.csv, .tsv, .jsonl, .parquet)"
+        description="captions: Karpathy, LAVIS or COCO JSON, a table (.csv, .tsv, .jsonl, .parquet), results.token, or "
+        "a folder (SORCE-1K, Urban-1k, DCI)"
     )
     split: str = Field("test", description="the split to evaluate, if the captions have splits; all for every image")
     annotations: LocalPath | None = Field(
         None,
         description="size bins by these boxes instead of the indexed objects: Flickr30K Entities folder, "
-        "COCO instances_*.json, or COCO Entities JSON",
+        "COCO or LVIS instances, COCO Entities JSON, DCI folder, or a feature set",
     )
     against: PathText | None = Field(None, description="features of the same photos to compare with (the baseline)")
     rerank: bool = Field(False, description="order the best by image-text matching as well (BLIP-2)")
@@ -48,7 +49,7 @@ class _Evaluation(BaseModel):
     )
 
 
-class EvaluationSpec(ReadOptions, ClusterOptions, _Evaluation):
+class EvaluationSpec(AnnotationOptions, ReadOptions, ClusterOptions, _Evaluation):
     """Everything about an evaluation but its reports.
 
     Re-ranking opens photos again, by the read options, and runs actors over them, by those of the cluster.

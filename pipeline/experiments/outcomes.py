@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.datasets.boxes.identity import annotations_identity
 from pipeline.experiments.material import Material
 from pipeline.experiments.variants import Variant
-from pipeline.features.fingerprint import fingerprint, weights_identity
+from pipeline.features.fingerprint import fingerprint
 from pipeline.io.locations import write_atomically
 from pipeline.retrieval.ranks import Ranks
 
@@ -56,6 +57,6 @@ def outcomes_key(variants: Mapping[str, Variant], material: Material) -> str:
     asked = {
         "sets": [[manifest.fingerprint, manifest.counts] for manifest in manifests],
         "captions": [[image.image_id, image.captions] for image in material.captions],
-        "annotations": weights_identity(material.annotations, whole=True),
+        "annotations": annotations_identity(material.annotations),
     }
     return fingerprint(asked)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
+from pipeline.datasets.boxes.identity import annotations_identity
 from pipeline.features.fingerprint import bundled, canonical_identity, weights_identity
 from pipeline.features.manifest import FORMAT_VERSION
 from pipeline.io.locations import absolute
@@ -28,7 +29,7 @@ def identity(spec: IndexSpec, encoder: EncoderChoice | None = None, variants: Va
         if detector[option] is None:  # so that features from before these options existed can still be resumed
             del detector[option]
     if spec.detector.annotations:
-        detector["annotations"] = weights_identity(spec.detector.annotations, whole=True)
+        detector["annotations"] = annotations_identity(spec.detector.annotations)
     what = {
         "format": FORMAT_VERSION,
         "source": absolute(spec.source),

@@ -14,7 +14,14 @@ from pipeline.cluster.machines import Machines
 from pipeline.cluster.pools import Pool, plan_pools
 from pipeline.datasets.photos.found_photos import Listing, Shards
 from pipeline.datasets.photos.source import find_photos
-from pipeline.detectors import check_detector, check_shuffles, embed_prompts, load_detector, with_query_classes
+from pipeline.detectors import (
+    check_annotations,
+    check_detector,
+    check_shuffles,
+    embed_prompts,
+    load_detector,
+    with_query_classes,
+)
 from pipeline.encoders.spec import NO_SITES
 from pipeline.errors import QpertError
 from pipeline.features.file_sizes import block_rows, file_rows
@@ -109,6 +116,8 @@ class IndexPlan:
         Raises:
             QpertError: something is wrong with them, as far as that shows without loading a model.
         """
+        if spec.strict_annotations:
+            check_annotations(spec.detector)
         spec = spec.model_copy(update={"detector": with_query_classes(spec.detector)})
         encoder = encoder or EncoderChoice.of(spec.encoder, absolute_weights(spec.weights))
         if encoder.sites == 0:

@@ -47,6 +47,14 @@ class RunOptions(ClusterOptions):
     patience: float = Field(30, gt=0, le=10_000, description=f"{_STUCK}; a process counts as stuck after a third of it")
 
 
+class AnnotationOptions(BaseModel):
+    """How strictly captions and annotated boxes are read."""
+
+    strict_annotations: bool = Field(
+        False, description="a bad entry in captions or annotations is an error (default: left out, counted and named)"
+    )
+
+
 class ReadOptions(BaseModel):
     """Which of the photos that lists, tables and feature sets name may be opened."""
 

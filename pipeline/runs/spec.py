@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.detectors.config import DetectorConfig
 from pipeline.io.paths import PathText, WeightsText
-from pipeline.runs.options import RunOptions, SourceOptions
+from pipeline.runs.options import AnnotationOptions, RunOptions, SourceOptions
 from pipeline.runs.perturbation_config import PerturbationConfig
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class _Features(BaseModel):
     )
 
 
-class IndexSpec(SourceOptions, RunOptions, _Features):
+class IndexSpec(AnnotationOptions, SourceOptions, RunOptions, _Features):
     """Everything that `qpert index` can be told about the features to make."""
 
 

@@ -174,7 +174,7 @@ class TuningRun:
             return draw_scenes(Path(spec.out).absolute(), spec.scenes, series)
         boxes = str(spec.annotations) if spec.annotations else None
         folder = Path(spec.out).absolute() / f"photos-{split}"
-        material = find_material(folder, spec.images, str(spec.captions), boxes, split)
+        material = find_material(folder, spec.images, str(spec.captions), boxes, split, strict=spec.strict_annotations)
         if material.remark:
             _log.warning(material.remark)
         return material
@@ -241,4 +241,5 @@ class TuningRun:
 
 
 def _captioned(spec: TuningSpec, split: str) -> set[str]:
-    return {image.image_id for image in read_captions(str(spec.captions), None if split == "all" else split)}
+    captions = read_captions(str(spec.captions), None if split == "all" else split, strict=spec.strict_annotations)
+    return {image.image_id for image in captions}

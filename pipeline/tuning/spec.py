@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.detectors.config import DetectorConfig
 from pipeline.io.paths import LocalPath, PathText, WeightsText
-from pipeline.runs.options import RunOptions
+from pipeline.runs.options import AnnotationOptions, RunOptions
 from pipeline.runs.perturbation_config import PerturbationConfig
 
 FIELDS = (
@@ -25,10 +25,8 @@ class _Tuning(BaseModel):
 
     out: PathText = Field("tuning", description="folder for tokens, features and reports; all nodes must see it")
     images: PathText | None = Field(None, description="folder of the photos (with subfolders); default: draw scenes")
-    captions: LocalPath | None = Field(None, description="Karpathy's or LAVIS' JSON, COCO captions, or a table")
-    annotations: LocalPath | None = Field(
-        None, description="true boxes: Entities folder, COCO instances or COCO Entities"
-    )
+    captions: LocalPath | None = Field(None, description="captions in any form that qpert evaluate reads")
+    annotations: LocalPath | None = Field(None, description="true boxes in any form that qpert evaluate reads")
     split: str = Field("val", description="split of the captions to search on")
     confirm_split: str = Field("test", description="split of the captions for the confirming run; none leaves it out")
     encoder: str | None = Field(None, description="name of the encoder (default: every one that has a miniature)")
@@ -73,5 +71,5 @@ class _Tuning(BaseModel):
     device: str = Field("cpu", description="torch device for the texts")
 
 
-class TuningSpec(RunOptions, _Tuning):
+class TuningSpec(AnnotationOptions, RunOptions, _Tuning):
     """Everything that `qpert tune` can be told about a search."""

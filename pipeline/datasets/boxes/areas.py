@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from pipeline.datasets.boxes.photo_boxes import Boxes
 from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.datasets.warnings import CountedWarnings
 from pipeline.errors import QpertError
+
+
+def any_annotated(boxes: Boxes, image_ids: Iterable[str]) -> bool:
+    """Whether one of these photos is annotated, be it by an annotation that cannot be read."""
+    for image_id in image_ids:
+        try:
+            photo = boxes.of(image_id)
+        except QpertError:
+            return True
+        if photo is not None:
+            return True
+    return False
+
 
 _NOT_ANNOTATED = "captioned images are not annotated"
 
@@ -16,6 +29,8 @@ def largest_areas(
     boxes: Boxes,
     captions: Sequence[CaptionedImage],
     size_of: Callable[[str], tuple[int, int] | None] | None = None,
+    *,
+    strict: bool = False,
 ) -> dict[str, float]:
     """Map image ids to the area of the largest box, as a fraction of the photo (exactly 1 for a box of all of it).
 
@@ -26,14 +41,21 @@ def largest_areas(
         boxes: the annotations.
         captions: the images to look up.
         size_of: (width, height) by image id, for annotations that do not state it (COCO Entities).
+        strict: an annotation that cannot be read is an error.
 
     Raises:
-        QpertError: an annotation cannot be read, or none of the images is annotated.
+        QpertError: none of the images is annotated; or an annotation cannot be read, if `strict`.
     """
     areas: dict[str, float] = {}
     warnings = CountedWarnings(boxes.source, named=3)
     for image in captions:
-        photo = boxes.of(image.image_id)
+        try:
+            photo = boxes.of(image.image_id)
+        except QpertError as error:
+            if strict:
+                raise
+            warnings.add("annotations cannot be read", str(error))
+            continue
         if photo is None:
             warnings.add(_NOT_ANNOTATED, image.image_id)
             continue

@@ -53,21 +53,26 @@ def collect_detections(data: dict[str, Any], into: BoxCollector) -> None:
     """Collect photos and boxes from data that was read through `pack_detections`.
 
     Raises:
-        QpertError: the data is not in this format; the message names image and caption.
+        QpertError: in strict reading, an entry is bad; the message names image and caption.
     """
     for number, (key, captions) in enumerate(data.items()):
-        if not (key.isascii() and key.isdecimal()):
-            raise _problem(into, f"[{key[:40]!r}] is not the number of an image")
-        if not isinstance(captions, dict):
-            raise _problem(into, f"[{key[:40]}]: should be an object of captions")
-        photo = into.add_photo(key, where=f"images[{number}]")
-        for caption, entry in captions.items():
-            where = f"[{key[:40]}][{caption[:60]!r}]"
-            if not isinstance(entry, dict) or "detections" not in entry:
-                raise _problem(into, f"{where}.detections: Field required")
-            for label, boxes in _packed(entry["detections"], into, where).items():
-                for start in range(0, len(boxes), 4):
-                    into.add_box(photo, label, boxes[start : start + 4])
+        with into.bad:
+            if not (key.isascii() and key.isdecimal()):
+                raise _problem(into, f"[{key[:40]!r}] is not the number of an image")
+            if not isinstance(captions, dict):
+                raise _problem(into, f"[{key[:40]}]: should be an object of captions")
+            photo = into.add_photo(key, where=f"images[{number}]")
+            for caption, entry in captions.items():
+                _add_caption(into, photo, entry, f"[{key[:40]}][{caption[:60]!r}]")
+
+
+def _add_caption(into: BoxCollector, photo: int, entry: Any, where: str) -> None:
+    with into.bad:
+        if not isinstance(entry, dict) or "detections" not in entry:
+            raise _problem(into, f"{where}.detections: Field required")
+        for label, boxes in _packed(entry["detections"], into, where).items():
+            for start in range(0, len(boxes), 4):
+                into.add_box(photo, label, boxes[start : start + 4])
 
 
 def _packed(detections: Any, into: BoxCollector, where: str) -> dict[str, array[float]]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.datasets.boxes.photo_boxes import PhotoBoxes
+from pipeline.datasets.bad_entries import BadEntries
+from pipeline.datasets.boxes.photo_boxes import Boxes, PhotoBoxes
 from pipeline.datasets.json_file import check_text
-from pipeline.datasets.names import Names
+from pipeline.datasets.names import PhotoIndex, plain_stem
 from pipeline.datasets.warnings import CountedWarnings
 from pipeline.errors import QpertError
 
@@ -27,40 +27,61 @@ class BoxCollector:
 
     Attributes:
         path: the file.
-        warnings: oddities so far; a reader adds those of its own format.
+        bad: entries that cannot be read.
+        warnings: other oddities so far; a reader adds those of its own format.
     """
 
-    def __init__(self, path: Path, key: Callable[[str], str]) -> None:
+    def __init__(self, path: Path, key: Callable[[str], str] = plain_stem, *, strict: bool = False) -> None:
         """Start with no photos.
 
         Args:
             path: the file.
-            key: maps an image id to the key by which its photo is looked up.
+            key: maps an image id to what it shares with other ids of the same photo, see `PhotoIndex`.
+            strict: bad entries and boxes are errors, and so are two photos with the same key.
         """
         self.path = path
-        self.warnings = CountedWarnings(path)
+        self.bad = BadEntries(path, strict=strict)
+        self.warnings = CountedWarnings(path, strict=strict)
         self._key = key
-        self._photos: dict[str, int] = {}
+        self._ids: list[str] = []
+        self._numbers: dict[str, int] = {}
         self._sizes: list[tuple[int, int] | None] = []
         self._labels: dict[str, int] = {}
         self._owners, self._names, self._corners = array("q"), array("q"), array("d")
         self._unboxed: dict[int, set[str]] = {}
         self._absent: dict[int, set[str]] = {}
 
-    def add_photo(self, name: str, size: tuple[float | None, float | None] = (None, None), where: str = "") -> int:
+    def add_photo(
+        self,
+        name: str,
+        size: tuple[float | None, float | None] = (None, None),
+        where: str = "",
+        *,
+        merge: bool = False,
+    ) -> int:
         """Add a photo and return its number.
+
+        Args:
+            name: its file name or path.
+            size: (width, height) in pixels; impossible ones count as unknown.
+            where: place in the file, such as `images[3]`.
+            merge: whether the same photo may occur again, with more boxes.
 
         Raises:
             QpertError: a photo of that name exists already, or the name is empty.
         """
-        number = len(self._sizes)
+        number = len(self._ids)
         key = self._key(name)
         if not key:
             raise QpertError(f"{self.path}: {where} names no image: {name[:100]!r}")
-        if self._photos.setdefault(key, number) != number:
-            raise QpertError(f"{self.path}: images[{self._photos[key]}] and {where} are both {name}")
-        width, height = (side if side is not None and 1 <= side < _MAX_SIDE else 0 for side in size)
-        self._sizes.append((int(width), int(height)) if width and height else None)
+        known = name if self._key is plain_stem and not self.bad.strict else key
+        first = self._numbers.setdefault(known, number)
+        if first != number and merge:
+            return first
+        if first != number:
+            raise QpertError(f"{self.path}: images[{first}] and {where} are both {name}")
+        self._ids.append(name)
+        self._sizes.append(possible_size(*size))
         return number
 
     def add_box(self, photo: int, label: str, box: Iterable[float]) -> None:
@@ -84,22 +105,47 @@ class BoxCollector:
         self._absent.setdefault(photo, set()).update(labels)
 
     def boxes(self) -> PackedBoxes:
-        """All boxes, grouped by photo; issues the warnings."""
+        """All boxes, grouped by photo; issues the warnings.
+
+        Raises:
+            QpertError: most entries are bad; or a box is, if strict.
+        """
+        self.bad.check()
+        self.bad.check_any(bool(self._owners))
+        self.bad.warn()
         self.warnings.warn()
         owners = np.array(self._owners, np.int64)
         order = np.argsort(owners, kind="stable")
-        return PackedBoxes(
+        boxes = PackedBoxes(
             self.path,
-            self._key,
-            self._photos,
+            tuple(self._ids),
+            PhotoIndex(self._ids, self._key),
             self._sizes,
             list(self._labels),
-            np.searchsorted(owners[order], np.arange(len(self._sizes) + 1)),
+            np.searchsorted(owners[order], np.arange(len(self._ids) + 1)),
             np.array(self._names, np.int64)[order],
             np.array(self._corners, np.float64).reshape(-1, 4)[order],
             {photo: frozenset(labels) for photo, labels in self._unboxed.items()},
             {photo: frozenset(labels) for photo, labels in self._absent.items()},
         )
+        if self.bad.strict:
+            refuse_skipped_boxes(boxes)
+        return boxes
+
+
+def possible_size(width: float | None, height: float | None) -> tuple[int, int] | None:
+    """(width, height) in whole pixels; None unless both are possible."""
+    if width is None or height is None or not (1 <= width < _MAX_SIDE and 1 <= height < _MAX_SIDE):
+        return None
+    return int(width), int(height)
+
+
+def refuse_skipped_boxes(boxes: Boxes) -> None:
+    """Read all photos and raise a QpertError if a box of one cannot be used."""
+    for name, photo in boxes.all():
+        if photo.skipped:
+            what = f"{photo.skipped} boxes that are not finite, inverted, empty or outside their photo"
+            raise QpertError(f"{boxes.source}: the photo {name} has {what}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +154,8 @@ class PackedBoxes:
 
     Attributes:
         source: the file.
-        key: maps an image id to a key of `photos`.
-        photos: number of each photo by key.
+        ids: the photos' names in the file.
+        index: finds the number of a photo.
         sizes: (width, height) of each photo, or None.
         labels: distinct labels.
         starts: int64 [photos + 1].
@@ -120,34 +166,30 @@ class PackedBoxes:
     """
 
     source: Path
-    key: Callable[[str], str]
-    photos: dict[str, int]
-    sizes: list[tuple[int, int] | None]
-    labels: list[str]
+    ids: tuple[str, ...]
+    index: PhotoIndex
+    sizes: Sequence[tuple[int, int] | None]
+    labels: Sequence[str]
     starts: np.ndarray
     names: np.ndarray
     corners: np.ndarray
-    unboxed: Mapping[int, frozenset[str]]
-    absent: Mapping[int, frozenset[str]]
-
-    @cached_property
-    def known(self) -> Names:
-        """The keys of all photos, found in any Unicode normal form."""
-        return Names(self.photos)
+    unboxed: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    absent: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
     def of(self, image_id: str) -> PhotoBoxes | None:
         """See `Boxes.of`."""
-        name = self.name_of(image_id)
-        return None if name is None else self._photo(self.photos[name])
+        photo = self.index.find(image_id)
+        return None if photo is None else self._photo(photo)
 
     def name_of(self, image_id: str) -> str | None:
         """See `Boxes.name_of`."""
-        return self.known.find(self.key(image_id))
+        photo = self.index.find(image_id)
+        return None if photo is None else self.ids[photo]
 
     def all(self) -> Iterator[tuple[str, PhotoBoxes]]:
         """See `Boxes.all`."""
-        for name in sorted(self.photos):
-            yield name, self._photo(self.photos[name])
+        for photo in sorted(range(len(self.ids)), key=self.ids.__getitem__):
+            yield self.ids[photo], self._photo(photo)
 
     def _photo(self, photo: int) -> PhotoBoxes:
         rows = slice(self.starts[photo], self.starts[photo + 1])

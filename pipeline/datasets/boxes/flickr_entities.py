@@ -95,6 +95,14 @@ class EntitiesFolder:
     def __init__(self, folder: Path) -> None:
         self.source = check_entities_folder(folder)
 
+    def check(self) -> None:
+        """Read all annotations and raise a QpertError if one, or a box of one, cannot be used."""
+        for stem in self._stems():
+            photo = self.of(stem + ".xml")
+            if photo is not None and photo.skipped:
+                what = f"{photo.skipped} boxes that are not finite, inverted, empty or outside their photo"
+                raise QpertError(f"{self.source}: the photo {stem} has {what}")
+
     def of(self, image_id: str) -> PhotoBoxes | None:
         """See `Boxes.of`."""
         photo = read_entity_photo(self.source, PurePosixPath(image_id).stem)
@@ -107,13 +115,16 @@ class EntitiesFolder:
 
     def all(self) -> Iterator[tuple[str, PhotoBoxes]]:
         """See `Boxes.all`."""
-        for stem in sorted(path.stem for path in (self.source / "Annotations").glob("*.xml")):
+        for stem in self._stems():
             try:
                 photo = read_entity_photo(self.source, stem)
             except QpertError:  # whoever asks for this photo is told
                 continue
             if photo is not None:
                 yield stem, PhotoBoxes(photo.size, photo.boxes, photo.skipped)
+
+    def _stems(self) -> list[str]:
+        return sorted(path.stem for path in (self.source / "Annotations").glob("*.xml"))
 
 
 def check_entities_folder(folder: str | Path) -> Path:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from pipeline.datasets.captions.collector import CaptionCollector
-from pipeline.datasets.json_file import entries, member
+from pipeline.datasets.json_file import entries, first_problem, member
 from pipeline.errors import QpertError
 
 _FORM = "a Karpathy data set"
@@ -25,28 +25,39 @@ class _Sentence(BaseModel, strict=True):
 class _Image(BaseModel, strict=True):
     filename: str = Field(min_length=1)
     split: str
-    sentences: list[_Sentence]
+    sentences: list[Any]
 
 
 def collect_karpathy(data: Any, into: CaptionCollector, split: str | None) -> None:
     """Collect the images of one split, or of all splits when `split` is None.
 
     Raises:
-        QpertError: the data is not in this format, names an image twice (in any splits) or has no such split.
+        QpertError: the data is not in this format, or has no such split; or in strict reading, an entry is bad or names
+            an image twice (in any splits).
     """
     splits: Counter[str] = Counter()
     names: dict[str, int] = {}
-    for number, entry in enumerate(
-        entries(member(data, "images", into.path, _FORM), _Image, into.path, _FORM, "images")
-    ):
+    images = member(data, "images", into.path, _FORM)
+    for number, entry in entries(images, _Image, _FORM, into.bad, "images"):
         splits[entry.split] += 1
-        first = names.setdefault(entry.filename, number)
-        if first != number:
-            raise QpertError(f"{into.path}: images[{number}] and images[{first}] are both {entry.filename}")
-        if split is None or entry.split == split:
-            image_id = into.add_image(entry.filename, f"images[{number}]")
-            for position, sentence in enumerate(entry.sentences):
-                into.add_caption(image_id, sentence.raw, f"images[{number}].sentences[{position}]")
+        with into.bad:
+            first = names.setdefault(entry.filename, number)
+            if first != number:
+                raise QpertError(f"{into.path}: images[{number}] and images[{first}] are both {entry.filename}")
+            if split is None or entry.split == split:
+                image_id = into.add_image(entry.filename, f"images[{number}]")
+                for position, sentence in enumerate(entry.sentences):
+                    _add_sentence(into, image_id, sentence, f"images[{number}].sentences[{position}]")
+    into.bad.check()
     if not splits[split] if split is not None else not splits:
         known = ", ".join(f"{name} ({count})" for name, count in splits.items() if count)
         raise QpertError(f"{into.path} has no image in the split {split!r}; it has: {known or 'no images at all'}")
+
+
+def _add_sentence(into: CaptionCollector, image_id: str, sentence: Any, where: str) -> None:
+    with into.bad:
+        try:
+            raw = _Sentence.model_validate(sentence).raw
+        except ValidationError as error:
+            raise QpertError(f"{into.path} is not {_FORM}: {first_problem(error, where)}") from error
+        into.add_caption(image_id, raw, where)

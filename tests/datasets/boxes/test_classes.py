@@ -86,7 +86,7 @@ def test_of_classes_that_nobody_looked_for_nothing_is_known(write: Any) -> None:
 
 def test_what_cannot_be_used_is_refused(write: Any) -> None:
     boxes = read_boxes(write(instances(1, thing(0, 1))))
-    with pytest.raises(QpertError, match=r"0 of .* fits two photos of the features: a/0.jpg and b/0.jpg"):
+    with pytest.raises(QpertError, match=r"0.jpg of .* fits two photos of the features: a/0.jpg and b/0.jpg"):
         photos_by_class(boxes, ["a/0.jpg", "b/0.jpg"], no_size)
     with pytest.raises(QpertError, match=r"annotates none of the photos, such as 5.jpg"):
         photos_by_class(boxes, ["5.jpg"], no_size)

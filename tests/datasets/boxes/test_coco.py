@@ -109,5 +109,5 @@ def test_photos_of_unknown_size(write, size):
 )
 def test_bad_instances_are_named_with_their_entry(write, content, message):
     with pytest.raises(QpertError, match=message) as caught:
-        read_boxes(write(content))
+        read_boxes(write(content), strict=True)
     assert "dataset.json" in str(caught.value)

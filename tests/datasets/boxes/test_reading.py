@@ -27,7 +27,11 @@ def test_all_photos_are_iterated_in_the_order_of_their_names(folder, write):
     images = [{"id": n, "file_name": f"{name}.jpg"} for n, name in enumerate(("z", "x/b", "c"))]
     boxes = read_boxes(write(instances(instance([1, 2, 3, 4], image_id=0), images=images)))
     dog = PhotoBoxes(None, (("dog", (1, 2, 4, 6)),), 0)
-    assert list(boxes.all()) == [("b", PhotoBoxes(None, (), 0)), ("c", PhotoBoxes(None, (), 0)), ("z", dog)]
+    assert list(boxes.all()) == [
+        ("c.jpg", PhotoBoxes(None, (), 0)),
+        ("x/b.jpg", PhotoBoxes(None, (), 0)),
+        ("z.jpg", dog),
+    ]
     boxes = read_boxes(write({"12": {"x": {"detections": {"dog": [[0, [1, 2, 4, 6]]]}}}, "3": {}}))
     assert list(boxes.all()) == [("12", dog), ("3", PhotoBoxes(None, (), 0))]
 

@@ -106,7 +106,7 @@ def test_empty_cells_are_blank_captions(write):
 )
 def test_a_bad_table_is_named_with_its_row(write, content, name, message):
     with pytest.raises(QpertError, match=message) as caught:
-        read_captions(write(content, name))
+        read_captions(write(content, name), strict=True)
     assert name in str(caught.value)
 
 
@@ -117,8 +117,11 @@ def test_a_missing_table_is_named(tmp_path):
 
 
 def test_null_names_in_parquet(tmp_path):
+    path = parquet(tmp_path, image=["a.jpg", None], caption=["x", "y"])
     with pytest.raises(QpertError, match="row 1, image names no image"):
-        read_captions(parquet(tmp_path, image=["a.jpg", None], caption=["x", "y"]))
+        read_captions(path, strict=True)
+    with pytest.warns(UserWarning, match="1 entries cannot be read and are left out: row 1, image names no image"):
+        assert read_captions(path) == [CaptionedImage("a.jpg", ["x"])]
 
 
 def test_column_names_ignore_case(write):
@@ -147,7 +150,7 @@ def test_column_names_ignore_case(write):
 )
 def test_bad_cells_are_named_with_their_place(write, name, content, message):
     with pytest.raises(QpertError, match=message):
-        read_captions(write(content, name))
+        read_captions(write(content, name), strict=True)
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])

@@ -20,7 +20,7 @@ def test_captions_are_joined_by_id(write):
 
 def test_captions_without_images_and_images_without_captions_cause_warnings(write):
     with pytest.warns(UserWarning, match=r"dataset\.json: ") as caught:
-        images = read_captions(write(captions((7, "one"), (9, "x"), ("7", "y"), (7, " "))))
+        images = read_captions(write(captions((7, "one"), (9, "x"), ("9", "y"), (7, " "))))
     assert images == [CaptionedImage("b.jpg", ["one"]), CaptionedImage("a.jpg", [])]
     text = " | ".join(str(warning.message) for warning in caught)
     assert "2 captions of images that are not listed are left out; the first: annotations[1] of image 9" in text
@@ -46,7 +46,7 @@ def test_captions_without_images_and_images_without_captions_cause_warnings(writ
 )
 def test_bad_captions_are_named_with_their_entry(write, content, message):
     with pytest.raises(QpertError, match=message) as caught:
-        read_captions(write(content))
+        read_captions(write(content), strict=True)
     assert "dataset.json" in str(caught.value)
 
 

@@ -71,7 +71,7 @@ def test_any_number_of_captions_and_a_warning_about_blank_ones(write):
 )
 def test_a_bad_file_is_named_with_its_entry(write, content, message):
     with pytest.raises(QpertError, match=message) as caught:
-        read_captions(write(content))
+        read_captions(write(content), strict=True)
     assert "dataset.json" in str(caught.value)
     assert len(str(caught.value)) < 500
 

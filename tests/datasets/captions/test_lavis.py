@@ -51,5 +51,5 @@ def test_blank_and_missing_captions_cause_warnings(write):
 )
 def test_a_bad_file_is_named_with_its_entry(write, content, message):
     with pytest.raises(QpertError, match=message) as caught:
-        read_captions(write(content))
+        read_captions(write(content), strict=True)
     assert "dataset.json" in str(caught.value)

@@ -60,7 +60,7 @@ def test_repeated_captions_are_kept_and_counted_per_image(write):
     ("content", "name", "message"),
     [
         (
-            "image,caption\na.jpg,b\n",
+            "image,words\na.jpg,b\n",
             "captions.txt",
             r"captions\.txt is in none of the supported caption formats: Karpathy",
         ),
@@ -75,7 +75,7 @@ def test_repeated_captions_are_kept_and_counted_per_image(write):
 )
 def test_unsupported_formats_are_refused(write, content, name, message):
     with pytest.raises(QpertError, match=message) as caught:
-        read_captions(write(content, name))
+        read_captions(write(content, name), strict=True)
     assert name in str(caught.value)
 
 
