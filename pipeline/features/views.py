@@ -44,6 +44,13 @@ class View:
         x0, y0, x1, y1 = (float(row[side]) for side in _SIDES)
         return cls(str(row["kind"]), (x0, y0, x1, y1))
 
+    def text(self) -> str:
+        """For display: `whole`, or `crop 12,40-31,55`, the corners in percent of the photo's sides."""
+        if self.kind == WHOLE:
+            return WHOLE
+        x0, y0, x1, y1 = (round(100 * side) for side in self.box)
+        return f"{self.kind} {x0},{y0}-{x1},{y1}"
+
     def as_row(self) -> dict[str, Any]:
         """One element of the column `views`."""
         return {"kind": self.kind, **dict(zip(_SIDES, self.box, strict=True))}
