@@ -7,8 +7,9 @@ Examples:
     qpert search features --browse 100 --html boxes.html     (no query: see photos and their objects)
 
 The search is exact: every photo is compared, block by block, so that memory does not grow with the index. A photo's
-score is the highest cosine of its vectors with the text's. What makes a good score depends on the encoder: look at a
-few answers before you choose --min-score.
+score is the highest cosine of its vectors with the text's; of features with several views per photo (qpert index
+--multi), the answer says which view matched, with its box in percent of the photo's width and height. What makes a
+good score depends on the encoder: look at a few answers before you choose --min-score.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import QpertError
 from pipeline.io.paths import LocalPath, PathText, ReportPath, WeightsText
 from pipeline.printing import printable, printable_json
-from pipeline.queries.hits import Hits
+from pipeline.queries.hits import Hit, Hits
 from pipeline.runs.options import ReadOptions
 
 logger = logging.getLogger(__name__)
@@ -144,13 +145,16 @@ def quotes_hint(words: list[str]) -> str | None:
 
 
 def as_json(answers: list[Hits]) -> str:
-    """A JSON list of `{"query", "results": [{"rank", "score", "image_id", "uri"}]}`."""
+    """A JSON list of `{"query", "results": [{"rank", "score", "image_id", "uri"}]}`.
+
+    A result of features with several views per photo has `"view": {"kind", "box": [x0, y0, x1, y1]}` as well.
+    """
     return printable_json(
         [
             {
                 "query": hits.query,
                 "results": [
-                    {"rank": rank, "score": hit.score, "image_id": hit.image_id, "uri": hit.uri}
+                    {"rank": rank, "score": hit.score, "image_id": hit.image_id, "uri": hit.uri, **_view(hit)}
                     for rank, hit in enumerate(hits, 1)
                 ],
             }
@@ -160,10 +164,21 @@ def as_json(answers: list[Hits]) -> str:
     )
 
 
+def _view(hit: Hit) -> dict[str, Any]:
+    return {} if hit.view is None else {"view": {"kind": hit.view.kind, "box": list(hit.view.box)}}
+
+
+def _view_text(hit: Hit) -> str:
+    """What matched, in a column of its own; nothing where photos have one view."""
+    return "" if hit.view is None else f"{printable(hit.view.text()):<22}  "
+
+
 def as_text(answers: list[Hits]) -> str:
     """Rank, score and path of every hit, below its query."""
     blocks = []
     for hits in answers:
-        lines = [f"{rank:>4}  {hit.score:6.3f}  {printable(hit.uri)}" for rank, hit in enumerate(hits, 1)]
+        lines = [
+            f"{rank:>4}  {hit.score:6.3f}  {_view_text(hit)}{printable(hit.uri)}" for rank, hit in enumerate(hits, 1)
+        ]
         blocks.append("\n".join([printable(hits.query), *(lines or ["      no photo scores high enough"])]))
     return "\n\n".join(blocks)

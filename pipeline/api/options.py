@@ -26,7 +26,7 @@ def check_options(model: type[Model], /, **values: Any) -> Model:
         if isinstance(value, os.PathLike):
             values[name] = os.fspath(value)
         extra = model.model_fields[name].json_schema_extra if name in model.model_fields else None
-        if isinstance(value, str) and isinstance(extra, dict) and "short" in extra:
+        if isinstance(value, str | list | tuple) and isinstance(extra, dict) and "short" in extra:
             values[name] = {extra["short"]: value}
     try:
         return model(**values)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
-from torch import Tensor, stack, tensor
+from torch import Tensor, int64, stack, tensor
 
 from pipeline.encoders.base import Encoder
 from pipeline.errors import QpertError
@@ -69,7 +69,7 @@ def emphases(objects: Objects, choice: str) -> list[Emphasis]:
 
 def subset(objects: Objects, numbers: Sequence[int]) -> Objects:
     """Some of a photo's objects."""
-    index = tensor(list(numbers))
+    index = tensor(list(numbers), dtype=int64)
     labels = [objects.labels[number] for number in numbers]
     others = {seed: boxes[index] for seed, boxes in objects.shuffled.items()}
     return Objects(objects.boxes[index], labels, objects.scores[index], objects.size, objects.photo, others)

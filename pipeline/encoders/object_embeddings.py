@@ -48,11 +48,24 @@ def object_embeddings(encoder: Encoder, tokens: Tensor, objects: Sequence[Object
     return list(torch.split(vectors, counts))
 
 
+def seen_objects(objects: Objects, grid: Grid) -> list[int]:
+    """The numbers of the objects that the encoder sees: those that have embeddings."""
+    return [int(number) for number in _has_area(_clipped(objects, grid)).nonzero()]
+
+
 def _boxes_on_grid(objects: Objects, grid: Grid) -> Tensor:
     """Boxes [n, 4] in patches, clipped to what the encoder sees; empty ones are dropped."""
+    edges = _clipped(objects, grid)
+    return edges[_has_area(edges)]
+
+
+def _has_area(edges: Tensor) -> Tensor:
+    return (edges[:, 2] > edges[:, 0]) & (edges[:, 3] > edges[:, 1])
+
+
+def _clipped(objects: Objects, grid: Grid) -> Tensor:
     width, height, left, top = grid.placement(objects.size)
     edges = objects.boxes.double() * torch.tensor([width, height, width, height])
     rows, columns = grid.shape(objects.size)
     edges = (edges - torch.tensor([left, top, left, top])) / grid.patch
-    edges = edges.clamp(min=0).minimum(torch.tensor([columns, rows, columns, rows]))
-    return edges[(edges[:, 2] > edges[:, 0]) & (edges[:, 3] > edges[:, 1])]
+    return edges.clamp(min=0).minimum(torch.tensor([columns, rows, columns, rows]))

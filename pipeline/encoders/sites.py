@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -37,6 +38,8 @@ class Site(nn.Module):
     """Whether perturbed queries keep their length; set by `perturbing` only."""
     memory: list[tuple[Tensor, Tensor]] | None = None
     """Keys and values that several passes over the same photos share; set by `remembering` only."""
+    visible: Tensor | None = None
+    """bool [B, N], the tokens that each row's queries may look at; set by `pipeline.encoders.masking` only."""
 
     @classmethod
     def check(cls, module: nn.Module) -> None:
@@ -49,6 +52,24 @@ class Site(nn.Module):
         if not self.memory:
             self.memory.append(project())
         return self.memory[0]
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the original forward serves: the queries are not perturbed, and all tokens are visible."""
+        return self.operator is None and self.visible is None
+
+    def masked(self, given: Tensor | None, like: Tensor) -> Tensor | None:
+        """`given`, the mask of the original attention (added to the scores, or True = keep), without hidden tokens.
+
+        The result broadcasts to [B, H, Q, N]; a mask that is added has the dtype of `like`.
+        """
+        if self.visible is None:
+            return given
+        visible = self.visible[:, None, None]
+        if given is not None and given.dtype == torch.bool:
+            return given & visible
+        hidden = torch.zeros_like(visible, dtype=like.dtype).masked_fill(~visible, -torch.inf)
+        return hidden if given is None else given + hidden
 
     def enhance(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Perturbed queries [r B, H, Q, d], for keys [B, H, N, d]; r consecutive rows belong to one photo."""
@@ -76,7 +97,7 @@ class MultiheadAttentionSite(Site, nn.MultiheadAttention):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
         """Attention without weights: (output, None), shapes as in nn.MultiheadAttention."""
-        if self.operator is None:
+        if self.untouched:
             return super().forward(query, key, value, *args, **kwargs)  # type: ignore[return-value]
         if args or kwargs.keys() - {"need_weights"} or kwargs.get("need_weights", True):
             raise ValueError("a perturbed nn.MultiheadAttention takes no masks and returns no weights")
@@ -97,7 +118,7 @@ class MultiheadAttentionSite(Site, nn.MultiheadAttention):
 
         q, (k, v) = project(0, query), self.seen(lambda: (project(1, key), project(2, value)))
         dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v, mask, dropout)
+        attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v, self.masked(mask, q), dropout)
         output: Tensor = self.out_proj(attended.permute(2, 0, 1, 3).flatten(2))
         return output.transpose(0, 1) if self.batch_first else output
 

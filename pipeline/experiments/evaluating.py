@@ -121,6 +121,8 @@ def _evaluate(
     spec: EvaluationSpec, out: str, variant: str | None, captions: list[CaptionedImage], areas: dict[str, float] | None
 ) -> Evaluation:
     features = FeatureSet.open(out, variant)
+    # The baseline may have no further views: then its only one counts, however those of the other set are combined.
+    scoring = spec.scoring() if features.manifest.multi or out == spec.out else {}
     encoder = load_text_encoder(features, weights=spec.weights, device=spec.device, dtype=spec.dtype)
     return evaluate(
         features,
@@ -129,6 +131,7 @@ def _evaluate(
         areas=areas,
         ks=spec.k,
         candidates=spec.candidates,
+        **scoring,
     )
 
 

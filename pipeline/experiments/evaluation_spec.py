@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,6 +37,20 @@ class _Evaluation(BaseModel):
     seed: int = Field(0, ge=0, description="seed of the resamples")
     variant: str | None = Field(None, description="which embedding, of a set with several (qpert reproduce)")
     against_variant: str | None = Field(None, description="the same for --against")
+    views: list[Literal["whole", "region", "crop", "tile", "cluster", "object"]] | None = Field(
+        None,
+        min_length=1,
+        description="the views that count, of a set with several per photo (index --multi), such as whole region; a"
+        " photo without any of them counts as a whole (default: all)",
+    )
+    combine: Literal["max", "gate", "sum"] = Field(
+        "max",
+        description="max: the best of the views; sum: whole photo plus the best of the others; gate: the whole photo's"
+        " score where it reaches --gate, else mixed with that of a better view",
+    )
+    gate: float = Field(
+        0.25, ge=-1, le=1, allow_inf_nan=False, description="threshold of --combine gate; cosines depend on the model"
+    )
     image_column: str | None = Field(None, description="captions in a table: column of file names, if unusual")
     caption_column: str | None = Field(None, description="captions in a table: column of captions, if unusual")
     weights: WeightsText | None = Field(
@@ -56,6 +70,10 @@ class EvaluationSpec(AnnotationOptions, ReadOptions, ClusterOptions, _Evaluation
     """
 
     address: str | None = Field(None, description="Ray cluster to measure on; otherwise RAY_ADDRESS, or this process")
+
+    def scoring(self) -> dict[str, Any]:
+        """How `evaluate` combines the views of a photo."""
+        return {"views": self.views, "combine": self.combine, "gate": self.gate}
 
     @property
     def candidates(self) -> int | None:

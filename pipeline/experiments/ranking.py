@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.experiments.variants import Variant
@@ -35,5 +36,7 @@ def rank_variants(
     ranks = {}
     for name, variant in variants.items():
         features = variant.store.open(variant.name)
-        ranks[name] = evaluate(features, captions, texts, areas=areas, with_objects=variant.with_objects).ranks
+        how: dict[str, Any] = {"with_objects": variant.with_objects, "combine": variant.combine}
+        evaluation = evaluate(features, captions, texts, areas=areas, views=variant.views or None, **how)
+        ranks[name] = evaluation.ranks
     return ranks

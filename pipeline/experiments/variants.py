@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pipeline.experiments import paper
 from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation, Weight
+from pipeline.retrieval.view_scores import Combine
 
 Settings = dict[str, Perturbation | None]
 """Name -> perturbation; None: plain."""
@@ -33,11 +34,15 @@ class Variant:
         store: the feature set.
         name: which of its embeddings.
         with_objects: add the scores of object embeddings to its own.
+        views: the kinds of views that count, of a set with several per photo (see `ViewScore`); none for all.
+        combine: how their scores become the photo's.
     """
 
     store: FeatureStore
     name: str
     with_objects: bool = False
+    views: tuple[str, ...] = ()
+    combine: Combine = "max"
 
 
 def table_a(chosen: Perturbation) -> Settings:

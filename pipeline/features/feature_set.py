@@ -21,6 +21,7 @@ from pipeline.features.files import FEATURES, FeatureFiles
 from pipeline.features.live_rows import LiveRows
 from pipeline.features.manifest import Manifest
 from pipeline.features.schema import known_columns, mismatch
+from pipeline.features.views import chosen_groups, padded, vector_groups
 from pipeline.io.locations import Folder
 from pipeline.io.parquet import check_tables
 
@@ -137,17 +138,51 @@ class FeatureSet:
     def embeddings(self, block: pa.RecordBatch) -> npt.NDArray[Any]:
         """The unit vectors [n, V, D] of a block of n photos, float16 or float32 as stored; not a copy.
 
+        Of a set with further views of each photo (`Manifest.multi`), the vectors [n, W, D] of all views, W = V times
+        the most views of a photo in the block; photos with fewer are filled up with their own vectors.
+
         Raises:
             QpertError: the lists do not have the length that the manifest says.
         """
-        column = block.column("embedding")
-        if column.null_count:
-            raise ValueError("the block has photos without an embedding; iterate with failed=False")
+        if self.manifest.multi:
+            return self.view_embeddings(block)
+        column = _embedding(block)
         values = column.flatten().to_numpy(zero_copy_only=True)
         shape = block.num_rows, max(1, len(self.manifest.variants)), self.vectors, self.dim
         if len(values) != math.prod(shape):
             raise QpertError(f"{self.root} holds embeddings of another length than {' x '.join(map(str, shape[1:]))}")
         return cast("npt.NDArray[Any]", values.reshape(shape)[:, self.variant])
+
+    def view_embeddings(self, block: pa.RecordBatch, kinds: Sequence[str] | None = None) -> npt.NDArray[Any]:
+        """The vectors [n, W, D] of some views of each photo, W = V times the most of them in the block.
+
+        Photos with fewer are filled up with vectors of their own, which are chosen as well or, where a photo has no
+        view of these kinds, its vectors as a whole.
+
+        Args:
+            block: read with the columns `embedding` and, if kinds are named, `views`.
+            kinds: of `pipeline.features.views.VIEWS`; None for all views, the whole photo first.
+
+        Raises:
+            QpertError: the lists do not have the length that the manifest and the views say.
+        """
+        column, variants = _embedding(block), max(1, len(self.manifest.variants))
+        values = column.flatten().to_numpy(zero_copy_only=True)
+        try:
+            firsts, counts = vector_groups(column, self.vectors * self.dim)
+            further = counts - variants
+            if (further < 0).any():
+                raise ValueError("fewer vectors than variants")
+            wholes = firsts + self.variant
+            if kinds is None:
+                groups = padded(wholes, firsts + variants, further)
+                groups = np.concatenate([wholes[:, None], groups], axis=1)
+            else:
+                groups = chosen_groups(block.column("views"), kinds, wholes, firsts + variants, further)
+        except ValueError as error:
+            raise QpertError(f"{self.root} holds embeddings of other lengths than their views") from error
+        taken = values.reshape(-1, self.vectors, self.dim)[groups]
+        return cast("npt.NDArray[Any]", taken.reshape(len(groups), -1, self.dim))
 
     def object_embeddings(self, block: pa.RecordBatch) -> list[npt.NDArray[Any]]:
         """The unit vectors [objects, V, D] of each photo of a block read with the column `object_embeddings`."""
@@ -155,6 +190,13 @@ class FeatureSet:
         values = column.flatten().to_numpy(zero_copy_only=True).reshape(-1, self.vectors, self.dim)
         ends = np.cumsum(pc.list_value_length(column).to_numpy()) // (self.vectors * self.dim)
         return np.split(values, ends[:-1])
+
+
+def _embedding(block: pa.RecordBatch) -> pa.Array:
+    column = block.column("embedding")
+    if column.null_count:
+        raise ValueError("the block has photos without an embedding; iterate with failed=False")
+    return column
 
 
 def _join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

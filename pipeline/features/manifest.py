@@ -36,6 +36,10 @@ class Manifest(BaseModel):
         default_factory=list,
         description="names of the embeddings, if each photo has several, in order",
     )
+    multi: list[str] = Field(
+        default_factory=list,
+        description="kinds of further vectors of each photo (regions, crops, ...), if it has any: the column views",
+    )
     versions: dict[str, str] = Field(default_factory=dict)
     devices: dict[str, float] = Field(
         default_factory=dict,

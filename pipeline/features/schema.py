@@ -7,39 +7,42 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from pipeline.features.manifest import Manifest
+from pipeline.features.views import VIEWS_COLUMN
 from pipeline.io.photo_state import PHOTO_STATE
 
 OBJECT_TYPE = pa.struct(
     [(name, pa.float32()) for name in ("x0", "y0", "x1", "y1")] + [("label", pa.string()), ("score", pa.float32())]
 )
-DICTIONARY = ("error", "device", "dtype", "objects.list.element.label")
+DICTIONARY = ("error", "device", "dtype", "objects.list.element.label", "views.list.element.kind")
 """Columns stored with a dictionary, because their values repeat; embeddings never do."""
 _REQUIRED = ("image_id", "error")
 _RESULTS = ("embedding", "scores")
 """The result for each photo, one of these: of indexing, or of matching, whose scores are stored in the same way."""
-_OPTIONAL = ("object_embeddings", "tokens")
+_OPTIONAL = ("object_embeddings", "tokens", VIEWS_COLUMN.name)
 """Further columns that some feature sets have."""
 _LATER = ("dtype", *(field.name for field in PHOTO_STATE), "truncated")
 """Columns that the first feature sets lack."""
 
 
-def features_schema(precision: str = "float16", *, with_objects: bool = False) -> pa.Schema:
+def features_schema(precision: str = "float16", *, with_objects: bool = False, with_views: bool = False) -> pa.Schema:
     """The columns of ``features/*.parquet``, whatever V (vectors per photo) and D (their length); see the manifest.
 
     Args:
         precision: ``float16`` or ``float32``; the latter for readers without half floats, such as Spark.
         with_objects: add the column `object_embeddings`: V vectors for each object that the encoder sees, in one list.
+        with_views: add the column `views`, which says what each V vectors of a photo are (`pipeline.features.views`).
 
     Boxes are fractions (0..1) of the photo's width and height after its EXIF orientation; `largest_area` is a fraction
-    of the photo and null without objects; `embedding` is V unit vectors of length D in one list of V * D numbers, and
-    null if the photo failed, with the reason in `error`; `device` and `dtype` tell where and in which number format it
-    was computed; `seconds` is the time that detection and encoding of this photo took; `size`, `mtime` and `digest`
-    tell whether the photo has changed since; `truncated` marks a photo that could be decoded only in part, where that
-    is allowed. The type of `embedding` is a list of variable size because pyarrow before 26 cannot read one of fixed
-    size that has a null.
+    of the photo and null without objects; `embedding` is V unit vectors of length D in one list of V * D numbers (with
+    `views`, V for each of several parts of the photo), and null if the photo failed, with the reason in `error`;
+    `device` and `dtype` tell where and in which number format it was computed; `seconds` is the time that detection and
+    encoding of this photo took; `size`, `mtime` and `digest` tell whether the photo has changed since; `truncated`
+    marks a photo that could be decoded only in part, where that is allowed. The type of `embedding` is a list of
+    variable size because pyarrow before 26 cannot read one of fixed size that has a null.
     """
     value = {"float16": pa.float16(), "float32": pa.float32()}[precision]
     further = [("object_embeddings", pa.list_(value))] if with_objects else []
+    views = [VIEWS_COLUMN] if with_views else []
     return pa.schema(
         [
             ("image_id", pa.string()),
@@ -56,6 +59,7 @@ def features_schema(precision: str = "float16", *, with_objects: bool = False) -
             *PHOTO_STATE,
             ("truncated", pa.bool_()),
             *further,
+            *views,
         ]
     )
 
@@ -74,7 +78,7 @@ def known_columns(stored: pa.Schema) -> pa.Schema:
 
 def mismatch(stored: pa.Schema, manifest: Manifest) -> str | None:
     """How a features file differs from what its manifest promises; None if it does not."""
-    for field in features_schema(manifest.precision):
+    for field in features_schema(manifest.precision, with_views=bool(manifest.multi)):
         index = stored.get_field_index(field.name)
         if index < 0 and field.name in _LATER:
             continue

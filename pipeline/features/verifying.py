@@ -101,23 +101,23 @@ def _check_rows(files: FeatureFiles, name: str, manifest: Manifest) -> tuple[lis
     """Read all pages of a file: what is wrong with its rows, and the ids of those that count."""
     wrong: dict[str, int] = {}
     live: list[str] = []
-    length = max(1, len(manifest.variants)) * (manifest.vectors or 0) * (manifest.dim or 0)
     with files.opened(name) as file:
         for batch in file.iter_batches(4096):
             table = files.removed.without(name, pa.Table.from_batches([batch]))
             live += map(str, table["image_id"].to_pylist())
-            for line, count in _wrong_rows(table, length):
+            for line, count in _wrong_rows(table, manifest):
                 if count:
                     wrong[line] = wrong.get(line, 0) + count
     return [f"{count:,} {line}" for line, count in wrong.items()], live
 
 
-def _wrong_rows(table: pa.Table, length: int) -> list[tuple[str, int]]:
+def _wrong_rows(table: pa.Table, manifest: Manifest) -> list[tuple[str, int]]:
     lost = table["image_id"].null_count
     if not {"embedding", "error"} <= set(table.column_names):
         return [("rows without an id", lost), ("rows without embedding or error", table.num_rows)]
     embedding, error = table["embedding"].combine_chunks(), table["error"].combine_chunks()
     lengths = pc.list_value_length(embedding)
+    expected = _expected_lengths(table, manifest)
     numbers = embedding.flatten().to_numpy(zero_copy_only=False)
     return [
         ("rows without an id", lost),
@@ -125,9 +125,24 @@ def _wrong_rows(table: pa.Table, length: int) -> list[tuple[str, int]]:
             "rows with both or neither of embedding and error",
             _count(pc.equal(pc.is_null(embedding), pc.is_null(error))),
         ),
-        (f"embeddings of other lengths than {length}", _count(pc.not_equal(lengths, length))),
+        (
+            f"embeddings of other lengths than {'their views' if manifest.multi else expected}",
+            _count(pc.not_equal(lengths, expected)),
+        ),
         ("numbers in embeddings are not finite", int((~np.isfinite(numbers)).sum())),
     ]
+
+
+def _expected_lengths(table: pa.Table, manifest: Manifest) -> pa.Array | int:
+    """Numbers in the embedding of each photo: by its views, if the set has them; -1 for a photo without views."""
+    variants, group = max(1, len(manifest.variants)), (manifest.vectors or 0) * (manifest.dim or 0)
+    if not manifest.multi:
+        return variants * group
+    if "views" not in table.column_names:
+        return -1
+    # The first view is the whole photo, which has an embedding for each variant.
+    views = pc.list_value_length(table["views"].combine_chunks())
+    return pc.fill_null(pc.multiply(pc.add(views, variants - 1), group), -1)
 
 
 def _count(values: pa.Array) -> int:

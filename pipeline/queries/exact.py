@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from pipeline.encoders.text_towers import TextEncoder
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.miniatures import warning_of
+from pipeline.features.views import View
 from pipeline.queries.hits import Hit, Hits
 from pipeline.retrieval.similarity import Float32, image_scores, texts_per_tile, unit, vector_blocks
 from pipeline.retrieval.text import TextEncoderChoice, embed_texts, load_chosen, load_text_encoder
@@ -76,7 +78,8 @@ def top_k(
         )
     best: list[list[_Ranked]] = [[] for _ in queries]
     floor = -np.inf if min_score is None else min_score
-    for batch, photos in vector_blocks(features, ["uri"]):
+    several = bool(features.manifest.multi)
+    for batch, photos in vector_blocks(features, ["uri", "views"] if several else ["uri"]):
         step = texts_per_tile(photos)
         for start in range(0, len(queries), step):
             scores = image_scores(photos, queries[start : start + step])
@@ -85,19 +88,32 @@ def top_k(
                 candidates = _candidates(scores[:, column], photos, queries[number], best[number], k, floor)
                 if candidates:
                     ids, uris = batch["image_id"], batch["uri"]
-                    ranked = [(-score, ids[row].as_py(), uris[row].as_py()) for row, score in candidates]
-                    best[number] = sorted(best[number] + ranked)[:k]
-    return [[Hit(image_id, uri, -negative) for negative, image_id, uri in ranked] for ranked in best]
+                    ranked = [
+                        _Ranked(
+                            -score,
+                            ids[row].as_py(),
+                            uris[row].as_py(),
+                            View.of(batch["views"][row][vector // features.vectors].as_py()) if several else None,
+                        )
+                        for row, score, vector in candidates
+                    ]
+                    best[number] = sorted(best[number] + ranked, key=lambda hit: hit[:3])[:k]
+    return [[Hit(hit.image_id, hit.uri, -hit.negative, hit.view) for hit in ranked] for ranked in best]
 
 
-_Ranked = tuple[float, str, str]
-"""(-score, image_id, uri): sorts best first, ties by image_id."""
+class _Ranked(NamedTuple):
+    """A hit; its first three fields sort best first, ties by image_id."""
+
+    negative: float
+    image_id: str
+    uri: str
+    view: View | None
 
 
 def _candidates(
     fast: Float32, photos: Float32, query: Float32, best: list[_Ranked], k: int, floor: float
-) -> list[tuple[int, float]]:
-    """Rows of a block that can be among the k best of a query, with their exact scores.
+) -> list[tuple[int, float, int]]:
+    """Rows of a block that can be among the k best of a query, with their exact scores and the best of their vectors.
 
     The last bits of a float32 matrix product depend on the block's shape, and equal photos would swap places from one
     index to another. So all photos within the rounding error are scored again in float64.
@@ -105,10 +121,12 @@ def _candidates(
     slack = 2 * query.size * float(np.finfo(np.float32).eps)
     limit = floor
     if len(best) == k:
-        limit = max(limit, -best[-1][0])
+        limit = max(limit, -best[-1].negative)
     if len(fast) > k:
         limit = max(limit, float(np.partition(fast, len(fast) - k)[len(fast) - k]))
     rows = np.flatnonzero(fast >= limit - slack)
     cosines = np.einsum("nvd,d->nv", photos[rows].astype(np.float64), query.astype(np.float64))
     exact = cosines.max(axis=1).astype(np.float32) if len(rows) else cosines[:, 0]
-    return [(int(row), float(score)) for row, score in zip(rows, exact, strict=True) if score >= floor]
+    which = cosines.argmax(axis=1)
+    found = zip(rows, exact, which, strict=True)
+    return [(int(row), float(score), int(vector)) for row, score, vector in found if score >= floor]

@@ -28,7 +28,14 @@ def hit_sections(features: FeatureSet, answers: Sequence[Hits], *, note: str = "
         Section(
             hits.query,
             [
-                Photo(hit.image_id, hit.uri, rows[hit.image_id]["objects"] or (), rank, hit.score)
+                Photo(
+                    hit.image_id,
+                    hit.uri,
+                    rows[hit.image_id]["objects"] or (),
+                    rank,
+                    hit.score,
+                    view=hit.view,
+                )
                 for rank, hit in enumerate(hits, 1)
             ],
             note,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import overload
 
 from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
+from pipeline.features.views import View
 
 _SHOWN = 24
 """Most thumbnails in a notebook: each is in the page, with some 20 kB."""
@@ -20,11 +21,13 @@ class Hit:
         image_id: its id in the feature set.
         uri: where the photo is.
         score: cosine, -1..1.
+        view: what matched, of a photo with several views; None if it has one.
     """
 
     image_id: str
     uri: str
     score: float
+    view: View | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from PIL import Image
 from pipeline.datasets.photos.reading import read_photo
 from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
 from pipeline.errors import QpertError
+from pipeline.features.views import WHOLE, View
 from pipeline.io.images import decode
 from pipeline.printing import printable
 
@@ -42,6 +43,7 @@ class Photo:
         score: its cosine.
         error: why the photo could not be indexed.
         captions: (how it was written, caption).
+        view: which of the photo's views matched; None if it has one.
     """
 
     image_id: str
@@ -51,6 +53,7 @@ class Photo:
     score: float | None = None
     error: str | None = None
     captions: Sequence[tuple[str, str]] = ()
+    view: View | None = None
 
 
 @dataclass(frozen=True)
@@ -171,10 +174,20 @@ def _view(photo: Photo, thumbnails: dict[str, _Thumbnail], rules: SourceRules) -
         "image": thumbnail.data_uri,
         "shown_width": thumbnail.shown_width,
         "problem": printable(thumbnail.problem),
+        "matched": None if photo.view is None else printable(photo.view.text()),
+        "frame": _frame(photo.view) if thumbnail.data_uri else None,
         "captions": [(printable(how), printable(text)) for how, text in photo.captions],
         "boxes": [_box(item) for item in objects] if thumbnail.data_uri else [],
         "summary": f"{len(photo.objects)} object{plural}: {names}" if names else "no objects",
     }
+
+
+def _frame(view: View | None) -> dict[str, float] | None:
+    """Where the view that matched is in the photo, in percent; None for the whole photo."""
+    if view is None or view.kind == WHOLE:
+        return None
+    x0, y0, x1, y1 = (100 * side for side in view.box)
+    return {"left": x0, "top": y0, "width": x1 - x0, "height": y1 - y0}
 
 
 def _box(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval.candidates import CandidateCollector, Candidates
 from pipeline.retrieval.ranks import Ints, Ranker, Ranks, size_bins
 from pipeline.retrieval.recall import RecallReport, check_cutoffs, report_of
-from pipeline.retrieval.similarity import Float32, TileScorer, image_scores, texts_per_tile, unit, vector_blocks
+from pipeline.retrieval.similarity import Float32, TileScorer, bounded_blocks, image_scores, texts_per_tile, unit
+from pipeline.retrieval.view_scores import ALL_VIEWS, GATE, OBJECT_SUM, Combine, ViewScore
 
 _ROUNDING = 1e-6
 """Scores within this distance are ties: the last bits of a float32 matrix product depend on its tile's shape."""
@@ -22,6 +23,8 @@ _KEPT_CELLS = 1 << 27
 """float32 numbers (512 MiB) of a gallery that stays in memory between the two passes; a larger one is read twice."""
 _GATHERED = 64
 """Texts whose own photos' vectors are copied side by side: few enough for the cache."""
+_GATHERED_CELLS = 1 << 22
+"""float32 numbers in these copies, where photos have very many vectors."""
 _OBJECT_ROWS = 256
 """Photos whose object embeddings are in memory at once: a photo may have many objects of many vectors."""
 
@@ -56,6 +59,9 @@ def evaluate(
     ks: Iterable[int] = (1, 5, 10),
     with_objects: bool = False,
     candidates: int | None = None,
+    views: Sequence[str] | None = None,
+    combine: Combine = "max",
+    gate: float = GATE,
 ) -> Evaluation:
     """Recall of `captions` over `features`, text to image and image to text.
 
@@ -73,9 +79,13 @@ def evaluate(
         with_objects: add to each score the highest similarity of the text with the photo's object embeddings (OEs,
             Table A). A photo without objects counts as its own object, so that it has a second score too.
         candidates: number of best answers of each query to keep for `rerank`.
+        views: the kinds of views that count, see `ViewScore`, of features with several per photo; None for all.
+        combine: how their scores become the photo's.
+        gate: threshold of the combination `gate`.
 
     Raises:
-        QpertError: no image in common, a name that fits two photos, a wrong dimension, NaN, no object embeddings.
+        QpertError: no image in common, a name that fits two photos, a wrong dimension, NaN, no object embeddings, or no
+            such views.
     """
     cutoffs = check_cutoffs(ks)
     wanted = {image.image_id: image.captions for image in captions}
@@ -86,10 +96,15 @@ def evaluate(
     if not texts:
         raise QpertError(_nothing_in_common(features, captions))
     owners = np.repeat(np.arange(len(gallery)), [len(wanted[name]) for name in gallery])
+    scoring = ViewScore(None if views is None else tuple(views), combine, gate)
+    if with_objects and scoring != ALL_VIEWS:
+        raise QpertError("object embeddings are added to plain scores (with_objects), or are views: choose one")
+    scoring.check(features)
     if with_objects and "object_embeddings" not in features.dataset.schema.names:
         raise QpertError(f"{features.root} holds no object embeddings")
     collector = None if candidates is None else CandidateCollector(len(gallery), len(texts), candidates)
-    ranker = _rank(features, names, embed_texts(texts), owners, len(gallery), with_objects, collector)
+    gallery_of = _Gallery(features, names, with_objects, OBJECT_SUM if with_objects else scoring)
+    ranker = _rank(gallery_of, embed_texts(texts), owners, len(gallery), collector)
     sizes = _stored_areas(features, names) if areas is None else [areas.get(name) for name in gallery]
     ranks = Ranks(*ranker.ranks(), owners, size_bins(sizes, len(gallery)), tuple(gallery))
     present = {*gallery, *failed}
@@ -106,66 +121,75 @@ def evaluate(
     )
 
 
-def _rank(
-    features: FeatureSet,
-    names: Mapping[str, str],
-    texts: Float32,
-    owners: Ints,
-    images: int,
-    with_objects: bool,
-    collector: CandidateCollector | None,
-) -> Ranker:
+@dataclass(frozen=True)
+class _Gallery:
+    """The photos of `features` that are in `names`, and how their cosines become scores."""
+
+    features: FeatureSet
+    names: Mapping[str, str]
+    with_objects: bool
+    scoring: ViewScore
+
+    def blocks(self) -> Iterator[tuple[int, list[Float32]]]:
+        """Yields the number of the first photo of a block, and the unit vectors [n, V, D] of its photos.
+
+        Several arrays where their scores are combined; `with_objects`, the second is [n, W, D]: the vectors of all
+        objects of each photo.
+        """
+        features, first = self.features, 0
+        columns = ["object_embeddings"] if self.with_objects else list(self.scoring.columns)
+        for batch in bounded_blocks(features, columns):
+            rows = [row for row, image_id in enumerate(batch["image_id"].to_pylist()) if image_id in self.names]
+            if not rows:
+                continue
+            if not self.with_objects:
+                parts = self.scoring.vectors(features, batch)
+                parts = [part if len(rows) == len(part) else part[rows] for part in parts]
+                yield first, parts
+                first += len(rows)
+                continue
+            (vectors,) = ALL_VIEWS.vectors(features, batch)
+            of_objects = features.object_embeddings(batch)
+            for start in range(0, len(rows), _OBJECT_ROWS):
+                some = rows[start : start + _OBJECT_ROWS]
+                own = vectors[some]
+                yield first, [own, _padded(own, [of_objects[row] for row in some], features.root)]
+                first += len(some)
+
+
+def _rank(gallery: _Gallery, texts: Float32, owners: Ints, images: int, collector: CandidateCollector | None) -> Ranker:
     """Counts the photos and texts ranked before each right answer; `owners` ascend."""
+    features, scoring = gallery.features, gallery.scoring
     if texts.shape[1] != features.dim:
         raise QpertError(f"the texts have dimension {texts.shape[1]}, the features {features.dim}: different encoders")
-    small = images * features.vectors * features.dim <= _KEPT_CELLS and not with_objects
-    kept = list(_gallery_blocks(features, names)) if small else None
+    small = images * features.vectors * features.dim <= _KEPT_CELLS
+    kept = list(gallery.blocks()) if small and not gallery.with_objects and not features.manifest.multi else None
     positives = np.empty(len(texts), np.float32)
-    for first, parts in kept or _gallery_blocks(features, names, with_objects):
+    for first, parts in kept or gallery.blocks():
         count = len(parts[0])
         low, high = np.searchsorted(owners, [first, first + count])
-        for start in range(low, high, _GATHERED):
-            part = slice(start, min(start + _GATHERED, high))
+        step = max(1, min(_GATHERED, *(_GATHERED_CELLS // (v.shape[1] * v.shape[2]) for v in parts)))
+        for start in range(low, high, step):
+            part = slice(start, min(start + step, high))
             own = owners[part] - first
-            positives[part] = sum(np.einsum("tvd,td->tv", vectors[own], texts[part]).max(axis=1) for vectors in parts)
+            best = [np.einsum("tvd,td->tv", vectors[own], texts[part]).max(axis=1) for vectors in parts]
+            positives[part] = scoring(best)
     ranker = Ranker(owners, images, tolerance=_ROUNDING)
     ranker.set_positives(positives)
     scorer = TileScorer()
-    for first, parts in kept or _gallery_blocks(features, names, with_objects):
-        for start, tile in scorer.tiles(parts[0], texts) if len(parts) == 1 else _sum_tiles(parts, texts):
+    for first, parts in kept or gallery.blocks():
+        for start, tile in scorer.tiles(parts[0], texts) if len(parts) == 1 else _combined(parts, texts, scoring):
             ranker.count(tile, first_image=first, first_text=start)
             if collector is not None:
                 collector.count(tile, first_image=first, first_text=start)
     return ranker
 
 
-def _sum_tiles(parts: list[Float32], texts: Float32) -> Iterator[tuple[int, Float32]]:
-    """Like `TileScorer.tiles`, for the sum of several scores."""
+def _combined(parts: list[Float32], texts: Float32, scoring: ViewScore) -> Iterator[tuple[int, Float32]]:
+    """Like `TileScorer.tiles`, for scores that are combined from several."""
     step = min(texts_per_tile(vectors) for vectors in parts)
     for start in range(0, len(texts), step):
-        tiles = [image_scores(vectors, texts[start : start + step]) for vectors in parts]
-        yield start, np.add.reduce(tiles)
-
-
-def _gallery_blocks(
-    features: FeatureSet, names: Mapping[str, str], with_objects: bool = False
-) -> Iterator[tuple[int, list[Float32]]]:
-    """Yields the number of the first photo of a block, and the unit vectors [n, V, D] of its photos in `names`.
-
-    `with_objects` adds a second array [n, W, D]: the vectors of all objects of each photo.
-    """
-    first = 0
-    for batch, vectors in vector_blocks(features, ["object_embeddings"] if with_objects else []):
-        rows = [row for row, image_id in enumerate(batch["image_id"].to_pylist()) if image_id in names]
-        chosen = vectors if len(rows) == len(vectors) else vectors[rows]
-        of_objects = features.object_embeddings(batch) if with_objects else []
-        step = _OBJECT_ROWS if with_objects else max(1, len(rows))
-        for start in range(0, len(rows), step):
-            parts = [chosen[start : start + step]]
-            if with_objects:
-                parts.append(_padded(parts[0], [of_objects[row] for row in rows[start : start + step]], features.root))
-            yield first, parts
-            first += len(parts[0])
+        yield start, scoring([image_scores(vectors, texts[start : start + step]) for vectors in parts])
 
 
 def _padded(vectors: Float32, of_objects: list[np.ndarray], out: str) -> Float32:

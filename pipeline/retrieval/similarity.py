@@ -25,6 +25,8 @@ _TILE_CELLS = 1 << 21
 """Cosines (8 MiB) in a tile."""
 _TILE_TEXTS = 1024
 _MAX_ROWS = 8192
+_VIEWS = 8
+"""Views of a photo, about, in a set with further views."""
 
 
 def unit(vectors: npt.ArrayLike, what: str) -> Float32:
@@ -106,15 +108,36 @@ def texts_per_tile(vectors: Float32) -> int:
 def vector_blocks(features: FeatureSet, columns: Sequence[str] = ()) -> Iterator[tuple[pa.RecordBatch, Float32]]:
     """Yields the photos with an embedding, block by block, in the order of the files.
 
-    Each item is a record batch of n photos with `image_id`, `embedding` and `columns`, and their unit vectors
-    float32 [n, V, D]. Photos that failed (null embedding) are left out.
+    Each item is a record batch of n photos with `image_id`, `embedding` and `columns`, and their unit vectors float32
+    [n, V, D]; of a set with further views, those of all views (`FeatureSet.embeddings`). Photos that failed (null
+    embedding) are left out.
 
     Raises:
         QpertError: a stored vector is NaN, infinite or zero.
     """
-    for batch in features.iter_blocks(["image_id", "embedding", *columns], rows_per_block(features)):
+    for batch in bounded_blocks(features, columns):
         first, last = batch["image_id"][0], batch["image_id"][-1]
         yield batch, unit(features.embeddings(batch), f"{features.root}, photos {first} to {last}")
+
+
+def bounded_blocks(features: FeatureSet, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+    """Yields the photos with an embedding, in blocks whose float32 vectors take no more than 32 MiB.
+
+    Where photos have several views, those of the photo with the most views count for every photo of its block.
+    """
+    wanted = list(dict.fromkeys(["image_id", "embedding", *columns]))
+    rows = rows_per_block(features)
+    if not features.manifest.multi:
+        yield from features.iter_blocks(wanted, rows)
+        return
+    for block in features.iter_blocks(wanted, max(1, rows // _VIEWS)):
+        lengths = pc.list_value_length(block.column("embedding")).to_numpy(zero_copy_only=False)
+        start = 0
+        while start < len(lengths):
+            longest = np.maximum.accumulate(lengths[start:]).astype(np.int64)
+            fitting = int((longest * np.arange(1, len(longest) + 1) <= _BLOCK_CELLS).sum())
+            yield block.slice(start, max(1, fitting))
+            start += max(1, fitting)
 
 
 def rows_of(features: FeatureSet, image_ids: Sequence[str], columns: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -43,6 +43,8 @@ def identity(spec: IndexSpec, encoder: EncoderChoice | None = None, variants: Va
     }
     if spec.allow_truncated:  # only then, so that features from before this option existed can still be resumed
         what["allow_truncated"] = True
+    if spec.multi.kinds:
+        what["multi"] = spec.multi.identity()
     what = canonical_identity(_plain(what))
     if variants is not None:
         named = {name: setting and setting.as_dict() for name, setting in variants.settings.items()}

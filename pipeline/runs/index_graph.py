@@ -14,6 +14,7 @@ from pipeline.datasets.photos.found_photos import LISTING_SCHEMA, Listing, Shard
 from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation
 from pipeline.runs.graph import IO_CPUS, PATIENCE, READING, Graph, StageSpec
+from pipeline.stages.multi_config import NO_MULTI, MultiConfig
 from pipeline.stages.read import ShardSource, read_photos
 from pipeline.stages.stage_actor import Step
 from pipeline.workers.reporting import Reporter
@@ -73,6 +74,7 @@ def index_graph(
     with_tokens: bool = False,
     to_come: tuple[Perturbation, ...] = (),
     environment: dict[str, Any] | None = None,
+    multi: MultiConfig = NO_MULTI,
 ) -> Graph:
     """Builds the graph of a run over `photos`.
 
@@ -95,9 +97,11 @@ def index_graph(
         with_tokens: keep the image tokens beside the features as well.
         to_come: what the tokens will be perturbed with; the encoder must have the sites.
         environment: Ray's runtime environment of the encode actors, where the encoder needs one of its own.
+        multi: further vectors of each photo.
     """
     tokens = {"tokens_in": store.tokens, "to_come": to_come} if with_tokens else {}
-    steps = {"encode": Step(_ENCODE, (make_encoder, settings, with_objects, precision), tokens)}
+    options = {**tokens, **({"multi": multi} if multi.kinds else {})}
+    steps = {"encode": Step(_ENCODE, (make_encoder, settings, with_objects, precision), options)}
     if make_detector is not None:
         steps = {"detect": Step(_DETECT, (make_detector,), {"shuffled": True} if shuffled else {}), **steps}
     groups = [steps] if pools["encode"].shared else [{name: step} for name, step in steps.items()]

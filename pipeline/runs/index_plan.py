@@ -122,6 +122,7 @@ class IndexPlan:
         encoder = encoder or EncoderChoice.of(spec.encoder, absolute_weights(spec.weights))
         if encoder.sites == 0:
             spec = _plain_only(spec, variants)
+        _check_multi(spec, encoder)
         wanted = [spec.perturbation.build()] if variants is None else [*variants.settings.values(), *variants.to_come]
         if spec.detector.model == "none" and any(setting is not None for setting in wanted):
             raise QpertError("a perturbation needs objects: choose a --detector, or --perturbation none")
@@ -168,14 +169,16 @@ class IndexPlan:
 
     def manifest(self) -> Manifest:
         """The manifest of a new run."""
+        spec = self.spec
         versions = {name: version(name) for name in ("ray", "torch", "pyarrow")}
         return Manifest(
             fingerprint=fingerprint(self.identity),
             identity=self.identity,
-            config=self.spec.model_dump(mode="json"),
+            config=spec.model_dump(mode="json"),
             encoder=self.identity["encoder"],
-            precision=self.spec.precision,
+            precision=spec.precision,
             variants=[] if self.variants is None else list(self.variants.settings),
+            multi=list(spec.multi.kinds),
             versions={"python": platform.python_version(), **versions},
         )
 
@@ -196,7 +199,8 @@ class IndexPlan:
         """
         spec, todo = self.spec, self.about(resume)
         block = spec.block_size or block_rows(todo)
-        values = self.encoder.values * (1 if self.variants is None else self.variants.embeddings)
+        embeddings = 1 if self.variants is None else self.variants.embeddings
+        values = self.encoder.values * (embeddings + spec.multi.expected(_OBJECTS))
         pools = plan_pools(
             machines,
             ["detect", "encode"] if spec.detector.model != "none" else ["encode"],
@@ -246,12 +250,26 @@ class IndexPlan:
             with_tokens=variants.with_tokens,
             to_come=variants.to_come,
             environment=self.encoder.environment,
+            multi=spec.multi,
         )
 
 
 def shuffle_seeds(settings: Iterable[Perturbation | None]) -> tuple[int, ...]:
     """The seeds with which settings take the boxes of other photos."""
     return tuple(sorted({setting.seed for setting in settings if setting is not None and setting.boxes == "shuffled"}))
+
+
+_OBJECTS = 6
+"""Objects in a photo, on average."""
+
+
+def _check_multi(spec: IndexSpec, encoder: EncoderChoice) -> None:
+    """Refuses further views that there would be none of."""
+    multi = spec.multi
+    if encoder.sites == 0 and multi.needs_sites:
+        raise QpertError(f"{spec.encoder} {spec.weights}: {NO_SITES}: no --multi {' '.join(multi.needs_sites)}")
+    if spec.detector.model == "none" and multi.needs_objects:
+        raise QpertError(f"--multi {' '.join(multi.needs_objects)} needs objects: choose a --detector")
 
 
 def _plain_only(spec: IndexSpec, variants: Variants | None) -> IndexSpec:

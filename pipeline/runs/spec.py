@@ -12,6 +12,7 @@ from pipeline.detectors.config import DetectorConfig
 from pipeline.io.paths import PathText, WeightsText
 from pipeline.runs.options import AnnotationOptions, RunOptions, SourceOptions
 from pipeline.runs.perturbation_config import PerturbationConfig
+from pipeline.stages.multi_config import NO_MULTI, MultiConfig
 
 if TYPE_CHECKING:
     from pipeline.method.settings import Perturbation
@@ -39,6 +40,11 @@ class _Features(BaseModel):
     )
     perturbation: PerturbationConfig = Field(
         PerturbationConfig(), description="how objects act on the embedding", json_schema_extra={"short": "preset"}
+    )
+    multi: MultiConfig = Field(
+        NO_MULTI,
+        description="further vectors of each photo, beside which the perturbation is measured",
+        json_schema_extra={"short": "kinds"},
     )
     precision: Literal["float16", "float32"] = Field("float16", description="of the stored embeddings; Spark: float32")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(

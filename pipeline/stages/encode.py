@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,10 +17,13 @@ from pipeline.encoders.object_embeddings import object_embeddings
 from pipeline.encoders.sites import choose_sites
 from pipeline.features.schema import features_schema
 from pipeline.features.tokens import TOKENS, TokenFiles
+from pipeline.features.views import WHOLE, View, views_to_arrow
 from pipeline.io.images import is_truncated
 from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
 from pipeline.stages.columns import column_values, largest_area, objects_from_row, vectors_to_arrow
+from pipeline.stages.multi_config import NO_MULTI, MultiConfig
+from pipeline.stages.other_views import Cuts, OtherViews
 from pipeline.stages.photo_stage import READ_PHOTOS, Outcomes, PhotoColumns, PhotoStage
 from pipeline.workers.photo_mapper import Row
 from pipeline.workers.reporting import DeviceProbe, Reporter
@@ -35,11 +38,12 @@ class EncoderBuilder(Protocol):
 
 @dataclass(frozen=True)
 class Prepared:
-    """One photo as the encoder takes it (`Encoder.preprocess`), objects, and whether its file ends early."""
+    """One photo as the encoder takes it (`Encoder.preprocess`), objects, whether its file ends early, and its cuts."""
 
     pixels: torch.Tensor
     objects: Objects
     truncated: bool
+    cuts: Cuts
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,12 @@ class Encoded:
     """What the encoder made of one photo; its pixels are not kept.
 
     Attributes:
-        embedding: float32 [S * V * D], its vectors under each of S settings.
+        embedding: float32 [(S + n) * V * D], its vectors under each of S settings, and those of n further views.
         object_embeddings: float32 [n * V * D], those of its n objects; None if they are not wanted.
         size: (width, height) of the photo.
         truncated: whether its file ends early.
         call, row: its place among the model's calls for one table.
+        views: the whole photo, and the n further views.
     """
 
     embedding: npt.NDArray[np.float32]
@@ -60,6 +65,7 @@ class Encoded:
     truncated: bool
     call: int
     row: int
+    views: tuple[View, ...]
 
 
 class EncodeStage(PhotoStage[Prepared, Encoded]):
@@ -78,6 +84,7 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
         photos: where tables have their photos.
         keep_columns: return all columns of the table, photos included, with those of a feature set added, for a
             pipeline of one's own. Otherwise exactly the columns of a feature set are returned.
+        multi: further vectors of each photo, plain whatever the settings.
     """
 
     stage, model, reads, last = "encode", "encoder", ("objects", "shuffled"), True
@@ -94,10 +101,12 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
         to_come: Sequence[Perturbation] = (),
         photos: PhotoColumns = READ_PHOTOS,
         keep_columns: bool = False,
+        multi: MultiConfig = NO_MULTI,
     ) -> None:
         self.settings, self.with_objects = tuple(settings), with_objects
         self.tokens_in, self.to_come, self.calls = tokens_in, to_come, list[torch.Tensor]()
-        self.types = features_schema(precision, with_objects=with_objects)
+        self.multi, self.worker = multi, worker
+        self.types = features_schema(precision, with_objects=with_objects, with_views=bool(multi.kinds))
         if tokens_in is not None:
             self.types = self.types.append(TOKENS)
         self.schema = None if keep_columns else self.types
@@ -109,11 +118,14 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
         self.encoder: Encoder = load_model("encoder", lambda: self.build(device=self.device.torch, dtype=self.dtype))
         for setting in self.to_come:
             choose_sites(self.encoder.sites(), setting.sites)
+        self.others = OtherViews(self.encoder, self.multi, self.worker.micro_batch)
+        if self.multi.cuts:  # the pictures of a micro-batch, cuts included, are in memory together
+            self.worker = replace(self.worker, micro_batch=self.others.photos_at_once)
 
     def prepare(self, image: Image.Image, row: Row) -> Prepared:
         """See `PhotoStage`."""
         objects = objects_from_row(row["objects"], image.size, row["image_id"], row.get("shuffled"))
-        return Prepared(self.encoder.preprocess(image), objects, is_truncated(image))
+        return Prepared(self.encoder.preprocess(image), objects, is_truncated(image), self.others.cut(image, objects))
 
     @torch.inference_mode()
     def run(self, items: Sequence[Prepared]) -> list[Encoded]:
@@ -121,7 +133,15 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
         objects = [photo.objects for photo in items]
         tokens = self.encoder.backbone(torch.stack([photo.pixels for photo in items]))
         vectors = self.encoder.embed_each(tokens, objects, self.settings)
-        embeddings = torch.cat([of_setting.flatten(1) for of_setting in vectors], 1).cpu().numpy()
+        embeddings = list(torch.cat([of_setting.flatten(1) for of_setting in vectors], 1).cpu().numpy())
+        views: list[tuple[View, ...]] = [(View(WHOLE),)] * len(items)
+        if self.multi.kinds:
+            others = self.others.embed(tokens, objects, [photo.cuts for photo in items])
+            views = [(View(WHOLE), *of_photo) for of_photo, _ in others]
+            embeddings = [
+                np.concatenate([whole, further.flatten().numpy()])
+                for whole, (_, further) in zip(embeddings, others, strict=True)
+            ]
         of_objects: list[npt.NDArray[np.float32] | None] = [None] * len(items)
         if self.with_objects:
             of_objects = [rows.flatten().cpu().numpy() for rows in object_embeddings(self.encoder, tokens, objects)]
@@ -131,8 +151,10 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
             self.calls.append(tokens)
         call = len(self.calls) - 1
         return [
-            Encoded(embedding, rows, photo.objects.size, photo.truncated, call, row)
-            for row, (embedding, rows, photo) in enumerate(zip(embeddings, of_objects, items, strict=True))
+            Encoded(embedding, rows, photo.objects.size, photo.truncated, call, row, of_photo)
+            for row, (embedding, rows, photo, of_photo) in enumerate(
+                zip(embeddings, of_objects, items, views, strict=True)
+            )
         ]
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -167,6 +189,8 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
         if self.with_objects:
             vectors = [None if photo is None else photo.object_embeddings for photo in photos]
             columns["object_embeddings"] = vectors_to_arrow(vectors, number)
+        if self.multi.kinds:
+            columns["views"] = views_to_arrow([None if photo is None else photo.views for photo in photos])
         return columns
 
     def _probe_vectors(self) -> npt.NDArray[np.float32]:

@@ -102,7 +102,7 @@ class PhotoStage(ABC, Generic[Item, Result]):
         self.device = worker.find_device(worker.gpu)
         self.dtype = self.device.dtype(worker.dtype)
         self.load()
-        batcher = worker.micro_batcher(self.stage, self.device, self.run, self._probe, self.model, reporter)
+        batcher = self.worker.micro_batcher(self.stage, self.device, self.run, self._probe, self.model, reporter)
         self.map = PhotoMapper(self.stage, self._prepare, batcher, worker, reporter)
         reporter.send(DeviceUp(self.stage, self.device.name))
 

@@ -94,8 +94,8 @@ def test_a_gallery_too_large_to_keep_is_read_twice_with_the_same_result(write_fe
     texts = Texts(vectors)
     features = write_features(vectors, files=3)
     read = []
-    blocks = evaluation.vector_blocks
-    monkeypatch.setattr(evaluation, "vector_blocks", lambda *a: read.append(a) or blocks(*a))
+    blocks = evaluation.bounded_blocks
+    monkeypatch.setattr(evaluation, "bounded_blocks", lambda *a: read.append(a) or blocks(*a))
     kept = evaluate(features, texts.captions, texts).report
     assert len(read) == 1
     monkeypatch.setattr(evaluation, "_KEPT_CELLS", 40 * 2 * 8 - 1)

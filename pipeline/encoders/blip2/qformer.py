@@ -34,7 +34,7 @@ class QFormerSite(Site, Blip2QFormerMultiHeadAttention):  # type: ignore[misc]
         r consecutive rows look at one photo, whose keys are projected once.
         """
         same = encoder_hidden_states is not None and len(encoder_hidden_states) == len(hidden_states)
-        if encoder_hidden_states is None or (self.operator is None and same):
+        if encoder_hidden_states is None or (self.untouched and same):
             return super().forward(  # type: ignore[no-any-return]
                 hidden_states, attention_mask, encoder_hidden_states, encoder_attention_mask, **kwargs
             )
@@ -45,13 +45,13 @@ class QFormerSite(Site, Blip2QFormerMultiHeadAttention):  # type: ignore[misc]
 
         q, image = split(self.query, hidden_states), encoder_hidden_states
         k, v = self.seen(lambda: (split(self.key, image), split(self.value, image)))
-        # There is no mask, so the queries for all texts of a photo can attend as one long sequence.
+        # Every mask is the photo's, so the queries for all texts of a photo can attend as one long sequence.
         q = q.view(len(k), -1, *q.shape[1:]).transpose(1, 2).flatten(2, 3)
         q = self.enhance(q, k)
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         dropout = self.attention_dropout if self.training else 0.0
         attended, weights = attention(
-            self, q, k, v, encoder_attention_mask, dropout=dropout, scaling=self.scaling, **kwargs
+            self, q, k, v, self.masked(encoder_attention_mask, q), dropout=dropout, scaling=self.scaling, **kwargs
         )
         return attended.reshape(*hidden_states.shape[:2], -1), weights
 

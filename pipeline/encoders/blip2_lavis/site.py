@@ -32,7 +32,7 @@ class LavisSite(Site, BertSelfAttention):  # type: ignore[misc]
         output_attentions: bool = False,
     ) -> tuple[Any, ...]:
         """Queries [R, Q, 768] look at image tokens [R, N, 1408]: (output [R, Q, 768], (keys, values))."""
-        if self.operator is None:
+        if self.untouched:
             return super().forward(  # type: ignore[no-any-return]
                 hidden_states,
                 attention_mask,
@@ -50,7 +50,7 @@ class LavisSite(Site, BertSelfAttention):  # type: ignore[misc]
 
         q = split(self.query(hidden_states))
         k, v = self.seen(lambda: (split(self.key(encoder_hidden_states)), split(self.value(encoder_hidden_states))))
-        attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v, encoder_attention_mask)
+        attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v, self.masked(encoder_attention_mask, q))
         return attended.transpose(1, 2).flatten(2), (k, v)
 
 

@@ -42,6 +42,6 @@ class PoolingAttention(Site):
 
         q = part(query, self.q, self.q_bias)
         k, v = self.seen(lambda: (part(key, self.k, self.k_bias), part(value, self.v, self.v_bias)))
-        attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v)
+        attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v, self.masked(None, q))
         output: Tensor = self.proj(attended.transpose(1, 2).flatten(2))
         return output

@@ -109,7 +109,7 @@ class CrossAttention(Site):
             return split(self.k_proj(normed)), split(self.v_proj(normed))
 
         q, (k, v) = split(self.q_proj(self.norm1(states))), self.seen(look)
-        attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v)
+        attended = F.scaled_dot_product_attention(self.enhance(q, k), k, v, self.masked(None, q))
         output: Tensor = self.o_proj(attended.transpose(1, 2).flatten(2))
         return output
 

@@ -25,7 +25,7 @@ class AttentionPoolLatentSite(Site, AttentionPoolLatent):  # type: ignore[misc]
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         """Tokens [B, N, C] to what the latent queries find, pooled: [B, C]. The mask is that of the original."""
-        if self.operator is None:
+        if self.untouched:
             pooled: Tensor = super().forward(x, attn_mask)
             return pooled
         m: Any = self  # the library has no types
@@ -43,7 +43,8 @@ class AttentionPoolLatentSite(Site, AttentionPoolLatent):  # type: ignore[misc]
         keys, values = self.seen(project)
         # The subspace is that of the keys which the scores use, so the queries are perturbed after their norm.
         queries = self.enhance(m.q_norm(queries), keys)
-        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=attn_mask)
+        mask = self.masked(attn_mask, queries)
+        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         found: Tensor = m.proj_drop(m.proj(attended.transpose(1, 2).reshape(count, m.latent_len, width)))
         if m.mlp is not None:
             found = found + m.mlp(m.norm(found))
@@ -59,7 +60,7 @@ class AttentionPool2dSite(Site, AttentionPool2d):  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
         """A map [B, C, H, W] to vectors [B, D]."""
-        if self.operator is None:
+        if self.untouched:
             pooled: Tensor = super().forward(x)
             return pooled
         m: Any = self  # the library has no types
@@ -75,7 +76,8 @@ class AttentionPool2dSite(Site, AttentionPool2d):  # type: ignore[misc]
         queries = split(m.q_proj)
         keys, values = self.seen(lambda: (split(m.k_proj), split(m.v_proj)))
         # All queries are passed on, as in the original, where only the first, the mean, reaches the embedding.
-        found = F.scaled_dot_product_attention(self.enhance(queries, keys), keys, values)
+        queries = self.enhance(queries, keys)
+        found = F.scaled_dot_product_attention(queries, keys, values, self.masked(None, queries))
         vectors: Tensor = m.c_proj(found.permute(2, 0, 1, 3).flatten(2))
         return vectors[0]
 
@@ -94,7 +96,7 @@ class AttentionSite(Site, open_clip.transformer.Attention):  # type: ignore[misc
         self, x: Tensor, k_x: Tensor | None = None, v_x: Tensor | None = None, attn_mask: Tensor | None = None
     ) -> Tensor:
         """Attention of queries `x` [B, Q, C] to keys `k_x` and values `v_x` [B, N, K]: [B, Q, C]."""
-        if self.operator is None:
+        if self.untouched:
             output: Tensor = super().forward(x, k_x, v_x, attn_mask)
             return output
         m: Any = self  # the library has no types
@@ -113,7 +115,12 @@ class AttentionSite(Site, open_clip.transformer.Attention):  # type: ignore[misc
         keys, values = self.seen(lambda: (m.ln_k(split(1, given_keys)), split(2, given_values)))
         dropout = m.attn_drop.p if m.training else 0.0
         found = F.scaled_dot_product_attention(
-            self.enhance(queries, keys), keys, values, dropout_p=dropout, scale=m.scale
+            self.enhance(queries, keys),
+            keys,
+            values,
+            attn_mask=self.masked(None, queries),
+            dropout_p=dropout,
+            scale=m.scale,
         )
         if m.head_scale is not None:
             found = found * m.head_scale

@@ -29,7 +29,7 @@ class PoolingHeadSite(MultiheadAttentionSite):
         Raises:
             ValueError: perturbed, with an option that the heads do not use.
         """
-        if self.operator is None:
+        if self.untouched:
             return super().forward(query, key, value, *args, **kwargs)
         if args or kwargs.keys() - {"need_weights", "attn_mask"}:
             raise ValueError(f"a perturbed pooling head takes a mask alone, not {', '.join(kwargs) or args}")
