@@ -1,7 +1,8 @@
-r"""Reproduce the paper's tables: index once under all their settings, measure each, print ours beside the paper's.
+r"""Reproduce the paper's tables, and prove what of the gain is the object's: index once, measure, print.
 
 Examples:
   qpert reproduce                                          the miniature models on 1,000 scenes, offline
+  qpert reproduce --table proof                            the table of proof alone, on two fresh series of scenes
   qpert reproduce --preset flickr30k --images flickr30k-images --captions dataset_flickr30k.json \
         --annotations flickr30k_entities --encoder coca --weights coca_ViT-L-14:TAG --detector yolo11x.pt
   qpert reproduce --preset coco --images val2014 --captions dataset_coco.json --annotations instances_val2014.json ...
@@ -9,13 +10,20 @@ Examples:
 The photos pass the backbone once with the true boxes, under all settings of tables A, C and D and one for each switch
 between the paper and the released code, and once more with detected boxes. Then a Ray task measures every setting. With
 BLIP-2 the best are also re-ranked by image-text matching, plain and perturbed, and on scenes figure B is counted: how
-often the caption names an emphasised object. After an interruption, the same command goes on where it stopped. The
-report, its tables as CSV, and the figures are in --out.
+often the caption names an emphasised object. The report, its tables as CSV, and the figures are in
+OUT/PRESET/ENCODER.
+
+The table of proof sets a chosen setting beside controls that change one switch each (no subspace, other photos' boxes,
+queries of unchanged length, ...): every control is embedded in the same pass. Choose the setting on other photos, with
+`qpert tune --metric own-minus-shuffled`. Its page for all encoders is OUT/PRESET/proof.md.
+
+After an interruption, the same command goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -35,6 +43,7 @@ from pipeline.runs.perturbation_config import MINIATURE, MINIATURES, Perturbatio
 if TYPE_CHECKING:
     from pipeline.experiments.material import Material
     from pipeline.reproduction.experiment import Experiment
+    from pipeline.reproduction.proof.measuring import Proof, ProofExperiment
     from pipeline.reproduction.result import Result
 
 PAPER = PerturbationConfig(weight="constant", scale=10, threshold=0.9)
@@ -55,6 +64,10 @@ class Config(AnnotationOptions, RunOptions):
     images: PathText | None = Field(None, description="folder of the photos (with subfolders)")
     captions: LocalPath | None = Field(None, description="captions in any form that qpert evaluate reads")
     annotations: LocalPath | None = Field(None, description="true boxes in any form that qpert evaluate reads")
+    table: Literal["all", "paper", "proof"] = Field(
+        "all",
+        description="paper: tables A to D and figures A and B; proof: the method against its controls; all: both",
+    )
     split: str = Field("test", description="split of the captions; all for every image")
     encoder: str | None = Field(None, description="name of the encoder (miniature: every one that has a miniature)")
     weights: WeightsText | None = Field(None, description="its weights (default: its miniature)")
@@ -65,13 +78,20 @@ class Config(AnnotationOptions, RunOptions):
     )
     perturbation: PerturbationConfig | None = Field(
         None,
-        description="perturbation of Table A (default: constant, 10, 0.9; miniatures: chosen on other scenes)",
+        description="the chosen perturbation (default: constant, 10, 0.9; miniatures: chosen on other scenes)",
         json_schema_extra={"short": "preset"},
     )
     rerank_k: int | None = Field(
         None, ge=1, description="BLIP-2: how many of the best to re-rank by matching (default: 128; miniature: 16)"
     )
-    scenes: int = Field(1000, ge=50, description="miniature: number of scenes")
+    scenes: int = Field(1000, ge=50, description="miniature: number of scenes, of each series")
+    series: list[int] = Field(
+        [3, 4],
+        min_length=1,
+        description="miniature: series of scenes for the table of proof, pooled and each by itself; 1 and 2 have been"
+        " looked at",
+    )
+    draws: int = Field(3, ge=1, le=100, description="proof: seeds that a row with random boxes or subspaces averages")
     samples: int = Field(2000, ge=100, description="bootstrap resamples of each interval")
     seed: int = Field(0, description="seed of the bootstrap")
     device: str = Field("cpu", description="torch device of Table B and of the texts")
@@ -80,32 +100,51 @@ class Config(AnnotationOptions, RunOptions):
 
 def run(config: Config) -> int:
     """Reproduces, and prints the report and its place."""
-    check_packages(config.detector)
+    if config.table != "proof":
+        check_packages(config.detector)
     # Imported here, as below, because --help must not wait for torch.
     from pipeline.detectors import check_annotations, check_detector
-    from pipeline.experiments.material import draw_scenes, find_material
+    from pipeline.experiments.material import draw_scenes
 
     check_writable(config.out)
     encoders = _encoders(config)
-    check_detector(config.detector, fetch=not config.dry_run)
+    if config.table != "proof":
+        check_detector(config.detector, fetch=not config.dry_run)
     if config.strict_annotations:
         check_annotations(config.detector)
     folder = Path(config.out) / config.preset
-    experiments = {name: _experiment(config, name) for name in encoders}
+    experiments = {name: _experiment(config, name) for name in encoders if config.table != "proof"}
+    proofs = {name: _proof(config, name) for name in encoders if config.table != "paper"}
+    series = config.series if config.preset == "miniature" else [0]
     if config.dry_run:
-        print("\n".join(experiment.plan() for experiment in experiments.values()))
+        plans = [experiment.plan() for experiment in experiments.values()]
+        print("\n".join([*plans, *(proof.plan(len(series)) for proof in proofs.values())]))
         return 0
+    if experiments:
+        material = _material(config, folder)
+        results = {name: experiment.run(material) for name, experiment in experiments.items()}
+        for name, result in results.items():
+            _write(config, folder / name, name, material, result)
+    if proofs:
+        if config.preset == "miniature":
+            materials = {f"series {number}": draw_scenes(Path(config.out), config.scenes, number) for number in series}
+        else:
+            materials = {"photos": _material(config, folder)}
+        _write_proof(config, folder, [proof.run(materials) for proof in proofs.values()])
+    return 0
+
+
+def _material(config: Config, folder: Path) -> Material:
+    """The scenes of the paper's tables, or the user's photos."""
+    from pipeline.experiments.material import draw_scenes, find_material
+
     if config.preset == "miniature":
-        material = draw_scenes(Path(config.out), config.scenes)
-    else:
-        paths = str(config.images), str(config.captions), str(config.annotations)
-        material = find_material(folder, *paths, config.split, strict=config.strict_annotations)
+        return draw_scenes(Path(config.out), config.scenes)
+    paths = str(config.images), str(config.captions), str(config.annotations)
+    material = find_material(folder, *paths, config.split, strict=config.strict_annotations)
     if material.remark:
         print(f"warning: {printable(material.remark)}", flush=True)
-    results = {name: experiment.run(material) for name, experiment in experiments.items()}
-    for name, result in results.items():
-        _write(config, folder / name, name, material, result)
-    return 0
+    return material
 
 
 def _encoders(config: Config) -> list[str]:
@@ -120,6 +159,8 @@ def _encoders(config: Config) -> list[str]:
         raise QpertError(
             "--images, --captions and --annotations are for flickr30k and coco; the miniature draws its own scenes"
         )
+    if len(set(config.series)) < len(config.series) or min(config.series) < 0:
+        raise QpertError(f"--series takes different numbers from 0 on, not {' '.join(map(str, config.series))}")
     chosen = [config.encoder] if config.encoder else miniature_encoders()
     for name in chosen:
         check_perturbable(name, config.weights)
@@ -148,12 +189,52 @@ def _experiment(config: Config, encoder: str) -> Experiment:
     )
 
 
+def _proof(config: Config, encoder: str) -> ProofExperiment:
+    from pipeline.method.settings import Perturbation
+    from pipeline.reproduction.proof.measuring import ProofExperiment
+
+    default = MINIATURES.get(encoder, MINIATURE) if config.preset == "miniature" else PAPER
+    chosen, grid = (config.perturbation or default).build(), default.build()
+    if chosen is None or grid is None:
+        raise QpertError("--perturbation none leaves nothing to compare")
+    return ProofExperiment(
+        folder=str(Path(config.out) / config.preset / encoder / "proof"),
+        encoder=encoder,
+        weights=config.weights,
+        paper=Perturbation.paper(grid.scale, grid.threshold, grid.weight),
+        chosen=chosen,
+        draws=config.draws,
+        device=config.device,
+        cluster=config,
+    )
+
+
+def _write_proof(config: Config, folder: Path, proofs: Sequence[Proof]) -> None:
+    from pipeline.reproduction.proof.page import write_page
+
+    origin = _origin(config, config.encoder, proofs[0].versions)
+    text = write_page(folder, proofs, origin, _choice(config), samples=config.samples, seed=config.seed)
+    print(text)
+    print(f"report: {folder}/proof.md; tables as CSV and figures: {folder}/ENCODER/proof")
+
+
+def _choice(config: Config) -> str:
+    """Where the chosen settings come from, and what that means for the p values."""
+    if config.preset != "miniature" or config.perturbation is not None:
+        return "The setting was given; that it was chosen needs no correction if that was done on other photos."
+    if 2 in config.series:
+        return "The settings were chosen on series 2, which is among these scenes: the figures flatter them."
+    return "The settings were chosen on series 2, which took no part here: that they were needs no correction."
+
+
 def _write(config: Config, folder: Path, encoder: str, material: Material, result: Result) -> None:
+    from pipeline.experiments.variants import PLAIN
     from pipeline.reproduction.reproduction_report import as_markdown, parts, write_figure_a, write_tables
 
     report = parts(result, samples=config.samples, seed=config.seed)
     title = f"{encoder} on {config.preset}"
-    text = as_markdown(title, result, report, origin=_origin(config, encoder, result))
+    libraries = result.variants[PLAIN].store.open(PLAIN).manifest.versions
+    text = as_markdown(title, result, report, origin=_origin(config, encoder, libraries))
     (folder / "report.md").write_text(text, encoding="utf-8")
     write_tables(folder / "tables", report)
     gained, lost = write_figure_a(folder / "figure_a.html", title, material.captions, result, weights=config.weights)
@@ -162,17 +243,15 @@ def _write(config: Config, folder: Path, encoder: str, material: Material, resul
     print(f"figure A: {folder}/figure_a.html (of the queries, Q-Perturbation gained {gained} and lost {lost})")
 
 
-def _origin(config: Config, encoder: str, result: Result) -> str:
+def _origin(config: Config, encoder: str | None, libraries: Mapping[str, str]) -> str:
     """The command that makes this report again (without the folders and the cluster), its versions and the date."""
-    from pipeline.experiments.variants import PLAIN
-
-    words = ["qpert", "reproduce", "--encoder", encoder]
-    for name in ("preset", "weights", "split", "rerank_k", "scenes", "samples", "seed"):
+    words = ["qpert", "reproduce", *(["--encoder", encoder] if encoder else [])]
+    for name in ("preset", "table", "weights", "split", "rerank_k", "scenes", "series", "draws", "samples", "seed"):
         value = getattr(config, name)
         if value != Config.model_fields[name].default:
-            words += [f"--{name.replace('_', '-')}", str(value)]
+            words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
     if config.detector != DetectorConfig():
         words += ["--detector", config.detector.model]
-    versions = {"qpert": __version__, **result.variants[PLAIN].store.open(PLAIN).manifest.versions}
+    versions = {"qpert": __version__, **libraries}
     made_with = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"Made by `{printable(shlex.join(words))}` on {date.today().isoformat()} with {made_with}."

@@ -82,14 +82,15 @@ def measure_cost(
         perturbed_ms,
         construction_ms,
         enhancement_ms,
-        device=_name(encoder.device),
+        device=device_name(encoder.device),
         dtype=str(encoder.dtype).removeprefix("torch."),
         images=images,
         objects=sum(map(len, objects)) / images,
     )
 
 
-def _name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """The name of a GPU, or the CPU with its threads, for tables of times."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"

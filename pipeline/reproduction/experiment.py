@@ -8,18 +8,15 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.benchmarks.encoder_cost import measure_cost
-from pipeline.cluster.remote import run_as_task
 from pipeline.detectors.config import DetectorConfig
 from pipeline.encoders import Encoder, can_match, load_encoder, twin_of
 from pipeline.experiments import paper
 from pipeline.experiments.indexing import index_variants
 from pipeline.experiments.material import SEED, Material
-from pipeline.experiments.outcomes import Outcomes, outcomes_key
-from pipeline.experiments.ranking import rank_variants
+from pipeline.experiments.measuring import first_objects, measure_variants
 from pipeline.experiments.variants import DETECTED, OES, PLAIN, Settings, Variant, grid, matched, switches, table_a
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.store import FeatureStore
-from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
 from pipeline.reproduction.figure_b import FigureB, measure_figure_b
 from pipeline.reproduction.result import Result
@@ -29,7 +26,6 @@ from pipeline.retrieval.text import embed_texts, load_text_encoder
 from pipeline.runs.options import RunOptions
 from pipeline.runs.reranking import rerank_features
 from pipeline.runs.spec import IndexSpec, Variants
-from pipeline.stages.columns import objects_from_row
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +109,7 @@ class Experiment:
             list(switches(self.chosen)),
             variants,
             ranks,
-            measure_cost(encoder, _first_objects(features, COST_PHOTOS), self.chosen),
+            measure_cost(encoder, first_objects(features, COST_PHOTOS), self.chosen),
             reranked,
             self.candidates,
             self._figure_b(encoder) if reranked and self.captioned else None,
@@ -134,28 +130,15 @@ class Experiment:
 
     def _ranks(self, material: Material, features: FeatureSet, variants: dict[str, Variant]) -> dict[str, Ranks]:
         """The outcomes of all variants; those on disk are not measured again."""
-        outcomes = Outcomes(Path(self.folder) / "outcomes" / outcomes_key(variants, material))
-        kept = {name: outcomes.find(name) for name in variants}
-        left = {name: variants[name] for name, ranks in kept.items() if ranks is None}
-        new: dict[str, Ranks] = {}
-        if left:
-            _log.info(f"measuring {len(left)} settings ...")
-            areas, cluster = material.areas(features), self.cluster
-            new = run_as_task(
-                "measuring",
-                rank_variants,
-                left,
-                material.captions,
-                areas,
-                self.weights,
-                self.device,
-                address=cluster.address,
-                cpus=cluster.cpus,
-                verbose=cluster.verbose,
-            )
-            for name, ranks in new.items():
-                outcomes.keep(name, ranks)
-        return {name: new[name] if ranks is None else ranks for name, ranks in kept.items()}
+        return measure_variants(
+            Path(self.folder) / "outcomes",
+            material,
+            features,
+            variants,
+            weights=self.weights,
+            device=self.device,
+            cluster=self.cluster,
+        )
 
     def _reranked(self, material: Material, variants: dict[str, Variant]) -> dict[str, Ranks]:
         """The settings of the matching table; scores on disk are not computed again."""
@@ -181,9 +164,3 @@ class Experiment:
         }
         _log.info(f"writing captions of {self.captioned} scenes ...")
         return measure_figure_b(encoder, settings, self.captioned, SEED)
-
-
-def _first_objects(features: FeatureSet, count: int) -> list[Objects]:
-    """The objects of the first photos."""
-    block = next(features.iter_blocks(["objects", "width", "height"], count))
-    return [objects_from_row(row["objects"], (row["width"], row["height"])) for row in block.to_pylist()]

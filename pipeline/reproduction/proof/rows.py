@@ -1,0 +1,119 @@
+"""The rows of the table of proof: the method, its controls, one switch away from the chosen setting each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pipeline.experiments.variants import OES, PLAIN, Settings
+from pipeline.method.settings import Perturbation
+
+PAPER = "Q-Pert. (paper)"
+CHOSEN = "Q-Pert. (chosen)"
+SHUFFLED = "shuffled boxes"
+ELSEWHERE = "elsewhere"
+RANDOM = "random"
+NORM = "norm kept"
+FREE = "norm free"
+ADDED = "orthogonal (added)"
+WORDED = "orthogonal (as worded)"
+PCA_NAMES = {"uncentred": "uncentred", "centred": "centred", "background-out": "background out"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row, and what it is measured with.
+
+    Attributes:
+        name: as in the table.
+        settings: one for each draw; a row that draws nothing has one. None is plain.
+        of: the row that this one repeats with shuffled boxes; such a row serves the quantities, and is in no table.
+        objects: add the scores of object embeddings (OEs).
+    """
+
+    name: str
+    settings: tuple[Perturbation | None, ...]
+    of: str = ""
+    objects: bool = False
+
+    @property
+    def is_rival(self) -> bool:
+        """Whether it is another method than perturbing queries."""
+        return self.objects
+
+    @property
+    def is_control(self) -> bool:
+        """Whether its boxes or its subspace are drawn at random, so that nobody would index with it."""
+        setting = self.settings[0]
+        return setting is not None and (setting.boxes != "own" or setting.operator == "random")
+
+
+def proof_rows(paper: Perturbation, chosen: Perturbation, draws: int) -> list[Row]:
+    """All rows, in the order of the table.
+
+    A row is named after the one switch in which it differs from `chosen`. Where `chosen` is itself centred or keeps the
+    norm, the row without that takes its place ("uncentred", "norm free").
+
+    Args:
+        paper: the method as the paper describes it.
+        chosen: the setting that was chosen on other photos; its boxes are the photos' own.
+        draws: seeds of every row that draws something.
+    """
+    change = dataclasses.replace
+    norm = change(chosen, norm="keep" if chosen.norm == "free" else "free")
+    rows = [
+        Row(PLAIN, (None,)),
+        Row(PAPER, (paper,)),
+        Row(CHOSEN, (chosen,)),
+        *(Row(PCA_NAMES[pca], (change(chosen, pca=pca),)) for pca in PCA_NAMES if pca != chosen.pca),
+        Row(NORM if norm.norm == "keep" else FREE, (norm,)),
+        Row("scaled", (change(chosen, operator="scaled"),)),
+        Row(RANDOM, _drawn(change(chosen, operator="random"), draws)),
+        Row(SHUFFLED, _drawn(change(chosen, boxes="shuffled"), draws), CHOSEN),
+        Row(ELSEWHERE, _drawn(change(chosen, boxes="elsewhere"), draws)),
+        Row(ADDED, (change(chosen, operator="orthogonal"),)),
+        Row(WORDED, (change(chosen, operator="complement"),)),
+        Row(OES, (None,), objects=True),
+    ]
+    partners = [partner for row in rows if (partner := _partner(row, draws)) is not None]
+    return [*rows, *partners]
+
+
+def shown(rows: Iterable[Row]) -> list[Row]:
+    """The rows of the table, without those that serve the quantities alone."""
+    return [row for row in rows if not row.of or row.name == SHUFFLED]
+
+
+def partner_of(row: str) -> str:
+    """The name of the row with the same setting and shuffled boxes."""
+    return SHUFFLED if row == CHOSEN else f"{row}, {SHUFFLED}"
+
+
+def settings_of(rows: Sequence[Row]) -> tuple[Settings, dict[str, list[str]]]:
+    """The embeddings that the rows need, each distinct setting once, and the embeddings of each row, by their names."""
+    names: dict[Perturbation | None, str] = {}
+    of_row: dict[str, list[str]] = {}
+    for row in rows:
+        for draw, setting in enumerate(row.settings, 1):
+            names.setdefault(setting, row.name if len(row.settings) == 1 else f"{row.name}, draw {draw}")
+        of_row[row.name] = [names[setting] for setting in row.settings]
+    return {name: setting for setting, name in names.items()}, of_row
+
+
+def _drawn(setting: Perturbation, draws: int) -> tuple[Perturbation, ...]:
+    return tuple(dataclasses.replace(setting, seed=setting.seed + draw) for draw in range(draws))
+
+
+def _partner(row: Row, draws: int) -> Row | None:
+    """`row` with shuffled boxes, for rows whose own boxes and subspaces matter."""
+    setting = row.settings[0]
+    if (
+        row.name == CHOSEN
+        or row.of
+        or setting is None
+        or row.is_control
+        or setting.operator in ("scaled", "complement")
+    ):
+        return None
+    return Row(partner_of(row.name), _drawn(dataclasses.replace(setting, boxes="shuffled"), draws), row.name)
