@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.retrieval.comparison import Difference
 from pipeline.retrieval.intervals import CONFIDENCE, SAMPLES, Interval, interval
 from pipeline.retrieval.metrics import SMALL
 from pipeline.retrieval.photo_outcomes import SIZES, PhotoOutcomes
-from pipeline.retrieval.resampling import MEAN, Float64, enough_images, figures, limits, resampled_figures
+from pipeline.retrieval.resampling import MEAN, Float64, QueryCounts, enough_images, figures, limits, resampled_figures
 from pipeline.retrieval.sign_flips import mean_recall_p, sign_flip_p
 
 _FINER = {size.name: 1 + number for number, size in enumerate(SIZES)}
@@ -37,36 +38,11 @@ class Figure:
     queries: int
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """The second setting minus the first in one figure, in fractions.
-
-    Attributes:
-        value: None without a query.
-        interval: of the difference.
-        p: of the sign-flip test over photos.
-        error: standard error, from the resamples.
-        queries: number of queries behind it.
-    """
-
-    value: float | None
-    interval: Interval | None
-    p: float | None
-    error: float | None
-    queries: int
-
-    @property
-    def side(self) -> int:
-        """1 or -1 if the interval lies above or below zero, else 0."""
-        if self.interval is None:
-            return 0
-        return (self.interval.low > 0) - (self.interval.high < 0)
-
-
 class Contrasts:
     """The outcomes of named settings over the same photos.
 
-    Metrics are named as in `pipeline.retrieval.metrics`; "1%", "3%" and the other `SIZES` are Recall@1 of finer sizes.
+    Metrics are named as in `pipeline.retrieval.metrics`. Recall@1 by size has further names: "bin 0" to "bin 9" for the
+    ten bins, and "1%", "3%" and the others of `SIZES`.
 
     Args:
         outcomes: by name, all of the same photos in the same order.
@@ -84,7 +60,7 @@ class Contrasts:
         confidence: float = CONFIDENCE,
     ) -> None:
         self.outcomes, self.confidence, self.seed = dict(outcomes), confidence, seed
-        self._contrasts: dict[tuple[str, str, str], Contrast] = {}
+        self._contrasts: dict[tuple[str, str, str], Difference] = {}
         names = list(self.outcomes)
         counts = [getattr(self.outcomes[name], kind) for name in names for kind in ("bins", "finer")]
         resampled = resampled_figures(counts, samples=samples, seed=seed) if names else []
@@ -99,31 +75,31 @@ class Contrasts:
             return Figure(None, None, 0)
         return Figure(value, self._ends(self._resampled[name][kind], name, kind, place), self._queries(name, metric))
 
-    def contrast(self, first: str, second: str, metric: str) -> Contrast:
+    def contrast(self, first: str, second: str, metric: str) -> Difference:
         """`second` minus `first`."""
         key = first, second, metric
         if key not in self._contrasts:
-            self._contrasts[key] = self._contrast(first, second, metric)
+            self._contrasts[key] = self._contrast(*key)
         return self._contrasts[key]
 
-    def _contrast(self, first: str, second: str, metric: str) -> Contrast:
+    def _contrast(self, first: str, second: str, metric: str) -> Difference:
         kind, place = self._place(metric)
         before, after = (float(self._values[name][kind][place]) for name in (first, second))
         if np.isnan(before) or np.isnan(after):
-            return Contrast(None, None, None, None, 0)
+            return Difference(None, None, None, None, None, None, None)
         change = self._resampled[second][kind] - self._resampled[first][kind]
-        column = change[(slice(None), *place)]
-        defined = column[~np.isnan(column)]
-        error = float(defined.std(ddof=1)) if len(defined) > 1 else None
         ends = self._ends(change, first, kind, place)
-        return Contrast(after - before, ends, self._p(first, second, metric), error, self._queries(first, metric))
+        defined = change[(slice(None), *place)]
+        error = None if ends is None else float(np.nanstd(defined, ddof=1))
+        p = self._p(first, second, metric)
+        # Of an average over draws, no query is gained or lost as a whole.
+        return Difference(before, after, after - before, ends, None, None, p, error)
 
     def _p(self, first: str, second: str, metric: str) -> float:
         kind, (direction, group, k) = self._place(metric)
-        pair = [self.outcomes[name] for name in (first, second)]
         # The test needs whole numbers: hits are multiples of 1 / draws.
-        whole = math.lcm(*(one.draws for one in pair))
-        counts = [(one.bins, one.finer)[kind] for one in pair]
+        whole = math.lcm(*(self.outcomes[name].draws for name in (first, second)))
+        counts = [self._counts(name, kind) for name in (first, second)]
         if group == MEAN:
             queries = whole * counts[0].queries[:, direction, 1:]
             before, after = (np.rint(whole * one.hits[:, direction, 1:, k]) for one in counts)
@@ -133,11 +109,14 @@ class Contrasts:
 
     def _queries(self, name: str, metric: str) -> int:
         kind, (direction, group, _) = self._place(metric)
-        counts = (self.outcomes[name].bins, self.outcomes[name].finer)[kind].queries[:, direction]
+        counts = self._counts(name, kind).queries[:, direction]
         return int(counts[:, 1:].sum() if group == MEAN else counts[:, group].sum())
 
+    def _counts(self, name: str, kind: int) -> QueryCounts:
+        return (self.outcomes[name].bins, self.outcomes[name].finer)[kind]
+
     def _ends(self, values: Float64, name: str, kind: int, place: tuple[int, int, int]) -> Interval | None:
-        counts = (self.outcomes[name].bins, self.outcomes[name].finer)[kind]
+        counts = self._counts(name, kind)
         direction, group, k = (slice(number, number + 1) for number in place)
         ends = limits(values[:, direction, group, k], enough_images(counts)[direction, group], self.confidence)
         return interval(ends, 0, 0, 0)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.experiments.variants import PLAIN
-from pipeline.reports.recall_tables import points_with_interval
 from pipeline.reproduction.proof.cost import Costs
 from pipeline.reproduction.proof.quantities import DIRECTION, DIRECTION_OWN, METRICS, OWN, Quantity
 from pipeline.reproduction.proof.rows import CHOSEN, PAPER, RANDOM, SHUFFLED, Row
-from pipeline.retrieval.contrasts import Contrast, Contrasts
+from pipeline.reproduction.proof.tables import with_interval
+from pipeline.retrieval.comparison import Difference
+from pipeline.retrieval.contrasts import Contrasts
 from pipeline.retrieval.multiple import holm
 
 LEVEL = 0.05
+NOT_SHOWN = "not shown: the interval holds zero"
 _IN_WORDS = {"R@1": "over all captions", "10%": "where the largest object is below 10 %"}
 
 
@@ -43,12 +45,11 @@ def conclusions(
 
 def _gain(contrasts: Contrasts) -> str:
     """How much of the gain over plain other photos' boxes give as well."""
-    parts = [
-        f"{_text(contrasts.contrast(PLAIN, CHOSEN, metric))} points {_IN_WORDS[metric]}, and with other photos' boxes"
-        f" in place of its own {_text(contrasts.contrast(PLAIN, SHUFFLED, metric))}"
-        for metric in METRICS
-    ]
-    return f"**Gain.** The chosen setting minus plain: {'; '.join(parts)}."
+    parts = []
+    for metric in METRICS:
+        own, shuffled = (with_interval(contrasts.contrast(PLAIN, name, metric)) for name in (CHOSEN, SHUFFLED))
+        parts.append(f"{_IN_WORDS[metric]} {own}, and with other photos' boxes in place of its own {shuffled}")
+    return f"**Gain.** The chosen setting minus plain, in points: {'; '.join(parts)}."
 
 
 def _own(by_series: Mapping[str, Contrasts], quantity: Quantity) -> str:
@@ -57,20 +58,18 @@ def _own(by_series: Mapping[str, Contrasts], quantity: Quantity) -> str:
         found = {
             name: contrasts.contrast(quantity.first, quantity.second, metric) for name, contrasts in by_series.items()
         }
-        figures = ", ".join(f"{name} {_text(contrast)}" for name, contrast in found.items())
+        figures = ", ".join(f"{name} {with_interval(contrast)}" for name, contrast in found.items())
         parts.append(f"{_IN_WORDS[metric]} {_standing(list(found.values()))} ({figures})")
     return f"**What is the object's**, own minus shuffled boxes, of {quantity.row}: {'; '.join(parts)}."
 
 
-def _standing(found: Sequence[Contrast]) -> str:
+def _standing(found: Sequence[Difference]) -> str:
     """Where the intervals lie: of the pooled photos, and of each series."""
     first, others = found[0], found[1:]
-    if first.side == 0:
-        return "not shown: the interval holds zero"
-    side = "above zero" if first.side > 0 else "below zero"
-    if not others:
+    side = _side(first)
+    if side == NOT_SHOWN or not others:
         return side
-    same = sum(other.side == first.side for other in others)
+    same = sum(_side(other) == side for other in others)
     return f"{side}, and so in {same} of {len(others)} series by themselves"
 
 
@@ -83,7 +82,7 @@ def _which(contrasts: Contrasts, quantities: Sequence[Quantity], own: Sequence[Q
         stands = [
             quantity.row
             for quantity, contrast, p in zip(quantities, found, adjusted, strict=True)
-            if quantity in own and p is not None and p < LEVEL and (contrast.value or 0) > 0
+            if quantity in own and p is not None and p < LEVEL and (contrast.difference or 0) > 0
         ]
         parts.append(f"{_IN_WORDS[metric]} {', '.join(stands) or 'none'}")
     return (
@@ -94,7 +93,7 @@ def _which(contrasts: Contrasts, quantities: Sequence[Quantity], own: Sequence[Q
 
 def _direction(contrasts: Contrasts, quantity: Quantity) -> str:
     parts = [
-        f"{_IN_WORDS[metric]} {_text(contrast)} ({_standing([contrast])})"
+        f"{_IN_WORDS[metric]} {with_interval(contrast)} ({_standing([contrast])})"
         for metric in METRICS
         for contrast in [contrasts.contrast(quantity.first, quantity.second, metric)]
     ]
@@ -105,7 +104,7 @@ def _direction(contrasts: Contrasts, quantity: Quantity) -> str:
 def _against(contrasts: Contrasts, control: str) -> str:
     meaning = {"scaled": "longer queries without any subspace", RANDOM: "a random subspace of the same rank"}[control]
     parts = [
-        f"{_IN_WORDS[metric]} {_text(contrast)} ({_standing([contrast])})"
+        f"{_IN_WORDS[metric]} {with_interval(contrast)} ({_standing([contrast])})"
         for metric in METRICS
         for contrast in [contrasts.contrast(control, CHOSEN, metric)]
     ]
@@ -117,9 +116,9 @@ def _rivals(contrasts: Contrasts, rivals: Sequence[Row], costs: Costs) -> list[s
     sentences = []
     for row in rivals:
         found = [contrasts.contrast(CHOSEN, row.name, metric) for metric in METRICS]
-        words = {1: "above", -1: "below", 0: "not shown to differ from"}
+        words = {"above zero": "above", "below zero": "below", NOT_SHOWN: "not shown to differ from"}
         parts = [
-            f"{_IN_WORDS[metric]} {words[contrast.side]} the chosen setting, {_text(contrast)}"
+            f"{_IN_WORDS[metric]} {words[_side(contrast)]} the chosen setting, {with_interval(contrast)}"
             for metric, contrast in zip(METRICS, found, strict=True)
         ]
         cost = costs.rows[row.name]
@@ -129,5 +128,7 @@ def _rivals(contrasts: Contrasts, rivals: Sequence[Row], costs: Costs) -> list[s
     return sentences
 
 
-def _text(contrast: Contrast) -> str:
-    return points_with_interval(contrast.value, contrast.interval)
+def _side(change: Difference) -> str:
+    if not change.shown:
+        return NOT_SHOWN
+    return "above zero" if (change.difference or 0) > 0 else "below zero"

@@ -43,7 +43,7 @@ def plot_gains(contrasts: Contrasts, rows: Sequence[Row], path: str | Path, titl
             if row.name == PLAIN:
                 continue
             changes = [contrasts.contrast(PLAIN, row.name, metric) for metric in SIZES]
-            values = [float("nan") if change.value is None else 100 * change.value for change in changes]
+            values = [float("nan") if change.difference is None else 100 * change.difference for change in changes]
             colour = _STRONG.get(row.name) or _OTHERS[next(others) % len(_OTHERS)]
             width = 2.0 if row.name in _STRONG else 1.0
             axes.plot(
@@ -70,4 +70,4 @@ def plot_gains(contrasts: Contrasts, rows: Sequence[Row], path: str | Path, titl
 def _kind(row: Row) -> str:
     if row.is_rival:
         return "rival"
-    return "control" if row.is_control or row.name not in (CHOSEN, PAPER) else "method"
+    return "method" if row.name in (CHOSEN, PAPER) else "control"

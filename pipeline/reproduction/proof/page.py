@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.experiments.variants import PLAIN
 from pipeline.method.settings import Perturbation
-from pipeline.reports.recall_tables import points_with_interval
+from pipeline.reports.difference_text import SHOWN
 from pipeline.reports.text_table import Table, csv_text, markdown
 from pipeline.reproduction.proof.conclusions import conclusions
 from pipeline.reproduction.proof.figure import SIZES, plot_gains
@@ -22,6 +22,7 @@ from pipeline.reproduction.proof.tables import (
     differences_table,
     figures_table,
     quantities_table,
+    with_interval,
 )
 from pipeline.retrieval.contrasts import Contrasts
 from pipeline.retrieval.photo_outcomes import PhotoOutcomes
@@ -140,8 +141,8 @@ def write_page(folder: Path, proofs: Sequence[Proof], origin: str, chosen: str, 
         " puts as many boxes of other photos in place of a photo's own. Rows that draw something (random, shuffled"
         f" boxes, elsewhere) are averaged over {draws} draws, query by query. {chosen}",
         "Text to image. Figures in percent, differences in points, paired by query; 95 % bootstrap intervals over"
-        " photos, p by flipping the signs of photos. p (Holm) is corrected for all rows of its table, or for all"
-        ' quantities on the same photos. "Detectable": the difference that would have been found with 80 % power.',
+        f" photos. {SHOWN}. Holm: the p value of sign flips over photos, corrected for all rows, or all quantities, of"
+        " the table, metric by metric. The draws themselves are not resampled: intervals hold for these.",
         markdown(*_summary(sections)),
     ]
     for section in sections:
@@ -163,8 +164,7 @@ def _summary(sections: Sequence[Section]) -> Table:
         cells = [section.proof.encoder]
         for metric in METRICS:
             for first in (PLAIN, SHUFFLED):
-                contrast = section.everything.contrast(first, CHOSEN, metric)
-                cells.append(points_with_interval(contrast.value, contrast.interval))
+                cells.append(with_interval(section.everything.contrast(first, CHOSEN, metric)))
         lines.append(cells)
     return headers, lines
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pipeline.experiments.variants import PLAIN
+from pipeline.reports.difference_text import p_text, shown_text
 from pipeline.reports.recall_tables import points_with_interval
-from pipeline.reports.text_table import Table, interval_text, percent, points
+from pipeline.reports.text_table import Table, percent
 from pipeline.reproduction.proof.cost import Costs
 from pipeline.reproduction.proof.quantities import METRICS, Quantity
 from pipeline.reproduction.proof.rows import Row
-from pipeline.reproduction.result_tables import p_text
-from pipeline.retrieval.contrasts import Contrast, Contrasts
+from pipeline.retrieval.comparison import Difference
+from pipeline.retrieval.contrasts import Contrasts
 from pipeline.retrieval.multiple import holm
 
 COLUMNS: Final = {
@@ -25,8 +26,6 @@ COLUMNS: Final = {
 }
 """Metrics with their headings: Recall of all captions, of those whose photo has its largest object below a share of the
 area, and the harmonic mean over the ten sizes."""
-_POWER = 1.959964 + 0.841621
-"""Standard errors of the smallest difference that a two-sided test at 5 % finds with 80 % power."""
 
 
 def figures_table(contrasts: Contrasts, rows: Sequence[Row], costs: Costs) -> Table:
@@ -46,48 +45,46 @@ def differences_table(contrasts: Contrasts, rows: Sequence[Row]) -> Table:
     """Every row minus plain, in points with intervals, and its p values corrected by Holm over the rows."""
     others = [row.name for row in rows if row.name != PLAIN]
     found = {(name, metric): contrasts.contrast(PLAIN, name, metric) for name in others for metric in COLUMNS}
-    adjusted = {
-        metric: dict(zip(others, holm([found[name, metric].p for name in others]), strict=True)) for metric in METRICS
-    }
+    adjusted = {metric: holm([found[name, metric].p for name in others]) for metric in METRICS}
     lines = []
-    for name in others:
-        changes = [points_with_interval(found[name, metric].value, found[name, metric].interval) for metric in COLUMNS]
-        lines.append([name, *changes, *(p_text(adjusted[metric][name]) for metric in METRICS)])
-    headings = [f"p (Holm), {COLUMNS[metric]}" for metric in METRICS]
+    for number, name in enumerate(others):
+        changes = [with_interval(found[name, metric]) for metric in COLUMNS]
+        tested = [
+            cell for metric in METRICS for cell in (shown_text(found[name, metric]), p_text(adjusted[metric][number]))
+        ]
+        lines.append([name, *changes, *tested])
+    headings = [f"{what}, {COLUMNS[metric]}" for metric in METRICS for what in ("shown", "Holm")]
     return ["minus plain", *COLUMNS.values(), *headings], lines
 
 
 def quantities_table(by_series: Mapping[str, Contrasts], quantities: Sequence[Quantity]) -> Table:
-    """Every quantity in every series and pooled, with what it would have to be to show."""
+    """Every quantity on all photos, whether it is shown there, and on each series by itself.
+
+    Args:
+        by_series: the contrasts of all photos first, then, if these are pooled, those of each series.
+        quantities: the quantities; p is corrected for them all, metric by metric.
+    """
+    first, *others = by_series
+    adjusted = {
+        metric: holm([by_series[first].contrast(one.first, one.second, metric).p for one in quantities])
+        for metric in METRICS
+    }
     lines = []
-    for series, contrasts in by_series.items():
+    for number, quantity in enumerate(quantities):
         for metric in METRICS:
-            found = [contrasts.contrast(quantity.first, quantity.second, metric) for quantity in quantities]
-            for quantity, contrast, p in zip(quantities, found, holm([one.p for one in found]), strict=True):
-                lines.append(
-                    [
-                        quantity.name,
-                        quantity.row,
-                        series,
-                        COLUMNS[metric],
-                        points(contrast.value),
-                        interval_text(contrast.interval, signed=True),
-                        p_text(p),
-                        verdict(contrast),
-                    ]
-                )
-    order = {(quantity.name, quantity.row): number for number, quantity in enumerate(quantities)}
-    lines.sort(key=lambda line: order[line[0], line[1]])
-    return ["quantity", "setting", "photos", "metric", "points", "95 % interval", "p (Holm)", "shown"], lines
-
-
-def verdict(contrast: Contrast) -> str:
-    """Whether the interval excludes zero; else the difference that would most likely have been found."""
-    if contrast.side:
-        return "above 0" if contrast.side > 0 else "below 0"
-    if contrast.error is None:
-        return "not shown"
-    return f"not shown (detectable: {100 * _POWER * contrast.error:.2f})"
+            found = {name: one.contrast(quantity.first, quantity.second, metric) for name, one in by_series.items()}
+            lines.append(
+                [
+                    quantity.name,
+                    quantity.row,
+                    COLUMNS[metric],
+                    with_interval(found[first]),
+                    shown_text(found[first]),
+                    p_text(adjusted[metric][number]),
+                    *(with_interval(found[name]) for name in others),
+                ]
+            )
+    return ["quantity", "setting", "metric", first, "shown", "Holm", *others], lines
 
 
 def by_size_table(contrasts: Contrasts, rows: Sequence[Row], sizes: Mapping[str, str]) -> Table:
@@ -99,6 +96,11 @@ def by_size_table(contrasts: Contrasts, rows: Sequence[Row], sizes: Mapping[str,
         sizes: heading by metric.
     """
     others = [row.name for row in rows if row.name != PLAIN]
-    lines = [[name, *(points(contrasts.contrast(PLAIN, name, metric).value) for metric in sizes)] for name in others]
+    lines = [[name, *(with_interval(contrasts.contrast(PLAIN, name, metric)) for metric in sizes)] for name in others]
     lines.append(["captions", *(f"{contrasts.figure(PLAIN, metric).queries:,}" for metric in sizes)])
     return ["minus plain", *sizes.values()], lines
+
+
+def with_interval(change: Difference) -> str:
+    """A difference in points with its interval: `+2.10 (+0.50 to +3.70)`."""
+    return points_with_interval(change.difference, change.interval)

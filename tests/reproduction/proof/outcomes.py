@@ -32,7 +32,8 @@ def made_up_proof(hits: Mapping[str, int], draws: int = 2, encoder: str = "coca"
         return tuple(ranks(hits.get(row.name, 10) + 2 * draw) for draw in range(len(row.settings)))
 
     outcomes = SeriesOutcomes({row.name: of(row) for row in rows}, AREAS, IMAGES, 1.5)
-    costs = Costs(2.0, {row.name: RowCost(1, 1, None if row.is_control else 0.5, 128) for row in shown(rows)}, "cpu", 4, 2.5)
+    cost = {row.name: RowCost(1, 1, None if row.is_control else 0.5, 128) for row in shown(rows)}
+    costs = Costs(2.0, cost, "cpu", 4, 2.5)
     return Proof(
         encoder, None, Perturbation.paper(), Perturbation.one_component(), draws, tuple(rows),
         {"series 3": outcomes, "series 4": outcomes}, costs, {"torch": "1"},
