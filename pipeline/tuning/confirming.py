@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -22,7 +23,14 @@ BEST = "best"
 
 
 def confirm(
-    spec: IndexSpec, material: Material, best: Perturbation, *, device: str, dtype: str, rerank_k: int | None
+    spec: IndexSpec,
+    material: Material,
+    best: Perturbation,
+    controls: Sequence[Perturbation] = (),
+    *,
+    device: str,
+    dtype: str,
+    rerank_k: int | None,
 ) -> Confirmation:
     """Indexes and measures what is not indexed yet, whichever of the GPU types are left by now.
 
@@ -30,19 +38,21 @@ def confirm(
         spec: source, output, encoder and detector.
         material: the photos with captions and boxes.
         best: the setting.
+        controls: the same with shuffled boxes, if that was searched for.
         device: torch device of the text encoder.
         dtype: number format of the text encoder.
         rerank_k: number of best answers to re-rank by matching, which `best` perturbs if its stages include `itm`;
             None: do not re-rank.
     """
-    index_variants(spec, Variants({PLAIN: None, BEST: best}), begun=True)
+    shuffled = {f"{BEST}, shuffled boxes, draw {number}": one for number, one in enumerate(controls, 1)}
+    index_variants(spec, Variants({PLAIN: None, BEST: best, **shuffled}), begun=True)
     store = FeatureStore(spec.out)
     sets = {name: store.open(name) for name in (PLAIN, BEST)}
     areas = material.areas(sets[PLAIN])
     ranks = run_as_task(
         "confirming",
         rank_variants,
-        {name: Variant(store, name) for name in sets},
+        {name: Variant(store, name) for name in (*sets, *shuffled)},
         material.captions,
         areas,
         spec.weights,
@@ -52,7 +62,7 @@ def confirm(
         cpus=spec.cpus,
         verbose=spec.verbose,
     )
-    confirmation = Confirmation(ranks[PLAIN], ranks[BEST])
+    confirmation = Confirmation(ranks[PLAIN], ranks[BEST], tuple(ranks[name] for name in shuffled))
     if rerank_k is None:
         return confirmation
     embed = partial(embed_texts, load_text_encoder(sets[PLAIN], weights=spec.weights, device=device, dtype=dtype))

@@ -10,7 +10,7 @@ from pipeline.encoders import can_match, check_perturbable, miniature_encoders
 from pipeline.errors import QpertError
 from pipeline.experiments.paper import WEIGHTS
 from pipeline.io.locations import is_uri
-from pipeline.retrieval.metrics import ALL_METRICS
+from pipeline.tuning.objective import OWN_MINUS_SHUFFLED, Objective
 from pipeline.tuning.run import TuningRun
 from pipeline.tuning.search import Search
 from pipeline.tuning.space import FINER, PAPER, Range, Space
@@ -29,7 +29,10 @@ def plan_runs(spec: TuningSpec) -> list[TuningRun]:
         raise QpertError(f"--out {spec.out}: Ray Tune and the reports need a folder that all nodes see, not a URI")
     if spec.detector is not None and spec.detector.model == "none":
         raise QpertError("--detector none leaves nothing to perturb with")
-    runs = [TuningRun(spec, name, make_space(spec), make_search(spec)) for name in _encoders(spec)]
+    search, space = make_search(spec), make_space(spec)
+    if search.objective.draws:
+        _check_controlled(spec, space)
+    runs = [TuningRun(spec, name, space, search) for name in _encoders(spec)]
     for run in runs:
         run.check()
     return runs
@@ -69,10 +72,8 @@ def make_search(spec: TuningSpec) -> Search:
     Raises:
         QpertError: names or options that Ray Tune does not know.
     """
-    if spec.metric not in ALL_METRICS:
-        raise QpertError(f"unknown --metric {spec.metric!r}; choose one of: {', '.join(ALL_METRICS)}")
     search = Search(
-        metric=spec.metric,
+        objective=Objective.parse(spec.metric, spec.draws, spec.may_lose / 100),
         searcher=spec.search,
         searcher_options=_json("--search-options", spec.search_options),
         trials=spec.trials,
@@ -84,6 +85,18 @@ def make_search(spec: TuningSpec) -> Search:
     )
     search.check()
     return search
+
+
+def _check_controlled(spec: TuningSpec, space: Space) -> None:
+    """Raises a QpertError where own and shuffled boxes cannot be compared."""
+    if "boxes" in space.fields or space.base.boxes != "own":
+        raise QpertError(f"--metric {OWN_MINUS_SHUFFLED} compares own with shuffled boxes: leave --boxes out")
+    annotated = spec.detector is None or spec.detector.model == "annotated"
+    if not annotated and spec.confirm_split != "none":
+        raise QpertError(
+            f"--metric {OWN_MINUS_SHUFFLED}: to confirm the best setting with other photos' boxes, these must be known"
+            " beforehand: give --annotations and leave --detector out, or --confirm-split none"
+        )
 
 
 def _encoders(spec: TuningSpec) -> list[str]:

@@ -35,7 +35,7 @@ from pipeline.runs.attempts import readable
 from pipeline.runs.spec import IndexSpec, Variants
 from pipeline.tuning.actors import start_trial_server
 from pipeline.tuning.confirming import confirm
-from pipeline.tuning.findings import Findings
+from pipeline.tuning.findings import Findings, Trial
 from pipeline.tuning.search import Search, run_search
 from pipeline.tuning.space import Space, Value
 from pipeline.tuning.spec import TuningSpec
@@ -163,10 +163,14 @@ class TuningRun:
         if spec.confirm_split == "none":
             return None
         material = self._material(spec.confirm_split, CONFIRM_SERIES)
-        name = fingerprint({"photos": material.photos, "setting": key_of(best)})
+        controls = self.search.objective.controls(best)
+        asked = {"photos": material.photos, "setting": key_of(best)}
+        name = fingerprint({**asked, "controls": [key_of(one) for one in controls]} if controls else asked)
         index_spec = self._index_spec(material, str(self.folder / f"confirm-{name}"))
         rerank_k = spec.rerank_k if spec.rerank and can_match(self.encoder) else None
-        return confirm(index_spec, material, best, device=spec.device, dtype=self.text_dtype, rerank_k=rerank_k)
+        return confirm(
+            index_spec, material, best, controls, device=spec.device, dtype=self.text_dtype, rerank_k=rerank_k
+        )
 
     def _material(self, split: str, series: int) -> Material:
         spec = self.spec
@@ -196,12 +200,12 @@ class TuningRun:
         self, material: Material, features: FeatureSet, outcomes: Outcomes, key: str, batches: Sequence[TokenBatch]
     ) -> tuple[list[dict[str, Value]], list[str], ServerStats]:
         """The chosen values of all finished trials, a line for each that failed, and what the server did."""
-        spec, space, metric = self.spec, self.space, self.search.metric
+        spec, space, objective = self.spec, self.space, self.search.objective
         encoder = load_text_encoder(features, weights=spec.weights, device=spec.device, dtype=self.text_dtype)
         texts = EmbeddedTexts.of(encoder, material.captions)
         del encoder  # its memory is needed for the trials
         data = TrialData(FeatureStore(features.folder), material.captions, texts, material.areas(features))
-        search = {name: value for name, value in vars(self.search).items() if name != "concurrent"}
+        search = self.search.identity()
         record = fingerprint({"question": key, "space": dataclasses.asdict(space), "search": search})
         with (
             ray_session(spec.address, cpus=spec.cpus, verbose=spec.verbose),
@@ -217,27 +221,34 @@ class TuningRun:
             ) as server,
         ):
             plain = ray.get(server.ask.remote(None))
-            if math.isnan(plain[metric]):
-                raise QpertError(f"{metric} cannot be measured here: no query is of that kind; choose another --metric")
+            if math.isnan(plain[objective.metric]):
+                raise QpertError(
+                    f"{objective.metric} cannot be measured here: no query is of that kind; choose another --metric"
+                )
             if self.search.searcher == "grid" and self.search.shares == (1.0,):
-                server.prepare.remote([space.setting(values) for values in space.grid()])
+                server.prepare.remote(self._measured(space.grid()))
             chosen, failed = run_search(self.search, space, server, self.folder / "tune" / record)
-            ray.get([server.ask.remote(space.setting(values)) for values in chosen])  # replaces outcomes lost on disk
+            ray.get([server.ask.remote(setting) for setting in self._measured(chosen)])  # replaces those lost on disk
             if not chosen:
                 raise QpertError(f"every trial failed, {failed[0] if failed else 'or was stopped early'}")
             return chosen, failed, ray.get(server.stats.remote())
 
+    def _measured(self, chosen: Sequence[Mapping[str, Value]]) -> list[Perturbation]:
+        """The settings with these values, each followed by its controls."""
+        settings = [self.space.setting(values) for values in chosen]
+        return [one for setting in settings for one in (setting, *self.search.objective.controls(setting))]
+
     def _findings(self, chosen: Sequence[Mapping[str, Value]], outcomes: Outcomes) -> Findings:
-        settings = []
+        trials = []
         for values in {key_of(self.space.setting(values)): values for values in chosen}.values():
-            setting = self.space.setting(values)
-            ranks = outcomes.find(key_of(setting))
-            if ranks is None:
+            setting, *controls = self._measured([values])
+            ranks, *shuffled = (outcomes.find(key_of(one)) for one in (setting, *controls))
+            if ranks is None or None in shuffled:
                 raise QpertError(f"the outcome of {values} is gone from {outcomes.folder}: run the same command again")
-            settings.append((values, setting, ranks))
+            trials.append(Trial(values, setting, ranks, tuple(one for one in shuffled if one is not None)))
         plain = outcomes.find(PLAIN)
         assert plain is not None
-        return Findings.of(settings, plain, self.search.metric, samples=self.spec.samples, seed=self.spec.seed)
+        return Findings.of(trials, plain, self.search.objective, samples=self.spec.samples, seed=self.spec.seed)
 
 
 def _captioned(spec: TuningSpec, split: str) -> set[str]:

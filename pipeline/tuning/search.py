@@ -23,6 +23,7 @@ from ray.tune.search import BasicVariantGenerator, create_searcher
 
 from pipeline.cluster.ray_compat import HEAD_NODE, TUNE_SNAPSHOT, TUNE_VARIABLES, searchers_and_schedulers
 from pipeline.errors import QpertError
+from pipeline.tuning.objective import Objective
 from pipeline.tuning.own_record import is_own, mark_as_own
 from pipeline.tuning.progress import SearchProgress
 from pipeline.tuning.space import Range, Space, Value
@@ -38,7 +39,7 @@ class Search:
     """How settings are chosen.
 
     Attributes:
-        metric: see `pipeline.retrieval.metrics`; the highest is best.
+        objective: what to maximise.
         searcher: "grid", "random", or another name that `ray.tune.search.create_searcher` knows, such as "optuna".
         searcher_options: its arguments.
         trials: number of trials, unless the search is a grid.
@@ -49,7 +50,7 @@ class Search:
         seed: seed of random searchers.
     """
 
-    metric: str = "R@1"
+    objective: Objective = field(default_factory=lambda: Objective("R@1"))
     searcher: str = "grid"
     searcher_options: Mapping[str, Any] = field(default_factory=dict)
     trials: int = 50
@@ -58,6 +59,17 @@ class Search:
     shares: tuple[float, ...] = (1.0,)
     concurrent: int = 8
     seed: int = 0
+
+    @property
+    def metric(self) -> str:
+        """The name of what is maximised."""
+        return self.objective.name
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two searches the same: all but the number of trials at a time."""
+        fields = {name: value for name, value in vars(self).items() if name not in ("concurrent", "objective")}
+        of_objective = vars(self.objective) if self.objective.draws else {}
+        return {**fields, "metric": self.metric, **of_objective}
 
     def check(self) -> None:
         """Raises a QpertError for unknown searchers and schedulers, before any work starts."""
@@ -137,7 +149,9 @@ def run_search(search: Search, space: Space, server: Any, folder: Path) -> tuple
     """
     os.environ.update({name: value for name, value in TUNE_VARIABLES.items() if name not in os.environ})
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    parameters = tune.with_parameters(_trial, server=server, space=space, shares=search.shares)
+    parameters = tune.with_parameters(
+        _trial, server=server, space=space, shares=search.shares, objective=search.objective
+    )
     trainable: Any = tune.with_resources(parameters, _HERE)
     if _has_record(folder) and _keeps_own_record(folder):
         tuner = tune.Tuner.restore(str(folder), trainable, resume_unfinished=True, restart_errored=True)
@@ -200,12 +214,15 @@ def _keeps_own_record(folder: Path) -> bool:
     return False
 
 
-def _trial(config: dict[str, Any], server: Any, space: Space, shares: Sequence[float]) -> None:
-    """Measures one setting on growing shares of the photos."""
+def _trial(config: dict[str, Any], server: Any, space: Space, shares: Sequence[float], objective: Objective) -> None:
+    """Measures one setting, with its controls if the objective has any, on growing shares of the photos."""
     setting = space.setting(config["setting"])
+    others = [None, *objective.controls(setting)] if objective.draws else []
     for share in shares:
-        metrics = ray.get(server.ask.remote(setting, share))
-        tune.report({**metrics, "share": share})
+        # Asked together, so that they are embedded in one pass.
+        own, *controls = ray.get([server.ask.remote(one, share) for one in (setting, *others)])
+        plain, shuffled = (controls[0], controls[1:]) if controls else (own, [])
+        tune.report({**own, **objective.score(own, shuffled, plain), "share": share})
 
 
 def _domain(values: Sequence[Value] | Range) -> Any:

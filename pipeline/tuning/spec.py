@@ -34,7 +34,17 @@ class _Tuning(BaseModel):
     detector: DetectorConfig | None = Field(
         None, description="how objects are found (default: true boxes)", json_schema_extra={"short": "model"}
     )
-    metric: str = Field("R@1", description="metric to maximise: 10%, R@1, R@5, R@10, mR@1 ..., or i2t and one of these")
+    metric: str = Field(
+        "R@1",
+        description="metric to maximise: 10%, R@1, R@5, R@10, mR@1 ..., or i2t and one of these; or 'own-minus-shuffled"
+        " METRIC': what own boxes give beyond other photos' (without METRIC: R@1)",
+    )
+    draws: int = Field(
+        3, ge=1, le=100, description="own-minus-shuffled: draws of other photos' boxes that every trial averages"
+    )
+    may_lose: float = Field(
+        0, ge=0, le=100, description="own-minus-shuffled: points of R@1 that the best may be below plain"
+    )
     operator: list[str] | None = Field(None, description="values to try, of subspace, orthogonal, scaled, ...")
     combine: list[str] | None = Field(None, description="values to try, of sum, mean")
     tokens: list[str] | None = Field(None, description="values to try, of overlap, coverage")

@@ -10,15 +10,18 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from pipeline.reports.difference_text import DIFFERENCE_HEADERS, SHOWN_MEANS, difference_cells
-from pipeline.reports.text_table import Table, csv_text, interval_text, markdown, percent
+from pipeline.reports.text_table import Table, csv_text, interval_text, markdown, percent, points
 from pipeline.retrieval.comparison import compare
 from pipeline.retrieval.metrics import KS, pick
 from pipeline.retrieval.multiple import holm
 from pipeline.retrieval.ranks import Ranks
-from pipeline.tuning.findings import Findings
+from pipeline.tuning.findings import Findings, own_minus_shuffled
 from pipeline.tuning.grid_tables import grids, shown_metrics
 from pipeline.tuning.space import Space, short
 from pipeline.tuning.trial_server import ServerStats
+
+_CONFIRMED = ("10%", "R@1", "R@5", "mR@1", "i2t R@1")
+"""Metrics of the confirming run."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,14 @@ class Confirmation:
     Attributes:
         plain: plain, by contrast.
         best: with the best setting, by contrast.
+        shuffled: with the best setting and shuffled boxes, for each draw, if that was searched for.
         matched: both re-ranked by image-text matching, if requested.
         candidates: number of best answers that were re-ranked.
     """
 
     plain: Ranks
     best: Ranks
+    shuffled: tuple[Ranks, ...] = ()
     matched: tuple[Ranks, Ranks] | None = None
     candidates: int = 0
 
@@ -127,6 +132,8 @@ def _write_tables(folder: Path, findings: Findings, space: Space) -> Iterator[tu
 
 
 def _best_table(findings: Findings, fields: list[str], count: int = 10) -> Table:
+    if findings.objective.draws:
+        return _best_controlled(findings, fields, count)
     metric, plain = findings.metric, findings.plain
     others = [name for name in shown_metrics(metric) if name != metric]
     headers = ["setting", metric, "95 % interval", "over plain", *DIFFERENCE_HEADERS, *others]
@@ -141,6 +148,25 @@ def _best_table(findings: Findings, fields: list[str], count: int = 10) -> Table
     return headers, rows
 
 
+def _best_controlled(findings: Findings, fields: list[str], count: int) -> Table:
+    """The settings with the most own minus shuffled boxes; first those that may be the best."""
+    metric, objective = findings.metric, findings.objective
+    others = [name for name in shown_metrics(metric) if name != metric]
+    headers = ["setting", metric, *DIFFERENCE_HEADERS, objective.gain, "95 % interval", "may be best", *others]
+    rows = [["plain", *difference_cells(None, None), "", "", "", *(percent(findings.plain[name]) for name in others)]]
+    listed = zip(findings.all, findings.corrected, strict=True)
+    for finding, p in sorted(listed, key=lambda pair: (pair[0].loss > 0, -pair[0].metrics[metric]))[:count]:
+        gain = points(finding.gain.difference), interval_text(finding.gain.interval, signed=True)
+        row = [
+            short(finding.setting, fields),
+            *difference_cells(finding.own, p),
+            *gain,
+            "no" if finding.loss else "yes",
+        ]
+        rows.append(row + [percent(finding.metrics[name]) for name in others])
+    return headers, rows
+
+
 def _confirmation_table(confirmation: Confirmation, samples: int, seed: int) -> Table:
     pairs = [("best over plain", confirmation.plain, confirmation.best)]
     if confirmation.matched is not None:
@@ -150,7 +176,12 @@ def _confirmation_table(confirmation: Confirmation, samples: int, seed: int) -> 
     changes = []
     for name, before, after in pairs:
         comparison = compare(before, after, KS, samples=samples, seed=seed)
-        changes += [(name, metric, pick(comparison, metric)) for metric in ("10%", "R@1", "R@5", "mR@1", "i2t R@1")]
+        changes += [(name, metric, pick(comparison, metric)) for metric in _CONFIRMED]
+    if confirmation.shuffled:
+        name, draws = "best over best with shuffled boxes", confirmation.shuffled
+        for metric in _CONFIRMED:
+            own = own_minus_shuffled(confirmation.best, draws, metric, samples=samples, seed=seed)
+            changes.append((name, metric, own))
     corrected = holm([change.p for _, _, change in changes])
     rows = [
         [name, metric, percent(change.first), percent(change.second), *difference_cells(change, p)]

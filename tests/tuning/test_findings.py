@@ -14,8 +14,9 @@ from pipeline.method.settings import Perturbation
 from pipeline.retrieval.metrics import ALL_METRICS, metrics_of
 from pipeline.retrieval.multiple import holm
 from pipeline.retrieval.ranks import Ranks, size_bins
-from pipeline.tuning.findings import Findings
+from pipeline.tuning.findings import Findings, Trial
 from pipeline.tuning.grid_tables import grids, shown_metrics
+from pipeline.tuning.objective import Objective
 from pipeline.tuning.space import Space, Tables
 from pipeline.tuning.trial_server import ServerStats
 from pipeline.tuning.tuning_report import Confirmation, Cost, write_report
@@ -38,9 +39,9 @@ def ranks(right: float, small: float | None = None, seed: int = 0) -> Ranks:
 def search_findings(metric: str = "R@1") -> tuple[Findings, Space]:
     space = Space(Perturbation(), {}, TINY)
     settings = [
-        (chosen, space.setting(chosen), ranks(0.4 + 0.02 * number)) for number, chosen in enumerate(space.grid())
+        Trial(chosen, space.setting(chosen), ranks(0.4 + 0.02 * number)) for number, chosen in enumerate(space.grid())
     ]
-    return Findings.of(settings, ranks(0.4), metric, samples=100, seed=0), space
+    return Findings.of(settings, ranks(0.4), Objective(metric), samples=100, seed=0), space
 
 
 def test_metrics_have_names() -> None:
@@ -87,8 +88,10 @@ def test_other_fields_make_a_table_for_every_pair() -> None:
     space = Space(
         Perturbation(), {"combine": ["sum", "mean"], "scale": [1, 2], "sites": ["all", "0"], "weight": ["area"]}
     )
-    settings = [(values, space.setting(values), ranks(0.4, seed=number)) for number, values in enumerate(space.grid())]
-    findings = Findings.of(settings, ranks(0.4), "R@1", samples=100, seed=0)
+    settings = [
+        Trial(values, space.setting(values), ranks(0.4, seed=number)) for number, values in enumerate(space.grid())
+    ]
+    findings = Findings.of(settings, ranks(0.4), Objective("R@1"), samples=100, seed=0)
     names = [name for name, _ in grids(findings, space)]
     assert names == ["combine_by_scale", "combine_by_sites", "scale_by_sites"]  # the weight has one value only
     rows = findings.rows()
@@ -99,7 +102,9 @@ def test_other_fields_make_a_table_for_every_pair() -> None:
 def test_the_report_and_its_files(tmp_path: Path) -> None:
     findings, space = search_findings("10%")
     cost = Cost(40, 40, 0, 1_000_000, ServerStats(passes=1, embedded=16), 12.0)
-    confirmation = Confirmation(ranks(0.4, seed=5), ranks(0.6, seed=6), (ranks(0.5, seed=7), ranks(0.7, seed=8)), 16)
+    confirmation = Confirmation(
+        ranks(0.4, seed=5), ranks(0.6, seed=6), (), (ranks(0.5, seed=7), ranks(0.7, seed=8)), 16
+    )
     printed = write_report(tmp_path, "a title", findings, space, cost, confirmation, samples=100)
     text = (tmp_path / "report.md").read_text()
     assert text in printed
