@@ -104,6 +104,7 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
         multi: MultiConfig = NO_MULTI,
     ) -> None:
         self.settings, self.with_objects = tuple(settings), with_objects
+        self.shuffles = tuple({one.seed for one in self.settings if one is not None and one.boxes == "shuffled"})
         self.tokens_in, self.to_come, self.calls = tokens_in, to_come, list[torch.Tensor]()
         self.multi, self.worker = multi, worker
         self.types = features_schema(precision, with_objects=with_objects, with_views=bool(multi.kinds))

@@ -85,6 +85,7 @@ class PhotoStage(ABC, Generic[Item, Result]):
     Attributes:
         schema: the columns of the returned tables; None for those that came in and those that were added.
         dtype: that the model should compute in on this device.
+        shuffles: seeds for which photos must have boxes of other photos (`Objects.shuffled`).
     """
 
     stage: ClassVar[str]
@@ -92,6 +93,7 @@ class PhotoStage(ABC, Generic[Item, Result]):
     reads: ClassVar[tuple[str, ...]] = ()
     last: ClassVar[bool] = False
     schema: pa.Schema | None = None
+    shuffles: tuple[int, ...] = ()
 
     def __init__(
         self, build: Callable[..., Any], worker: Worker, reporter: Reporter, photos: PhotoColumns = READ_PHOTOS
@@ -150,10 +152,12 @@ class PhotoStage(ABC, Generic[Item, Result]):
     @cached_property
     def probes(self) -> list[Item]:
         """The model's inputs for two photos of our own."""
-        return [
-            self.prepare(image, {"image_id": PROBE_ID, "objects": objects_to_row(objects), "texts": [0]})
-            for image, objects in probe_photos(2)
-        ]
+        items = []
+        for image, objects in probe_photos(2):
+            row = {"image_id": PROBE_ID, "objects": objects_to_row(objects), "texts": [0]}
+            row["shuffled"] = [{"seed": seed, "boxes": objects.boxes.tolist()} for seed in self.shuffles]
+            items.append(self.prepare(image, row))
+        return items
 
     def _probe(self, count: int) -> None:
         self.run([self.probes[0]] * count)

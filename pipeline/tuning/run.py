@@ -204,7 +204,10 @@ class TuningRun:
         encoder = load_text_encoder(features, weights=spec.weights, device=spec.device, dtype=self.text_dtype)
         texts = EmbeddedTexts.of(encoder, material.captions)
         del encoder  # its memory is needed for the trials
-        data = TrialData(FeatureStore(features.folder), material.captions, texts, material.areas(features))
+        settings = self._measured(space.samples())
+        shuffles = tuple(sorted({setting.seed for setting in settings if setting.boxes == "shuffled"}))
+        areas = material.areas(features)
+        data = TrialData(FeatureStore(features.folder), material.captions, texts, areas, shuffles)
         search = self.search.identity()
         record = fingerprint({"question": key, "space": dataclasses.asdict(space), "search": search})
         with (

@@ -47,12 +47,14 @@ class TrialData:
         captions: the queries, and the gallery.
         texts: all captions, embedded.
         areas: largest object's area by image id; None: those of the features.
+        shuffles: seeds of the settings with shuffled boxes.
     """
 
     store: FeatureStore
     captions: Sequence[CaptionedImage]
     texts: EmbeddedTexts
     areas: Mapping[str, float] | None
+    shuffles: tuple[int, ...] = ()
 
 
 @dataclass
@@ -89,7 +91,7 @@ class TrialServer:
         self.shared = ray.put(data)
         self.waiting: dict[tuple[str, float], tuple[Perturbation | None, asyncio.Future[dict[str, float]]]] = {}
         self.working: asyncio.Task[None] | None = None
-        self.batches = token_batches(self.features)
+        self.batches = token_batches(self.features, data.shuffles)
 
     async def stats(self) -> ServerStats:
         """What has been done so far."""

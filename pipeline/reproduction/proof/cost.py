@@ -55,7 +55,7 @@ class Costs:
 
 @torch.no_grad()
 def measure_costs(
-    encoder: Encoder, objects: Sequence[Objects], rows: Sequence[Row], *, number_bytes: int, repetitions: int = 9
+    encoder: Encoder, objects: Sequence[Objects], rows: Sequence[Row], *, number_bytes: int, repetitions: int = 15
 ) -> Costs:
     """Times all rows side by side on one batch of photos of noise; medians of the differences to plain.
 
