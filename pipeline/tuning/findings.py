@@ -1,19 +1,17 @@
-"""The findings of a search: every setting with its figures and its gain over plain, the best one, two-way tables."""
+"""The findings of a search: every setting with its figures and its gain over plain, and the best one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from pipeline.method.settings import Perturbation
 from pipeline.reports.difference_text import p_text, verdict
-from pipeline.reports.heat_map import HeatMap
-from pipeline.reports.text_table import Table, interval_text, percent, points
+from pipeline.reports.text_table import interval_text, percent, points
 from pipeline.retrieval.comparison import Difference, compare
 from pipeline.retrieval.contrasts import Contrasts
 from pipeline.retrieval.intervals import Interval, bootstrap
@@ -132,17 +130,6 @@ class Findings:
         """P of each setting's difference, corrected for all settings (Holm)."""
         return holm([finding.target.p for finding in self.all])
 
-    def table(self, rows: str, columns: str, fixed: Mapping[str, object]) -> Grid | None:
-        """The metric by two fields, with the others at `fixed`; None unless both fields have two values or more."""
-        findings = [
-            finding for finding in self.all if fixed.items() <= {**finding.setting.as_dict(), **finding.chosen}.items()
-        ]
-        across, down = (_ordered(finding.chosen[name] for finding in findings) for name in (columns, rows))
-        if len(across) < 2 or len(down) < 2:
-            return None
-        cells = {(finding.chosen[rows], finding.chosen[columns]): finding for finding in findings}
-        return Grid(rows, columns, self.metric, down, across, cells, dict(fixed), self.objective)
-
     def summary(self) -> str:
         """Plain, the best, and how much of that may be chance."""
         if self.objective.draws:
@@ -198,87 +185,10 @@ class Findings:
         return pa.Table.from_pylist(lines)
 
 
-@dataclass(frozen=True)
-class Grid:
-    """One metric by two fields.
-
-    Attributes:
-        rows: the field down the side.
-        columns: the field across.
-        metric: the metric in the cells.
-        down: values of `rows`.
-        across: values of `columns`.
-        cells: the findings by both values.
-        fixed: the fields with one value in the whole grid.
-        objective: what was searched for.
-    """
-
-    rows: str
-    columns: str
-    metric: str
-    down: Sequence[Value]
-    across: Sequence[Value]
-    cells: Mapping[tuple[Value, Value], Finding]
-    fixed: Mapping[str, object]
-    objective: Objective
-
-    @property
-    def best(self) -> tuple[Value, Value]:
-        """The cell with the highest metric, among those that do not lose more than they may, if there are any."""
-        allowed = [place for place, finding in self.cells.items() if not finding.loss] or list(self.cells)
-        return max(allowed, key=lambda place: self.cells[place].metrics[self.metric])
-
-    @property
-    def title(self) -> str:
-        """Heading of the grid."""
-        fixed = "".join(f", {name} {value}" for name, value in self.fixed.items())
-        return f"{self.metric} by {self.rows} and {self.columns}{fixed}"
-
-    def text(self) -> Table:
-        """Percent in each cell; a star marks the best one."""
-        lines = []
-        for row in self.down:
-            cells = [self._cell((row, column)) for column in self.across]
-            lines.append([str(row), *cells])
-        return [f"{self.rows} \\ {self.columns}", *map(str, self.across)], lines
-
-    def draw(self, path: str | Path, plain: float) -> None:
-        """Draws a heat map, with the best cell marked and its interval in the title."""
-        best = self.cells[self.best]
-        gain = f"{points(best.gain.difference)}, {interval_text(best.gain.interval, signed=True)}"
-        title = (
-            f"{self.title}\nplain {percent(plain)}; best {percent(best.metrics[self.metric])}, 95 % interval"
-            f" {interval_text(best.interval)},\n{self.objective.gain} {gain}"
-        )
-        HeatMap(
-            [[self._value((row, column)) for column in self.across] for row in self.down],
-            list(map(str, self.down)),
-            list(map(str, self.across)),
-            (self.rows, self.columns),
-            f"{self.metric}, %",
-            title,
-            (list(self.down).index(self.best[0]), list(self.across).index(self.best[1])),
-        ).draw(path)
-
-    def _value(self, place: tuple[Value, Value]) -> float:
-        return 100 * self.cells[place].metrics[self.metric] if place in self.cells else math.nan
-
-    def _cell(self, place: tuple[Value, Value]) -> str:
-        if place not in self.cells:
-            return ""
-        return percent(self.cells[place].metrics[self.metric]) + ("*" if place == self.best else "")
-
-
 def own_minus_shuffled(own: Ranks, shuffled: Sequence[Ranks], metric: str, *, samples: int, seed: int) -> Difference:
     """What a photo's own boxes give beyond other photos', whose outcomes are averaged query by query over the draws."""
     outcomes = {"shuffled": PhotoOutcomes.of(shuffled, KS, like=own), "own": PhotoOutcomes.of([own], KS)}
     return Contrasts(outcomes, samples=samples, seed=seed).contrast("shuffled", "own", metric)
-
-
-def _ordered(values: Iterable[Value]) -> list[Value]:
-    """Distinct values: numbers sorted, words in their original order."""
-    distinct = list(dict.fromkeys(values))
-    return distinct if any(isinstance(value, str) for value in distinct) else sorted(distinct)
 
 
 def _plain(value: Any) -> Any:

@@ -204,7 +204,7 @@ class TuningRun:
         encoder = load_text_encoder(features, weights=spec.weights, device=spec.device, dtype=self.text_dtype)
         texts = EmbeddedTexts.of(encoder, material.captions)
         del encoder  # its memory is needed for the trials
-        settings = self._measured(space.samples())
+        settings = self._measured([{}, *space.samples()])
         shuffles = tuple(sorted({setting.seed for setting in settings if setting.boxes == "shuffled"}))
         areas = material.areas(features)
         data = TrialData(FeatureStore(features.folder), material.captions, texts, areas, shuffles)
