@@ -9,16 +9,16 @@ from pathlib import Path
 
 from pipeline.experiments.variants import PLAIN
 from pipeline.method.settings import Perturbation
-from pipeline.reports.difference_text import SHOWN
+from pipeline.reports.difference_text import SHOWN_MEANS
 from pipeline.reports.text_table import Table, csv_text, markdown
 from pipeline.reproduction.proof.conclusions import conclusions
-from pipeline.reproduction.proof.figure import SIZES, plot_gains
+from pipeline.reproduction.proof.figure import plot_gains
 from pipeline.reproduction.proof.measuring import Proof
+from pipeline.reproduction.proof.numbers import cost_numbers, figure_numbers, quantity_numbers
 from pipeline.reproduction.proof.quantities import METRICS, quantities
 from pipeline.reproduction.proof.rows import CHOSEN, SHUFFLED, shown
 from pipeline.reproduction.proof.tables import (
     COLUMNS,
-    by_size_table,
     differences_table,
     figures_table,
     quantities_table,
@@ -39,7 +39,7 @@ class Section:
     Attributes:
         proof: the outcomes.
         contrasts: of the pooled photos first, if there are several series, then of each series.
-        tables: by the names of their files.
+        tables: as text, by name.
     """
 
     proof: Proof
@@ -55,11 +55,7 @@ class Section:
             "proof": figures_table(everything, rows, proof.costs),
             "minus_plain": differences_table(everything, rows),
             "quantities": quantities_table(contrasts, quantities(proof.rows)),
-            "by_size": by_size_table(everything, rows, SIZES),
         }
-        for name in list(contrasts)[1:]:
-            tables[f"proof_{name.replace(' ', '_')}"] = figures_table(contrasts[name], rows, proof.costs)
-            tables[f"minus_plain_{name.replace(' ', '_')}"] = differences_table(contrasts[name], rows)
         return cls(proof, contrasts, tables)
 
     @property
@@ -68,13 +64,18 @@ class Section:
         return next(iter(self.contrasts.values()))
 
     def write(self, folder: Path) -> None:
-        """Writes the tables as CSV, and the figure in both formats."""
-        tables = folder / "tables"
+        """Writes all figures as CSV, and draws them in both formats."""
+        tables, rows = folder / "tables", shown(self.proof.rows)
         tables.mkdir(parents=True, exist_ok=True)
-        for name, (headers, rows) in self.tables.items():
-            (tables / f"{name}.csv").write_text(csv_text([headers, *rows]), encoding="utf-8", newline="")
+        numbers = {
+            "proof": figure_numbers(self.contrasts, rows),
+            "quantities": quantity_numbers(self.contrasts, quantities(self.proof.rows)),
+            "costs": cost_numbers(self.proof.costs),
+        }
+        for name, lines in numbers.items():
+            (tables / f"{name}.csv").write_text(csv_text(lines), encoding="utf-8", newline="")
         for suffix in ("svg", "png"):
-            plot_gains(self.everything, shown(self.proof.rows), folder / f"{FIGURE}.{suffix}", self.proof.encoder)
+            plot_gains(self.everything, rows, folder / f"{FIGURE}.{suffix}", self.proof.encoder)
 
     def text(self, figure: str) -> Iterator[str]:
         """The paragraphs of this encoder; `figure` is the path of its figure from the page."""
@@ -141,8 +142,9 @@ def write_page(folder: Path, proofs: Sequence[Proof], origin: str, chosen: str, 
         " puts as many boxes of other photos in place of a photo's own. Rows that draw something (random, shuffled"
         f" boxes, elsewhere) are averaged over {draws} draws, query by query. {chosen}",
         "Text to image. Figures in percent, differences in points, paired by query; 95 % bootstrap intervals over"
-        f" photos. {SHOWN}. Holm: the p value of sign flips over photos, corrected for all rows, or all quantities, of"
-        " the table, metric by metric. The draws themselves are not resampled: intervals hold for these.",
+        f" photos. {SHOWN_MEANS[0].upper()}{SHOWN_MEANS[1:]}. Holm: the p value of sign flips over photos, corrected"
+        " for all rows, or all quantities, of the table, metric by metric. The draws themselves are not resampled:"
+        " intervals hold for these.",
         markdown(*_summary(sections)),
     ]
     for section in sections:

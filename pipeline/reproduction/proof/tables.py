@@ -87,20 +87,6 @@ def quantities_table(by_series: Mapping[str, Contrasts], quantities: Sequence[Qu
     return ["quantity", "setting", "metric", first, "shown", "Holm", *others], lines
 
 
-def by_size_table(contrasts: Contrasts, rows: Sequence[Row], sizes: Mapping[str, str]) -> Table:
-    """Recall@1 minus plain by the size of the largest object, in points: the numbers of the figure.
-
-    Args:
-        contrasts: of the photos.
-        rows: plain is left out.
-        sizes: heading by metric.
-    """
-    others = [row.name for row in rows if row.name != PLAIN]
-    lines = [[name, *(with_interval(contrasts.contrast(PLAIN, name, metric)) for metric in sizes)] for name in others]
-    lines.append(["captions", *(f"{contrasts.figure(PLAIN, metric).queries:,}" for metric in sizes)])
-    return ["minus plain", *sizes.values()], lines
-
-
 def with_interval(change: Difference) -> str:
     """A difference in points with its interval: `+2.10 (+0.50 to +3.70)`."""
     return points_with_interval(change.difference, change.interval)

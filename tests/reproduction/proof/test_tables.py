@@ -10,7 +10,6 @@ from pipeline.reproduction.proof.quantities import quantities
 from pipeline.reproduction.proof.rows import CHOSEN, PAPER, SHUFFLED, shown
 from pipeline.reproduction.proof.tables import (
     COLUMNS,
-    by_size_table,
     differences_table,
     figures_table,
     quantities_table,
@@ -72,14 +71,3 @@ def test_quantities_are_told_for_all_photos_and_each_series(contrasts: dict[str,
     assert len(rows) == 2 * len(quantities(PROOF.rows))
     one = {"photos": contrasts["series 3"]}
     assert quantities_table(one, quantities(PROOF.rows))[0][-3:] == ["photos", "shown", "Holm"]
-
-
-def test_gains_by_size(contrasts: dict[str, Contrasts]) -> None:
-    cell = cells(by_size_table(contrasts[POOLED], ROWS, {"1%": "0-1 %", "bin 1": "10-20 %", "bin 9": "90-100 %"}))
-    assert cell[CHOSEN] == {
-        "minus plain": CHOSEN,
-        "0-1 %": "+0.00",
-        "10-20 %": "+100.00 (+100.00 to +100.00)",
-        "90-100 %": "-",
-    }
-    assert cell["captions"]["90-100 %"] == "0"
