@@ -4,6 +4,7 @@ Examples:
     qpert evaluate features --captions dataset_scenes.json
     qpert evaluate features --captions dataset_flickr30k.json --split test --annotations flickr30k_entities
     qpert evaluate perturbed --against plain --captions captions_val2014.json --annotations instances_val2014.json
+    qpert evaluate features --queries objects --annotations instances_val2014.json --template "a photo of a {}"
     qpert evaluate features --captions captions.csv -k 1 5 10 --json r.json --csv r.csv --markdown r.md --figure r.svg
 
 Recall@K is the share of queries with a right answer in the top K: for text to image, the caption's photo; for image to
@@ -18,6 +19,11 @@ image-text matching score + cosine (BLIP-2); objects act in matching if the feat
 opens the photos again, on Ray, on the GPU types that they were indexed on, if available (--accelerators); if machines
 are lost, it goes on with those that are left. Its scores are kept in OUT/rerank. The rest is done in this process. The
 output shows both orders and their difference; with --against, the two sets, re-ranked.
+
+--queries objects takes the names of the annotated classes as queries. Each has many right photos: all that show the
+class. Measured are mAP, R-precision, nDCG and Recall@K (any right photo in the top K), over all right photos and over
+those whose largest box of the class is below 1, 3 or 10 % of the photo. Where annotators looked for some classes only
+(LVIS), a class is searched for among the photos that are known to show it or not. Intervals are over the classes.
 
 If Ray is already running (--address, RAY_ADDRESS, a submitted job), the evaluation is one Ray task, so that it runs
 beside the features and not where the command was typed. Otherwise it runs in this process: starting Ray for a single
@@ -65,6 +71,8 @@ class Config(EvaluationSpec):
 
 def run(config: Config) -> int:
     """Evaluates, prints the tables and writes the files."""
+    if config.queries == "objects":
+        return _run_objects(config)
     # Imported here, because --help must not wait for torch.
     from pipeline.experiments.evaluating import run_evaluation
     from pipeline.reports.recall_plot import plot_recall_by_size
@@ -73,21 +81,36 @@ def run(config: Config) -> int:
     result = run_evaluation(config)
     by = "annotated" if config.annotations else "indexed"
     print(as_text(result, by=by))
-    written = []
-    for path, text in (
-        (config.json_file, as_json(result)),
-        (config.csv_file, as_csv(result)),
-        (config.markdown_file, as_markdown(result, by=by)),
-    ):
-        if path is not None:
-            _write(path, text)
-            written.append(path)
+    written = _write_all(config, as_json(result), as_csv(result), as_markdown(result, by=by))
     if config.figure is not None:
         plot_recall_by_size(result, config.figure, by=by)
         written.append(config.figure)
     if written:
         print(f"\nfigures: {', '.join(written)}")
     return 0
+
+
+def _run_objects(config: Config) -> int:
+    """Evaluates by the names of classes, prints the tables and writes the files."""
+    from pipeline.experiments.evaluating_objects import run_object_evaluation
+    from pipeline.reports.object_report import as_csv, as_json, as_markdown, as_text
+
+    if config.figure is not None:
+        raise QpertError("--figure draws recall of captions, which --queries objects does not have")
+    result = run_object_evaluation(config)
+    print(as_text(result))
+    if written := _write_all(config, as_json(result), as_csv(result), as_markdown(result)):
+        print(f"\nfigures: {', '.join(written)}")
+    return 0
+
+
+def _write_all(config: Config, json: str, csv: str, markdown: str) -> list[str]:
+    """Writes the reports that were asked for; returns their paths."""
+    texts = ((config.json_file, json), (config.csv_file, csv), (config.markdown_file, markdown))
+    for path, text in texts:
+        if path is not None:
+            _write(path, text)
+    return [path for path, _ in texts if path is not None]
 
 
 def _write(path: str, text: str) -> None:

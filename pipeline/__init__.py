@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.api.evaluate import evaluate
+    from pipeline.api.evaluate import evaluate, evaluate_objects
     from pipeline.api.index import index
     from pipeline.api.map_batches import Detect, Encode
     from pipeline.api.search import search
@@ -34,6 +34,7 @@ _MODULES = {
     "Objects": "pipeline.method.objects",
     "Perturbation": "pipeline.method.settings",
     "evaluate": "pipeline.api.evaluate",
+    "evaluate_objects": "pipeline.api.evaluate",
     "index": "pipeline.api.index",
     "load_detector": "pipeline.detectors",
     "load_encoder": "pipeline.encoders",
@@ -60,6 +61,7 @@ __all__ = [
     "Objects",
     "Perturbation",
     "evaluate",
+    "evaluate_objects",
     "index",
     "load_detector",
     "load_encoder",

@@ -1,4 +1,4 @@
-"""`pipeline.evaluate`: how well captions find their photos."""
+"""`pipeline.evaluate` and `pipeline.evaluate_objects`: how well captions, or names of objects, find their photos."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 from pipeline.api.options import check_options
 from pipeline.experiments.evaluating import run_evaluation
+from pipeline.experiments.evaluating_objects import run_object_evaluation
 from pipeline.experiments.evaluation_spec import EvaluationSpec
 from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval.evaluation_result import EvaluationResult
+from pipeline.retrieval.object_result import ObjectResult
 
 
 def evaluate(
@@ -44,14 +46,50 @@ def evaluate(
     Raises:
         QpertError: features, captions, boxes or weights that are missing or do not fit together.
     """
-    sets = set_options("out", "variant", features)
-    if against is not None:
-        sets |= set_options("against", "against_variant", against)
-    return run_evaluation(
-        check_options(
-            EvaluationSpec, **{**sets, "captions": captions, "annotations": annotations, "k": list(ks), **options}
-        )
-    )
+    given = {"captions": captions, "annotations": annotations, "k": list(ks), **options}
+    return run_evaluation(check_options(EvaluationSpec, **{**_sets(features, against), **given}))
+
+
+def evaluate_objects(
+    features: FeatureSet | str | os.PathLike[str],
+    annotations: str | os.PathLike[str],
+    *,
+    against: FeatureSet | str | os.PathLike[str] | None = None,
+    template: str = "{}",
+    ks: Sequence[int] = (1, 5, 10),
+    **options: Any,
+) -> ObjectResult:
+    """mAP, R-precision, nDCG and Recall@K of class names, like ``qpert evaluate --queries objects``.
+
+        result = pipeline.evaluate_objects("features/", "instances_val2014.json", template="a photo of a {}")
+        result.sets[-1].figures[0][0].value                             # mAP over all right photos
+        print(pipeline.reports.object_report.as_text(result))           # the tables of the command
+
+    Args:
+        features: a feature set, or its path or URI.
+        annotations: boxes with the names of classes; every photo with a box of a class is a right one.
+        against: features of the same photos to compare with, the baseline.
+        template: the text of a query, with `{}` in place of the class.
+        ks: the K of Recall@K and nDCG@K.
+        options: as in `evaluate`, but those about captions and re-ranking.
+
+    Returns:
+        The evaluation of `features`, after that of `against` if there is one, with 95 % intervals over the classes, and
+        their differences.
+
+    Raises:
+        QpertError: features, boxes or weights that are missing or do not fit together.
+    """
+    given = {"queries": "objects", "annotations": annotations, "template": template, "k": list(ks), **options}
+    return run_object_evaluation(check_options(EvaluationSpec, **{**_sets(features, against), **given}))
+
+
+def _sets(
+    features: FeatureSet | str | os.PathLike[str], against: FeatureSet | str | os.PathLike[str] | None
+) -> dict[str, Any]:
+    """The options that name the feature sets and their embeddings."""
+    baseline = {} if against is None else set_options("against", "against_variant", against)
+    return set_options("out", "variant", features) | baseline
 
 
 def set_options(name: str, variant: str, features: FeatureSet | str | os.PathLike[str]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Callable
+from typing import TypeVar
 
 from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.datasets.captions.reading import read_captions
@@ -18,7 +20,11 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.io.model_weights import absolute_weights
 from pipeline.retrieval.evaluation import Evaluation, evaluate
 from pipeline.retrieval.evaluation_result import EvaluationResult
+from pipeline.retrieval.similarity import Float32
 from pipeline.retrieval.text import embed_texts, load_text_encoder
+
+T = TypeVar("T")
+_Warnings = list[tuple[type[Warning], str]]
 
 
 def run_evaluation(spec: EvaluationSpec) -> EvaluationResult:
@@ -27,6 +33,10 @@ def run_evaluation(spec: EvaluationSpec) -> EvaluationResult:
     Raises:
         QpertError: features, captions, boxes or weights that are missing or do not fit together.
     """
+    if spec.queries != "captions":
+        raise QpertError("queries of objects have figures of their own: pipeline.evaluate_objects")
+    if spec.captions is None:
+        raise QpertError("--captions is missing (or take the names of classes: --queries objects)")
     if spec.rerank_k is not None and not spec.rerank:
         raise QpertError("--rerank-k needs --rerank")
     if spec.rerank:
@@ -41,7 +51,7 @@ def evaluate_sets(spec: EvaluationSpec) -> EvaluationResult:
     evaluation = _evaluate(spec, spec.out, spec.variant, captions, areas)
     if spec.against is None:
         return EvaluationResult.of_one(new, evaluation, samples=spec.samples, seed=spec.seed)
-    baseline = _evaluate(_for_baseline(spec), spec.against, spec.against_variant, captions, areas)
+    baseline = _evaluate(for_baseline(spec), spec.against, spec.against_variant, captions, areas)
     return EvaluationResult.of_pair((new, evaluation), (old, baseline), samples=spec.samples, seed=spec.seed)
 
 
@@ -52,12 +62,17 @@ def evaluate_set(spec: EvaluationSpec) -> Evaluation:
 
 def evaluate_on_ray(spec: EvaluationSpec) -> EvaluationResult:
     """`evaluate_sets` as one Ray task; its warnings and errors are raised here."""
+    return run_on_ray(spec, evaluate_sets)
+
+
+def run_on_ray(spec: EvaluationSpec, function: Callable[[EvaluationSpec], T]) -> T:
+    """A function of an evaluation as one Ray task; its warnings and errors are raised here."""
     from pipeline.cluster.remote import run_as_task  # loads Ray, which an evaluation in this process does without
 
     gpus = 1 if spec.device.startswith("cuda") else 0
-    result, messages = run_as_task(
-        "evaluate", _evaluate_recording_warnings, _with_absolute_paths(spec), address=spec.address, gpus=gpus, retries=1
-    )
+    arguments = _recording_warnings, function, _with_absolute_paths(spec)
+    answer: tuple[T, _Warnings] = run_as_task("evaluate", *arguments, address=spec.address, gpus=gpus, retries=1)
+    result, messages = answer
     for category, message in messages:
         warnings.warn(message, category, stacklevel=2)
     return result
@@ -87,7 +102,7 @@ def _evaluate_reranked(spec: EvaluationSpec) -> EvaluationResult:
     sets += [(spec.against, spec.against_variant)] if spec.against else []
     check_reranking([out for out, _ in sets])
     truth = _ground_truth(spec)
-    specs = [spec, _for_baseline(spec)][: len(sets)]
+    specs = [spec, for_baseline(spec)][: len(sets)]
     before = [_evaluate(of_set, out, variant, *truth) for of_set, (out, variant) in zip(specs, sets, strict=True)]
     weights = [of_set.weights for of_set in specs]
     after = rerank_sets(sets, before, weights=weights, cluster=spec, rules=spec.rules())
@@ -100,7 +115,7 @@ def _evaluate_reranked(spec: EvaluationSpec) -> EvaluationResult:
 def _ground_truth(spec: EvaluationSpec) -> tuple[list[CaptionedImage], dict[str, float] | None]:
     """Captions, and the annotated areas if there are annotations."""
     captions = read_captions(
-        spec.captions,
+        str(spec.captions),
         None if spec.split == "all" else spec.split,
         image_column=spec.image_column,
         caption_column=spec.caption_column,
@@ -112,7 +127,7 @@ def _ground_truth(spec: EvaluationSpec) -> tuple[list[CaptionedImage], dict[str,
     return captions, annotated_areas(spec.annotations, captions, features, strict=spec.strict_annotations)
 
 
-def _for_baseline(spec: EvaluationSpec) -> EvaluationSpec:
+def for_baseline(spec: EvaluationSpec) -> EvaluationSpec:
     """The same with the weights of the baseline."""
     return spec.model_copy(update={"weights": spec.against_weights or spec.weights})
 
@@ -123,11 +138,10 @@ def _evaluate(
     features = FeatureSet.open(out, variant)
     # The baseline may have no further views: then its only one counts, however those of the other set are combined.
     scoring = spec.scoring() if features.manifest.multi or out == spec.out else {}
-    encoder = load_text_encoder(features, weights=spec.weights, device=spec.device, dtype=spec.dtype)
     return evaluate(
         features,
         captions,
-        lambda texts: embed_texts(encoder, texts),
+        text_embedder(spec, features),
         areas=areas,
         ks=spec.k,
         candidates=spec.candidates,
@@ -135,10 +149,16 @@ def _evaluate(
     )
 
 
-def _evaluate_recording_warnings(spec: EvaluationSpec) -> tuple[EvaluationResult, list[tuple[type[Warning], str]]]:
+def text_embedder(spec: EvaluationSpec, features: FeatureSet) -> Callable[[list[str]], Float32]:
+    """Texts -> unit vectors, by the encoder of the features."""
+    encoder = load_text_encoder(features, weights=spec.weights, device=spec.device, dtype=spec.dtype)
+    return lambda texts: embed_texts(encoder, texts)
+
+
+def _recording_warnings(function: Callable[[EvaluationSpec], T], spec: EvaluationSpec) -> tuple[T, _Warnings]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        result = evaluate_sets(spec)
+        result = function(spec)
     return result, [(item.category, str(item.message)) for item in caught if issubclass(item.category, UserWarning)]
 
 

@@ -19,10 +19,15 @@ class _Evaluation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: PathText = Field(description="folder or URI that qpert index wrote", json_schema_extra={"positional": True})
-    captions: LocalPath = Field(
+    captions: LocalPath | None = Field(
+        None,
         description="captions: Karpathy, LAVIS or COCO JSON, a table (.csv, .tsv, .jsonl, .parquet), results.token, or "
-        "a folder (SORCE-1K, Urban-1k, DCI)"
+        "a folder (SORCE-1K, Urban-1k, DCI)",
     )
+    queries: Literal["captions", "objects"] = Field(
+        "captions", description="objects: the names of the annotated classes instead, each with many right photos"
+    )
+    template: str = Field("{}", description='objects: the text of a query, such as "a photo of a {}"')
     split: str = Field("test", description="the split to evaluate, if the captions have splits; all for every image")
     annotations: LocalPath | None = Field(
         None,

@@ -77,23 +77,26 @@ def mean_recall_p(queries: Float64, first: Float64, second: Float64, *, seed: in
     return (1 + at_least) / (1 + FLIPS)
 
 
-def flipped_means_p(differences: npt.ArrayLike, *, seed: int) -> float:
-    """Two-sided p of a mean of paired differences that are no whole numbers, from drawn sign flips.
+def flipped_means_p(differences: npt.ArrayLike, *, seed: int) -> Float64:
+    """Two-sided p of means of paired differences that are no whole numbers, from drawn sign flips.
 
     Args:
-        differences: float [n], one for each unit that is flipped.
+        differences: float [n, figures], a row for each unit that is flipped; NaN where a figure leaves it out.
         seed: of the draws.
+
+    Returns:
+        float64 [figures].
     """
-    values = np.asarray(differences, np.float64)
-    values = values[values != 0]
+    values = np.nan_to_num(np.asarray(differences, np.float64))
     generator = np.random.default_rng([seed, FLIPS])
-    observed = abs(float(values.sum()))
-    at_least = 0
+    observed = np.abs(values.sum(axis=0))
+    at_least = np.ones(values.shape[1])
     for start in range(0, FLIPS, _STEP):
-        signs = generator.integers(0, 2, (min(_STEP, FLIPS - start), len(values)), np.int8)
-        sums = 2 * (signs @ values) - values.sum()
-        at_least += int((np.abs(sums) >= observed - 1e-9 * max(1.0, observed)).sum())
-    return (1 + at_least) / (1 + FLIPS)
+        positive = generator.integers(0, 2, (min(_STEP, FLIPS - start), len(values))).astype(np.float64)
+        sums = np.abs(2 * (positive @ values) - values.sum(axis=0))
+        at_least += (sums >= observed - 1e-12 * len(values)).sum(axis=0)
+    p: Float64 = at_least / (1 + FLIPS)
+    return p
 
 
 def _null(values: Ints) -> tuple[int, Float64]:

@@ -14,7 +14,7 @@ import torch
 import pipeline
 from pipeline.api.evaluate import set_options
 from pipeline.errors import QpertError
-from pipeline.experiments import evaluating
+from pipeline.experiments import evaluating, evaluating_objects
 
 
 class NumberEncoder:
@@ -61,6 +61,23 @@ def test_the_embedding_of_an_opened_set_is_the_one_that_is_measured(write_featur
     manifest = features.manifest.model_copy(update={"variants": ["plain", "chosen"]})
     of_two = replace(features, manifest=manifest, variant=1)
     assert set_options("out", "variant", of_two) == {"out": features.root, "variant": "chosen"}
+
+
+def test_names_of_objects_as_queries(captions: Path, write_features: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluating_objects, "ray_is_there", lambda config: False)
+    features = write_features(np.eye(4)[:, None])
+    names = [f"{number:06d}.jpg" for number in range(4)]
+    images = [{"id": n, "file_name": name, "width": 10, "height": 10} for n, name in enumerate(names)]
+    boxes = [{"image_id": n, "category_id": n % 2, "bbox": [0, 0, 1, 1]} for n in range(4)]
+    categories = [{"id": n, "name": str(n)} for n in range(2)]
+    path = captions.with_name("instances.json")
+    path.write_text(json.dumps({"images": images, "categories": categories, "annotations": boxes}))
+    result = pipeline.evaluate_objects(features, path, against=features.root, ks=[1], samples=100)
+    assert [of_set.evaluation.classes for of_set in result.sets] == [("0", "1")] * 2
+    assert result.sets[0].figures[0][0].value == pytest.approx((1 + 2 / 4) / 2)
+    assert result.differences is not None
+    with pytest.raises(QpertError, match=r"pipeline\.evaluate_objects"):
+        pipeline.evaluate(features, path, queries="objects")
 
 
 def test_an_unknown_option_is_an_error(captions: Path) -> None:

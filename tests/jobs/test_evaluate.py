@@ -12,7 +12,7 @@ import torch
 
 from jobs.cli import main
 from jobs.evaluate import Config
-from pipeline.experiments import evaluating
+from pipeline.experiments import evaluating, evaluating_objects
 
 NAMES = [f"{i:06d}.jpg" for i in range(6)]
 
@@ -207,6 +207,74 @@ def test_a_worker_gets_local_paths_in_full(tmp_path, monkeypatch):
     moved = evaluating._with_absolute_paths(config)
     assert moved.out == str(tmp_path / "features")
     assert (moved.against, moved.captions, moved.weights) == (config.against, config.captions, config.weights)
+
+
+@pytest.fixture
+def annotated(write_features, tmp_path, monkeypatch):
+    """Six photos and boxes of the classes 0, 1 and 2; the text "n" is the n-th unit vector."""
+    monkeypatch.setattr(evaluating, "load_text_encoder", lambda features, **_: NumberEncoder())
+    monkeypatch.setattr(evaluating_objects, "ray_is_there", lambda config: False)
+    vectors = np.eye(8)[[0, 1, 2, 0, 1, 5]]
+    out = write_features(vectors[:, None], NAMES, failed=[NAMES[5]]).root
+    images = [{"id": n, "file_name": name, "width": 100, "height": 100} for n, name in enumerate(NAMES[:5])]
+    shown = [(0, 0, 5), (1, 1, 100), (2, 2, 100), (3, 0, 100), (4, 2, 100), (4, 1, 12)]  # photo, class, side of its box
+    boxes = [{"image_id": n, "category_id": c, "bbox": [0, 0, side, side]} for n, c, side in shown]
+    categories = [{"id": n, "name": str(n)} for n in range(4)]
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps({"images": images, "categories": categories, "annotations": boxes}))
+    return out, str(path)
+
+
+def test_names_of_objects_as_queries_in_all_forms(annotated, tmp_path, capsys):
+    out, boxes = annotated
+    paths = {name: tmp_path / f"f.{name}" for name in ("json", "csv", "markdown")}
+    words = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+    assert main(["evaluate", out, "--queries", "objects", "--annotations", boxes, "-k", "1", *words]) == 0
+    text = capsys.readouterr().out
+    assert "3 classes as queries, 5 photos, 2 right ones per query; figures in percent" in text
+    rows = {line.split("  ")[0]: re.sub(r"\(.*?\)", "", line).split()[1:] for line in text.splitlines()}
+    # 0.jpg and 3.jpg show class 0 and rank first; 4.jpg shows class 2, but looks like class 1: last, with all others.
+    assert rows["R-precision"] == ["83.33", "100.00", "100.00", "100.00", "83.33"]
+    assert rows["mAP"] == [f"{100 * (1 + 1 + (1 + 2 / 5) / 2) / 3:.2f}", "100.00", "100.00", "100.00", rows["mAP"][4]]
+    assert rows["R@1"][0] == "100.00"
+    assert rows["queries"] == ["3", "1", "2", "2", "3"]
+    assert "left out: 1 photos that could not be indexed" in text
+    assert f"figures: {', '.join(map(str, paths.values()))}" in text
+    assert json.loads(paths["json"].read_text())["classes"]["2"]["figures"]["all"]["mAP"] == pytest.approx(0.7)
+    assert paths["csv"].read_text().count("R-precision") == 5
+    assert "| R-precision | 83.33 (" in paths["markdown"].read_text()
+
+
+def test_names_of_objects_against_another_set(annotated, write_features, capsys):
+    out, boxes = annotated
+    other = write_features(np.eye(8)[[0, 1, 2, 0, 3]][:, None], NAMES[:5], name="baseline").root
+    words = ["--against", other, "--queries", "objects", "--annotations", boxes, "-k", "1", "--samples", "100"]
+    assert main(["evaluate", out, *words]) == 0
+    text = capsys.readouterr().out
+    assert "features against baseline; 3 classes as queries" in text
+    row = next(line for line in text.splitlines() if line.startswith("R-precision "))
+    assert re.match(r"R-precision +66\.67 +83\.33 +\+16\.67 \(\S+ to \S+\) +not shown \(\S+\) +1 / 0 +1\.000", row)
+    fewer = write_features(np.eye(8)[:3][:, None], NAMES[:3], name="fewer").root
+    assert main(["evaluate", out, "--against", fewer, *words[2:]]) == 2
+    assert "do not hold the same annotated photos: 2 only in the second (such as 000003)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--queries", "objects"], "--queries objects needs --annotations"),
+        (["--queries", "objects", "--captions", "x.json"], "so it cannot use --captions"),
+        (["--queries", "objects", "--rerank"], "so it cannot use --rerank"),
+        (["--queries", "objects", "--template", "a photo"], "--template needs one {} in place of the class"),
+        (["--queries", "objects", "--figure", "x.png"], "--figure draws recall of captions"),
+        ([], "--captions is missing (or take the names of classes: --queries objects)"),
+    ],
+)
+def test_options_of_the_other_queries_are_refused(annotated, capsys, words, message):
+    out, boxes = annotated
+    annotations = [] if message.endswith("--annotations") else ["--annotations", boxes]
+    assert main(["evaluate", out, *annotations, *words]) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.fixture

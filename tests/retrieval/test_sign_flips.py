@@ -105,10 +105,13 @@ def test_drawn_p_values_are_never_zero():
     queries = np.full((40, 1), 5.0)
     assert mean_recall_p(queries, 0 * queries, queries, seed=0) == 1 / (FLIPS + 1)
     assert mean_recall_p(queries, queries, queries, seed=0) == 1.0
-    assert flipped_means_p(np.ones(60), seed=0) == 1 / (FLIPS + 1)
-    assert flipped_means_p(np.zeros(60), seed=0) == 1.0
+    ones, zeros = np.ones(60), np.zeros(60)
+    assert flipped_means_p(np.stack([ones, zeros], axis=1), seed=0).tolist() == [1 / (FLIPS + 1), 1.0]
 
 
 def test_means_of_fractions_are_flipped_by_unit():
-    differences = np.random.default_rng(5).normal(0.2, 0.5, 12).round(3)
-    assert flipped_means_p(differences, seed=0) == pytest.approx(enumerated(differences.tolist()), abs=0.015)
+    differences = np.random.default_rng(5).normal(0.2, 0.5, (12, 2)).round(3)
+    expected = [enumerated(column.tolist()) for column in differences.T]
+    assert flipped_means_p(differences, seed=0) == pytest.approx(expected, abs=0.015)
+    with_gaps = np.where(np.arange(14)[:, None] < 12, np.pad(differences, ((0, 2), (0, 0))), np.nan)
+    assert flipped_means_p(with_gaps, seed=0) == pytest.approx(expected, abs=0.015)

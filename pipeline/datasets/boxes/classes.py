@@ -21,6 +21,7 @@ class ClassPhotos:
 
     Attributes:
         gallery: ids of the photos that are annotated.
+        names: the same photos' names in the annotations.
         classes: the classes of which a photo shows something, sorted.
         shown: for each class, the photos that show it, ascending.
         areas: for each class and each of these photos, the area of its largest box of the class, as a fraction of the
@@ -29,6 +30,7 @@ class ClassPhotos:
     """
 
     gallery: tuple[str, ...]
+    names: tuple[str, ...]
     classes: tuple[str, ...]
     shown: tuple[Ints, ...]
     areas: tuple[npt.NDArray[np.float64], ...]
@@ -86,6 +88,7 @@ def photos_by_class(
         raise QpertError(f"the boxes of {boxes.source} have no labels, which could be queries")
     return ClassPhotos(
         tuple(gallery),
+        tuple(owners),
         classes,
         tuple(np.array(shown[name], np.int64) for name in classes),
         tuple(np.array(areas[name], np.float64) for name in classes),
