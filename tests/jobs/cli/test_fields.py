@@ -15,7 +15,8 @@ from jobs.cli.parsing import parse
 from pipeline.errors import QpertError
 
 NO_PATHS = {
-    *("encoder", "variant", "against_variant", "split", "confirm_split", "emphasise", "prompt", "metric", "address"),
+    *("encoder", "variant", "against_variant", "split", "confirm_split", "emphasise", "prompt", "template", "metric"),
+    "address",
     *("device", "dtype", "search", "search_options", "scheduler", "scheduler_options"),
     *("uri_column", "bytes_column", "id_column", "image_column", "caption_column", "image_key"),
     "name",
