@@ -87,10 +87,12 @@ class ManyRightRanker:
             self._lowest = [np.sort(scores - np.float32(self._tolerance)) for scores in self._scores]
         for number, scores in enumerate(np.ascontiguousarray(tile.T), first_query):
             if self._wrong is None:
-                rows = np.delete(np.arange(len(scores)), _within(self._right[number], first_image, len(scores))[1])
+                rows = np.ones(len(scores), bool)
+                rows[_within(self._right[number], first_image, len(scores))[1]] = False
             else:
                 rows = _within(self._wrong[number], first_image, len(scores))[1]
-            beaten = np.searchsorted(self._lowest[number], scores[rows], side="right")
+            # Sorted, because looking sorted numbers up is several times faster.
+            beaten = np.searchsorted(self._lowest[number], np.sort(scores[rows]), side="right")
             self._counts[number] += np.bincount(beaten, minlength=len(self._counts[number]))
 
     def before(self) -> list[Ints]:
