@@ -29,7 +29,7 @@ def run_object_evaluation(spec: EvaluationSpec) -> ObjectResult:
 
 def evaluate_object_sets(spec: EvaluationSpec) -> ObjectResult:
     """The whole evaluation, in this process. Plain data in and out, so that it can run as a Ray task."""
-    boxes = read_boxes(str(spec.annotations))
+    boxes = read_boxes(str(spec.annotations), strict=spec.strict_annotations)
     new, old = set_names(spec)
 
     def evaluation(of_set: EvaluationSpec, out: str, variant: str | None) -> ObjectEvaluation:
@@ -41,7 +41,9 @@ def evaluate_object_sets(spec: EvaluationSpec) -> ObjectResult:
         }
         photos = photos_by_class(boxes, features.ids, sizes.get)
         embed = text_embedder(of_set, features)
-        return evaluate_objects(features, photos, embed, template=spec.template, ks=spec.k)
+        # A baseline may have no further views, see `evaluating`.
+        scoring = spec.scoring() if features.manifest.multi or out == spec.out else {}
+        return evaluate_objects(features, photos, embed, template=spec.template, ks=spec.k, **scoring)
 
     first = new, evaluation(spec, spec.out, spec.variant)
     if spec.against is None:

@@ -14,8 +14,8 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval.candidates import CandidateCollector, Candidates
 from pipeline.retrieval.ranks import Ints, Ranker, Ranks, size_bins
 from pipeline.retrieval.recall import RecallReport, check_cutoffs, report_of
-from pipeline.retrieval.similarity import Float32, TileScorer, bounded_blocks, image_scores, texts_per_tile, unit
-from pipeline.retrieval.view_scores import ALL_VIEWS, GATE, OBJECT_SUM, Combine, ViewScore
+from pipeline.retrieval.similarity import Float32, TileScorer, bounded_blocks, unit
+from pipeline.retrieval.view_scores import ALL_VIEWS, GATE, OBJECT_SUM, Combine, ViewScore, score_tiles
 
 _ROUNDING = 1e-6
 """Scores within this distance are ties: the last bits of a float32 matrix product depend on its tile's shape."""
@@ -178,18 +178,11 @@ def _rank(gallery: _Gallery, texts: Float32, owners: Ints, images: int, collecto
     ranker.set_positives(positives)
     scorer = TileScorer()
     for first, parts in kept or gallery.blocks():
-        for start, tile in scorer.tiles(parts[0], texts) if len(parts) == 1 else _combined(parts, texts, scoring):
+        for start, tile in score_tiles(parts, texts, scoring, scorer):
             ranker.count(tile, first_image=first, first_text=start)
             if collector is not None:
                 collector.count(tile, first_image=first, first_text=start)
     return ranker
-
-
-def _combined(parts: list[Float32], texts: Float32, scoring: ViewScore) -> Iterator[tuple[int, Float32]]:
-    """Like `TileScorer.tiles`, for scores that are combined from several."""
-    step = min(texts_per_tile(vectors) for vectors in parts)
-    for start in range(0, len(texts), step):
-        yield start, scoring([image_scores(vectors, texts[start : start + step]) for vectors in parts])
 
 
 def _padded(vectors: Float32, of_objects: list[np.ndarray], out: str) -> Float32:

@@ -18,7 +18,8 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval.many_right import ManyRightRanker, figures_of, names_of, ranks_of
 from pipeline.retrieval.ranks import Ints
 from pipeline.retrieval.recall import check_cutoffs
-from pipeline.retrieval.similarity import Float32, TileScorer, vector_blocks
+from pipeline.retrieval.similarity import Float32, TileScorer, bounded_blocks
+from pipeline.retrieval.view_scores import GATE, Combine, ViewScore, score_tiles
 
 SIZES = (0.01, 0.03, 0.1)
 """Limits of the area of a photo's largest box of the class."""
@@ -69,6 +70,9 @@ def evaluate_objects(
     *,
     template: str = "{}",
     ks: Sequence[int] = (1, 5, 10),
+    views: Sequence[str] | None = None,
+    combine: Combine = "max",
+    gate: float = GATE,
 ) -> ObjectEvaluation:
     """mAP, R-precision, nDCG and Recall@K of the classes over the annotated photos.
 
@@ -80,11 +84,16 @@ def evaluate_objects(
         embed_texts: texts -> unit vectors [T, D], from the encoder of the features.
         template: the text of a query, with `{}` in place of the class.
         ks: the cut-offs K.
+        views: the kinds of views that count, see `ViewScore`, of features with several per photo; None for all.
+        combine: how their scores become the photo's.
+        gate: threshold of the combination `gate`.
 
     Raises:
-        QpertError: a bad K or template, no class with a wrong photo, NaN, a wrong dimension.
+        QpertError: a bad K or template, no class with a wrong photo, NaN, a wrong dimension, or no such views.
     """
     cutoffs = check_cutoffs(ks)
+    scoring = ViewScore(None if views is None else tuple(views), combine, gate)
+    scoring.check(features)
     check_template(template)
     queries = [number for number in range(len(photos.classes)) if photos.others(number)]
     if not queries:
@@ -101,7 +110,7 @@ def evaluate_objects(
         tolerance=_ROUNDING,
     )
     for see in (ranker.see_right, ranker.count):
-        for first, start, tile in _tiles(features, photos, texts):
+        for first, start, tile in _tiles(features, photos, texts, scoring):
             see(tile, first_image=first, first_query=start)
     figures = np.full((len(queries), len(GROUPS), len(names_of(cutoffs))), np.nan)
     right = np.zeros(figures.shape[:2], np.int64)
@@ -130,13 +139,16 @@ def check_template(template: str) -> None:
         raise QpertError(f'--template needs one {{}} in place of the class, such as "a photo of a {{}}", {problem}')
 
 
-def _tiles(features: FeatureSet, photos: ClassPhotos, texts: Float32) -> Iterator[tuple[int, int, Float32]]:
+def _tiles(
+    features: FeatureSet, photos: ClassPhotos, texts: Float32, scoring: ViewScore
+) -> Iterator[tuple[int, int, Float32]]:
     """Yields the numbers of the first photo and text, and the scores [n, t] of the gallery's photos."""
     gallery, scorer, first = set(photos.gallery), TileScorer(), 0
-    for batch, vectors in vector_blocks(features):
+    for batch in bounded_blocks(features, scoring.columns):
         rows = [row for row, image_id in enumerate(batch["image_id"].to_pylist()) if image_id in gallery]
         if rows:
-            for start, tile in scorer.tiles(vectors if len(rows) == len(vectors) else vectors[rows], texts):
+            parts = [part[rows] for part in scoring.vectors(features, batch)]
+            for start, tile in score_tiles(parts, texts, scoring, scorer):
                 yield first, start, tile
             first += len(rows)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
@@ -13,7 +13,7 @@ import pyarrow as pa
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.views import VIEWS, WHOLE
-from pipeline.retrieval.similarity import Float32, unit
+from pipeline.retrieval.similarity import Float32, TileScorer, image_scores, texts_per_tile, unit
 
 Combine = Literal["max", "gate", "sum"]
 GATE = 0.25
@@ -104,3 +104,18 @@ ALL_VIEWS = ViewScore()
 """The highest cosine of all vectors of a photo."""
 OBJECT_SUM = ViewScore(combine="sum")
 """Plain score plus that of the best object embedding."""
+
+
+def score_tiles(
+    parts: Sequence[Float32], texts: Float32, scoring: ViewScore, scorer: TileScorer
+) -> Iterator[tuple[int, Float32]]:
+    """Yields the number of the first text and the scores [n, t] of photos from the arrays of `ViewScore.vectors`.
+
+    As `TileScorer.tiles`, also where scores are combined from several.
+    """
+    if len(parts) == 1:
+        yield from scorer.tiles(parts[0], texts)
+        return
+    step = min(texts_per_tile(vectors) for vectors in parts)
+    for start in range(0, len(texts), step):
+        yield start, scoring([image_scores(vectors, texts[start : start + step]) for vectors in parts])

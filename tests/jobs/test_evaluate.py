@@ -256,7 +256,7 @@ def test_names_of_objects_against_another_set(annotated, write_features, capsys)
     assert re.match(r"R-precision +66\.67 +83\.33 +\+16\.67 \(\S+ to \S+\) +not shown \(\S+\) +1 / 0 +1\.000", row)
     fewer = write_features(np.eye(8)[:3][:, None], NAMES[:3], name="fewer").root
     assert main(["evaluate", out, "--against", fewer, *words[2:]]) == 2
-    assert "do not hold the same annotated photos: 2 only in the second (such as 000003)" in capsys.readouterr().err
+    assert "do not hold the same annotated photos: 2 only in the second (such as 000003.jpg)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
 import pytest
 from sklearn.metrics import average_precision_score, ndcg_score
 
@@ -101,6 +105,48 @@ def test_equal_scores_count_against_the_query(write_features):
         features, photos_of([[2]], features.ids), lambda texts: np.array([[1.0, 0.0]], np.float32), ks=(1,)
     )
     assert found.figures[0, 0, 0] == 1 / 4
+
+
+def with_regions(features, wholes, regions):
+    """The features with a region beside the whole photo, where `regions` has one."""
+    kinds = [["whole"] if region is None else ["whole", "region"] for region in regions]
+    rows = [
+        {
+            "image_id": name,
+            "embedding": np.concatenate([whole, *([] if region is None else [region])]).tolist(),
+            "views": [{"kind": kind} for kind in of_photo],
+            "error": None,
+        }
+        for name, whole, region, of_photo in zip(features.ids, wholes, regions, kinds, strict=True)
+    ]
+    schema = pa.schema(
+        {
+            "image_id": pa.string(),
+            "embedding": pa.list_(pa.float32()),
+            "views": pa.list_(pa.struct({"kind": pa.string()})),
+            "error": pa.string(),
+        }
+    )
+    dataset = pyarrow.dataset.dataset(pa.Table.from_pylist(rows, schema))
+    return replace(features, dataset=dataset, manifest=features.manifest.model_copy(update={"multi": ["regions"]}))
+
+
+def test_views_of_a_photo_are_combined_as_for_captions(write_features):
+    """The region of photo 2 shows the object better than any photo as a whole."""
+    wholes = np.array([[cosine, (1 - cosine**2) ** 0.5] for cosine in (0.7, 0.65, 0.6, 0.5)], np.float32)
+    regions = [None, None, np.array([1.0, 0.0], np.float32), np.array([0.0, 1.0], np.float32)]
+    features = with_regions(write_features(wholes[:, None]), wholes, regions)
+
+    def average_precision(**scoring):
+        texts = np.array([[1.0, 0.0]], np.float32)
+        return evaluate_objects(features, photos_of([[2]], features.ids), lambda _: texts, **scoring).figures[0, 0, 0]
+
+    assert average_precision(views=("whole",)) == 1 / 3
+    assert average_precision() == average_precision(views=("whole", "region")) == 1.0
+    assert average_precision(combine="sum") == 1.0
+    assert average_precision(combine="gate", gate=0.55) == 1 / 3
+    with pytest.raises(QpertError, match="has no views tile"):
+        average_precision(views=("tile",))
 
 
 def test_what_cannot_be_measured_is_refused(write_features):

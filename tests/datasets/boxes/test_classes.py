@@ -37,7 +37,7 @@ def test_a_class_is_shown_by_the_photos_that_have_a_box_of_it(write: Any) -> Non
     )
     found = photos_by_class(boxes, ["x/3.jpg", "0.png", "y/1.jpg", "other.jpg"], no_size)
     assert found.gallery == ("x/3.jpg", "0.png", "y/1.jpg")  # in the order given; the other is not annotated
-    assert found.names == ("3", "0", "1")
+    assert found.names == ("3.jpg", "0.jpg", "1.jpg")
     assert found.classes == ("cat", "dog")
     assert [photos.tolist() for photos in found.shown] == [[2], [0, 2]]
     assert [areas.tolist() for areas in found.areas] == [[0.01], [0.01, 0.1]]
