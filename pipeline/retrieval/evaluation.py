@@ -103,8 +103,11 @@ def evaluate(
     if with_objects and "object_embeddings" not in features.dataset.schema.names:
         raise QpertError(f"{features.root} holds no object embeddings")
     collector = None if candidates is None else CandidateCollector(len(gallery), len(texts), candidates)
+    copies = _copies(captions, gallery)
+    if copies is not None and collector is not None:
+        raise QpertError("captions of several copies of a photo cannot be re-ranked: name the captions of one level")
     gallery_of = _Gallery(features, names, with_objects, OBJECT_SUM if with_objects else scoring)
-    ranker = _rank(gallery_of, embed_texts(texts), owners, len(gallery), collector)
+    ranker = _rank(gallery_of, embed_texts(texts), owners, len(gallery), collector, copies)
     sizes = _stored_areas(features, names) if areas is None else [areas.get(name) for name in gallery]
     ranks = Ranks(*ranker.ranks(), owners, size_bins(sizes, len(gallery)), tuple(gallery))
     present = {*gallery, *failed}
@@ -157,7 +160,14 @@ class _Gallery:
                 first += len(some)
 
 
-def _rank(gallery: _Gallery, texts: Float32, owners: Ints, images: int, collector: CandidateCollector | None) -> Ranker:
+def _rank(
+    gallery: _Gallery,
+    texts: Float32,
+    owners: Ints,
+    images: int,
+    collector: CandidateCollector | None,
+    copies: Ints | None,
+) -> Ranker:
     """Counts the photos and texts ranked before each right answer; `owners` ascend."""
     features, scoring = gallery.features, gallery.scoring
     if texts.shape[1] != features.dim:
@@ -174,7 +184,7 @@ def _rank(gallery: _Gallery, texts: Float32, owners: Ints, images: int, collecto
             own = owners[part] - first
             best = [np.einsum("tvd,td->tv", vectors[own], texts[part]).max(axis=1) for vectors in parts]
             positives[part] = scoring(best)
-    ranker = Ranker(owners, images, tolerance=_ROUNDING)
+    ranker = Ranker(owners, images, tolerance=_ROUNDING, copies=copies)
     ranker.set_positives(positives)
     scorer = TileScorer()
     for first, parts in kept or gallery.blocks():
@@ -209,6 +219,16 @@ def _stored_areas(features: FeatureSet, names: Mapping[str, str]) -> np.ndarray:
         if image_id in names
     ]
     return np.array(areas, np.float32)
+
+
+def _copies(captions: Sequence[CaptionedImage], gallery: Sequence[str]) -> Ints | None:
+    """Numbers [I] that copies of one photo share; None if no photo has any."""
+    photos = {image.image_id: image.copy_of for image in captions if image.copy_of}
+    if not photos:
+        return None
+    numbers: dict[tuple[bool, str], int] = {}
+    keys = [(name in photos, photos.get(name, name)) for name in gallery]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
 def _join(image_ids: Sequence[str], wanted: Collection[str]) -> dict[str, str]:

@@ -46,9 +46,18 @@ class Ranks:
 class Ranker:
     """Counts, tile by tile, the answers ranked before each right one, so that no full score matrix is needed."""
 
-    def __init__(self, image_of_text: Ints, images: int, *, tolerance: float = 0.0) -> None:
-        """Scores within `tolerance` of the right answer's are ties, which count against the query."""
+    def __init__(self, image_of_text: Ints, images: int, *, tolerance: float = 0.0, copies: Ints | None = None) -> None:
+        """Start with no scores.
+
+        Args:
+            image_of_text: [T], the number of each text's image.
+            images: their number.
+            tolerance: scores within it of the right answer's are ties, which count against the query.
+            copies: [I], equal for the copies of one photo. Other copies of the right photo, and texts of other copies
+                of the queried photo, are not counted, wherever they rank. None: there are no copies.
+        """
         self._owner = image_of_text
+        self._copies = copies
         self._tolerance = tolerance
         self._before_image = np.zeros(len(image_of_text), np.int64)
         self._before_text = np.zeros(images, np.int64)
@@ -69,13 +78,18 @@ class Ranker:
         texts = slice(first_text, first_text + tile.shape[1])
         rows = self._owner[texts] - first_image
         own = np.flatnonzero((rows >= 0) & (rows < tile.shape[0]))
+        same = None if self._copies is None else self._copies[images, None] == self._copies[self._owner[texts]]
 
         before = tile >= self._positive[texts]
         before[rows[own], own] = False
+        if same is not None:
+            before &= ~same
         self._before_image[texts] += before.sum(axis=0)
 
         before = tile >= self._best[images, None]
         before[rows[own], own] = False
+        if same is not None:
+            before &= ~same
         self._before_text[images] += before.sum(axis=1)
 
     def ranks(self) -> tuple[Ints, Ints]:
