@@ -26,7 +26,7 @@ def test_bad_entries_are_left_out_and_the_first_are_named() -> None:
     bad = BadEntries(Path("a.json"))
     assert read(bad, "x", *["bad"] * 5, *"abcdefg") == list("xabcdefg")
     bad.check()
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="5 entries") as caught:
         bad.warn()
     assert [str(warning.message) for warning in caught] == [
         "a.json: 5 entries cannot be read and are left out: entry 1 is bad; entry 2 is bad; entry 3 is bad; ..."
