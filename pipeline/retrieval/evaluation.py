@@ -12,7 +12,7 @@ from pipeline.datasets.names import join_names
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval.candidates import CandidateCollector, Candidates
-from pipeline.retrieval.ranks import Ints, Ranker, Ranks, size_bins
+from pipeline.retrieval.ranks import Copies, Ints, Ranker, Ranks, size_bins
 from pipeline.retrieval.recall import RecallReport, check_cutoffs, report_of
 from pipeline.retrieval.similarity import Float32, TileScorer, bounded_blocks, image_scores, texts_per_tile, unit
 from pipeline.retrieval.view_scores import ALL_VIEWS, GATE, OBJECT_SUM, Combine, ViewScore
@@ -166,7 +166,7 @@ def _rank(
     owners: Ints,
     images: int,
     collector: CandidateCollector | None,
-    copies: Ints | None,
+    copies: Copies | None,
 ) -> Ranker:
     """Counts the photos and texts ranked before each right answer; `owners` ascend."""
     features, scoring = gallery.features, gallery.scoring
@@ -221,14 +221,21 @@ def _stored_areas(features: FeatureSet, names: Mapping[str, str]) -> np.ndarray:
     return np.array(areas, np.float32)
 
 
-def _copies(captions: Sequence[CaptionedImage], gallery: Sequence[str]) -> Ints | None:
-    """Numbers [I] that copies of one photo share; None if no photo has any."""
-    photos = {image.image_id: image.copy_of for image in captions if image.copy_of}
-    if not photos:
+def _copies(captions: Sequence[CaptionedImage], gallery: Sequence[str]) -> Copies | None:
+    """The copies in the gallery; None if the captions know of none."""
+    photos = {image.image_id: image.copy_of or image.image_id for image in captions}
+    if all(name == photo for name, photo in photos.items()):
         return None
-    numbers: dict[tuple[bool, str], int] = {}
-    keys = [(name in photos, photos.get(name, name)) for name in gallery]
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+    numbers: dict[str, int] = {}
+    levels: dict[str, int] = {}
+    pairs = [
+        (
+            numbers.setdefault(photos[name], len(numbers)),
+            levels.setdefault(name.removesuffix(photos[name]), len(levels)),
+        )
+        for name in gallery
+    ]
+    return Copies(*np.array(pairs, np.int64).T)
 
 
 def _join(image_ids: Sequence[str], wanted: Collection[str]) -> dict[str, str]:

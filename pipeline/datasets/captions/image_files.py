@@ -57,10 +57,9 @@ def find_images(captions: Sequence[CaptionedImage], root: str | Path) -> ImageFi
     for image_id, place in photos.pairs():
         if place is None:
             continue
-        name, match = next(
-            ((end, found) for end in path_ends(image_id, folders) if (found := wanted.find(end))), ("", None)
-        )
-        places = exact if match == name else similar
+        ends = ((end, wanted.find(end)) for end in path_ends(image_id, folders))
+        end, match = next(((end, name) for end, name in ends if name is not None), ("", None))
+        places = exact if match == end else similar
         if match is not None and places.setdefault(match, place) != place:
             raise QpertError(f"{match} exists twice: {places[match]} and {place}; which one do the captions mean?")
     places = similar | exact
