@@ -15,6 +15,7 @@ from pipeline.datasets.boxes.identity import annotations_identity
 from pipeline.datasets.boxes.photo_boxes import PhotoBoxes
 from pipeline.datasets.boxes.reading import read_boxes
 from pipeline.detectors.annotated import AnnotatedBoxes
+from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.marks import REMOVED, add_marks
 
@@ -92,8 +93,6 @@ def test_the_identity_is_that_of_the_objects_alone(features: FeatureSet, write_f
 
 
 def test_a_set_without_photos_is_refused(write_features: Any) -> None:
-    from pipeline.errors import QpertError
-
     made = write_features(np.ones((1, 1, 4)), ["a.jpg"], failed=["a.jpg"])
     with pytest.raises(QpertError, match="holds no photos with objects"):
         read_boxes(made.root)
