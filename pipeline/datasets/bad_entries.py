@@ -47,7 +47,7 @@ class BadEntries:
         self._first = self._first or error
         self._first_of_all = self._first_of_all or error
         if len(self._named) < _NAMED:
-            text = str(error).replace(f"{self.path}: ", "", 1)
+            text = str(error).replace(f"{self.path}: ", "", 1).replace(f"{self.path} is not ", "not ", 1)
             self._named.append(text if len(text) <= _LONGEST else text[:_LONGEST] + "...")
         return True
 

@@ -36,7 +36,7 @@ class CocoImage(BaseModel, strict=True):
     @property
     def name(self) -> str:
         """The file's name or path; "" if the entry has neither a name nor a URL."""
-        return self.file_name or urlsplit(self.coco_url or "").path
+        return self.file_name or urlsplit(self.coco_url or "").path.lstrip("/")
 
 
 class ById(Generic[Value]):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import unquote
 
 _COCO_2014 = re.compile(r"COCO_(?:train|val|test)201[45]_(?=[0-9]{12}(?:\.|$))")
@@ -21,6 +21,8 @@ _AMBIGUOUS = -1
 
 def plain_name(name: str) -> str:
     """A file name (without folders) as COCO 2017 writes it, composed, without escapes, its suffix in lower case."""
+    if name.islower() and name.isascii() and "%" not in name and "\\" not in name:
+        return name  # nearly all names
     if "\\" in name:
         name = name.rpartition("\\")[2] or name
     if "%" in name:
@@ -85,8 +87,8 @@ class PhotoIndex:
             return
         for number, image_id in enumerate(ids):
             if self._by_key[key(image_id)] == _AMBIGUOUS:
-                name = PurePosixPath(image_id).name
-                for part in {name, PurePosixPath(name).stem}:
+                name = _file_name(image_id)
+                for part in {name, _stem(name)}:
                     self._exact[part] = _AMBIGUOUS if part in self._exact else number
 
     def find(self, image_id: str) -> int | None:
@@ -95,14 +97,14 @@ class PhotoIndex:
         if number is None:
             number = self._by_key.get(self._key(image_id))
         if number == _AMBIGUOUS:
-            name = PurePosixPath(image_id).name
-            number = self._exact.get(name, self._exact.get(PurePosixPath(name).stem, _AMBIGUOUS))
+            name = _file_name(image_id)
+            number = self._exact.get(name, self._exact.get(_stem(name), _AMBIGUOUS))
         return None if number == _AMBIGUOUS else number
 
 
 def plain_stem(image_id: str) -> str:
     """The plain file name of a photo without its suffix."""
-    return PurePosixPath(plain_name(PurePosixPath(image_id).name)).stem
+    return _stem(plain_name(_file_name(image_id)))
 
 
 def file_in_any_form(path: Path) -> Path:
@@ -134,7 +136,10 @@ def join_names(ids: Iterable[str], wanted: Collection[str]) -> tuple[dict[str, s
             names[image_id], owners[name] = name, image_id
 
     for image_id in all_ids:
-        name = next((end for end in path_ends(image_id, folders) if end in wanted), None)
+        if image_id in identical:
+            name: str | None = image_id
+        else:
+            name = next((end for end in path_ends(image_id, folders) if end in wanted), None)
         if name is not None and (name == image_id or name not in identical):
             assign(name, image_id)
     exact = set(owners)
@@ -146,10 +151,19 @@ def join_names(ids: Iterable[str], wanted: Collection[str]) -> tuple[dict[str, s
     return names, ambiguities
 
 
+def _file_name(image_id: str) -> str:
+    return image_id.rstrip("/").rpartition("/")[2]
+
+
+def _stem(name: str) -> str:
+    stem, _, suffix = name.rpartition(".")
+    return stem if stem and suffix else name
+
+
 def _plain_path(path: str) -> str:
     """The same path with a plain file name; folders are compared by their normal form alone."""
-    folder, slash, name = path.rpartition("/")
+    if "/" not in path:
+        return plain_name(path)
+    folder, _, name = path.rpartition("/")
     plain = plain_name(name)
-    if not slash:
-        return plain
     return f"{folder if folder.isascii() else unicodedata.normalize('NFC', folder)}/{plain}"

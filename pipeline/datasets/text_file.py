@@ -37,7 +37,7 @@ def open_text(path: Path, *, strict: bool = False) -> Iterator[TextIO]:
     """Open a file for reading as text; line breaks of all kinds end a line and are kept.
 
     Args:
-        path: a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark; gzip is recognised by its first bytes.
+        path: a file in UTF-8, in UTF-16, or in UTF-32 with a byte order mark; gzip is recognised by its first bytes.
         strict: only UTF-8 is accepted. Otherwise a byte that is not valid becomes a lone surrogate (or, in UTF-16 and
             UTF-32, a replacement character), so that only the entry that has it is lost.
 
@@ -105,4 +105,9 @@ class _Limited(io.RawIOBase):
 
 def _encoding(file: IO[bytes]) -> str:
     first = cast("io.BufferedReader", file).peek(4)[:4]
-    return next((encoding for mark, encoding in _MARKS if first.startswith(mark)), "utf-8-sig")
+    for mark, encoding in _MARKS:
+        if first.startswith(mark):
+            return encoding
+    if first[1:2] == b"\0":  # the first character of an annotation file is an ASCII one
+        return "utf-16-le"
+    return "utf-16-be" if first[:1] == b"\0" else "utf-8-sig"

@@ -12,7 +12,7 @@ from pipeline.datasets.names import join_names
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval.candidates import CandidateCollector, Candidates
-from pipeline.retrieval.ranks import Ints, Ranker, Ranks, size_bins
+from pipeline.retrieval.ranks import Copies, Ints, Ranker, Ranks, size_bins
 from pipeline.retrieval.recall import RecallReport, check_cutoffs, report_of
 from pipeline.retrieval.similarity import Float32, TileScorer, bounded_blocks, unit
 from pipeline.retrieval.view_scores import ALL_VIEWS, GATE, OBJECT_SUM, Combine, ViewScore, score_tiles
@@ -103,8 +103,11 @@ def evaluate(
     if with_objects and "object_embeddings" not in features.dataset.schema.names:
         raise QpertError(f"{features.root} holds no object embeddings")
     collector = None if candidates is None else CandidateCollector(len(gallery), len(texts), candidates)
+    copies = _copies(captions, gallery)
+    if copies is not None and collector is not None:
+        raise QpertError("captions of several copies of a photo cannot be re-ranked: name the captions of one level")
     gallery_of = _Gallery(features, names, with_objects, OBJECT_SUM if with_objects else scoring)
-    ranker = _rank(gallery_of, embed_texts(texts), owners, len(gallery), collector)
+    ranker = _rank(gallery_of, embed_texts(texts), owners, len(gallery), collector, copies)
     sizes = _stored_areas(features, names) if areas is None else [areas.get(name) for name in gallery]
     ranks = Ranks(*ranker.ranks(), owners, size_bins(sizes, len(gallery)), tuple(gallery))
     present = {*gallery, *failed}
@@ -157,7 +160,14 @@ class _Gallery:
                 first += len(some)
 
 
-def _rank(gallery: _Gallery, texts: Float32, owners: Ints, images: int, collector: CandidateCollector | None) -> Ranker:
+def _rank(
+    gallery: _Gallery,
+    texts: Float32,
+    owners: Ints,
+    images: int,
+    collector: CandidateCollector | None,
+    copies: Copies | None,
+) -> Ranker:
     """Counts the photos and texts ranked before each right answer; `owners` ascend."""
     features, scoring = gallery.features, gallery.scoring
     if texts.shape[1] != features.dim:
@@ -174,7 +184,7 @@ def _rank(gallery: _Gallery, texts: Float32, owners: Ints, images: int, collecto
             own = owners[part] - first
             best = [np.einsum("tvd,td->tv", vectors[own], texts[part]).max(axis=1) for vectors in parts]
             positives[part] = scoring(best)
-    ranker = Ranker(owners, images, tolerance=_ROUNDING)
+    ranker = Ranker(owners, images, tolerance=_ROUNDING, copies=copies)
     ranker.set_positives(positives)
     scorer = TileScorer()
     for first, parts in kept or gallery.blocks():
@@ -202,6 +212,23 @@ def _stored_areas(features: FeatureSet, names: Mapping[str, str]) -> np.ndarray:
         if image_id in names
     ]
     return np.array(areas, np.float32)
+
+
+def _copies(captions: Sequence[CaptionedImage], gallery: Sequence[str]) -> Copies | None:
+    """The copies in the gallery; None if the captions know of none."""
+    photos = {image.image_id: image.copy_of or image.image_id for image in captions}
+    if all(name == photo for name, photo in photos.items()):
+        return None
+    numbers: dict[str, int] = {}
+    levels: dict[str, int] = {}
+    pairs = [
+        (
+            numbers.setdefault(photos[name], len(numbers)),
+            levels.setdefault(name.removesuffix(photos[name]), len(levels)),
+        )
+        for name in gallery
+    ]
+    return Copies(*np.array(pairs, np.int64).T)
 
 
 def _join(image_ids: Sequence[str], wanted: Collection[str]) -> dict[str, str]:

@@ -43,12 +43,38 @@ class Ranks:
             raise QpertError(f"ranks of {images} images need as many bins ({len(self.bins)}) and names, if any")
 
 
+@dataclass(frozen=True, eq=False)
+class Copies:
+    """Which images are copies of one photo, such as its three levels in SORCE-1K; each has the photo's captions.
+
+    The other copies of a text's photo do not count as answers, wherever they rank, and an image is asked only about
+    texts of its own level: those of other levels are the same texts again.
+
+    Attributes:
+        photos: [I], equal for the copies of one photo.
+        levels: [I], equal for the images of one level.
+    """
+
+    photos: Ints
+    levels: Ints
+
+
 class Ranker:
     """Counts, tile by tile, the answers ranked before each right one, so that no full score matrix is needed."""
 
-    def __init__(self, image_of_text: Ints, images: int, *, tolerance: float = 0.0) -> None:
-        """Scores within `tolerance` of the right answer's are ties, which count against the query."""
+    def __init__(
+        self, image_of_text: Ints, images: int, *, tolerance: float = 0.0, copies: Copies | None = None
+    ) -> None:
+        """Start with no scores.
+
+        Args:
+            image_of_text: [T], the number of each text's image.
+            images: their number.
+            tolerance: scores within it of the right answer's are ties, which count against the query.
+            copies: None if all images are of different photos.
+        """
         self._owner = image_of_text
+        self._copies = copies
         self._tolerance = tolerance
         self._before_image = np.zeros(len(image_of_text), np.int64)
         self._before_text = np.zeros(images, np.int64)
@@ -72,10 +98,14 @@ class Ranker:
 
         before = tile >= self._positive[texts]
         before[rows[own], own] = False
+        if self._copies is not None:
+            before &= self._copies.photos[images, None] != self._copies.photos[self._owner[texts]]
         self._before_image[texts] += before.sum(axis=0)
 
         before = tile >= self._best[images, None]
         before[rows[own], own] = False
+        if self._copies is not None:
+            before &= self._copies.levels[images, None] == self._copies.levels[self._owner[texts]]
         self._before_text[images] += before.sum(axis=1)
 
     def ranks(self) -> tuple[Ints, Ints]:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.datasets.boxes.reading import read_boxes
 from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.datasets.captions.image_files import find_images
-from pipeline.datasets.names import Names, file_in_any_form, join_names
+from pipeline.datasets.names import Names, PhotoIndex, file_in_any_form, join_names, plain_name, plain_stem
 from pipeline.detectors.annotated import AnnotatedBoxes
 from pipeline.errors import QpertError
 from pipeline.experiments.material import annotated_areas
@@ -105,3 +107,87 @@ def test_features_supply_the_size_of_photos(forms: tuple[str, str], tmp_path: Pa
     features = write_features(np.ones((1, 1, 4)), [f"x/{other}"])  # of 64 x 48 pixels
     areas = annotated_areas(str(tmp_path / "coco.json"), [CaptionedImage(name, ["a dog"])], features)
     assert areas == {name: 0.25}
+
+
+SAME = [
+    "COCO_val2014_000000391895.jpg",
+    "COCO_train2014_000000391895.JPG",
+    "000000391895.jpg",
+    "val2017\\000000391895.jpg",
+    "000000391895.JPG",
+]
+
+
+@pytest.mark.parametrize("name", SAME)
+@pytest.mark.parametrize("other", SAME)
+def test_one_photo_of_coco_in_all_ways_of_writing(name: str, other: str) -> None:
+    assert Names({name, "000000000001.jpg"}).find(other) == name
+    assert join_names([f"x/{other}"], {name}) == ({f"x/{other}": name}, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("a b.jpg", "a%20b.jpg"),
+        ("caf\u00e9.jpg", "caf%C3%A9.jpg"),
+        ("cafe\u0301.jpg", "caf%C3%A9.JPG"),
+        ("a.jpg", "folder%2Fa.jpg"),
+        ("a.jpg", "C:\\photos\\a.jpg"),
+    ],
+)
+def test_other_ways_of_writing(name: str, other: str) -> None:
+    assert Names({name}).find(other) == name
+    assert Names({other}).find(name) == other
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("a.jpg", "A.jpg"),
+        ("a.jpg", "a.png"),
+        ("COCO_val2014_391895.jpg", "391895.jpg"),
+        ("COCO_val2017_000000391895.jpg", "000000391895.jpg"),
+        ("my_COCO_val2014_000000391895.jpg", "000000391895.jpg"),
+        ("000000391895.jpg", "391895.jpg"),
+    ],
+)
+def test_names_of_different_photos(name: str, other: str) -> None:
+    assert Names({name}).find(other) is None
+    assert Names({other}).find(name) is None
+
+
+def test_of_names_that_differ_only_in_writing_each_matches_itself() -> None:
+    names = Names({"a.jpg", "a.JPG"})
+    assert names.find("a.jpg") == "a.jpg"
+    assert names.find("a.JPG") == "a.JPG"
+    assert names.find("a.Jpg") is None
+
+
+def test_wanted_names_with_folders() -> None:
+    wanted = {"full_res/1.jpg", "zoom_2x/1.jpg"}
+    ids = ["sorce/full_res/1.jpg", "sorce/zoom_2x/1.jpg", "sorce/zoom_3x/1.jpg"]
+    assert join_names(ids, wanted) == ({ids[0]: "full_res/1.jpg", ids[1]: "zoom_2x/1.jpg"}, [])
+    assert join_names(["full_res/1.JPG"], wanted) == ({"full_res/1.JPG": "full_res/1.jpg"}, [])
+    assert join_names(["1.jpg"], wanted) == ({}, [])
+
+
+def test_photos_are_found_with_or_without_folder_and_suffix() -> None:
+    index = PhotoIndex(["x/a.jpg", "y/a.jpg", "b.jpg", "b.png", "COCO_val2014_000000000007.jpg"], plain_stem)
+    assert [index.find(name) for name in ("x/a.jpg", "y/a.jpg", "a.jpg", "a", "z/a.jpg")] == [0, 1, None, None, None]
+    assert [index.find(name) for name in ("b.jpg", "z/b.png", "b", "b.gif")] == [2, 3, None, None]
+    assert [index.find(name) for name in ("000000000007.png", "COCO_val2014_000000000007", "7.jpg")] == [4, 4, None]
+
+
+@given(st.lists(st.text("aA.%é\\/", min_size=1, max_size=6), max_size=6))
+def test_every_name_of_a_set_is_found_as_itself(names: list[str]) -> None:
+    known = Names(set(names))
+    assert [known.find(name) for name in names] == names
+    index = PhotoIndex(list(dict.fromkeys(names)), plain_stem)
+    assert [list(dict.fromkeys(names))[index.find(name) or 0] for name in names] == names
+
+
+@given(st.text("COCO_val2014.jpgJPG0123456789%\\é", max_size=40))
+def test_plain_names_stay_as_they_are(name: str) -> None:
+    plain = plain_name(name)
+    if "%" not in plain and "\\" not in plain and not plain.startswith("COCO_"):
+        assert plain_name(plain) == plain

@@ -198,3 +198,37 @@ def test_object_embeddings_add_their_best_similarity(write_features: Callable[..
     plain = evaluate(features, captions, lambda wanted: texts[[int(name) for name in wanted]])
     assert plain.report.t2i.mean_rank == recall_report(own, np.repeat(np.arange(7), 2)).t2i.mean_rank
     assert plain.report.t2i.mean_rank != with_oes.report.t2i.mean_rank
+
+
+@pytest.mark.parametrize("asked", ["all", "zoom_3x"])
+def test_copies_of_the_right_photo_do_not_count(write_features, asked):
+    """SORCE-1K: three levels in one gallery; a caption is right at its own level, the other two copies are removed."""
+    levels = ("full_res", "zoom_2x", "zoom_3x")
+    photos = random_vectors(25, 1, 6)
+    near = random_vectors(75, 1, 6, seed=3).reshape(3, 25, 1, 6)
+    vectors = unit((photos + 0.5 * near).reshape(75, 1, 6), "test").astype(np.float16).astype(np.float32)
+    ids = [f"sorce/{level}/{number}.jpg" for level in levels for number in range(25)]
+    texts = unit(photos[:, 0] + 0.3 * random_vectors(25, 1, 6, seed=9)[:, 0], "test")
+    captions = [
+        CaptionedImage(f"{level}/{n}.jpg", [f"{n}"] if asked in ("all", level) else [], f"{n}.jpg")
+        for n in range(25)
+        for level in levels
+    ]
+    result = evaluate(write_features(vectors, ids, files=2), captions, lambda names: texts[[int(n) for n in names]])
+    scores = (unit(vectors, "test")[:, 0] @ texts.T).reshape(3, 25, 25)  # level, photo, text
+    expected_texts, expected_photos = {}, {}
+    for level, name in enumerate(levels):
+        for n in range(25):
+            others = np.delete(scores[:, :, n], n, axis=1)  # all photos without the three copies of the right one
+            expected_texts[f"{name}/{n}.jpg"] = 1 + int((others >= scores[level, n, n]).sum())
+            wrong = np.delete(scores[level, n], n)
+            expected_photos[f"{name}/{n}.jpg"] = 1 + int((wrong >= scores[level, n, n]).sum())
+    names = result.ranks.image_ids
+    owners = [names[image] for image in result.ranks.image_of_text]
+    assert len(owners) == (75 if asked == "all" else 25)
+    assert result.ranks.text_ranks.tolist() == [expected_texts[name] for name in owners]
+    wanted = [expected_photos[name] if asked in ("all", name.partition("/")[0]) else 0 for name in names]
+    assert result.ranks.image_ranks.tolist() == wanted
+    assert 1 < np.mean(result.ranks.text_ranks) < 20
+    with pytest.raises(QpertError, match="cannot be re-ranked"):
+        evaluate(write_features(vectors, ids, name="x"), captions, lambda n: texts[: len(n)], candidates=5)

@@ -28,6 +28,8 @@ IMAGE_COLUMNS = ("file_name", "filename", "image", "filepath", "path", "image_na
 CAPTION_COLUMNS = ("caption", "captions", "sentence", "text", "raw", "comment", "description", "extra_caption")
 SPLIT_COLUMN = "split"
 
+_PEEKED = 100
+"""Lines of JSON in which columns are looked for."""
 _ROWS = 16
 """Rows of a Parquet file that are read at once."""
 
@@ -76,7 +78,7 @@ def collect_table(
 
 def find_columns(entries: Sequence[Any]) -> tuple[str, str] | None:
     """The columns of images and captions of a JSON list of objects; None if its objects have no such keys."""
-    keys = list(dict.fromkeys(key for entry in entries[:100] if isinstance(entry, dict) for key in entry))
+    keys = list(dict.fromkeys(key for entry in entries[:_PEEKED] if isinstance(entry, dict) for key in entry))
     image, caption = _usual(keys, IMAGE_COLUMNS), _usual(keys, CAPTION_COLUMNS)
     return None if image is None or caption is None else (image, caption)
 
@@ -89,7 +91,7 @@ def collect_objects(
     Raises:
         QpertError: none is of the split; or in strict reading, an entry is bad.
     """
-    divided = any(isinstance(entry, dict) and SPLIT_COLUMN in entry for entry in entries[:100])
+    divided = any(isinstance(entry, dict) and SPLIT_COLUMN in entry for entry in entries[:_PEEKED])
     rows = _objects(((f"[{number}]", entry) for number, entry in enumerate(entries)), into)
     _collect_rows(rows, into, split if divided else None, *columns)
 
@@ -98,11 +100,11 @@ def _collect_rows(rows: Iterator[Row], into: CaptionCollector, split: str | None
     path = into.path
     splits: Counter[str] = Counter()
     for where, row in rows:
-        if split is not None:
-            splits[str(row.get(SPLIT_COLUMN))] += 1
-            if row.get(SPLIT_COLUMN) != split:
-                continue
         with into.bad:
+            if split is not None:
+                splits[str(row.get(SPLIT_COLUMN))] += 1
+                if row.get(SPLIT_COLUMN) != split:
+                    continue
             for name in (image, caption):
                 if name not in row:
                     raise QpertError(f"{path}: {where} has no {name}")
@@ -137,8 +139,9 @@ def _columns(path: Path, form: str, *, strict: bool) -> Sequence[str]:
     keys: dict[str, None] = {}
     peek = CaptionCollector(path, strict=strict)
     for number, (_, row) in enumerate(_json_lines(peek)):
-        keys |= dict.fromkeys(row)
-        if strict or number == 100:
+        with peek.bad:
+            keys |= dict.fromkeys(row)
+        if strict or number == _PEEKED:
             break
     peek.bad.check()
     return list(keys)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.datasets.captioned_image import CaptionedImage
-from pipeline.datasets.names import Names
+from pipeline.datasets.names import Names, path_ends
 from pipeline.datasets.photos.found_photos import Listing
 from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
@@ -38,7 +37,7 @@ class ImageFiles:
 
 
 def find_images(captions: Sequence[CaptionedImage], root: str | Path) -> ImageFiles:
-    """Look for captioned images at any depth below a folder, by file name in any Unicode normal form.
+    """Look for captioned images at any depth below a folder, by file name, however it is written (`plain_name`).
 
     Args:
         captions: the wanted images. Other photos below the folder are ignored.
@@ -52,14 +51,15 @@ def find_images(captions: Sequence[CaptionedImage], root: str | Path) -> ImageFi
     if not isinstance(photos, Listing) or photos.kind != "folder":
         raise QpertError(f"captioned images must be in a folder of photos, but {root} is {photos.kind}")
     wanted = Names({image.image_id for image in captions})
+    folders = max((image.image_id.count("/") for image in captions), default=0)
     exact: dict[str, str] = {}
-    similar: dict[str, str] = {}  # in another Unicode normal form; used only where there is no exact match
+    similar: dict[str, str] = {}  # written in another way; used only where there is no exact match
     for image_id, place in photos.pairs():
-        name = posixpath.basename(image_id)
         if place is None:
             continue
-        match = wanted.find(name)
-        places = exact if match == name else similar
+        ends = ((end, wanted.find(end)) for end in path_ends(image_id, folders))
+        end, match = next(((end, name) for end, name in ends if name is not None), ("", None))
+        places = exact if match == end else similar
         if match is not None and places.setdefault(match, place) != place:
             raise QpertError(f"{match} exists twice: {places[match]} and {place}; which one do the captions mean?")
     places = similar | exact

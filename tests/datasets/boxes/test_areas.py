@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from pipeline.datasets.boxes.areas import largest_areas
+from pipeline.datasets.boxes.areas import any_annotated, largest_areas
 from pipeline.datasets.boxes.reading import read_boxes
 from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.errors import QpertError
@@ -61,3 +61,18 @@ def test_annotations_of_other_photos_are_refused(folder):
     with pytest.raises(QpertError, match=r"entities annotates none of the captioned images, such as x\.jpg"):
         largest_areas(read_boxes(folder), [CaptionedImage("x.jpg", ["x"])])
     assert largest_areas(read_boxes(folder), []) == {}
+
+
+def test_an_annotation_that_cannot_be_read_does_not_lose_the_others(folder):
+    images = [*IMAGES, CaptionedImage("broken.jpg", ["x"])]
+    with pytest.warns(UserWarning, match=r"1 annotations cannot be read; the first: .*broken\.xml: not XML"):
+        assert largest_areas(read_boxes(folder), images) == {"a.jpg": 1.0, "b.jpg": 0.01}
+    with pytest.raises(QpertError, match=r"broken\.xml: not XML"):
+        largest_areas(read_boxes(folder), images, strict=True)
+
+
+def test_whether_one_of_many_photos_is_annotated(folder):
+    boxes = read_boxes(folder)
+    assert any_annotated(boxes, ["d.jpg", "a.jpg"])
+    assert any_annotated(boxes, ["broken.jpg"])
+    assert not any_annotated(boxes, ["d.jpg"])

@@ -94,3 +94,12 @@ def test_a_bad_entry_is_named(write, release, message):
         read_boxes(write(release), strict=True)
     assert "dataset.json" in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+def test_bad_entries_are_left_out_and_named(write):
+    release = {str(n): {"x": caption(dog=[[0, [0, 0, n, n]]])} for n in range(1, 9)}
+    release |= {"20": [], "21": {"x": {}, "y": caption(cat=[[0, [0, 0, 1, 1]]])}, "12a3": {}, "022": {}, "22": {}}
+    with pytest.warns(UserWarning, match=r"4 entries .*: not a release of COCO Entities: \[20\]: should be an object"):
+        boxes = read_boxes(write(release))
+    assert boxes.of("3.jpg").boxes == (("dog", (0, 0, 3, 3)),)
+    assert boxes.of("21.jpg").boxes == (("cat", (0, 0, 1, 1)),)

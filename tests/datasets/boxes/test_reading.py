@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import pickle
 import time
 
 import pytest
@@ -10,6 +13,7 @@ from pipeline.datasets.boxes.photo_boxes import PhotoBoxes
 from pipeline.datasets.boxes.reading import read_boxes
 from pipeline.errors import QpertError
 from tests.datasets.coco_files import instance, instances
+from tests.payloads import Touch
 
 
 def test_a_folder_is_read_photo_by_photo(folder):
@@ -64,3 +68,30 @@ def test_missing_files_are_named(tmp_path):
         read_boxes(tmp_path / "nowhere.json")
     with pytest.raises(QpertError, match=r"no annotations in .*nowhere: expected"):
         read_boxes(tmp_path / "nowhere")
+
+
+def test_a_folder_is_read_whole_in_strict_reading(folder):
+    with pytest.raises(QpertError, match=r"the photo b has 2 boxes that are not finite, inverted"):
+        read_boxes(folder, strict=True)
+    (folder / "Annotations" / "b.xml").write_text("<annotation/>")
+    with pytest.raises(QpertError, match=r"broken\.xml: not XML"):
+        read_boxes(folder, strict=True)
+    for name in ("broken", "c"):
+        (folder / "Annotations" / f"{name}.xml").unlink()
+    assert read_boxes(folder, strict=True).of("a.jpg") is not None
+
+
+@pytest.mark.parametrize("name", ["sentences.pkl", "anno.p", "x.pickle"])
+def test_pickles_are_never_opened(write, tmp_path, name):
+    ran = tmp_path / "ran"
+    with pytest.raises(
+        QpertError, match=r"is a pickle, which may run programs and is never opened; D3 comes as d3_json"
+    ):
+        read_boxes(write(pickle.dumps(Touch(str(ran))), name))
+    assert not ran.exists()
+
+
+def test_compressed_annotations(write):
+    content = json.dumps(instances(instance([1, 2, 3, 4])))
+    for data, name in ((gzip.compress(content.encode()), "x.json.gz"), (content.encode("utf-16"), "y.json")):
+        assert read_boxes(write(data, name)).of("b.jpg").boxes == (("dog", (1, 2, 4, 6)),)

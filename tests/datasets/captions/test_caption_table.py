@@ -168,3 +168,26 @@ def test_code_in_a_table_never_runs(tmp_path):
     with pytest.raises(QpertError, match=r"column caption is ray\.data\.arrow_pickled_object"):
         read_captions(parquet(tmp_path, image=["a.jpg"], caption=captions))
     assert not ran.exists()
+
+
+def test_bad_lines_of_json_are_left_out(write):
+    lines = [
+        '{"image": "a.jpg", "caption": "x"}',
+        "[" * 100_000,
+        '{"image": "b.jpg"',
+        '{"image": "c.jpg"}',
+        '{"image": "d.jpg", "caption": ["y", 7]}',
+        *['{"image": "e.jpg", "caption": "z"}'] * 9,
+    ]
+    with pytest.warns(UserWarning, match="cannot be read and are left out") as caught:
+        images = read_captions(write("\n".join(lines), "x.jsonl"))
+    assert [(image.image_id, len(image.captions)) for image in images] == [("a.jpg", 1), ("d.jpg", 1), ("e.jpg", 9)]
+    text = str(caught[0].message)
+    assert "4 entries cannot be read and are left out: line 2 is not valid JSON: " in text
+    assert "line 3 is not valid JSON: " in text
+
+
+def test_a_first_line_that_is_bad_does_not_hide_the_columns(write):
+    path = write('{"image"\n{"image": "a.jpg", "caption": "x"}\n{"image": "b.jpg", "caption": "y"}\n', "x.jsonl")
+    with pytest.warns(UserWarning, match="1 entries cannot be read and are left out: line 1 is not valid JSON"):
+        assert [image.image_id for image in read_captions(path)] == ["a.jpg", "b.jpg"]

@@ -51,5 +51,63 @@ def test_bad_captions_are_named_with_their_entry(write, content, message):
 
 
 def test_instances_are_not_captions(write):
-    with pytest.raises(QpertError, match=r"not COCO's captions: annotations\[0\]\.caption: Field required"):
-        read_captions(write(json.dumps(instances(instance([1, 2, 3, 4])))))
+    for many in (1, 9):
+        content = json.dumps(instances(*[instance([1, 2, 3, 4])] * many))
+        with pytest.raises(QpertError, match=r"not COCO's captions: annotations\[0\]\.caption: Field required"):
+            read_captions(write(content))
+
+
+def test_ids_of_two_types_are_the_same_image(write):
+    images = [{"id": 139, "file_name": "a.jpg"}, {"id": "140", "file_name": "b.jpg"}]
+    path = write(captions(("139", "x"), (140, "y"), (139, "z"), images=images))
+    assert read_captions(path, strict=True) == [CaptionedImage("a.jpg", ["x", "z"]), CaptionedImage("b.jpg", ["y"])]
+
+
+def test_ids_of_two_types_that_are_both_used_stay_apart(write):
+    images = [{"id": 7, "file_name": "a.jpg"}, {"id": "7", "file_name": "b.jpg"}]
+    path = write(captions((7, "x"), ("7", "y"), images=images))
+    assert read_captions(path, strict=True) == [CaptionedImage("a.jpg", ["x"]), CaptionedImage("b.jpg", ["y"])]
+
+
+def test_bad_entries_are_left_out_and_named(write):
+    content = captions(
+        (7, "one"), (3, "two"), (7, 5), (3, "three"), images=[*IMAGES, {"id": 5}, {"id": 7, "file_name": "c"}]
+    )
+    content["annotations"] += [{"caption": "x"}, "nonsense"]
+    with pytest.warns(UserWarning, match="cannot be read and are left out") as caught:
+        assert read_captions(write(content)) == [
+            CaptionedImage("b.jpg", ["one"]),
+            CaptionedImage("a.jpg", ["two", "three"]),
+        ]
+    (message,) = (str(warning.message) for warning in caught)
+    assert (
+        "5 entries cannot be read and are left out: not COCO's captions: images[2].file_name: Field required; "
+        in message
+    )
+    assert "images[3] and images[0] both have the id 7; not COCO's captions: annotations[2].caption: " in message
+
+
+def test_unknown_images_and_blank_captions_are_errors_in_strict_reading(write):
+    for pair, message in ((("9", "x"), r"annotations\[1\] of image 9 has an image_id that"), ((7, " "), "is blank")):
+        with pytest.raises(QpertError, match=message):
+            read_captions(write(captions((7, "one"), pair)), strict=True)
+
+
+def expressions(*pairs):
+    """REIRCOCO: an entry of images for each object."""
+    images = [
+        {"id": number, "file_name": name, "height": 9, "width": 9, "expressions": texts}
+        for number, (name, texts) in enumerate(pairs)
+    ]
+    return {"images": images, "annotations": [], "categories": [{"id": 1, "name": "object"}]}
+
+
+def test_expressions_of_all_objects_are_captions_of_their_photo(write):
+    path = write(expressions(("a.jpg", ["the dog", "a dog"]), ("b.jpg", ["a cat"]), ("a.jpg", ["the left man"])))
+    assert read_captions(path, strict=True) == [
+        CaptionedImage("a.jpg", ["the dog", "a dog", "the left man"]),
+        CaptionedImage("b.jpg", ["a cat"]),
+    ]
+    path = write(expressions(("a.jpg", ["the dog", None]), ("b.jpg", "x"), ("c.jpg", ["a cat"])))
+    with pytest.warns(UserWarning, match=r"2 entries .*: images\[0\]\.expressions\[1\] is not a caption"):
+        assert [image.image_id for image in read_captions(path)] == ["a.jpg", "c.jpg"]

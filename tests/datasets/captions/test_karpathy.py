@@ -79,3 +79,24 @@ def test_a_bad_file_is_named_with_its_entry(write, content, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(QpertError, match=r"nowhere\.json"):
         read_captions(tmp_path / "nowhere.json")
+
+
+def test_bad_entries_are_left_out_and_named(write):
+    broken = {**entry("c.jpg"), "sentences": [{"raw": "ok"}, {"raw": None}, "x", {}]}
+    path = write({"images": [entry("a.jpg"), {"filename": "b.jpg"}, broken, entry("a.jpg", "train"), entry("d.jpg")]})
+    with pytest.warns(UserWarning, match="cannot be read and are left out") as caught:
+        images = read_captions(path)
+    assert images == [
+        CaptionedImage("a.jpg", ["one", "two"]),
+        CaptionedImage("c.jpg", ["ok"]),
+        CaptionedImage("d.jpg", ["one", "two"]),
+    ]
+    text = str(caught[0].message)
+    assert "5 entries cannot be read and are left out: not a Karpathy data set: images[1].split: Field required" in text
+    assert "images[2].sentences[1].raw: Input should be a valid string; " in text
+
+
+def test_a_file_of_which_most_entries_are_bad_is_refused(write):
+    path = write({"images": [entry("a.jpg", captions=["x"]), *[{"filename": "b.jpg"}] * 9]})
+    with pytest.raises(QpertError, match=r"images\[1\]\.split: Field required .*\(9 of 11 entries cannot be read\)"):
+        read_captions(path)

@@ -53,3 +53,25 @@ def test_a_bad_file_is_named_with_its_entry(write, content, message):
     with pytest.raises(QpertError, match=message) as caught:
         read_captions(write(content), strict=True)
     assert "dataset.json" in str(caught.value)
+
+
+def test_bad_entries_are_left_out_and_named(write):
+    good = [{"image": f"{n}.jpg", "caption": ["x", "y"]} for n in range(4)]
+    bad = [
+        {"image": "a.jpg", "caption": ["one", None, "two"]},
+        {"image": "b.jpg"},
+        7,
+        {"image": "p/0.jpg", "caption": "z"},
+    ]
+    with pytest.warns(UserWarning, match="cannot be read and are left out") as caught:
+        images = read_captions(write([*good, *bad]))
+    assert images[4:] == [CaptionedImage("a.jpg", ["one", "two"])]
+    text = str(caught[0].message)
+    assert "4 entries cannot be read and are left out: [4].caption[1] is not a caption: 'None' is not text; " in text
+    assert text.endswith("; ...")
+
+
+def test_a_bad_byte_spoils_its_own_caption(write):
+    text = b'[{"image": "a.jpg", "caption": ["caf\xe9", "ok"]}, {"image": "b.jpg", "caption": "y"}]'
+    with pytest.warns(UserWarning, match=r"1 entries .* left out: \[0\]\.caption\[0\] is not valid Unicode"):
+        assert read_captions(write(text)) == [CaptionedImage("a.jpg", ["ok"]), CaptionedImage("b.jpg", ["y"])]
