@@ -76,8 +76,11 @@ class Encoder(ABC):
         return EncoderSpec()
 
     @classmethod
-    def patch(cls, weights: str) -> int | None:
-        """Side of a patch in pixels, without loading the model; None if only loading it shows."""
+    def resolution(cls, weights: str) -> tuple[int, int] | None:
+        """Sides of the square input and of a patch in pixels, without loading the model; None if that would show them.
+
+        For a model that keeps the photo's shape (NaFlex) the first is 0.
+        """
         return None
 
     def resize(self, image_size: int) -> None:

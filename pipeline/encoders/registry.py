@@ -153,13 +153,13 @@ def _resized(name: str, weights: str, spec: EncoderSpec, image_size: int) -> Enc
     kind = _class(name)
     if kind.resize is Encoder.resize:
         raise QpertError(f"the encoder {name} takes photos at its own resolution only: leave out --image-size")
-    patch = kind.patch(weights)
-    if patch is None:
+    known = kind.resolution(weights)
+    if known is None:
         return spec
-    side = math.isqrt(spec.tokens)
-    if image_size // patch != side:  # the model's own resolution may be no multiple of its patches
+    own, patch = known
+    if image_size != own:  # which may be no multiple of the patches
         check_side(image_size, patch, f"{name} {weights}")
-    prefix = spec.tokens - side**2
+    prefix = spec.tokens - math.isqrt(spec.tokens) ** 2
     return replace(spec, tokens=(image_size // patch) ** 2 + prefix)
 
 

@@ -26,7 +26,8 @@ from pipeline.errors import QpertError
 from pipeline.io.model_weights import split_weights
 from pipeline.method.objects import TokenGrid
 
-_PUBLISHED_PATCH = 14
+_PUBLISHED = (364, 14)
+"""Sides of input and patch of Salesforce/blip2-itm-vit-g-coco."""
 
 
 class Blip2Encoder(Blip2Family):
@@ -109,13 +110,14 @@ class Blip2Encoder(Blip2Family):
         return tokens
 
     @classmethod
-    def patch(cls, weights: str) -> int | None:
+    def resolution(cls, weights: str) -> tuple[int, int] | None:
         """By the folder's config.json, or that of the published models; None for a LAVIS checkpoint."""
         first, _ = split_weights(weights)
         folder = Path(first)
         if folder.is_dir():
-            return square_side(read_blip2_config(folder / "config.json").vision_config.patch_size, cls.title)
-        return None if first.endswith(".pth") else _PUBLISHED_PATCH
+            vision = read_blip2_config(folder / "config.json").vision_config
+            return square_side(vision.image_size, cls.title), square_side(vision.patch_size, cls.title)
+        return None if first.endswith(".pth") else _PUBLISHED
 
     def resize(self, image_size: int) -> None:
         """By transformers' own interpolation; see `Encoder.resize`."""

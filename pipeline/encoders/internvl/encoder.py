@@ -100,10 +100,11 @@ class InternVLEncoder(Encoder):
         return EncoderSpec(parameters, config.image_tokens, width, vectors=1, dim=config.clip_embed_dim, sites=sites)
 
     @classmethod
-    def patch(cls, weights: str) -> int | None:
+    def resolution(cls, weights: str) -> tuple[int, int] | None:
         """By the folder's config.json; for a hub id, that of the published models."""
         folder = Path(weights)
-        return (read_config(folder) if folder.is_dir() else InternVLConfig()).vision_config.patch_size
+        config = read_config(folder) if folder.is_dir() else InternVLConfig()
+        return config.image_size, config.vision_config.patch_size
 
     def resize(self, image_size: int) -> None:
         """By bicubic interpolation, as the published code; see `Encoder.resize`."""

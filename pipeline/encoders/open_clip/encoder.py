@@ -16,7 +16,7 @@ from pipeline.encoders.open_clip.plain_coca import PlainCoca
 from pipeline.encoders.open_clip.plain_weights import load_plain_weights
 from pipeline.encoders.open_clip.resizing import resize_tower
 from pipeline.encoders.open_clip.towers import Tower, cut_tower, cut_transformer, vocabulary_size
-from pipeline.encoders.open_clip.weights import check_weights, load_weights, read_patch, read_spec, read_texts
+from pipeline.encoders.open_clip.weights import check_weights, load_weights, read_resolution, read_spec, read_texts
 from pipeline.encoders.open_clip.word_tokenizer import Tokenize
 from pipeline.encoders.positions import check_side
 from pipeline.encoders.preprocessing import Transform, square_side
@@ -131,9 +131,9 @@ class OpenClipEncoder(Encoder):
         return read_spec(weights)
 
     @classmethod
-    def patch(cls, weights: str) -> int | None:
+    def resolution(cls, weights: str) -> tuple[int, int] | None:
         """By the folder's configuration or the table of open_clip's models; None for others, and towers of timm."""
-        return read_patch(weights)
+        return read_resolution(weights)
 
     def resize(self, image_size: int) -> None:
         """As open_clip's and timm's own interpolation; see `Encoder.resize`."""

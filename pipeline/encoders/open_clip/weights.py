@@ -87,17 +87,19 @@ def read_spec(weights: str) -> EncoderSpec:
         return EncoderSpec(638_450_177, tokens=257, width=1024, vectors=1, dim=768)  # coca_ViT-L-14
 
 
-def read_patch(weights: str) -> int | None:
-    """Side of a patch in pixels; None where only loading the model shows it."""
+def read_resolution(weights: str) -> tuple[int, int] | None:
+    """Sides of the input and of a patch in pixels; None where only loading the model shows them."""
     folder = Path(weights)
     try:
         if folder.is_dir():
-            vision = read_config(folder / CONFIG)[0].vision_cfg
-            return vision.patch_size if isinstance(vision.patch_size, int) and not vision.timm_model_name else None
-        model = find_model(weights)
+            side, tokens = read_config(folder / CONFIG)[0].vision_cfg.image_size, read_spec(weights).tokens
+        else:
+            model = find_model(weights)
+            side, tokens = model.image_size, model.tokens
     except UNREADABLE:
         return None
-    return model.image_size // math.isqrt(model.tokens) if model.tokens > 1 else None
+    # The vector of a tower in one piece is its only token.
+    return (side, side // math.isqrt(tokens)) if isinstance(side, int) and tokens > 1 else None
 
 
 def read_texts(tokenizer: Tokenize | None, texts: Sequence[str]) -> Reading | None:

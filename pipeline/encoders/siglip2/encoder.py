@@ -19,7 +19,7 @@ from pipeline.encoders.reading import Reading
 from pipeline.encoders.siglip2.config import MOST_PATCHES, Preprocessing
 from pipeline.encoders.siglip2.inputs import in_patches, split_places, squashed
 from pipeline.encoders.siglip2.site import PoolingHeadSite
-from pipeline.encoders.siglip2.sizes import read_patch, read_spec
+from pipeline.encoders.siglip2.sizes import read_resolution, read_spec
 from pipeline.encoders.siglip2.text_inputs import read_texts, text_ids
 from pipeline.encoders.siglip2.weights import TITLE, check_weights, load_weights
 from pipeline.encoders.sites import make_perturbable
@@ -102,9 +102,9 @@ class SiglipEncoder(Encoder):
         return read_spec(weights)
 
     @classmethod
-    def patch(cls, weights: str) -> int | None:
+    def resolution(cls, weights: str) -> tuple[int, int] | None:
         """By the folder's config.json, or the name of a published model."""
-        return read_patch(weights)
+        return read_resolution(weights)
 
     def resize(self, image_size: int) -> None:
         """By transformers' own interpolation; NaFlex: with as many patches as a square photo of this size has."""

@@ -36,13 +36,16 @@ def read_spec(weights: str) -> EncoderSpec:
         return spec_of(published(weights) or _known(_LARGEST), Preprocessing())
 
 
-def read_patch(weights: str) -> int | None:
-    """Side of a patch in pixels, by the same; None if unknown."""
+def read_resolution(weights: str) -> tuple[int, int] | None:
+    """Sides of the input (0 for NaFlex) and of a patch in pixels, by the same; None if unknown."""
+    sizes: SiglipSizes | None
     try:
-        return read_sizes(_folder(weights) / "config.json").vision_config.patch_size
+        sizes = read_sizes(_folder(weights) / "config.json")
     except (QpertError, *UNREADABLE):
         sizes = published(weights)
-        return None if sizes is None else sizes.vision_config.patch_size
+    if sizes is None:
+        return None
+    return 0 if sizes.native else sizes.vision_config.image_size, sizes.vision_config.patch_size
 
 
 def _folder(weights: str) -> Path:
