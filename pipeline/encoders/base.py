@@ -75,6 +75,28 @@ class Encoder(ABC):
         """
         return EncoderSpec()
 
+    @classmethod
+    def resolution(cls, weights: str) -> tuple[int, int] | None:
+        """Sides of the square input and of a patch in pixels, without loading the model; None if that would show them.
+
+        For a model that keeps the photo's shape (NaFlex) the first is 0.
+        """
+        return None
+
+    def resize(self, image_size: int) -> None:
+        """Take photos at another resolution from now on, with the positions of the patches interpolated.
+
+        At the model's own resolution nothing changes. Texts are not affected.
+
+        Args:
+            image_size: side of the square input in pixels; for a model that keeps the photo's shape (NaFlex), the side
+                of a square photo with as many patches as a photo may have.
+
+        Raises:
+            QpertError: the model's positions cannot be interpolated, or the size is no multiple of its patches.
+        """
+        raise QpertError(f"the encoder {self.name} takes photos at its own resolution only: leave out --image-size")
+
     @abstractmethod
     def preprocess(self, image: Image.Image) -> Tensor:
         """A photo as the model takes it: float32 on the CPU, of the same shape for every photo.

@@ -5,6 +5,7 @@ torch and the model libraries are imported inside functions: commands check name
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
@@ -125,17 +126,41 @@ def check_perturbable(name: str, weights: str | None) -> None:
         )
 
 
-def encoder_spec(name: str, weights: str | None) -> EncoderSpec:
+def encoder_spec(name: str, weights: str | None, image_size: int | None = None) -> EncoderSpec:
     """The sizes of an encoder, without loading it.
 
+    Args:
+        name: one of `list_encoders()`.
+        weights: see `load_encoder`.
+        image_size: see `load_encoder`.
+
     Raises:
-        QpertError: what `check_encoder` would say.
+        QpertError: what `check_encoder` would say, or a size that the encoder cannot take, where that shows.
     """
     path = resolve_weights(name, weights)
     if path != weights:  # bundled
-        return _entry(name).sizes
-    check_encoder(name, weights)
-    return _spec(name, path)
+        spec = _entry(name).sizes
+    else:
+        check_encoder(name, weights)
+        spec = _spec(name, path)
+    return spec if image_size is None else _resized(name, path, spec, image_size)
+
+
+def _resized(name: str, weights: str, spec: EncoderSpec, image_size: int) -> EncoderSpec:
+    from pipeline.encoders.base import Encoder
+    from pipeline.encoders.positions import check_side
+
+    kind = _class(name)
+    if kind.resize is Encoder.resize:
+        raise QpertError(f"the encoder {name} takes photos at its own resolution only: leave out --image-size")
+    known = kind.resolution(weights)
+    if known is None:
+        return spec
+    own, patch = known
+    if image_size != own:  # which may be no multiple of the patches
+        check_side(image_size, patch, f"{name} {weights}")
+    prefix = spec.tokens - math.isqrt(spec.tokens) ** 2
+    return replace(spec, tokens=(image_size // patch) ** 2 + prefix)
 
 
 @cache
@@ -182,7 +207,14 @@ def twin_of(name: str) -> str:
     return _entry(name).twin or name
 
 
-def load_encoder(name: str, *, weights: str | None = None, device: str = "cpu", dtype: str = "float32") -> Encoder:
+def load_encoder(
+    name: str,
+    *,
+    weights: str | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    image_size: int | None = None,
+) -> Encoder:
     """Load an encoder, ready for inference.
 
     Args:
@@ -190,9 +222,11 @@ def load_encoder(name: str, *, weights: str | None = None, device: str = "cpu", 
         weights: what the encoder's `load` takes; None or "miniature" is the bundled miniature.
         device: a torch device, "cpu", "cuda", "cuda:1", ...
         dtype: "float32", "float16" or "bfloat16".
+        image_size: resolution of photos in pixels, see `Encoder.resize`; None for the model's own.
 
     Raises:
-        QpertError: unknown name, dtype or device, weights that cannot be loaded, or a device that is too small.
+        QpertError: unknown name, dtype or device, weights that cannot be loaded, a device that is too small, or a
+            resolution that the model cannot take.
     """
     import torch
 
@@ -203,7 +237,10 @@ def load_encoder(name: str, *, weights: str | None = None, device: str = "cpu", 
     except (RuntimeError, AssertionError) as error:
         raise QpertError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
     check_room(name, weights, device, dtype)
-    return _class(name).load(path, place, getattr(torch, dtype))
+    encoder = _class(name).load(path, place, getattr(torch, dtype))
+    if image_size is not None:
+        encoder.resize(image_size)
+    return encoder
 
 
 def check_room(name: str, weights: str | None, device: str, dtype: str) -> None:

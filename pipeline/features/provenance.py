@@ -40,6 +40,7 @@ class _Config(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     dtype: Dtype | None = None
+    image_size: Annotated[int, Field(ge=1, le=2**16)] | None = None
     max_megapixels: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] = 100.0
     allow_truncated: bool = False
     accelerators: list[str] | None = None
@@ -54,6 +55,7 @@ class MadeWith:
         encoder: registered name of the encoder.
         digest: of the weights, if they were files.
         dtype: of the encoder, as requested; None if the manifest does not say.
+        image_size: resolution of the photos, as requested; None for the model's own.
         max_megapixels: limit on the size of photos.
         allow_truncated: whether incomplete photos were decoded as far as possible.
         accelerators: GPU types that were named; None for every GPU.
@@ -65,6 +67,7 @@ class MadeWith:
     encoder: str
     digest: str | None
     dtype: Dtype | None
+    image_size: int | None
     max_megapixels: float
     allow_truncated: bool
     accelerators: list[str] | None
@@ -97,6 +100,7 @@ class MadeWith:
             encoder=encoder.name,
             digest=encoder.weights.digest if encoder.weights else None,
             dtype=config.dtype,
+            image_size=config.image_size,
             max_megapixels=config.max_megapixels,
             allow_truncated=config.allow_truncated,
             accelerators=config.accelerators,

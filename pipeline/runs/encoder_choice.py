@@ -44,16 +44,16 @@ class EncoderChoice:
     weights: str | None = None
 
     @classmethod
-    def of(cls, name: str, weights: str | None) -> EncoderChoice:
-        """Chooses a registered encoder, with the weights that `load_encoder` takes.
+    def of(cls, name: str, weights: str | None, image_size: int | None = None) -> EncoderChoice:
+        """Chooses a registered encoder, with the weights and the resolution that `load_encoder` takes.
 
         Raises:
             QpertError: there is no such encoder, or no such weights, as far as that shows without loading them.
         """
         check_encoder(name, weights)
-        spec = encoder_spec(name, weights)
+        spec = encoder_spec(name, weights, image_size)
         return cls(
-            build=partial(load_encoder, name, weights=weights),
+            build=partial(load_encoder, name, weights=weights, image_size=image_size),
             identity={"name": name, "weights": weights_identity(resolve_weights(name, weights))},
             values=spec.embedding_values,
             need=spec.memory,

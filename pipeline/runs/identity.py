@@ -34,7 +34,7 @@ def identity(spec: IndexSpec, encoder: EncoderChoice | None = None, variants: Va
         "format": FORMAT_VERSION,
         "source": absolute(spec.source),
         "columns": [spec.uri_column, spec.bytes_column, spec.id_column],
-        "encoder": (encoder or EncoderChoice.of(spec.encoder, spec.weights)).identity,
+        "encoder": (encoder or EncoderChoice.of(spec.encoder, spec.weights, spec.image_size)).identity,
         "detector": None if spec.detector.model == "none" else detector,
         "perturbation": perturbation and perturbation.as_dict(),
         "precision": spec.precision,
@@ -43,6 +43,8 @@ def identity(spec: IndexSpec, encoder: EncoderChoice | None = None, variants: Va
     }
     if spec.allow_truncated:  # only then, so that features from before this option existed can still be resumed
         what["allow_truncated"] = True
+    if spec.image_size is not None:
+        what["image_size"] = spec.image_size
     if spec.multi.kinds:
         what["multi"] = spec.multi.identity()
     what = canonical_identity(_plain(what))

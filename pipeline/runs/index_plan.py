@@ -119,7 +119,7 @@ class IndexPlan:
         if spec.strict_annotations:
             check_annotations(spec.detector)
         spec = spec.model_copy(update={"detector": with_query_classes(spec.detector)})
-        encoder = encoder or EncoderChoice.of(spec.encoder, absolute_weights(spec.weights))
+        encoder = encoder or EncoderChoice.of(spec.encoder, absolute_weights(spec.weights), spec.image_size)
         if encoder.sites == 0:
             spec = _plain_only(spec, variants)
         _check_multi(spec, encoder)

@@ -102,13 +102,14 @@ def rerank_features(
             " does not keep, so matching cannot use them: index with --perturbation.stages itc"
         )
     made_with = MadeWith.of(features.manifest, features.root)
-    chosen = EncoderChoice.of(made_with.encoder, absolute_weights(made_with.weights(weights)))
+    chosen = EncoderChoice.of(made_with.encoder, absolute_weights(made_with.weights(weights)), made_with.image_size)
+    resolution = {} if made_with.image_size is None else {"image_size": made_with.image_size}
     gpus, patience = _as_indexed(made_with, cluster, begun)
     spec = MatchSpec(
         features=FeatureStore(features.folder),
         pairs=_pairs(features, evaluation),
         texts=evaluation.texts,
-        encoder=replace(chosen, identity=chosen.identity | {"dtype": made_with.dtype}),
+        encoder=replace(chosen, identity=chosen.identity | {"dtype": made_with.dtype, **resolution}),
         perturbation=perturbation,
         worker=Worker(
             dtype=made_with.dtype or "auto",

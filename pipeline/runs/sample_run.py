@@ -79,6 +79,7 @@ def _sample(spec: IndexSpec, outcome: Outcome, rows: int) -> Sample:
             actors[name, device] = min(number, stage.pool.size)  # an actor that was restarted is counted again
             if device != CPU:
                 gpus[device] = max(gpus.get(device, 0.0), actors[name, device] * (stage.pool.num_gpus or 1.0))
+    sizes = encoder_spec(spec.encoder, spec.weights, spec.image_size)
     features = sum(FeatureStore(spec.out).file_sizes())
     return Sample(
         photos=counts.photos,
@@ -90,7 +91,7 @@ def _sample(spec: IndexSpec, outcome: Outcome, rows: int) -> Sample:
         actors=actors,
         gpus=gpus,
         cores=machines.cpus,
-        token_bytes=encoder_spec(spec.encoder, spec.weights).token_bytes("float16" if gpus else "float32"),
+        token_bytes=sizes.token_bytes("float16" if gpus else "float32"),
         rate=counts.warm_rate(),
         file_rows=rows,
     )

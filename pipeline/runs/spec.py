@@ -35,6 +35,13 @@ class _Features(BaseModel):
     weights: WeightsText | None = Field(
         None, description="weights of the encoder: a tag, a hub id or a path (default: its miniature)"
     )
+    image_size: int | None = Field(
+        None,
+        ge=16,
+        le=4096,
+        description="resolution of the photos in pixels, a multiple of the model's patches: its positions are"
+        " interpolated, and twice the side costs some four times the work or more (default: the model's own)",
+    )
     detector: DetectorConfig = Field(
         DetectorConfig(), description="how objects are found", json_schema_extra={"short": "model"}
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,13 +14,20 @@ from transformers import Blip2ForImageTextRetrieval
 
 from pipeline.encoders.blip2.beam_search import Decoding
 from pipeline.encoders.blip2.captioning import CaptionWriter
+from pipeline.encoders.blip2.config import read_blip2_config
 from pipeline.encoders.blip2.family import Blip2Family
+from pipeline.encoders.blip2.inputs import photo_transform
 from pipeline.encoders.blip2.language_head import build_language_head
 from pipeline.encoders.blip2.qformer import qformer_sites
 from pipeline.encoders.blip2.weights import check_weights, load_weights
+from pipeline.encoders.positions import check_side
 from pipeline.encoders.preprocessing import square_side
 from pipeline.errors import QpertError
+from pipeline.io.model_weights import split_weights
 from pipeline.method.objects import TokenGrid
+
+_PUBLISHED = (364, 14)
+"""Sides of input and patch of Salesforce/blip2-itm-vit-g-coco."""
 
 
 class Blip2Encoder(Blip2Family):
@@ -95,8 +104,28 @@ class Blip2Encoder(Blip2Family):
     @torch.no_grad()
     def backbone(self, pixels: Tensor) -> Tensor:
         """Tokens [B, N, C] after the vision tower's last LayerNorm; the first is [CLS]."""
-        tokens: Tensor = self.model.vision_model(pixels.to(self.device, self.dtype)).last_hidden_state
+        tower = self.model.vision_model
+        # transformers takes the positions as they are where the photo has as many patches as these.
+        tokens: Tensor = tower(pixels.to(self.device, self.dtype), interpolate_pos_encoding=True).last_hidden_state
         return tokens
+
+    @classmethod
+    def resolution(cls, weights: str) -> tuple[int, int] | None:
+        """By the folder's config.json, or that of the published models; None for a LAVIS checkpoint."""
+        first, _ = split_weights(weights)
+        folder = Path(first)
+        if folder.is_dir():
+            vision = read_blip2_config(folder / "config.json").vision_config
+            return square_side(vision.image_size, cls.title), square_side(vision.patch_size, cls.title)
+        return None if first.endswith(".pth") else _PUBLISHED
+
+    def resize(self, image_size: int) -> None:
+        """By transformers' own interpolation; see `Encoder.resize`."""
+        if image_size == self.grid.image_size:
+            return
+        check_side(image_size, self.grid.patch, self.title)
+        self.grid = replace(self.grid, image_size=image_size)
+        self._transform = photo_transform(image_size)
 
     @property
     def vocabulary(self) -> int:

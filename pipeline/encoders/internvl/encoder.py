@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from pipeline.encoders.internvl.inputs import photo_transform, text_ids
 from pipeline.encoders.internvl.model import InternVL
 from pipeline.encoders.internvl.text_inputs import read_texts
 from pipeline.encoders.internvl.weights import check_weights, load_weights, read_config
+from pipeline.encoders.positions import check_side, interpolate_positions
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import Site
 from pipeline.encoders.spec import EncoderSpec
@@ -41,6 +43,8 @@ class InternVLEncoder(Encoder):
     title = "InternVL"
     vectors = 1
     mode: Mode = "g"
+
+    grid: TokenGrid
 
     def __init__(self, model: InternVL, tokenizer: Any, mode: Mode) -> None:
         """Use `from_model` or `load`."""
@@ -94,6 +98,24 @@ class InternVLEncoder(Encoder):
         parameters = sum(parameter.numel() for parameter in model.parameters())
         width, sites = config.vision_config.hidden_size, len(_find_sites(model, cls.mode))
         return EncoderSpec(parameters, config.image_tokens, width, vectors=1, dim=config.clip_embed_dim, sites=sites)
+
+    @classmethod
+    def resolution(cls, weights: str) -> tuple[int, int] | None:
+        """By the folder's config.json; for a hub id, that of the published models."""
+        folder = Path(weights)
+        config = read_config(folder) if folder.is_dir() else InternVLConfig()
+        return config.image_size, config.vision_config.patch_size
+
+    def resize(self, image_size: int) -> None:
+        """By bicubic interpolation, as the published code; see `Encoder.resize`."""
+        if image_size == self.grid.image_size:
+            return
+        check_side(image_size, self.grid.patch, self.title)
+        self.grid = replace(self.grid, image_size=image_size)
+        embeddings = self.model.vision_model.embeddings
+        positions = interpolate_positions(embeddings.position_embedding[0], self.grid.side, 1, antialias=False)
+        embeddings.position_embedding = nn.Parameter(positions[None], requires_grad=False)
+        self._transform = photo_transform(image_size)
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """Both sides squashed to S by PIL's bicubic filter, ImageNet's statistics: float32 [3, S, S]."""

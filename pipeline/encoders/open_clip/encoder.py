@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -13,9 +14,11 @@ from torch.nn import functional as F
 from pipeline.encoders.base import Encoder
 from pipeline.encoders.open_clip.plain_coca import PlainCoca
 from pipeline.encoders.open_clip.plain_weights import load_plain_weights
+from pipeline.encoders.open_clip.resizing import resize_tower
 from pipeline.encoders.open_clip.towers import Tower, cut_tower, cut_transformer, vocabulary_size
-from pipeline.encoders.open_clip.weights import check_weights, load_weights, read_spec, read_texts
+from pipeline.encoders.open_clip.weights import check_weights, load_weights, read_resolution, read_spec, read_texts
 from pipeline.encoders.open_clip.word_tokenizer import Tokenize
+from pipeline.encoders.positions import check_side
 from pipeline.encoders.preprocessing import Transform, square_side
 from pipeline.encoders.reading import Reading
 from pipeline.encoders.sites import MultiheadAttentionSite, make_perturbable
@@ -53,13 +56,14 @@ class OpenClipEncoder(Encoder):
         tokenizer: Tokenize | None,
         tower: Tower,
         grid: TokenGrid,
-        transform: Transform,
+        transform_for: Callable[[int], Transform],
     ) -> None:
         """Use `from_model` or `load`."""
         self.model, self.tokenizer, self.grid = model.eval().requires_grad_(False), tokenizer, grid
         weight = next(model.visual.parameters())
         self.device, self.dtype = weight.device, weight.dtype
-        self._tower, self._transform = tower, transform
+        self._tower, self._transform_for = tower, transform_for
+        self._transform = transform_for(grid.image_size)
         with torch.no_grad():
             no_photo = torch.zeros(1, grid.tokens, tower.width, device=self.device, dtype=self.dtype)
             self.dim = tower.pool(no_photo).shape[-1]
@@ -100,7 +104,9 @@ class OpenClipEncoder(Encoder):
             raise QpertError(f"resize_mode {cfg.resize_mode!r} is not supported; use one of {', '.join(_MODES)}")
         mode: Literal["squash", "center_crop"] = "squash" if cfg.resize_mode == "squash" else "center_crop"
         grid = TokenGrid(size, patch, mode, prefix=tower.prefix)
-        return cls(model, tokenizer, tower, grid, image_transform_v2(cfg, is_train=False))
+        return cls(
+            model, tokenizer, tower, grid, lambda side: image_transform_v2(replace(cfg, size=side), is_train=False)
+        )
 
     @classmethod
     def load(cls, weights: str, device: torch.device, dtype: torch.dtype) -> OpenClipEncoder:
@@ -110,7 +116,7 @@ class OpenClipEncoder(Encoder):
             make_perturbable(model.visual.attn_pool.attn, MultiheadAttentionSite)
             tower = cut_transformer(model.visual)
             grid = TokenGrid(model.visual.image_size, model.visual.patch_size, "center_crop")
-            return cls(model, plain.tokenizer, tower, grid, plain.transform)
+            return cls(model, plain.tokenizer, tower, grid, plain.transform_for)
         other, tokenizer = load_weights(weights)
         return cls.from_model(other.to(device=device, dtype=dtype), tokenizer)
 
@@ -123,6 +129,22 @@ class OpenClipEncoder(Encoder):
     def spec(cls, weights: str) -> EncoderSpec:
         """By the model's configuration; without one, those of ViT-L/14."""
         return read_spec(weights)
+
+    @classmethod
+    def resolution(cls, weights: str) -> tuple[int, int] | None:
+        """By the folder's configuration or the table of open_clip's models; None for others, and towers of timm."""
+        return read_resolution(weights)
+
+    def resize(self, image_size: int) -> None:
+        """As open_clip's and timm's own interpolation; see `Encoder.resize`."""
+        if image_size == self.grid.image_size:
+            return
+        whole = self.grid.patch == self.grid.image_size  # a tower in one piece, whose patches are its own matter
+        if not whole:
+            check_side(image_size, self.grid.patch, self.title)
+        resize_tower(self.model.visual, image_size)
+        self.grid = replace(self.grid, image_size=image_size, patch=image_size if whole else self.grid.patch)
+        self._transform = self._transform_for(image_size)
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """open_clip's own inference transform for this model: float32 [3, S, S]."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,8 @@ class PlainWeights:
 
     model: PlainCoca
     tokenizer: WordTokenizer
-    transform: Transform
+    transform_for: Callable[[int], Transform]
+    """From the side of the input in pixels."""
 
 
 def load_plain_weights(weights: str) -> PlainWeights | None:
@@ -50,7 +53,7 @@ def load_plain_weights(weights: str) -> PlainWeights | None:
     except (*UNREADABLE, QpertError):  # open_clip will say what is wrong
         return None
     mean, std = preprocessing.get("mean") or _MEAN, preprocessing.get("std") or _STD
-    return PlainWeights(model, tokenizer, centre_cropping(model.visual.image_size, mean, std))
+    return PlainWeights(model, tokenizer, partial(centre_cropping, mean=mean, std=std))
 
 
 def plain_spec(folder: Path) -> EncoderSpec | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.encoders.open_clip.config import CONFIG, read_config
 from pipeline.encoders.open_clip.plain_weights import WEIGHTS, plain_spec
-from pipeline.encoders.open_clip.sizes import model_sizes
+from pipeline.encoders.open_clip.sizes import find_model, model_sizes
 from pipeline.encoders.open_clip.table import open_clip_models
 from pipeline.encoders.open_clip.word_tokenizer import Tokenize, WordTokenizer, has_whole_words
 from pipeline.encoders.reading import Reading
@@ -84,6 +85,21 @@ def read_spec(weights: str) -> EncoderSpec:
         return library.measure(read_config(folder / CONFIG)[0])
     except UNREADABLE:
         return EncoderSpec(638_450_177, tokens=257, width=1024, vectors=1, dim=768)  # coca_ViT-L-14
+
+
+def read_resolution(weights: str) -> tuple[int, int] | None:
+    """Sides of the input and of a patch in pixels; None where only loading the model shows them."""
+    folder = Path(weights)
+    try:
+        if folder.is_dir():
+            side, tokens = read_config(folder / CONFIG)[0].vision_cfg.image_size, read_spec(weights).tokens
+        else:
+            model = find_model(weights)
+            side, tokens = model.image_size, model.tokens
+    except UNREADABLE:
+        return None
+    # The vector of a tower in one piece is its only token.
+    return (side, side // math.isqrt(tokens)) if isinstance(side, int) and tokens > 1 else None
 
 
 def read_texts(tokenizer: Tokenize | None, texts: Sequence[str]) -> Reading | None:

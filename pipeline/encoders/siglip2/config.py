@@ -11,6 +11,8 @@ from transformers import Siglip2Config, SiglipConfig
 from pipeline.errors import QpertError
 from pipeline.io.model_files import Activation, Count, Number, Plain, Size, read_json
 
+MOST_PATCHES = 16384
+"""Of a photo, with NaFlex."""
 Rate = Annotated[Number, Field(ge=0, le=1)]
 Positive = Annotated[Number, Field(gt=0)]
 Channels = tuple[Number, Number, Number]
@@ -103,7 +105,7 @@ class Preprocessing(_Known):
     """
 
     size: _Square | None = None
-    max_num_patches: Annotated[int, Field(strict=True, ge=1, le=16384)] = 256
+    max_num_patches: Annotated[int, Field(strict=True, ge=1, le=MOST_PATCHES)] = 256
     patch_size: Size = 16
     resample: Literal[2, 3] | None = None
     image_mean: Channels = (0.5, 0.5, 0.5)

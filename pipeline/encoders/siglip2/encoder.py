@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,12 +13,13 @@ from torch.nn import functional as F
 from transformers import Siglip2Model, SiglipModel
 
 from pipeline.encoders.base import Encoder
+from pipeline.encoders.positions import check_side
 from pipeline.encoders.preprocessing import square_side
 from pipeline.encoders.reading import Reading
-from pipeline.encoders.siglip2.config import Preprocessing
+from pipeline.encoders.siglip2.config import MOST_PATCHES, Preprocessing
 from pipeline.encoders.siglip2.inputs import in_patches, split_places, squashed
 from pipeline.encoders.siglip2.site import PoolingHeadSite
-from pipeline.encoders.siglip2.sizes import read_spec
+from pipeline.encoders.siglip2.sizes import read_resolution, read_spec
 from pipeline.encoders.siglip2.text_inputs import read_texts, text_ids
 from pipeline.encoders.siglip2.weights import TITLE, check_weights, load_weights
 from pipeline.encoders.sites import make_perturbable
@@ -47,7 +49,7 @@ class SiglipEncoder(Encoder):
         make_perturbable(head.attention, PoolingHeadSite)
         self.model, self.tokenizer = model.eval().requires_grad_(False), tokenizer
         patch = square_side(vision.patch_size, self.title)
-        self.native = isinstance(model, Siglip2Model)
+        self.native, self._preprocessing = isinstance(model, Siglip2Model), preprocessing
         if self.native:
             self.grid, self._transform = NativeGrid(patch, preprocessing.max_num_patches), in_patches(preprocessing)
         else:
@@ -99,6 +101,25 @@ class SiglipEncoder(Encoder):
         """By the configuration; for an unknown hub id, those of the largest published model."""
         return read_spec(weights)
 
+    @classmethod
+    def resolution(cls, weights: str) -> tuple[int, int] | None:
+        """By the folder's config.json, or the name of a published model."""
+        return read_resolution(weights)
+
+    def resize(self, image_size: int) -> None:
+        """By transformers' own interpolation; NaFlex: with as many patches as a square photo of this size has."""
+        if isinstance(self.grid, NativeGrid) or image_size != self.grid.image_size:
+            check_side(image_size, self.grid.patch, self.title)
+        if isinstance(self.grid, TokenGrid):
+            self.grid = replace(self.grid, image_size=image_size)
+            self._transform = squashed(image_size, self._preprocessing)
+            return
+        patches = (image_size // self.grid.patch) ** 2
+        if patches > MOST_PATCHES:
+            raise QpertError(f"photos of {image_size} pixels have {patches:,} patches, and more than {MOST_PATCHES:,}")
+        self.grid = replace(self.grid, max_patches=patches)
+        self._transform = in_patches(self._preprocessing.model_copy(update={"max_num_patches": patches}))
+
     def preprocess(self, image: Image.Image) -> Tensor:
         """By transformers' image processor: float32 [3, S, S]; NaFlex: [N, 3 p^2 + 2], see `in_patches`."""
         return self._transform(image.convert("RGB"))
@@ -108,7 +129,9 @@ class SiglipEncoder(Encoder):
         """Tokens [B, N, C] after the last LayerNorm; zero where NaFlex pads."""
         # The library's own forward also pools, once per photo: about a hundredth of the work.
         if not self.native:
-            plain: Tensor = self.model.vision_model(pixels.to(self.device, self.dtype)).last_hidden_state
+            given = pixels.to(self.device, self.dtype)
+            # transformers takes the positions as they are where the photo has as many patches as these.
+            plain: Tensor = self.model.vision_model(given, interpolate_pos_encoding=True).last_hidden_state
             return plain
         patches, present, shapes = split_places(pixels.to(self.device))
         tokens: Tensor = self.model.vision_model(patches.to(self.dtype), present, shapes).last_hidden_state

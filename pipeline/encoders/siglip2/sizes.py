@@ -29,14 +29,32 @@ def read_spec(weights: str) -> EncoderSpec:
 
     For an id of which neither is known, those of the largest published model.
     """
-    folder = Path(weights)
     try:
-        if not folder.is_dir():
-            cached = try_to_load_from_cache(weights, "config.json")
-            folder = Path(cached).parent if isinstance(cached, str) else folder
+        folder = _folder(weights)
         return spec_of(read_sizes(folder / "config.json"), read_preprocessing(folder))
     except (QpertError, *UNREADABLE):
         return spec_of(published(weights) or _known(_LARGEST), Preprocessing())
+
+
+def read_resolution(weights: str) -> tuple[int, int] | None:
+    """Sides of the input (0 for NaFlex) and of a patch in pixels, by the same; None if unknown."""
+    sizes: SiglipSizes | None
+    try:
+        sizes = read_sizes(_folder(weights) / "config.json")
+    except (QpertError, *UNREADABLE):
+        sizes = published(weights)
+    if sizes is None:
+        return None
+    return 0 if sizes.native else sizes.vision_config.image_size, sizes.vision_config.patch_size
+
+
+def _folder(weights: str) -> Path:
+    """The folder with the configuration, which may be in the hub's cache."""
+    folder = Path(weights)
+    if folder.is_dir():
+        return folder
+    cached = try_to_load_from_cache(weights, "config.json")
+    return Path(cached).parent if isinstance(cached, str) else folder
 
 
 def published(name: str) -> SiglipSizes | None:
