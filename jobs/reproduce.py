@@ -25,12 +25,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field
 
 from pipeline import __version__
+from pipeline.datasets.scenes.scene import Profile
 from pipeline.detectors import check_packages
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
@@ -85,6 +87,7 @@ class Config(AnnotationOptions, RunOptions):
         None, ge=1, description="BLIP-2: how many of the best to re-rank by matching (default: 128; miniature: 16)"
     )
     scenes: int = Field(1000, ge=50, description="miniature: number of scenes, of each series")
+    profile: Profile = Field("balanced", description="miniature: what the scenes show and name")
     series: list[int] = Field(
         [3, 4],
         min_length=1,
@@ -112,7 +115,7 @@ def run(config: Config) -> int:
         check_detector(config.detector, fetch=not config.dry_run)
     if config.strict_annotations:
         check_annotations(config.detector)
-    folder = Path(config.out) / config.preset
+    folder = _folder(config)
     experiments = {name: _experiment(config, name) for name in encoders if config.table != "proof"}
     proofs = {name: _proof(config, name) for name in encoders if config.table != "paper"}
     series = config.series if config.preset == "miniature" else [0]
@@ -127,7 +130,8 @@ def run(config: Config) -> int:
             _write(config, folder / name, name, material, result)
     if proofs:
         if config.preset == "miniature":
-            materials = {f"series {number}": draw_scenes(Path(config.out), config.scenes, number) for number in series}
+            drawn = partial(draw_scenes, Path(config.out), config.scenes, profile=config.profile)
+            materials = {f"series {number}": drawn(number) for number in series}
         else:
             materials = {"photos": _material(config, folder)}
         _write_proof(config, folder, [proof.run(materials) for proof in proofs.values()])
@@ -139,12 +143,17 @@ def _material(config: Config, folder: Path) -> Material:
     from pipeline.experiments.material import draw_scenes, find_material
 
     if config.preset == "miniature":
-        return draw_scenes(Path(config.out), config.scenes)
+        return draw_scenes(Path(config.out), config.scenes, profile=config.profile)
     paths = str(config.images), str(config.captions), str(config.annotations)
     material = find_material(folder, *paths, config.split, strict=config.strict_annotations)
     if material.remark:
         print(f"warning: {printable(material.remark)}", flush=True)
     return material
+
+
+def _folder(config: Config) -> Path:
+    """Where features and reports go, below `out`: each kind of scenes has its own."""
+    return Path(config.out) / (config.preset if config.profile == "balanced" else f"{config.preset}-{config.profile}")
 
 
 def _encoders(config: Config) -> list[str]:
@@ -155,6 +164,8 @@ def _encoders(config: Config) -> list[str]:
         missing = [f"--{name}" for name, value in needed.items() if value is None]
         if missing:
             raise QpertError(f"reproduce --preset {config.preset} needs {', '.join(missing)}")
+        if config.profile != "balanced":
+            raise QpertError(f"--profile {config.profile} is of scenes, which the miniature draws: leave it out")
     elif config.images or config.captions or config.annotations:
         raise QpertError(
             "--images, --captions and --annotations are for flickr30k and coco; the miniature draws its own scenes"
@@ -176,7 +187,7 @@ def _experiment(config: Config, encoder: str) -> Experiment:
     if chosen is None:
         raise QpertError("--perturbation none leaves nothing to compare")
     return Experiment(
-        folder=str(Path(config.out) / config.preset / encoder),
+        folder=str(_folder(config) / encoder),
         encoder=encoder,
         weights=config.weights,
         detector=config.detector,
@@ -198,7 +209,7 @@ def _proof(config: Config, encoder: str) -> ProofExperiment:
     if chosen is None or grid is None:
         raise QpertError("--perturbation none leaves nothing to compare")
     return ProofExperiment(
-        folder=str(Path(config.out) / config.preset / encoder / "proof"),
+        folder=str(_folder(config) / encoder / "proof"),
         encoder=encoder,
         weights=config.weights,
         paper=Perturbation.paper(grid.scale, grid.threshold, grid.weight),
@@ -246,7 +257,19 @@ def _write(config: Config, folder: Path, encoder: str, material: Material, resul
 def _origin(config: Config, encoder: str | None, libraries: Mapping[str, str]) -> str:
     """The command that makes this report again (without the folders and the cluster), its versions and the date."""
     words = ["qpert", "reproduce", *(["--encoder", encoder] if encoder else [])]
-    for name in ("preset", "table", "weights", "split", "rerank_k", "scenes", "series", "draws", "samples", "seed"):
+    for name in (
+        "preset",
+        "table",
+        "weights",
+        "split",
+        "rerank_k",
+        "scenes",
+        "profile",
+        "series",
+        "draws",
+        "samples",
+        "seed",
+    ):
         value = getattr(config, name)
         if value != Config.model_fields[name].default:
             words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]

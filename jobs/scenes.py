@@ -5,11 +5,14 @@ Examples:
   qpert index scenes/images --out features/
   qpert evaluate features/ --captions scenes/dataset_scenes.json
 
-A scene shows one to five coloured shapes of every size. The files have the formats of Flickr30K Entities (Annotations/,
-Sentences/) and of Karpathy's JSON (dataset_scenes.json). The same seed gives the same scenes on every machine.
+A scene shows coloured shapes: one to five of every size, or a crowd. The files have the formats of Flickr30K Entities
+(Annotations/, Sentences/) and of Karpathy's JSON (dataset_scenes.json). The same seed gives the same scenes on every
+machine.
 
 The profile `balanced` spreads the largest object's area over the ten size bins and names objects whatever their size;
 `natural` shows and names mostly large objects, as photo collections do: the miniature models are trained on it.
+`crowded` shows 8 to 12 objects and names the three smallest alone, which only one scene has. Every four scenes from the
+first differ in the smallest object alone: what tells them apart is that object.
 """
 
 from __future__ import annotations
@@ -20,8 +23,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.datasets.scenes import write_scenes
-from pipeline.datasets.scenes.layout import Profile
+from pipeline.datasets.scenes import Profile, write_scenes
 from pipeline.io.paths import LocalPath
 from pipeline.io.writable import check_writable
 

@@ -12,7 +12,7 @@ from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.datasets.captions.image_files import find_images, write_list
 from pipeline.datasets.captions.reading import read_captions
 from pipeline.datasets.names import join_names
-from pipeline.datasets.scenes import write_scenes
+from pipeline.datasets.scenes import Profile, write_scenes
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 
@@ -45,10 +45,11 @@ class Material:
         return annotated_areas(self.annotations, self.captions, features, strict=self.strict)
 
 
-def draw_scenes(folder: Path, count: int, seed: int = SEED) -> Material:
+def draw_scenes(folder: Path, count: int, seed: int = SEED, profile: Profile = "balanced") -> Material:
     """Synthetic scenes of a series below `folder`, drawn unless they already exist."""
-    root = folder / (f"scenes-{count}" if seed == SEED else f"scenes-{count}-series-{seed}")
-    captions = write_scenes(root, count, seed)
+    kind = "scenes" if profile == "balanced" else f"{profile}-scenes"
+    root = folder / (f"{kind}-{count}" if seed == SEED else f"{kind}-{count}-series-{seed}")
+    captions = write_scenes(root, count, seed, profile)
     return Material(str(root / "images"), read_captions(captions), str(root))
 
 

@@ -107,6 +107,8 @@ def _encoders(spec: TuningSpec) -> list[str]:
             missing.append("--annotations or --detector")
         if missing:
             raise QpertError(f"tune --images needs {', '.join(missing)}")
+        if spec.profile != "balanced":
+            raise QpertError(f"--profile {spec.profile} is of scenes, which are drawn without --images: leave it out")
         if not Path(spec.images).is_dir() and "://" not in spec.images:
             raise QpertError(f"--images {spec.images}: there is no such folder")
     elif spec.captions or spec.annotations:

@@ -69,7 +69,9 @@ class TuningRun:
     @property
     def folder(self) -> Path:
         """Output folder of this encoder."""
-        return Path(self.spec.out).absolute() / self.encoder
+        profile = self.spec.profile
+        name = self.encoder if profile == "balanced" else f"{self.encoder}-{profile}"
+        return Path(self.spec.out).absolute() / name
 
     @cached_property
     def searched(self) -> set[str]:
@@ -175,7 +177,7 @@ class TuningRun:
     def _material(self, split: str, series: int) -> Material:
         spec = self.spec
         if not spec.images:
-            return draw_scenes(Path(spec.out).absolute(), spec.scenes, series)
+            return draw_scenes(Path(spec.out).absolute(), spec.scenes, series, spec.profile)
         boxes = str(spec.annotations) if spec.annotations else None
         folder = Path(spec.out).absolute() / f"photos-{split}"
         material = find_material(folder, spec.images, str(spec.captions), boxes, split, strict=spec.strict_annotations)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.datasets.scenes.scene import Profile
 from pipeline.detectors.config import DetectorConfig
 from pipeline.io.paths import LocalPath, PathText, WeightsText
 from pipeline.runs.options import AnnotationOptions, RunOptions
@@ -72,6 +73,7 @@ class _Tuning(BaseModel):
     rerank: bool = Field(False, description="BLIP-2: re-rank the confirming run by image-text matching as well")
     rerank_k: int = Field(128, ge=1, description="how many of the best to re-rank")
     scenes: int = Field(1000, ge=50, description="without --images: number of scenes to search on, and to confirm on")
+    profile: Profile = Field("balanced", description="without --images: what the scenes show and name")
     samples: int = Field(2000, ge=100, description="bootstrap resamples of each interval")
     seed: int = Field(0, description="seed of random searchers and of the bootstrap")
     batch_size: int = Field(32, ge=1, description="photos per call of a model; halved when GPU memory runs out")

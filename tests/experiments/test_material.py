@@ -16,6 +16,9 @@ def test_scenes_are_drawn_once(tmp_path: Path) -> None:
     assert len(material.captions) == 12
     again = draw_scenes(tmp_path, 12)
     assert again == material
+    crowded = draw_scenes(tmp_path, 12, profile="crowded")
+    assert crowded.photos != material.photos
+    assert [image.captions for image in crowded.captions] != [image.captions for image in material.captions]
     assert (tmp_path / "scenes-12" / "images" / "000000.jpg").stat().st_mtime_ns == first
 
 

@@ -18,11 +18,22 @@ def test_a_dry_run_prints_the_plan(capsys: pytest.CaptureFixture[str], tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+def test_each_kind_of_scenes_has_its_own_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["reproduce", "--dry-run", "--encoder", "coca", "--out", str(tmp_path / "out")]
+    assert cli.main([*words, "--profile", "crowded"]) == 0
+    assert "/out/miniature-crowded/coca" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--preset", "flickr30k"], "needs --images, --captions, --annotations, --encoder, --weights"),
         (["--images", "somewhere"], "are for flickr30k and coco"),
+        (
+            ["--preset", "coco", "--images", "a", "--captions", "b", "--annotations", "c", "--encoder", "coca"]
+            + ["--weights", "d", "--profile", "crowded"],
+            "--profile crowded is of scenes",
+        ),
         (["--encoder", "clap"], "unknown encoder 'clap'"),
         (["--perturbation", "none"], "leaves nothing to compare"),
         (["--preset", "mnist"], "--preset"),

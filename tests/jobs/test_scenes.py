@@ -20,3 +20,12 @@ def test_yaml_knows_both_names(tmp_path: Path, key: str) -> None:
     (tmp_path / "run.yaml").write_text(f"out: {tmp_path / 's'}\n{key}: 2\n")
     assert cli.main(["scenes", "--config", str(tmp_path / "run.yaml")]) == 0
     assert len(list((tmp_path / "s" / "images").iterdir())) == 2
+
+
+def test_crowded_scenes_differ_from_balanced_ones_and_are_limited(tmp_path: Path) -> None:
+    for profile in ("balanced", "crowded"):
+        assert cli.main(["scenes", str(tmp_path / profile), "--scenes", "4", "--profile", profile]) == 0
+    captions = [(tmp_path / profile / "dataset_scenes.json").read_text() for profile in ("balanced", "crowded")]
+    assert captions[0] != captions[1]
+    assert cli.main(["scenes", str(tmp_path / "many"), "--scenes", "5000", "--profile", "crowded"]) == 2
+    assert not (tmp_path / "many").exists()

@@ -37,6 +37,10 @@ from pipeline.tuning.space import FINER, PAPER, Range
         (["--perturbation", "none"], "leaves nothing to search"),
         (["--captions", "x.json"], "go with --images"),
         (["--images", "nowhere"], "tune --images needs --captions, --encoder, --annotations or --detector"),
+        (
+            ["--images", ".", "--captions", "b", "--annotations", "c", "--encoder", "coca", "--profile", "crowded"],
+            "--profile crowded is of scenes",
+        ),
         (["--encoder", "coca", "--rerank"], "the encoder coca has no image-text matching"),
         (["--encoder", "coca", "--cache-limit", "0.001"], "1,000 photos take up to 0.0 GB with coca: allow that"),
     ],

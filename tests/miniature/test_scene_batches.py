@@ -4,7 +4,7 @@ import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 
-from pipeline.datasets.scenes.layout import SCENE_SIZE, Scene, SceneObject
+from pipeline.datasets.scenes.scene import SCENE_SIZE, Scene, SceneObject
 from pipeline.miniature.coca_model import CONTEXT, GRID, IMAGE_SIZE, MODEL, build_tokenizer
 from pipeline.miniature.scene_batches import LABELS, SceneBatches, patch_labels
 from pipeline.miniature.train_coca import embed_captions

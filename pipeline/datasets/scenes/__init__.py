@@ -2,7 +2,8 @@
 
 from pipeline.datasets.scenes.captions import Caption, make_captions, vocabulary
 from pipeline.datasets.scenes.drawing import draw_scene
-from pipeline.datasets.scenes.layout import COLOURS, SCENE_SIZE, SHAPES, Scene, SceneObject, make_scene
+from pipeline.datasets.scenes.layout import make_scene
+from pipeline.datasets.scenes.scene import COLOURS, SCENE_SIZE, SHAPES, Profile, Scene, SceneObject
 from pipeline.datasets.scenes.writer import KARPATHY_FILE, distinct_scenes, write_scenes
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "SCENE_SIZE",
     "SHAPES",
     "Caption",
+    "Profile",
     "Scene",
     "SceneObject",
     "distinct_scenes",

@@ -1,7 +1,7 @@
 """Five captions for a scene: objects, colours, sizes, places and relations, with the object behind every phrase.
 
 In the `natural` profile larger objects are named more often, as people do; in the `balanced` profile objects are named
-whatever their size.
+whatever their size. In the `crowded` profile the three smallest are, and no others.
 """
 
 from __future__ import annotations
@@ -10,7 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.datasets.scenes.layout import COLOURS, SCENE_SIZE, SHAPES, SIZE_WORDS, TEXTURES, Scene, SceneObject
+from pipeline.datasets.scenes.crowds import SMALL_THINGS
+from pipeline.datasets.scenes.scene import (
+    CAPTIONS,
+    COLOURS,
+    SCENE_SIZE,
+    SHAPES,
+    SIZE_WORDS,
+    TEXTURES,
+    Scene,
+    SceneObject,
+)
 
 CAPTIONS_PER_SCENE = 5
 
@@ -34,7 +44,7 @@ class Caption:
 
 def make_captions(scene: Scene) -> list[Caption]:
     """Five captions of the scene; the same scene always gets the same five."""
-    rng = scene.generator(2)
+    rng = scene.generator(CAPTIONS)
     return [_caption(scene, kind, rng) for kind in range(CAPTIONS_PER_SCENE)]
 
 
@@ -66,6 +76,8 @@ def _caption(scene: Scene, kind: int, rng: np.random.Generator) -> Caption:
 
 def _named(scene: Scene, rng: np.random.Generator) -> list[int]:
     """Numbers of the objects that the caption names: at least one, in descending order of size."""
+    if scene.profile == "crowded":
+        return list(range(len(scene.objects)))[-SMALL_THINGS:]
     if scene.profile == "balanced":
         chance = [0.95] * len(scene.objects)
     else:  # a quarter of the tiny objects, half of those at 3 % of the picture, nearly all above 7 %

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipeline.datasets.scenes.layout import COLOURS, SCENE_SIZE, Scene
+from pipeline.datasets.scenes.scene import COLOURS, DRAWING, SCENE_SIZE, Scene
 
 Points = list[tuple[float, float]]
 MARK = b"qpert scene"
@@ -19,7 +19,7 @@ MARK = b"qpert scene"
 
 def draw_scene(scene: Scene) -> Image.Image:
     """Draw the scene as an RGB picture of SCENE_SIZE x SCENE_SIZE pixels, with `MARK` as its comment."""
-    rng = scene.generator(1)
+    rng = scene.generator(DRAWING)
     picture = _ground(rng, scene.texture)
     pen = ImageDraw.Draw(picture)
     for _ in range(int(rng.integers(0, 5))):  # distractors: thin strokes that are neither named nor annotated

@@ -8,8 +8,10 @@ from pathlib import Path
 from xml.etree import ElementTree  # only to write XML; nothing is parsed here
 
 from pipeline.datasets.scenes.captions import Caption, make_captions
+from pipeline.datasets.scenes.crowds import check_crowded
 from pipeline.datasets.scenes.drawing import draw_scene
-from pipeline.datasets.scenes.layout import SCENE_SIZE, Profile, Scene, make_scene
+from pipeline.datasets.scenes.layout import make_scene
+from pipeline.datasets.scenes.scene import SCENE_SIZE, Profile, Scene
 from pipeline.errors import QpertError
 
 KARPATHY_FILE = "dataset_scenes.json"
@@ -58,10 +60,13 @@ def write_scenes(
         report: called after each scene with the number of scenes written.
 
     Raises:
-        QpertError: `count` is not positive, `out` holds other files, or it cannot be written.
+        QpertError: `count` is not positive or the series has fewer scenes, `out` holds other files, or it cannot be
+            written.
     """
     if count < 1:
         raise QpertError(f"the number of scenes must be at least 1, not {count}")
+    if profile == "crowded":
+        check_crowded(count)
     target = out / KARPATHY_FILE
     series: dict[str, str | int] = {
         "dataset": "scenes",

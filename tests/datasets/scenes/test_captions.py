@@ -6,7 +6,8 @@ from functools import cache
 import numpy as np
 
 from pipeline.datasets.scenes.captions import make_captions, vocabulary
-from pipeline.datasets.scenes.layout import Profile, Scene, SceneObject, make_scene
+from pipeline.datasets.scenes.layout import make_scene
+from pipeline.datasets.scenes.scene import Profile, Scene, SceneObject
 
 
 @cache

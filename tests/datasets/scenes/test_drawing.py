@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.datasets.scenes.drawing import draw_scene
-from pipeline.datasets.scenes.layout import COLOURS, SCENE_SIZE, SHAPES, Scene, SceneObject, make_scene
+from pipeline.datasets.scenes.layout import make_scene
+from pipeline.datasets.scenes.scene import COLOURS, SCENE_SIZE, SHAPES, Scene, SceneObject
 
 
 def test_a_scene_is_always_drawn_the_same() -> None:

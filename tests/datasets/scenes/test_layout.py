@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 
 import numpy as np
+import pytest
 
-from pipeline.datasets.scenes.layout import MIN_AREA, SCENE_SIZE, Profile, Scene, make_scene
+from pipeline.datasets.scenes.layout import MIN_AREA, make_scene
+from pipeline.datasets.scenes.scene import SCENE_SIZE, Profile, Scene
 
 
 @cache
@@ -16,6 +19,15 @@ def test_the_same_arguments_give_the_same_scene_and_others_another() -> None:
     assert make_scene(3, 7) == make_scene(3, 7)
     assert len({make_scene(3, 7).objects, make_scene(3, 8).objects, make_scene(4, 7).objects}) == 3
     assert make_scene(3, 7, "natural").objects != make_scene(3, 7).objects
+
+
+@pytest.mark.parametrize(("profile", "digest"), [("natural", "2243ff2d085095e0"), ("balanced", "a2a44060e04a450c")])
+def test_scenes_stay_those_that_published_figures_were_measured_on(profile: Profile, digest: str) -> None:
+    layouts = hashlib.sha256()
+    for seed in range(4):
+        for scene in (make_scene(seed, index, profile) for index in range(60)):
+            layouts.update(repr((scene.objects, scene.texture)).encode())
+    assert layouts.hexdigest()[:16] == digest
 
 
 def test_boxes_lie_inside_the_picture_and_objects_go_from_large_to_small() -> None:

@@ -8,14 +8,15 @@ from PIL import Image
 
 from pipeline.datasets.boxes.flickr_entities import read_entities
 from pipeline.datasets.captions.reading import read_captions
-from pipeline.datasets.scenes import make_captions, write_scenes
+from pipeline.datasets.scenes import Profile, make_captions, write_scenes
 from pipeline.datasets.scenes.writer import distinct_scenes
 from pipeline.errors import QpertError
 
 
-def test_scenes_are_read_back_by_the_readers_of_the_real_data_sets(tmp_path: Path) -> None:
-    target = write_scenes(tmp_path / "s", 12, 4)
-    scenes = list(distinct_scenes(12, 4))
+@pytest.mark.parametrize("profile", ["balanced", "crowded"])
+def test_scenes_are_read_back_by_the_readers_of_the_real_data_sets(tmp_path: Path, profile: Profile) -> None:
+    target = write_scenes(tmp_path / "s", 12, 4, profile)
+    scenes = list(distinct_scenes(12, 4, profile))
     captions = read_captions(str(target), split="test")
     entities = read_entities(str(tmp_path / "s"))
     assert [image.image_id for image in captions] == [f"{i:06d}.jpg" for i in range(12)]
@@ -30,6 +31,11 @@ def test_scenes_are_read_back_by_the_readers_of_the_real_data_sets(tmp_path: Pat
 def test_no_two_scenes_of_a_set_have_the_same_content() -> None:
     contents = [scene.content for scene in distinct_scenes(600, 1)]
     assert len(set(contents)) == 600
+
+
+def test_crowded_scenes_are_written_in_whole_groups() -> None:
+    scenes = list(distinct_scenes(600, 1, "crowded"))
+    assert [scene.index for scene in scenes] == list(range(600))
 
 
 def test_written_scenes_are_not_drawn_again(tmp_path: Path) -> None:
@@ -58,6 +64,9 @@ def test_other_scenes_and_other_files_are_not_overwritten(tmp_path: Path) -> Non
         write_scenes(tmp_path / "b", 2, 0)
 
 
-def test_wrong_counts_are_refused(tmp_path: Path) -> None:
+def test_wrong_counts_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(QpertError, match="at least 1"):
         write_scenes(tmp_path, 0, 0)
+    with pytest.raises(QpertError, match="4,000 crowded scenes"):
+        write_scenes(tmp_path, 4001, 0, "crowded")
+    assert not list(tmp_path.iterdir())
