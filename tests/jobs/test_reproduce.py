@@ -30,8 +30,10 @@ def test_each_kind_of_scenes_has_its_own_folder(capsys: pytest.CaptureFixture[st
         (["--preset", "flickr30k"], "needs --images, --captions, --annotations, --encoder, --weights"),
         (["--images", "somewhere"], "are for flickr30k and coco"),
         (
-            ["--preset", "coco", "--images", "a", "--captions", "b", "--annotations", "c", "--encoder", "coca"]
-            + ["--weights", "d", "--profile", "crowded"],
+            [
+                *("--preset", "coco", "--images", "a", "--captions", "b", "--annotations", "c", "--encoder", "coca"),
+                *("--weights", "d", "--profile", "crowded"),
+            ],
             "--profile crowded is of scenes",
         ),
         (["--encoder", "clap"], "unknown encoder 'clap'"),
