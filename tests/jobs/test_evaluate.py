@@ -306,6 +306,18 @@ def test_a_ray_task_evaluates_the_same_and_passes_its_warnings_on(coca_files, ra
     assert remote.sets[0].intervals == local.sets[0].intervals
 
 
+def test_a_ray_task_evaluates_names_of_objects(coca_files, ray_cpu, tmp_path):
+    out, _ = coca_files
+    images = [{"id": n, "file_name": name, "width": 10, "height": 10} for n, name in enumerate(NAMES)]
+    boxes = [{"image_id": n, "category_id": n % 2, "bbox": [0, 0, 1 + n, 1]} for n in range(6)]
+    categories = [{"id": 0, "name": "red star"}, {"id": 1, "name": "blue circle"}]
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps({"images": images, "categories": categories, "annotations": boxes}))
+    config = Config(out=out, queries="objects", annotations=str(path), template="a {}", samples=100)
+    remote = evaluating_objects.run_object_evaluation(config)
+    assert remote.sets[0].figures == evaluating_objects.evaluate_object_sets(config).sets[0].figures
+
+
 def test_an_error_in_a_ray_task_is_reported_without_traceback(coca_files, ray_cpu, capsys):
     out, captions = coca_files
     assert main(["evaluate", out, "--captions", captions, "--split", "val"]) == 2
