@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,21 +29,24 @@ class Outcomes:
         try:
             with np.load(self._path(name), allow_pickle=False) as file:
                 ids = tuple(str(image_id) for image_id in file["image_ids"])
-                return Ranks(file["text_ranks"], file["image_ranks"], file["image_of_text"], file["bins"], ids)
+                photos = file.get("photos")
+                return Ranks(file["text_ranks"], file["image_ranks"], file["image_of_text"], file["bins"], ids, photos)
         except (OSError, KeyError, ValueError, zipfile.BadZipFile):
             return None
 
     def keep(self, name: str, ranks: Ranks) -> None:
         """Stores the ranks called `name`, replacing older ones."""
         stream = io.BytesIO()
-        np.savez_compressed(
-            stream,
-            text_ranks=ranks.text_ranks,
-            image_ranks=ranks.image_ranks,
-            image_of_text=ranks.image_of_text,
-            bins=ranks.bins,
-            image_ids=np.array(ranks.image_ids, np.str_),
-        )
+        arrays: dict[str, Any] = {
+            "text_ranks": ranks.text_ranks,
+            "image_ranks": ranks.image_ranks,
+            "image_of_text": ranks.image_of_text,
+            "bins": ranks.bins,
+            "image_ids": np.array(ranks.image_ids, np.str_),
+        }
+        if ranks.photos is not None:
+            arrays["photos"] = ranks.photos
+        np.savez_compressed(stream, **arrays)
         write_atomically(str(self._path(name)), stream.getvalue())
 
     def _path(self, name: str) -> Path:

@@ -10,6 +10,8 @@ SHOWN_MEANS = (
     " that this comparison would have shown with 80 % power"
 )
 """What the cells of `shown_text` mean."""
+DIFFERENCE_HEADERS = ("95 % interval", "shown", "p", "Holm")
+"""Headers of the cells of `difference_cells`, after that of the difference itself."""
 
 
 def shown_text(change: Difference) -> str:
@@ -24,10 +26,6 @@ def verdict(change: Difference) -> str:
     if change.shown:
         return "shown"
     return "not shown" if change.detectable is None else f"not shown; would have seen {_size(change)} points or more"
-
-
-DIFFERENCE_HEADERS = ("95 % interval", "shown", "p", "Holm")
-"""Headers of the cells of `difference_cells`, after that of the difference itself."""
 
 
 def difference_cells(change: Difference | None, corrected: float | None) -> list[str]:

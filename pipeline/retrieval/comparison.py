@@ -169,7 +169,7 @@ def aligned(first: Ranks, second: Ranks) -> Ranks:
     there = np.argsort(images[second.image_of_text], kind="stable")
     text_ranks[here] = second.text_ranks[there]
     image_ranks[images] = second.image_ranks
-    return Ranks(text_ranks, image_ranks, first.image_of_text, first.bins, first.image_ids)
+    return Ranks(text_ranks, image_ranks, first.image_of_text, first.bins, first.image_ids, first.photos)
 
 
 def _captions(ranks: Ranks) -> dict[str, int]:

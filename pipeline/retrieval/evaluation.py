@@ -109,7 +109,8 @@ def evaluate(
     gallery_of = _Gallery(features, names, with_objects, OBJECT_SUM if with_objects else scoring)
     ranker = _rank(gallery_of, embed_texts(texts), owners, len(gallery), collector, copies)
     sizes = _stored_areas(features, names) if areas is None else [areas.get(name) for name in gallery]
-    ranks = Ranks(*ranker.ranks(), owners, size_bins(sizes, len(gallery)), tuple(gallery))
+    photos = None if copies is None else copies.photos
+    ranks = Ranks(*ranker.ranks(), owners, size_bins(sizes, len(gallery)), tuple(gallery), photos)
     present = {*gallery, *failed}
     missing = tuple(name for name in wanted if name not in present)
     return Evaluation(

@@ -28,6 +28,8 @@ class Ranks:
         image_of_text: [T], the number of each text's image; the texts of an image are in the order of its captions.
         bins: [I], size bin 0..9 of each image by its largest object's area, -1 without an object.
         image_ids: the images' names, by which two sets of ranks are paired; empty if they have none.
+        photos: [I], equal for images that are copies of one photo (`Copies`), which are drawn and flipped together;
+            None if all are of different photos.
     """
 
     text_ranks: Ints
@@ -35,12 +37,15 @@ class Ranks:
     image_of_text: Ints
     bins: Ints
     image_ids: tuple[str, ...] = ()
+    photos: Ints | None = None
 
     def __post_init__(self) -> None:
         images = len(self.image_ranks)
         check_owners(self.image_of_text, images=images, texts=len(self.text_ranks))
         if len(self.bins) != images or (self.image_ids and len(self.image_ids) != images):
             raise QpertError(f"ranks of {images} images need as many bins ({len(self.bins)}) and names, if any")
+        if self.photos is not None and len(self.photos) != images:
+            raise QpertError(f"ranks of {images} images need as many numbers of photos, not {len(self.photos)}")
 
 
 @dataclass(frozen=True, eq=False)

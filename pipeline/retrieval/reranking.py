@@ -52,7 +52,7 @@ def rerank(evaluation: Evaluation, matching: Float32) -> Evaluation:
     by_image = candidates.text_scores[queries] + matched(queries[:, None], texts_of)
     image_ranks = np.zeros(count, np.int64)  # an image without a caption is not a query
     image_ranks[queries] = _ranks(by_image, owners[texts_of] == queries[:, None], ranks.image_ranks[queries])
-    reranked = Ranks(text_ranks, image_ranks, owners, ranks.bins, ranks.image_ids)
+    reranked = Ranks(text_ranks, image_ranks, owners, ranks.bins, ranks.image_ids, ranks.photos)
     return replace(evaluation, report=report_of(reranked, evaluation.report.ks), ranks=reranked)
 
 

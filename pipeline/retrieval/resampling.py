@@ -52,7 +52,10 @@ def by_figure(ks: Sequence[int], get: Callable[[int, int], T]) -> Figures[T]:
 
 @dataclass(frozen=True, eq=False)
 class QueryCounts:
-    """Queries [I, 2, 11] and hits [I, 2, 11, K] of each image, by direction and group."""
+    """Queries [I, 2, 11] and hits [I, 2, 11, K] of each image, by direction and group.
+
+    The copies of a photo (`Ranks.photos`) are counted together, as one image.
+    """
 
     queries: Float64
     hits: Float64
@@ -74,13 +77,25 @@ class QueryCounts:
         # By name: features lie on disk in the order in which workers finished, and a seed must give one interval.
         order = np.argsort(np.array(ranks.image_ids)) if ranks.image_ids else slice(None)
         queries, hits, groups = queries[order], hits[order], groups[order]
-        return cls(queries[:, :, None] * groups[:, None, :], hits[:, :, None, :] * groups[:, None, :, None])
+        counts = queries[:, :, None] * groups[:, None, :], hits[:, :, None, :] * groups[:, None, :, None]
+        if ranks.photos is not None:
+            _, first, photo = np.unique(ranks.photos[order], return_index=True, return_inverse=True)
+            place = np.argsort(np.argsort(first))[photo]  # in the order of the names, whatever the numbers are
+            counts = _summed(counts[0], place), _summed(counts[1], place)
+        return cls(*counts)
 
     @property
     def images(self) -> Ints:
         """Number of images that have queries in each group: [2, 11]."""
         images: Ints = (self.queries > 0).sum(axis=0, dtype=np.int64)
         return images
+
+
+def _summed(values: Float64, photo: Ints) -> Float64:
+    """Sums over the first axis of the rows of each photo."""
+    sums = np.zeros((int(photo.max(initial=-1)) + 1, *values.shape[1:]))
+    np.add.at(sums, photo, values)
+    return sums
 
 
 def figures(counts: QueryCounts) -> Float64:

@@ -10,7 +10,8 @@ to text, both are the same binomial test.
 
 A difference of recalls is a sum over photos, so its null distribution is exact: the sum of +-d with m photos of equal
 |d| is a binomial distribution, and the distributions of different |d| are convolved. mR@K is no sum, so its null
-distribution is drawn, from the exact distributions of the ten bins, which share no photo.
+distribution is drawn, from the exact distributions of the ten bins, which share no photo (unless copies of a photo show
+its objects in different sizes: then all its outcomes are drawn together).
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def mean_recall_p(queries: Float64, first: Float64, second: Float64, *, seed: in
     should never be zero", 2010).
 
     Args:
-        queries: [photos, bins], queries of each photo, all in its own bin.
+        queries: [photos, bins], queries of each photo, all in its own bin unless it has copies.
         first: [photos, bins], those that the first set gets right.
         second: [photos, bins], those that the second set gets right.
         seed: of the draws.
@@ -66,7 +67,10 @@ def mean_recall_p(queries: Float64, first: Float64, second: Float64, *, seed: in
     both = (first + second).sum(axis=0)[filled]
     changes = (second - first).astype(np.int64)[:, filled]
     generator = np.random.default_rng([seed, FLIPS])  # not the numbers that draw the photos of the bootstrap
-    drawn = np.stack([_draw(column, generator) for column in changes.T], axis=1)
+    if ((changes != 0).sum(axis=1) > 1).any():
+        drawn = _draw_together(changes, generator)
+    else:
+        drawn = np.stack([_draw(column, generator) for column in changes.T], axis=1)
     observed = changes.sum(axis=0)[None]
     differences = [
         np.abs(_harmonic_mean((both + change) / 2 / asked) - _harmonic_mean((both - change) / 2 / asked))
@@ -137,6 +141,16 @@ def _draw(values: Ints, generator: np.random.Generator) -> Ints:
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
         drawn += size * (2 * generator.binomial(count, 0.5, FLIPS) - count)
     return drawn
+
+
+def _draw_together(values: Ints, generator: np.random.Generator) -> Ints:
+    """`FLIPS` sums [FLIPS, bins] of the rows of `values` with the signs of fair coins."""
+    some = values[(values != 0).any(axis=1)].astype(np.float64)
+    parts = []
+    for start in range(0, FLIPS, _STEP):
+        positive = generator.integers(0, 2, (min(_STEP, FLIPS - start), len(some))).astype(np.float64)
+        parts.append(2 * (positive @ some) - some.sum(axis=0))
+    return np.concatenate(parts).round().astype(np.int64)
 
 
 def _harmonic_mean(recalls: Float64) -> Float64:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,13 @@ def test_ranks_are_read_back_and_damaged_ones_count_as_missing(tmp_path: Path) -
     for field in ("text_ranks", "image_ranks", "image_of_text", "bins"):
         assert np.array_equal(getattr(ranks_read, field), getattr(ranks, field))
     assert ranks_read.image_ids == ranks.image_ids
+    assert ranks_read.photos is None
+    outcomes.keep("copies", replace(ranks, photos=np.array([3, 3])))
+    of_copies = outcomes.find("copies")
+    assert of_copies is not None
+    assert of_copies.photos is not None
+    assert of_copies.photos.tolist() == [3, 3]
+    (tmp_path / "new" / "copies.npz").unlink()
     assert outcomes.find("constant, scale 20, threshold 0.99") is None
     (path,) = (tmp_path / "new").iterdir()
     path.write_bytes(path.read_bytes()[:-30])

@@ -74,6 +74,25 @@ def test_p_flips_photos_whole():
     assert (comparison.i2t.overall[1].gained, comparison.i2t.overall[1].p) == (3, 2 / 8)  # McNemar's, too
 
 
+def test_copies_of_a_photo_are_drawn_and_flipped_together():
+    """Ten photos in three copies each, which change together: as if each copy's captions belonged to one photo."""
+    rng = np.random.default_rng(8)
+    hits = [np.tile(rng.random(10) < share, 3) for share in (0.4, 0.7)]
+    sets = [named(np.where(found, 1, 9), np.arange(30), np.tile(np.arange(10) % 3, 3)) for found in hits]
+    copies = [replace(of_set, photos=np.arange(30)[::-1] % 10) for of_set in sets]
+    owners, bins = np.tile(np.arange(10), 3), np.arange(10) % 3
+    whole = [named(of_set.text_ranks, owners, bins) for of_set in sets]
+    # The same photos under the names of their first copies, so that the same ones are drawn.
+    together, alone, expected = (compare(*pair, (1,), samples=200) for pair in (copies, sets, whole))
+    assert together.t2i == expected.t2i
+    assert together.t2i.overall[1].p > alone.t2i.overall[1].p
+    assert together.t2i.overall[1].standard_error > 1.5 * alone.t2i.overall[1].standard_error
+    assert (together.t2i.overall[1].gained, together.t2i.overall[1].first) == (
+        alone.t2i.overall[1].gained,
+        alone.t2i.overall[1].first,
+    )
+
+
 def test_the_standard_error_is_that_of_the_same_resamples():
     first, second = two_sets()
     change = compare(first, second, (1, 2), samples=130, seed=5).t2i.overall[2]

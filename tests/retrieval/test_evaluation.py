@@ -230,5 +230,7 @@ def test_copies_of_the_right_photo_do_not_count(write_features, asked):
     wanted = [expected_photos[name] if asked in ("all", name.partition("/")[0]) else 0 for name in names]
     assert result.ranks.image_ranks.tolist() == wanted
     assert 1 < np.mean(result.ranks.text_ranks) < 20
+    numbers = [name.rpartition("/")[2] for name in names]  # equal for the copies of a photo
+    assert len(set(zip(numbers, result.ranks.photos.tolist(), strict=True))) == len(set(numbers)) == 25
     with pytest.raises(QpertError, match="cannot be re-ranked"):
         evaluate(write_features(vectors, ids, name="x"), captions, lambda n: texts[: len(n)], candidates=5)

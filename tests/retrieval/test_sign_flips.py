@@ -101,6 +101,19 @@ def test_p_of_the_mean_recall_is_that_of_exchanged_photos():
         assert mean_recall_p(queries, first, second, seed=0) == mean_recall_p(queries, first, second, seed=0)
 
 
+def test_copies_in_several_bins_are_exchanged_together():
+    rng = np.random.default_rng(6)
+    queries = np.full((10, 2), 2.0)
+    first, second = (rng.binomial(2, share, (10, 2)).astype(float) for share in (0.5, 0.6))
+    outcomes = []
+    for signs in product((False, True), repeat=10):
+        flipped = np.array(signs)[:, None]
+        before, after = np.where(flipped, second, first), np.where(flipped, first, second)
+        outcomes.append(abs(mean_recall(after, queries) - mean_recall(before, queries)))
+    expected = np.mean(np.array(outcomes) >= outcomes[0] - 1e-12)
+    assert mean_recall_p(queries, first, second, seed=0) == pytest.approx(expected, abs=0.015)
+
+
 def test_drawn_p_values_are_never_zero():
     queries = np.full((40, 1), 5.0)
     assert mean_recall_p(queries, 0 * queries, queries, seed=0) == 1 / (FLIPS + 1)
