@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from itertools import chain, repeat
 
 from pipeline.cluster.machines import Machines
-from pipeline.datasets.boxes.reading import read_boxes
 from pipeline.datasets.photos.skipped import Skipped
 from pipeline.features.compacting import Compacted
 from pipeline.features.damage import Damage
 from pipeline.features.fingerprint import fingerprint
 from pipeline.printing import printable
 from pipeline.runs.index_plan import IndexPlan
-from pipeline.runs.named_photos import failure_lines, unannotated
+from pipeline.runs.named_photos import annotation_remarks, failure_lines
 from pipeline.runs.outcome import Outcome, Report
 from pipeline.runs.progress import device_report, gpu_warning, summary
 from pipeline.runs.resume import Resume
@@ -51,7 +50,7 @@ def report(
         )
     files = plan.store.files(fingerprint(plan.identity))
     if spec.detector.annotations and spec.detector.model == "annotated":
-        warnings.append(unannotated(files, read_boxes(spec.detector.annotations)))
+        warnings += annotation_remarks(files, spec.detector.annotations)
     named = failure_lines(files, totals["failed"], spec.out)
     failures = f"{totals['failed']:,} photos could not be indexed; the column error of {spec.out} says why"
     return Report(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +12,15 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.datasets.boxes.photo_boxes import PhotoBoxes
-from pipeline.runs.named_photos import failure_lines, unannotated, unannotated_text
+from pipeline.errors import QpertError
+from pipeline.runs.named_photos import (
+    annotation_remarks,
+    failure_lines,
+    image_ids,
+    remarks_on,
+    unannotated_text,
+)
+from tests.datasets.coco_files import instance, instances
 
 
 def files_of(errors: dict[str, list[str | None]], notes: dict[str, int]) -> Any:
@@ -66,6 +76,33 @@ class Annotated:
 
 def test_photos_without_annotations_are_counted_and_the_first_named() -> None:
     text = "4 of 5 photos are not in the annotations boxes.json: a0, a2, b0, ..."
-    assert unannotated(files_of({"a": [None] * 3, "b": [None] * 2}, {}), Annotated("a1")) == text
+    assert remarks_on(image_ids(files_of({"a": [None] * 3, "b": [None] * 2}, {})), Annotated("a1")) == [text]
     assert unannotated_text(["a", "b"], Annotated("a")) == "1 of 2 photos are not in the annotations boxes.json: b"
     assert unannotated_text(["a"], Annotated("a")) is None
+
+
+def test_boxes_that_cannot_be_used_are_counted_and_their_photos_named() -> None:
+    class Odd(Annotated):
+        """Annotations that have boxes which cannot be used."""
+
+        def of(self, image_id: str) -> PhotoBoxes | None:
+            if image_id == "damaged":
+                raise QpertError("not XML")
+            return PhotoBoxes(None, (), int(image_id)) if image_id in self.known else None
+
+    remarks = remarks_on(["0", "2", "damaged", "x", "3"], Odd("0", "2", "3"))
+    assert remarks == [
+        "1 of 5 photos are not in the annotations boxes.json: x",
+        "5 boxes of 2 photos in boxes.json are not finite, inverted, empty or outside their photo, and left out: 2, 3",
+    ]
+    assert remarks_on(["0"], Odd("0")) == []
+
+
+def test_what_is_wrong_with_the_file_is_not_said_again(tmp_path: Path) -> None:
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(instances(instance([1, 1, 2, 2]), instance([1, 2]), instance([9, 9, -1, 2]))))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        remarks = annotation_remarks(files_of({"b.jpg": [None]}, {}), str(path))
+    what = "are not finite, inverted, empty or outside their photo, and left out"
+    assert remarks == [f"1 boxes of 1 photos in {path} {what}: b.jpg0"]
