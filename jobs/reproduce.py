@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from pipeline.reproduction.proof.measuring import Proof, ProofExperiment
     from pipeline.reproduction.result import Result
 
-PAPER = PerturbationConfig(weight="constant", scale=10, threshold=0.9)
+PAPER = PerturbationConfig(preset="paper", weight="constant", scale=10, threshold=0.9)
 """The paper does not state the setting of Table A; this one has its highest Recall@1 for small objects."""
 FINER = (0.1, 0.25, 0.5, 1.0)
 """Further scales for the miniature: the paper's 2 to 10 are too strong for its single layer."""

@@ -22,7 +22,7 @@ def index(
     encoder: str = "coca",
     weights: str | None = None,
     detector: str | DetectorConfig = "miniature",
-    perturbation: str | Perturbation | PerturbationConfig | None = "paper",
+    perturbation: str | Perturbation | PerturbationConfig | None = "qpert",
     retry_failed: bool = False,
     keep_removed: bool = False,
     prune: bool = False,
@@ -43,7 +43,7 @@ def index(
         encoder: one of `pipeline.encoders.list_encoders()`.
         weights: weights of the encoder: a tag, a hub id or a path; None for its miniature.
         detector: `miniature`, `hf:MODEL`, an ultralytics name, a model file, `none`, or a `DetectorConfig`.
-        perturbation: how objects act on the embeddings; "paper", "released", or None for plain ones.
+        perturbation: how objects act on the embeddings; "qpert", "paper", "one-component", "released", or None.
         retry_failed: index photos that failed before once more.
         keep_removed: photos that the source no longer has stay in use.
         prune: delete the rows of photos that the source no longer has, or has changed.

@@ -74,7 +74,7 @@ def Encode(
     encoder: str | EncoderBuilder = "coca",
     *,
     weights: str | None = None,
-    perturbation: str | Perturbation | PerturbationConfig | None = "paper",
+    perturbation: str | Perturbation | PerturbationConfig | None = "qpert",
     with_objects: bool = False,
     precision: Literal["float16", "float32"] = "float16",
     dtype: Dtype = "auto",
@@ -96,7 +96,7 @@ def Encode(
             which is called in each actor. An encoder with an environment of its own needs
             ``map_batches(..., runtime_env=pipeline.encoders.runtime_env(name))``.
         weights: weights of the encoder: a tag, a hub id or a path; None for its miniature.
-        perturbation: how objects act; "paper", "released", or None for plain embeddings.
+        perturbation: how objects act; "qpert", "paper", "one-component", "released", or None for plain embeddings.
         with_objects: add `object_embeddings`, V * D numbers for each object.
         precision: of the embeddings.
         dtype: to compute in; auto: what each GPU is good at, float32 on CPUs.

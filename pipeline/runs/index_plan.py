@@ -33,7 +33,7 @@ from pipeline.io.writable import check_writable
 from pipeline.method.settings import Perturbation
 from pipeline.runs.encoder_choice import EncoderChoice
 from pipeline.runs.identity import identity
-from pipeline.runs.perturbation_config import PerturbationConfig
+from pipeline.runs.perturbation_config import IndexPerturbationConfig
 from pipeline.runs.resume import Resume
 from pipeline.runs.spec import IndexSpec, Variants
 from pipeline.workers.worker import Worker
@@ -281,7 +281,7 @@ def _plain_only(spec: IndexSpec, variants: Variants | None) -> IndexSpec:
         logger.warning(
             f"{spec.encoder} {spec.weights}: {NO_SITES}: its embeddings are plain, as with --perturbation none"
         )
-    return spec.model_copy(update={"perturbation": PerturbationConfig(preset="none")})
+    return spec.model_copy(update={"perturbation": IndexPerturbationConfig(preset="none")})
 
 
 def with_absolute_paths(spec: IndexSpec) -> IndexSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from pipeline.method.settings import Perturbation
 
 
-Preset = Literal["paper", "one-component", "released", "none"]
+Preset = Literal["qpert", "paper", "one-component", "released", "none"]
 
 
 class PerturbationConfig(BaseModel):
@@ -21,8 +22,8 @@ class PerturbationConfig(BaseModel):
 
     preset: Preset = Field(
         "paper",
-        description="paper: as the paper describes it; one-component: the same, with the first component always kept;"
-        " released: as the authors' code computes it; none: plain",
+        description="qpert: centred keys, kept norms; paper: as the paper describes it; one-component: the same, with"
+        " the first component always kept; released: as the authors' code computes it; none: plain",
     )
     operator: Literal["subspace", "orthogonal", "eigenvector-rows", "complement", "scaled", "random"] | None = Field(
         None, description="what an object does to a query (default: the preset's)"
@@ -73,6 +74,8 @@ class PerturbationConfig(BaseModel):
         """Accepts a `Perturbation` as well, and None for plain embeddings."""
         if value is None:
             return {"preset": "none"}
+        if isinstance(value, PerturbationConfig) and not isinstance(value, cls):
+            return value.model_dump()
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return dataclasses.asdict(value)
         return value
@@ -87,15 +90,35 @@ class PerturbationConfig(BaseModel):
 
         if self.preset == "none":
             return None
-        makers = {
-            "paper": Perturbation.paper,
-            "one-component": Perturbation.one_component,
-            "released": Perturbation.released,
-        }
-        base = makers[self.preset]()
+        base = _named()[self.preset]
         names = {field.name for field in dataclasses.fields(Perturbation)}
         given = {name: value for name, value in self if name in names and value is not None}
         return dataclasses.replace(base, **given)
+
+
+class IndexPerturbationConfig(PerturbationConfig):
+    """The same for an index, where another preset is the default."""
+
+    preset: Preset = Field("qpert", description=PerturbationConfig.model_fields["preset"].description)
+
+
+def preset_of(recorded: Any) -> str | None:
+    """The preset with exactly the values of a recorded perturbation (`Perturbation.as_dict` as JSON), if any."""
+    if recorded is None:
+        return "none"
+    same = (name for name, named in _named().items() if json.loads(json.dumps(named.as_dict())) == recorded)
+    return next(same, None)
+
+
+def _named() -> dict[str, Perturbation]:
+    from pipeline.method.settings import Perturbation  # imports torch, which `--help` does without
+
+    return {
+        "qpert": Perturbation.qpert(),
+        "paper": Perturbation.paper(),
+        "one-component": Perturbation.one_component(),
+        "released": Perturbation.released(),
+    }
 
 
 MINIATURE = PerturbationConfig(preset="one-component", weight="1-area", scale=0.25, threshold=0.99)

@@ -21,6 +21,7 @@ from pipeline.features.manifest import Manifest, differences
 from pipeline.features.store import FeatureStore
 from pipeline.runs.changes import UNKNOWN, Edits, Ints, changed_at, indexed_rows, join_listing, numbers, rows_at
 from pipeline.runs.contents import look_again, look_into
+from pipeline.runs.perturbation_config import preset_of
 from pipeline.runs.tar_changes import compare_tars
 
 
@@ -208,9 +209,11 @@ def _repeated(indexed: IdSet) -> bool:
 def _same(root: str, manifest: Manifest, identity: Mapping[str, Any]) -> None:
     if manifest.fingerprint != fingerprint(identity):
         lines = "\n       ".join(differences(manifest.identity, identity)) or "the format of the fingerprint"
+        preset = preset_of(manifest.identity.get("perturbation"))
+        named = f" (--perturbation {preset})" if preset and "perturbation" in lines else ""
         raise QpertError(
             f"{root} holds features that were made in another way; what differs:\n       {lines}\n"
-            "       Choose another --out, go back to the earlier settings, or delete the folder."
+            f"       Choose another --out, go back to the earlier settings{named}, or delete the folder."
         )
 
 

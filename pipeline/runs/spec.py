@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.detectors.config import DetectorConfig
 from pipeline.io.paths import PathText, WeightsText
 from pipeline.runs.options import AnnotationOptions, RunOptions, SourceOptions
-from pipeline.runs.perturbation_config import PerturbationConfig
+from pipeline.runs.perturbation_config import IndexPerturbationConfig
 from pipeline.stages.multi_config import NO_MULTI, MultiConfig
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class _Features(BaseModel):
     detector: DetectorConfig = Field(
         DetectorConfig(), description="how objects are found", json_schema_extra={"short": "model"}
     )
-    perturbation: PerturbationConfig = Field(
-        PerturbationConfig(), description="how objects act on the embedding", json_schema_extra={"short": "preset"}
+    perturbation: IndexPerturbationConfig = Field(
+        IndexPerturbationConfig(), description="how objects act on the embedding", json_schema_extra={"short": "preset"}
     )
     multi: MultiConfig = Field(
         NO_MULTI,
