@@ -145,7 +145,7 @@ def encoder_spec(name: str, weights: str | None, image_size: int | None = None) 
     else:
         check_encoder(name, weights)
         spec = _spec(name, path)
-    return spec if image_size is None else _resized(name, path, spec, image_size)
+    return spec if image_size is None else _resized(name, path, spec, image_size, f"{name} {weights or 'miniature'}")
 
 
 def _check_resizable(name: str) -> None:
@@ -155,7 +155,7 @@ def _check_resizable(name: str) -> None:
         raise QpertError(f"the encoder {name} takes photos at its own resolution only: leave out --image-size")
 
 
-def _resized(name: str, weights: str, spec: EncoderSpec, image_size: int) -> EncoderSpec:
+def _resized(name: str, weights: str, spec: EncoderSpec, image_size: int, title: str) -> EncoderSpec:
     from pipeline.encoders.positions import check_side
 
     known = _class(name).resolution(weights)
@@ -163,7 +163,7 @@ def _resized(name: str, weights: str, spec: EncoderSpec, image_size: int) -> Enc
         return spec
     own, patch = known
     if image_size != own:  # which may be no multiple of the patches
-        check_side(image_size, patch, f"{name} {weights}")
+        check_side(image_size, patch, title)
     prefix = spec.tokens - math.isqrt(spec.tokens) ** 2
     return replace(spec, tokens=(image_size // patch) ** 2 + prefix)
 
