@@ -8,6 +8,7 @@ Examples:
   qpert benchmark blip2                     its share of a whole pass, with ViT-g, and captions; needs some 6 GB
   qpert benchmark internvl                  its cost in InternVL-14B's layers, by number of objects; needs some 4 GB
   qpert benchmark open-clip                 its share of a whole pass of SigLIP2 and PE-Core; needs some 6 GB
+  qpert benchmark rivals                    its price beside regions, crops, tiles, clusters and a higher resolution
   qpert benchmark tune                      fifty settings of tune against one cold evaluation, BLIP-2; needs some 6 GB
   qpert benchmark graph                     reading, writing and bookkeeping alone: 20,000 and 200,000 tiny photos
   qpert benchmark evaluate                  COCO's 5,000 photos x 25,000 captions, simulated, 32 vectors each
@@ -32,6 +33,10 @@ often the model has it: the cost of all sixteen cross-attentions, and of four of
 
 open-clip: whole image passes of open_clip's models (--open-clip.models) at their real size, with random weights in
 float32. One photo, six boxes and torch's own number of threads, unless options say otherwise.
+
+rivals: images per second, vectors, tower passes and bytes per photo of plain encoding, Q-Perturbation and what else
+helps small objects (index --multi; --image-size of twice the side), by the encode stage without Ray, in turn on the
+same scenes with their true boxes.
 
 graph: images per second without models, memory of the driver and of the largest worker, number and size of the files,
 by number of photos. The embeddings are as long as BLIP-2's: 200,000 photos take some 4 GB in --tmp.
@@ -60,7 +65,9 @@ from pipeline.io.paths import LocalPath, PathText, ReportPath, WeightsText
 from pipeline.runs.perturbation_config import PerturbationConfig
 from pipeline.runs.spec import IndexSpec
 
-Part = Literal["pipeline", "start", "query-former", "blip2", "internvl", "open-clip", "tune", "graph", "evaluate"]
+Part = Literal[
+    "pipeline", "start", "query-former", "blip2", "internvl", "open-clip", "rivals", "tune", "graph", "evaluate"
+]
 
 
 class SizesConfig(BaseModel):
@@ -100,6 +107,15 @@ class OpenClipPassConfig(BaseModel):
     repetitions: int = Field(5, ge=1, description="of every pass; the medians are reported")
 
 
+class RivalsConfig(BaseModel):
+    """The photos of `rivals`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    photos: int = Field(48, ge=1, description="scenes to encode in every way")
+    repetitions: int = Field(3, ge=1, description="of every way, in turn; the medians are reported")
+
+
 class Config(BaseModel):
     """What to measure."""
 
@@ -108,7 +124,8 @@ class Config(BaseModel):
     parts: list[Part] = Field(
         ["pipeline", "query-former"],
         min_length=1,
-        description="what to measure: pipeline, start, query-former, blip2, internvl, open-clip, tune, graph, evaluate",
+        description="what to measure: pipeline, start, query-former, blip2, internvl, open-clip, rivals, tune, graph,"
+        " evaluate",
         json_schema_extra={"positional": True},
     )
     source: PathText | None = Field(None, description="folder or list of local photos (default: scenes)")
@@ -129,6 +146,7 @@ class Config(BaseModel):
     repetitions: int = Field(9, ge=1, description="of query-former's and internvl's passes; the medians are reported")
     blip2: PassConfig = Field(PassConfig(), description="the passes of blip2 and tune")
     open_clip: OpenClipPassConfig = Field(OpenClipPassConfig(), description="the passes of open-clip")
+    rivals: RivalsConfig = Field(RivalsConfig(), description="the photos of rivals")
     evaluation: SizesConfig = Field(SizesConfig(), description="the simulated data set of evaluate")
     graph_photos: list[int] = Field([20_000, 200_000], min_length=1, description="numbers of photos of graph")
     start_photos: int = Field(500, ge=1, description="scenes that start indexes")
@@ -152,6 +170,7 @@ def run(config: Config) -> int:
         "blip2": _blip2,
         "internvl": _internvl,
         "open-clip": _open_clip,
+        "rivals": _rivals,
         "tune": _tune,
         "graph": _graph,
         "evaluate": _evaluate,
@@ -261,6 +280,22 @@ def _open_clip(config: Config, folder: Path) -> dict[str, Any]:
     return _shown(
         measure_models(passes.models, passes.images, passes.objects, passes.repetitions, config.perturbation.build())
     )
+
+
+def _rivals(config: Config, folder: Path) -> dict[str, Any]:
+    from pipeline.benchmarks.rivals import measure_rivals
+
+    _set_threads(config.cpus)
+    costs = measure_rivals(
+        folder,
+        config.encoder,
+        config.weights,
+        config.perturbation.build(),
+        photos=config.rivals.photos,
+        batch=config.batch_size,
+        repetitions=config.rivals.repetitions,
+    )
+    return _shown(costs)
 
 
 def _tune(config: Config, folder: Path) -> dict[str, Any]:

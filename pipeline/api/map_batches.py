@@ -8,6 +8,7 @@ of which gets a new copy and loads the model again.)
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from pipeline.method.settings import Perturbation
 from pipeline.runs.perturbation_config import PerturbationConfig
 from pipeline.stages.detect import DetectorBuilder, DetectStage
 from pipeline.stages.encode import EncoderBuilder, EncodeStage
+from pipeline.stages.multi_config import MultiConfig
 from pipeline.stages.photo_stage import PhotoStage
 from pipeline.stages.stand_alone import stand_alone
 from pipeline.workers.device import Dtype
@@ -78,6 +80,8 @@ def Encode(
     with_objects: bool = False,
     precision: Literal["float16", "float32"] = "float16",
     dtype: Dtype = "auto",
+    image_size: int | None = None,
+    multi: str | Sequence[str] | MultiConfig = (),
     batch_size: int | None = None,
     max_megapixels: float = 100,
     allow_truncated: bool = False,
@@ -100,6 +104,9 @@ def Encode(
         with_objects: add `object_embeddings`, V * D numbers for each object.
         precision: of the embeddings.
         dtype: to compute in; auto: what each GPU is good at, float32 on CPUs.
+        image_size: resolution of the photos in pixels, of an encoder given by name; None for its own.
+        multi: kinds of further vectors (`regions`, `crops`, `tiles`, `clusters`, `objects`), or a `MultiConfig`; they
+            follow the photo's own in `embedding`, and the column `views` says what each is.
         batch_size: see `Detect`.
         max_megapixels: see `Detect`.
         allow_truncated: see `Detect`.
@@ -114,13 +121,17 @@ def Encode(
         weights = absolute_weights(weights)
         check_encoder(encoder, weights)
         prepare_environment(encoder)
-        build = partial(load_encoder, encoder, weights=weights)
+        encoder_spec(encoder, weights, image_size)  # refuses a resolution that the encoder cannot take
+        build = partial(load_encoder, encoder, weights=weights, image_size=image_size)
     else:
         build = encoder
     if isinstance(perturbation, str):
         perturbation = check_options(PerturbationConfig, preset=perturbation)
     setting = perturbation.build() if isinstance(perturbation, PerturbationConfig) else perturbation
+    views = multi if isinstance(multi, MultiConfig) else check_options(MultiConfig, kinds=multi)
     if isinstance(encoder, str) and encoder_spec(encoder, weights).sites == 0:
+        if views.needs_sites:
+            raise QpertError(f"{encoder} {weights}: {NO_SITES}, hence no {' '.join(views.needs_sites)}")
         if with_objects:
             raise QpertError(f"{encoder} {weights}: {NO_SITES}, and its objects have no embeddings")
         if setting is not None:
@@ -128,7 +139,7 @@ def Encode(
             setting = None
     worker = _worker(batch_size, max_megapixels, allow_truncated, dtype)
     arguments = (build, [setting], with_objects, precision)
-    return stand_alone(EncodeStage, "Encode", worker, rules, *arguments, keep_columns=True)
+    return stand_alone(EncodeStage, "Encode", worker, rules, *arguments, keep_columns=True, multi=views)
 
 
 def _worker(batch_size: int | None, max_megapixels: float, allow_truncated: bool, dtype: Dtype = "auto") -> Worker:

@@ -138,27 +138,32 @@ def encoder_spec(name: str, weights: str | None, image_size: int | None = None) 
         QpertError: what `check_encoder` would say, or a size that the encoder cannot take, where that shows.
     """
     path = resolve_weights(name, weights)
+    if image_size is not None:
+        _check_resizable(name)
     if path != weights:  # bundled
         spec = _entry(name).sizes
     else:
         check_encoder(name, weights)
         spec = _spec(name, path)
-    return spec if image_size is None else _resized(name, path, spec, image_size)
+    return spec if image_size is None else _resized(name, path, spec, image_size, f"{name} {weights or 'miniature'}")
 
 
-def _resized(name: str, weights: str, spec: EncoderSpec, image_size: int) -> EncoderSpec:
+def _check_resizable(name: str) -> None:
     from pipeline.encoders.base import Encoder
+
+    if _class(name).resize is Encoder.resize:
+        raise QpertError(f"the encoder {name} takes photos at its own resolution only: leave out --image-size")
+
+
+def _resized(name: str, weights: str, spec: EncoderSpec, image_size: int, title: str) -> EncoderSpec:
     from pipeline.encoders.positions import check_side
 
-    kind = _class(name)
-    if kind.resize is Encoder.resize:
-        raise QpertError(f"the encoder {name} takes photos at its own resolution only: leave out --image-size")
-    known = kind.resolution(weights)
+    known = _class(name).resolution(weights)
     if known is None:
         return spec
     own, patch = known
     if image_size != own:  # which may be no multiple of the patches
-        check_side(image_size, patch, f"{name} {weights}")
+        check_side(image_size, patch, title)
     prefix = spec.tokens - math.isqrt(spec.tokens) ** 2
     return replace(spec, tokens=(image_size // patch) ** 2 + prefix)
 

@@ -141,7 +141,7 @@ class _Gallery:
         objects of each photo.
         """
         features, first = self.features, 0
-        columns = ["object_embeddings"] if self.with_objects else list(self.scoring.columns)
+        columns = ["object_embeddings"] if self.with_objects else list(self.scoring.columns(features))
         for batch in bounded_blocks(features, columns):
             rows = [row for row, image_id in enumerate(batch["image_id"].to_pylist()) if image_id in self.names]
             if not rows:

@@ -66,10 +66,9 @@ class ViewScore:
                 f" {', '.join([WHOLE, *made])} (qpert index --multi makes others)"
             )
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns to read beside the embedding."""
-        return () if self._groups == (None,) else ("views",)
+    def columns(self, features: FeatureSet) -> tuple[str, ...]:
+        """Columns of `features` to read beside the embedding."""
+        return ("views",) if features.manifest.multi and self._groups != (None,) else ()
 
     @cached_property
     def _groups(self) -> tuple[tuple[str, ...] | None, ...]:

@@ -35,7 +35,7 @@ from pipeline.runs.encoder_choice import EncoderChoice
 from pipeline.runs.identity import identity
 from pipeline.runs.perturbation_config import IndexPerturbationConfig
 from pipeline.runs.resume import Resume
-from pipeline.runs.spec import IndexSpec, Variants
+from pipeline.runs.spec import OBJECTS, IndexSpec, Variants
 from pipeline.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class IndexPlan:
         spec, todo = self.spec, self.about(resume)
         block = spec.block_size or block_rows(todo)
         embeddings = 1 if self.variants is None else self.variants.embeddings
-        values = self.encoder.values * (embeddings + spec.multi.expected(_OBJECTS))
+        values = self.encoder.values * (embeddings + spec.multi.expected(OBJECTS))
         pools = plan_pools(
             machines,
             ["detect", "encode"] if spec.detector.model != "none" else ["encode"],
@@ -257,10 +257,6 @@ class IndexPlan:
 def shuffle_seeds(settings: Iterable[Perturbation | None]) -> tuple[int, ...]:
     """The seeds with which settings take the boxes of other photos."""
     return tuple(sorted({setting.seed for setting in settings if setting is not None and setting.boxes == "shuffled"}))
-
-
-_OBJECTS = 6
-"""Objects in a photo, on average."""
 
 
 def _check_multi(spec: IndexSpec, encoder: EncoderChoice) -> None:

@@ -16,6 +16,7 @@ from pipeline.runs.named_photos import annotation_remarks, failure_lines
 from pipeline.runs.outcome import Outcome, Report
 from pipeline.runs.progress import device_report, gpu_warning, summary
 from pipeline.runs.resume import Resume
+from pipeline.runs.spec import OBJECTS
 
 
 def report(
@@ -76,6 +77,7 @@ def describe(plan: IndexPlan, resume: Resume, machines: Machines, *, keep_remove
         **({"classes": f"{len(classes):,}: {', '.join(classes)}"} if classes else {}),
         "write": f"{spec.out}/features: files of {layout.file_rows:,} photos, {spec.precision}",
         "perturbation": ", ".join(f"{name} {value}" for name, value in perturbation.items()) or "none",
+        **_further(plan),
         "fingerprint": fingerprint(plan.identity),
         "output": "new" if resume.manifest is None else f"{resume.manifest.state}, {resume.done:,} photos are done",
     }
@@ -86,6 +88,18 @@ def describe(plan: IndexPlan, resume: Resume, machines: Machines, *, keep_remove
     lines["to do"] = "unknown before reading" if resume.todo is None else f"{resume.todo:,} photos"
     named = (f"{name:<13} {printable(text)}" for name, text in lines.items())
     return "\n".join([*named, *left_out(resume.photos.skipped, 13)])
+
+
+def _further(plan: IndexPlan) -> dict[str, str]:
+    """Further views and another resolution, and what they cost; nothing without them."""
+    spec, multi = plan.spec, plan.spec.multi
+    lines = {} if spec.image_size is None else {"resolution": f"{spec.image_size} pixels"}
+    if multi.kinds:
+        passes = f"{multi.cuts:,} further tower passes" if multi.cuts else "no further tower pass"
+        most = " at most" if "crops" in multi.kinds else ""
+        about = multi.expected(OBJECTS)
+        lines["views"] = f"{', '.join(multi.kinds)}: some {about:,} more vectors per photo, {passes}{most}"
+    return lines
 
 
 def left_out(skipped: Skipped, width: int = 8) -> list[str]:

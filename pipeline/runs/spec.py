@@ -109,8 +109,8 @@ class Variants:
     @property
     def embeddings(self) -> int:
         """Embeddings in a row, about."""
-        return len(self.settings) + (_OBJECTS if self.with_objects else 0)
+        return len(self.settings) + (OBJECTS if self.with_objects else 0)
 
 
-_OBJECTS = 6
+OBJECTS = 6
 """Objects in a photo, on average."""

@@ -31,7 +31,9 @@ def test_parts_may_stand_anywhere(words, parts):
 def test_an_unknown_part_is_refused(capsys):
     assert main(["benchmark", "photos/"]) == 2
     said = capsys.readouterr().err
-    parts = "'pipeline', 'start', 'query-former', 'blip2', 'internvl', 'open-clip', 'tune', 'graph' or 'evaluate'"
+    parts = (
+        "'pipeline', 'start', 'query-former', 'blip2', 'internvl', 'open-clip', 'rivals', 'tune', 'graph' or 'evaluate'"
+    )
     assert f"PARTS: Input should be {parts}, not 'photos/'" in said
 
 
