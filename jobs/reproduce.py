@@ -94,6 +94,11 @@ class Config(AnnotationOptions, RunOptions):
         description="miniature: series of scenes for the table of proof, pooled and each by itself; 1 and 2 have been"
         " looked at",
     )
+    rivals: list[Literal["regions", "crops", "tiles", "clusters", "objects", "none"]] = Field(
+        ["regions", "crops", "tiles", "clusters", "objects"],
+        min_length=1,
+        description="proof: further vectors of each photo to compare with (see qpert index --multi), or none",
+    )
     draws: int = Field(3, ge=1, le=100, description="proof: seeds that a row with random boxes or subspaces averages")
     samples: int = Field(2000, ge=100, description="bootstrap resamples of each interval")
     seed: int = Field(0, description="seed of the bootstrap")
@@ -203,6 +208,7 @@ def _experiment(config: Config, encoder: str) -> Experiment:
 def _proof(config: Config, encoder: str) -> ProofExperiment:
     from pipeline.method.settings import Perturbation
     from pipeline.reproduction.proof.measuring import ProofExperiment
+    from pipeline.reproduction.proof.rows import RIVALS
 
     default = MINIATURES.get(encoder, MINIATURE) if config.preset == "miniature" else PAPER
     chosen, grid = (config.perturbation or default).build(), default.build()
@@ -215,6 +221,7 @@ def _proof(config: Config, encoder: str) -> ProofExperiment:
         paper=Perturbation.paper(grid.scale, grid.threshold, grid.weight),
         chosen=chosen,
         draws=config.draws,
+        rivals=tuple(kind for kind in RIVALS if kind in config.rivals),
         device=config.device,
         cluster=config,
     )
@@ -266,6 +273,7 @@ def _origin(config: Config, encoder: str | None, libraries: Mapping[str, str]) -
         "scenes",
         "profile",
         "series",
+        "rivals",
         "draws",
         "samples",
         "seed",

@@ -22,10 +22,11 @@ from pipeline.features.fingerprint import fingerprint
 from pipeline.features.store import FeatureStore
 from pipeline.method.settings import Perturbation
 from pipeline.reproduction.proof.cost import Costs, measure_costs
-from pipeline.reproduction.proof.rows import Row, proof_rows, settings_of, shown
+from pipeline.reproduction.proof.rows import RIVALS, Row, proof_rows, settings_of, shown
 from pipeline.retrieval.ranks import Ranks
 from pipeline.runs.options import RunOptions
 from pipeline.runs.spec import IndexSpec, Variants
+from pipeline.stages.multi_config import NO_MULTI, MultiConfig, MultiKind
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ class SeriesOutcomes:
     Attributes:
         ranks: row -> ranks of each of its draws.
         areas: largest object's area by image id.
-        indexed: photos that passed the backbone in this run; 0 if they were on disk.
+        indexed: photos that were indexed in this run, once for the rows that perturb and once for the rivals; 0 if all
+            were on disk.
         seconds: duration of indexing and measuring in this run.
     """
 
@@ -88,6 +90,7 @@ class ProofExperiment:
         paper: the method as the paper describes it.
         chosen: a setting chosen on other photos.
         draws: seeds of the rows that draw something.
+        rivals: further vectors of each photo to compare with.
         device: torch device of the text encoder and of the timing.
         cluster: how the cluster is used.
     """
@@ -98,21 +101,23 @@ class ProofExperiment:
     paper: Perturbation
     chosen: Perturbation
     draws: int = 3
+    rivals: tuple[MultiKind, ...] = RIVALS
     device: str = "cpu"
     cluster: RunOptions = field(default_factory=RunOptions)
 
     @cached_property
     def rows(self) -> list[Row]:
         """See `proof_rows`."""
-        return proof_rows(self.paper, self.chosen, self.draws)
+        return proof_rows(self.paper, self.chosen, self.draws, self.rivals)
 
     def plan(self, series: int) -> str:
         """What would be done, in one line."""
         settings, _ = settings_of(self.rows)
+        also = f", {', '.join(self.rivals)} in another" if self.rivals else ""
         return (
             f"{self.encoder} ({self.weights or 'miniature'}), table of proof: {len(shown(self.rows))} rows,"
-            f" {len(settings)} embeddings in one pass over each of {series} sets of photos; features and outcomes in"
-            f" {self.folder}"
+            f" {len(settings)} embeddings in one pass over each of {series} sets of photos{also}; features and outcomes"
+            f" in {self.folder}"
         )
 
     def run(self, materials: Mapping[str, Material]) -> Proof:
@@ -138,20 +143,17 @@ class ProofExperiment:
         started = time.monotonic()
         settings, of_row = settings_of(self.rows)
         asked = {setting: None if one is None else one.as_dict() for setting, one in settings.items()}
-        store = FeatureStore(f"{self.folder}/{name.replace(' ', '-')}-{fingerprint(asked)}")
-        spec = IndexSpec(
-            source=material.photos,
-            out=store.root,
-            encoder=self.encoder,
-            weights=self.weights,
-            detector=DetectorConfig(model="annotated", annotations=material.annotations),
-            **self.cluster.cluster_options(),
-        )
-        indexed = index_variants(spec, Variants(settings, with_objects=True), begun=begun)
+        place = f"{self.folder}/{name.replace(' ', '-')}"
+        store = FeatureStore(f"{place}-{fingerprint(asked)}")
+        indexed = self._index(material, store, Variants(settings), begun=begun)
+        variants = {setting: Variant(store, setting) for setting in settings}
+        rivals = [row for row in self.rows if row.rival]
+        if rivals:
+            views = MultiConfig(kinds=self.rivals)
+            others = FeatureStore(f"{place}-rivals-{fingerprint(views.identity())}")
+            indexed += self._index(material, others, Variants({PLAIN: None}), views, begun=True)
+            variants |= {row.name: Variant(others, PLAIN, views=row.views, combine=row.combine) for row in rivals}
         features = store.open(PLAIN)
-        with_objects = {row.name for row in self.rows if row.objects}
-        variants = {name: Variant(store, name) for name in settings}
-        variants |= {name: Variant(store, PLAIN, with_objects=True) for name in with_objects}
         ranks = measure_variants(
             Path(self.folder) / "outcomes",
             material,
@@ -162,8 +164,28 @@ class ProofExperiment:
             cluster=self.cluster,
         )
         by_row = {
-            row.name: tuple(ranks[name] for name in ([row.name] if row.objects else of_row[row.name]))
+            row.name: tuple(ranks[name] for name in ([row.name] if row.rival else of_row[row.name]))
             for row in self.rows
         }
         seconds = time.monotonic() - started
         return SeriesOutcomes(by_row, material.areas(features), indexed, seconds), features
+
+    def _index(
+        self,
+        material: Material,
+        store: FeatureStore,
+        variants: Variants,
+        multi: MultiConfig = NO_MULTI,
+        *,
+        begun: bool,
+    ) -> int:
+        spec = IndexSpec(
+            source=material.photos,
+            out=store.root,
+            encoder=self.encoder,
+            weights=self.weights,
+            detector=DetectorConfig(model="annotated", annotations=material.annotations),
+            multi=multi,
+            **self.cluster.cluster_options(),
+        )
+        return index_variants(spec, variants, begun=begun)

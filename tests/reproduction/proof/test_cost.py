@@ -24,4 +24,7 @@ def test_every_row_that_one_would_index_with_is_timed() -> None:
     assert costs.rows[SHUFFLED].extra is None
     assert (costs.rows[CHOSEN].vectors, costs.rows[CHOSEN].bytes) == (1, 2 * encoder.dim)
     assert (costs.rows[OES].vectors, costs.rows[OES].bytes) == (2.5, 2.5 * 2 * encoder.dim)
-    assert {cost.passes for cost in costs.rows.values()} == {1}
+    assert (costs.rows["crops"].vectors, costs.rows["crops"].passes) == (2.5, 2.5)
+    assert (costs.rows["tiles"].vectors, costs.rows["tiles"].passes) == (14, 14)
+    assert (costs.rows["regions"].vectors, costs.rows["regions"].passes) == (2.5, 1)
+    assert costs.rows["tiles"].extra > 0
