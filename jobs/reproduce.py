@@ -94,10 +94,11 @@ class Config(AnnotationOptions, RunOptions):
         description="miniature: series of scenes for the table of proof, pooled and each by itself; 1 and 2 have been"
         " looked at",
     )
-    rivals: list[Literal["regions", "crops", "tiles", "clusters", "objects", "none"]] = Field(
-        ["regions", "crops", "tiles", "clusters", "objects"],
+    rivals: list[Literal["regions", "crops", "tiles", "clusters", "objects", "hi-res", "none"]] = Field(
+        ["regions", "crops", "tiles", "clusters", "objects", "hi-res"],
         min_length=1,
-        description="proof: further vectors of each photo to compare with (see qpert index --multi), or none",
+        description="proof: further vectors of each photo to compare with (see qpert index --multi), hi-res: twice the"
+        " resolution; or none",
     )
     draws: int = Field(3, ge=1, le=100, description="proof: seeds that a row with random boxes or subspaces averages")
     samples: int = Field(2000, ge=100, description="bootstrap resamples of each interval")

@@ -15,8 +15,8 @@ from pipeline.benchmarks.timing import interleaved
 from pipeline.encoders.base import Encoder
 from pipeline.features.views import View
 from pipeline.method.objects import Objects
-from pipeline.reproduction.proof.rows import Row
-from pipeline.stages.multi_config import MultiConfig, MultiKind
+from pipeline.reproduction.proof.rows import HI_RES, Rival, Row
+from pipeline.stages.multi_config import MultiConfig
 from pipeline.stages.other_views import OtherViews
 
 PASSES = ("crops", "tiles")
@@ -61,7 +61,13 @@ class Costs:
 
 @torch.no_grad()
 def measure_costs(
-    encoder: Encoder, objects: Sequence[Objects], rows: Sequence[Row], *, number_bytes: int, repetitions: int = 15
+    encoder: Encoder,
+    objects: Sequence[Objects],
+    rows: Sequence[Row],
+    *,
+    number_bytes: int,
+    finer: Encoder | None = None,
+    repetitions: int = 15,
 ) -> Costs:
     """Times all rows side by side on one batch of photos of noise; medians of the differences to plain.
 
@@ -73,18 +79,26 @@ def measure_costs(
         objects: one `Objects` per photo of the batch.
         rows: plain first.
         number_bytes: bytes of a stored number.
+        finer: the encoder at the resolution of the row `HI_RES`, if there is that row.
         repetitions: interleaved.
     """
     photos = len(objects)
     images = [Image.effect_noise(one.size, 80).convert("RGB") for one in objects]
-    pixels = torch.stack([encoder.preprocess(image) for image in images])
-    pixels = pixels.to(encoder.device)
 
-    counts: dict[MultiKind, float] = {}
+    def prepared(by: Encoder) -> Tensor:
+        return torch.stack([by.preprocess(image) for image in images]).to(by.device)
+
+    pixels = prepared(encoder)
+
+    counts: dict[Rival, float] = {}
 
     def work_of(row: Row) -> Callable[[], object]:
         if row.rival is None:
             return lambda: encoder.embed(encoder.backbone(pixels), objects, row.settings[0])
+        if row.rival == HI_RES:
+            assert finer is not None
+            more, by = prepared(finer), finer
+            return lambda: by.embed(by.backbone(more))
         maker = OtherViews(encoder, MultiConfig(kinds=(row.rival,)))
         cuts = [maker.cut(image, one) for image, one in zip(images, objects, strict=True)]
 
@@ -109,7 +123,7 @@ def measure_costs(
     }
     costs = {}
     for row in rows:
-        further = 0.0 if row.rival is None else counts[row.rival]
+        further = counts.get(row.rival, 0.0) if row.rival else 0.0
         vectors = encoder.vectors * (1 + further)
         passes = 1 + (further if row.rival in PASSES else 0)
         costs[row.name] = RowCost(

@@ -86,6 +86,8 @@ class Section:
             f"{photos:,} photos, {self.everything.figure(PLAIN, 'R@1').queries:,} captions"
             f" ({', '.join(proof.series)}). Chosen: {_short(proof.chosen)}. Paper: {_short(proof.paper)}."
         )
+        if proof.remark:
+            yield f"{proof.remark}."
         yield markdown(*self.tables["proof"])
         yield markdown(*self.tables["minus_plain"])
         yield markdown(*self.tables["quantities"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 from pipeline.experiments.variants import OES, PLAIN, Settings
 from pipeline.method.settings import Perturbation
@@ -20,8 +21,11 @@ NORM = "norm kept"
 FREE = "norm free"
 ADDED = "orthogonal (added)"
 WORDED = "orthogonal (as worded)"
-RIVALS: tuple[MultiKind, ...] = ("regions", "crops", "tiles", "clusters", "objects")
-"""Further vectors of each photo, in the order of the table."""
+HI_RES: Final = "hi-res"
+"""The same encoder at twice the resolution: one vector and one pass, of about four times the work or more."""
+Rival = Literal[MultiKind, "hi-res"]
+RIVALS: Final[tuple[Rival, ...]] = ("regions", "crops", "tiles", "clusters", "objects", HI_RES)
+"""Further vectors of each photo, and a higher resolution, in the order of the table."""
 PCA_NAMES = {"uncentred": "uncentred", "centred": "centred", "background-out": "background out"}
 
 
@@ -33,7 +37,7 @@ class Row:
         name: as in the table.
         settings: one for each draw; a row that draws nothing has one. None is plain.
         of: the row that this one repeats with shuffled boxes; such a row serves the quantities, and is in no table.
-        rival: the further vectors of each photo that it is scored with, without perturbation.
+        rival: the further vectors of each photo that it is scored with, or `HI_RES`; without perturbation.
         combine: how their scores become the photo's. Both ways are shown, for neither has a parameter that would have
             to be chosen; object embeddings (OEs) are added to the photo's own score, as in Table A.
     """
@@ -41,13 +45,13 @@ class Row:
     name: str
     settings: tuple[Perturbation | None, ...]
     of: str = ""
-    rival: MultiKind | None = None
+    rival: Rival | None = None
     combine: Combine = "max"
 
     @property
     def views(self) -> tuple[str, ...]:
         """The kinds of views that count."""
-        return () if self.rival is None else ("whole", VIEWS[self.rival])
+        return () if self.rival is None or self.rival == HI_RES else ("whole", VIEWS[self.rival])
 
     @property
     def is_control(self) -> bool:
@@ -56,9 +60,7 @@ class Row:
         return setting is not None and (setting.boxes != "own" or setting.operator == "random")
 
 
-def proof_rows(
-    paper: Perturbation, chosen: Perturbation, draws: int, rivals: Sequence[MultiKind] = RIVALS
-) -> list[Row]:
+def proof_rows(paper: Perturbation, chosen: Perturbation, draws: int, rivals: Sequence[Rival] = RIVALS) -> list[Row]:
     """All rows, in the order of the table.
 
     A row is named after the one switch in which it differs from `chosen`. Where `chosen` is itself centred or keeps the
@@ -115,7 +117,9 @@ def _drawn(setting: Perturbation, draws: int) -> tuple[Perturbation, ...]:
     return tuple(dataclasses.replace(setting, seed=setting.seed + draw) for draw in range(draws))
 
 
-def _rival(kind: MultiKind) -> list[Row]:
+def _rival(kind: Rival) -> list[Row]:
+    if kind == HI_RES:
+        return [Row(kind, (None,), rival=kind)]
     if kind == "objects":
         return [Row(OES, (None,), rival=kind, combine="sum")]
     return [Row(kind, (None,), rival=kind), Row(f"{kind}, added", (None,), rival=kind, combine="sum")]
