@@ -14,8 +14,8 @@ often the caption names an emphasised object. The report, its tables as CSV, and
 OUT/PRESET/ENCODER.
 
 The table of proof sets a chosen setting beside controls that change one switch each (no subspace, other photos' boxes,
-queries of unchanged length, ...): every control is embedded in the same pass. Choose the setting on other photos, with
-`qpert tune --metric own-minus-shuffled`. Its page for all encoders is OUT/PRESET/proof.md.
+queries of unchanged length, ...), all embedded in one pass, and beside rivals that do not perturb. Choose the setting
+on other photos, with `qpert tune --metric own-minus-shuffled`. Its page for all encoders is OUT/PRESET/proof.md.
 
 After an interruption, the same command goes on where it stopped.
 """
@@ -215,6 +215,8 @@ def _proof(config: Config, encoder: str) -> ProofExperiment:
     chosen, grid = (config.perturbation or default).build(), default.build()
     if chosen is None or grid is None:
         raise QpertError("--perturbation none leaves nothing to compare")
+    if chosen.boxes != "own" or "itc" not in chosen.stages:
+        raise QpertError("the table of proof needs a --perturbation with own boxes that acts on contrast (stages itc)")
     return ProofExperiment(
         folder=str(_folder(config) / encoder / "proof"),
         encoder=encoder,
