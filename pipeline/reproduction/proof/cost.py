@@ -67,7 +67,7 @@ def measure_costs(
     *,
     number_bytes: int,
     finer: Encoder | None = None,
-    repetitions: int = 15,
+    repetitions: int = 9,
 ) -> Costs:
     """Times all rows side by side on one batch of photos of noise; medians of the differences to plain.
 

@@ -34,7 +34,7 @@ from pipeline.stages.multi_config import MultiConfig
 
 _log = logging.getLogger(__name__)
 
-COST_PHOTOS = 16
+COST_PHOTOS = 8
 """Photos in the batch that is timed, with the boxes of the first photos."""
 
 
