@@ -28,16 +28,15 @@ def test_the_plan_counts_rows_and_embeddings() -> None:
 
 @pytest.mark.usefixtures("ray_cpu")
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_series_are_indexed_once_and_other_photos_boxes_give_other_outcomes(tmp_path: Path) -> None:
-    materials = {f"series {number}": draw_scenes(tmp_path, 50, number) for number in (3, 4)}
+    materials = {"series 3": draw_scenes(tmp_path, 30, 3)}
     folder = str(tmp_path / "proof")
     # The paper's is the chosen setting here: measured once.
     experiment = ProofExperiment(folder, "coca", None, CHOICE, CHOICE, draws=2, rivals=("regions", "hi-res"))
     proof = experiment.run(materials)
-    assert [*proof.series] == ["series 3", "series 4"]
     first = proof.series["series 3"]
-    assert first.indexed == 150  # once under all settings, once with regions, once at twice the resolution
+    assert first.indexed == 90  # once under all settings, once with regions, once at twice the resolution
     assert proof.remark == "hi-res: 224 pixels in place of 112, with positions interpolated"
     assert {len(draws) for row, draws in first.ranks.items() if SHUFFLED in row} == {2}
     assert first.ranks[PAPER] == first.ranks[CHOSEN]
@@ -48,7 +47,7 @@ def test_series_are_indexed_once_and_other_photos_boxes_give_other_outcomes(tmp_
     assert not np.array_equal(drawn[0].text_ranks, drawn[1].text_ranks)
 
     again = experiment.run(materials)
-    assert [series.indexed for series in again.series.values()] == [0, 0]
+    assert [series.indexed for series in again.series.values()] == [0]
     for name, series in again.series.items():
         for row, draws in series.ranks.items():
             before = proof.series[name].ranks[row]
