@@ -104,7 +104,7 @@ class Section:
         return (
             f"Runtime: {seconds:.0f} s in this run, with {indexed:,} photos indexed (others were on disk): one pass"
             f" makes all {embeddings} perturbed and plain embeddings of a photo, another the vectors of the rivals."
-            " Milliseconds of the model alone:"
+            " Vectors, passes, bytes, and milliseconds of the model alone:"
             f" {costs.device}, batches of {costs.photos} photos with {costs.objects:.1f} objects each, all rows side by"
             f" side; plain takes {costs.plain:.2f}."
         )
