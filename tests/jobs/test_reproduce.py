@@ -113,7 +113,7 @@ def test_photos_on_disk_go_through_the_whole_protocol(tmp_path: Path, capsys: py
         quantities = list(csv.DictReader(file))
     assert {row["photos"] for row in quantities} == {"photos"}
     outcomes = sorted((folder / "outcomes").rglob("*.npz"))
-    assert len(outcomes) == 3 + 45 + 5 + 2
+    assert len(outcomes) == 3 + 45 + 6 + 2
 
     outcomes[0].unlink()
     times = {path: path.stat().st_mtime_ns for path in outcomes[1:]}
