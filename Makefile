@@ -25,10 +25,16 @@ lint: install-dev
 docs: install-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-# The pages of docs/results, from a run of the whole protocol with the bundled models: about a quarter of an hour.
+# The pages of docs/results, from a run of the whole protocol with the bundled models. The paper's tables take about a
+# quarter of an hour, the table of proof longer.
 results: install
 	$(BIN)/python -m jobs reproduce --out reproduction
-	for name in coca blip2 internvl open_clip; do cp reproduction/miniature/$$name/report.md docs/results/$$name.md; done
+	for name in coca blip2 internvl open_clip; do \
+		cp reproduction/miniature/$$name/report.md docs/results/$$name.md; \
+		mkdir -p docs/results/$$name/proof; \
+		cp reproduction/miniature/$$name/proof/gain_by_size.svg docs/results/$$name/proof/; \
+	done
+	cp reproduction/miniature/proof.md docs/results/proof.md
 
 # Known vulnerabilities of all that is installed. Asks PyPI; what that cannot answer for counts as a failure.
 audit: install-dev

@@ -14,8 +14,8 @@ often the caption names an emphasised object. The report, its tables as CSV, and
 OUT/PRESET/ENCODER.
 
 The table of proof sets a chosen setting beside controls that change one switch each (no subspace, other photos' boxes,
-queries of unchanged length, ...): every control is embedded in the same pass. Choose the setting on other photos, with
-`qpert tune --metric own-minus-shuffled`. Its page for all encoders is OUT/PRESET/proof.md.
+queries of unchanged length, ...), all embedded in one pass, and beside rivals that do not perturb. Choose the setting
+on other photos, with `qpert tune --metric own-minus-shuffled`. Its page for all encoders is OUT/PRESET/proof.md.
 
 After an interruption, the same command goes on where it stopped.
 """
@@ -27,19 +27,17 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from pipeline import __version__
-from pipeline.datasets.scenes.scene import Profile
 from pipeline.detectors import check_packages
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
-from pipeline.io.paths import LocalPath, PathText, WeightsText
 from pipeline.io.writable import check_writable
 from pipeline.printing import printable
-from pipeline.runs.options import AnnotationOptions, RunOptions
+from pipeline.reproduction.spec import ReproductionSpec
 from pipeline.runs.perturbation_config import MINIATURE, MINIATURES, PerturbationConfig
 
 if TYPE_CHECKING:
@@ -56,48 +54,9 @@ FIGURE_B = 500
 """Maximum number of scenes for figure B."""
 
 
-class Config(AnnotationOptions, RunOptions):
-    """What to reproduce, with which models, and where to."""
+class Config(ReproductionSpec):
+    """The options of ``qpert reproduce``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    preset: Literal["miniature", "flickr30k", "coco"] = Field("miniature", description="the data set")
-    out: LocalPath = Field("reproduction", description="folder for features and reports; all nodes must see it")
-    images: PathText | None = Field(None, description="folder of the photos (with subfolders)")
-    captions: LocalPath | None = Field(None, description="captions in any form that qpert evaluate reads")
-    annotations: LocalPath | None = Field(None, description="true boxes in any form that qpert evaluate reads")
-    table: Literal["all", "paper", "proof"] = Field(
-        "all",
-        description="paper: tables A to D and figures A and B; proof: the method against its controls; all: both",
-    )
-    split: str = Field("test", description="split of the captions; all for every image")
-    encoder: str | None = Field(None, description="name of the encoder (miniature: every one that has a miniature)")
-    weights: WeightsText | None = Field(None, description="its weights (default: its miniature)")
-    detector: DetectorConfig = Field(
-        DetectorConfig(),
-        description="detector to compare with the true boxes",
-        json_schema_extra={"short": "model"},
-    )
-    perturbation: PerturbationConfig | None = Field(
-        None,
-        description="the chosen perturbation (default: constant, 10, 0.9; miniatures: chosen on other scenes)",
-        json_schema_extra={"short": "preset"},
-    )
-    rerank_k: int | None = Field(
-        None, ge=1, description="BLIP-2: how many of the best to re-rank by matching (default: 128; miniature: 16)"
-    )
-    scenes: int = Field(1000, ge=50, description="miniature: number of scenes, of each series")
-    profile: Profile = Field("balanced", description="miniature: what the scenes show and name")
-    series: list[int] = Field(
-        [3, 4],
-        min_length=1,
-        description="miniature: series of scenes for the table of proof, pooled and each by itself; 1 and 2 have been"
-        " looked at",
-    )
-    draws: int = Field(3, ge=1, le=100, description="proof: seeds that a row with random boxes or subspaces averages")
-    samples: int = Field(2000, ge=100, description="bootstrap resamples of each interval")
-    seed: int = Field(0, description="seed of the bootstrap")
-    device: str = Field("cpu", description="torch device of Table B and of the texts")
     dry_run: bool = Field(False, description="print what would be done and stop")
 
 
@@ -203,11 +162,14 @@ def _experiment(config: Config, encoder: str) -> Experiment:
 def _proof(config: Config, encoder: str) -> ProofExperiment:
     from pipeline.method.settings import Perturbation
     from pipeline.reproduction.proof.measuring import ProofExperiment
+    from pipeline.reproduction.proof.rows import RIVALS
 
     default = MINIATURES.get(encoder, MINIATURE) if config.preset == "miniature" else PAPER
     chosen, grid = (config.perturbation or default).build(), default.build()
     if chosen is None or grid is None:
         raise QpertError("--perturbation none leaves nothing to compare")
+    if chosen.boxes != "own" or "itc" not in chosen.stages:
+        raise QpertError("the table of proof needs a --perturbation with own boxes that acts on contrast (stages itc)")
     return ProofExperiment(
         folder=str(_folder(config) / encoder / "proof"),
         encoder=encoder,
@@ -215,6 +177,7 @@ def _proof(config: Config, encoder: str) -> ProofExperiment:
         paper=Perturbation.paper(grid.scale, grid.threshold, grid.weight),
         chosen=chosen,
         draws=config.draws,
+        rivals=tuple(kind for kind in RIVALS if kind in config.rivals),
         device=config.device,
         cluster=config,
     )
@@ -266,6 +229,7 @@ def _origin(config: Config, encoder: str | None, libraries: Mapping[str, str]) -
         "scenes",
         "profile",
         "series",
+        "rivals",
         "draws",
         "samples",
         "seed",

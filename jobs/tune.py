@@ -6,14 +6,17 @@ Examples:
   qpert tune --encoder internvl --sites all 0 1 -1 'qllama.*'
   qpert tune --encoder blip2 --scale 0.1:10:log --threshold 0.7:0.99 --search optuna --trials 40
   qpert tune --encoder coca --scale 0.1:10:log --search random --scheduler asha --shares 0.1 0.3 1
+  qpert tune --metric "own-minus-shuffled 10%" --pca uncentred centred --scale 0.5 1 2
   qpert tune --images flickr30k-images --captions dataset_flickr30k.json --annotations flickr30k_entities \
         --encoder blip2 --weights Salesforce/blip2-itm-vit-g-coco
 
 The photos pass the backbone once, and their image tokens are kept in --out. A trial then runs only the cross-attention
 part, and concurrent settings share keys and eigendecompositions. Its figures are those of `qpert index` and `qpert
 evaluate` with that setting. The setting with the highest --metric on the split --split is then indexed and measured on
---confirm-split, which took no part in the choice. After an interruption, the same command goes on where it stopped; no
-setting is embedded twice. Any searcher and scheduler that Ray Tune knows by name can be used.
+--confirm-split, which took no part in the choice. With own-minus-shuffled, every trial is measured with own boxes and
+with other photos' boxes, and what counts is the difference: what the objects themselves give. After an interruption,
+the same command goes on where it stopped; no setting is embedded twice. Any searcher and scheduler that Ray Tune knows
+by name can be used.
 
 Under --out: report.md with tables C and D (or one for every two fields), the same as CSV, heat maps as PNG,
 trials.parquet with every figure of every setting, and Ray Tune's record (tensorboard --logdir OUT/ENCODER/tune).

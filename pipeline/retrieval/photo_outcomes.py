@@ -79,7 +79,7 @@ class PhotoOutcomes:
         cutoffs, first = check_cutoffs(ks), draws[0] if like is None else like
         counts = [QueryCounts.of(ranks if ranks is first else aligned(first, ranks), cutoffs) for ranks in draws]
         bins = QueryCounts(counts[0].queries, np.mean([each.hits for each in counts], axis=0))
-        names = sorted(first.image_ids) if first.image_ids else [str(row) for row in range(len(first.image_ranks))]
+        names = _names(first)
         return cls(cutoffs, len(draws), bins, _by_size(bins, names, areas or {}))
 
     @classmethod
@@ -95,6 +95,18 @@ class PhotoOutcomes:
 
 def _stacked(counts: Sequence[QueryCounts]) -> QueryCounts:
     return QueryCounts(np.concatenate([one.queries for one in counts]), np.concatenate([one.hits for one in counts]))
+
+
+def _names(ranks: Ranks) -> list[str]:
+    """The names of the photos in the order of their counts; of the copies of a photo the first name."""
+    if not ranks.image_ids:
+        return [str(row) for row in range(len(ranks.image_ranks))]
+    order = np.argsort(np.array(ranks.image_ids))
+    names = [ranks.image_ids[row] for row in order]
+    if ranks.photos is None:
+        return names
+    _, first = np.unique(ranks.photos[order], return_index=True)
+    return [names[row] for row in np.sort(first)]
 
 
 def _by_size(counts: QueryCounts, names: Sequence[str], areas: Mapping[str, float]) -> QueryCounts:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,38 @@ def test_kill_9_of_a_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "a trial failed and is tried again" in capsys.readouterr().err
     assert len(trials(tmp_path)) == 2
     assert embedded(tmp_path) == (64, 3)
+
+
+@pytest.mark.usefixtures("ray_cpu")
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_own_minus_shuffled_is_what_index_gives_with_other_photos_boxes(tmp_path: Path) -> None:
+    """Own and shuffled boxes share a pass over the tokens, and their outcomes are those of features with such boxes."""
+    words = ["--metric", "own-minus-shuffled 10%", "--scale", "0.5", "2", "--draws", "2", "--may-lose", "100"]
+    assert cli.main(tune(tmp_path, *words)) == 0
+    assert embedded(tmp_path) == (64, 1 + 2 * 3)
+    report = (tmp_path / "coca" / "report.md").read_text()
+    assert "7 in 2 passes over the tokens" in report  # plain first, then all others together
+    assert "best over best with shuffled boxes" in report
+
+    scenes = tmp_path / "scenes-64-series-2"
+    captions = read_captions(scenes / "dataset_scenes.json")
+    detector = DetectorConfig(model="annotated", annotations=str(scenes))
+    out = str(tmp_path / "indexed")
+    spec = IndexSpec(source=str(scenes / "images"), out=out, encoder="coca", detector=detector, cpus=2)
+    own = [replace(Perturbation.paper(scale), seed=0) for scale in (0.5, 2.0)]
+    drawn = {(number, seed): replace(own[number], boxes="shuffled", seed=seed) for number in (0, 1) for seed in (0, 1)}
+    variants = {str(number): setting for number, setting in enumerate(own)} | {
+        str(key): one for key, one in drawn.items()
+    }
+    index_variants(spec, Variants(variants))
+    reader = partial(embed_texts, load_text_encoder(FeatureSet.open(out, "0")))
+    areas = annotated_areas(str(scenes), captions, FeatureSet.open(out, "0"))
+    small = {
+        name: metrics_of(evaluate(FeatureSet.open(out, name), captions, reader, areas=areas).ranks)["10%"]
+        for name in variants
+    }
+    for number, row in enumerate(trials(tmp_path)):
+        assert row["10%"] == small[str(number)]
+        mean = (small[str((number, 0))] + small[str((number, 1))]) / 2
+        assert row["own-minus-shuffled 10%"] == pytest.approx(small[str(number)] - mean)

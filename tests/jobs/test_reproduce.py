@@ -39,6 +39,10 @@ def test_each_kind_of_scenes_has_its_own_folder(capsys: pytest.CaptureFixture[st
         (["--encoder", "clap"], "unknown encoder 'clap'"),
         (["--perturbation", "none"], "leaves nothing to compare"),
         (["--preset", "mnist"], "--preset"),
+        (["--table", "z"], "--table"),
+        (["--series", "3", "3"], "--series takes different numbers from 0 on, not 3 3"),
+        (["--draws", "0"], "--draws"),
+        (["--encoder", "coca", "--perturbation.boxes", "elsewhere"], "needs a --perturbation with own boxes"),
         (["--out", "s3://bucket/reproduction"], "must be a local path, not a URI"),
         (["--out", "/dev/null/out"], "/dev/null is a file"),
         (["--detector", "/no/such/yolo.pt"], "/no/such/yolo.pt"),
@@ -52,7 +56,7 @@ def test_wrong_use_is_refused_at_once(capsys: pytest.CaptureFixture[str], words:
 
 @pytest.mark.usefixtures("ray_cpu")
 def test_blip2_is_re_ranked_and_writes_captions_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = Config(encoder="blip2", scenes=50, samples=100, rerank_k=4, out=str(tmp_path))
+    config = Config(encoder="blip2", table="paper", scenes=50, samples=100, rerank_k=4, out=str(tmp_path))
     assert run(config) == 0
     tables = tmp_path / "miniature" / "blip2" / "tables"
     out = capsys.readouterr().out
@@ -83,23 +87,33 @@ def test_photos_on_disk_go_through_the_whole_protocol(tmp_path: Path, capsys: py
         encoder="coca",
         weights="miniature",
         out=str(tmp_path / "out"),
+        rivals=["none"],
+        draws=1,
         samples=100,
     )
     assert run(config) == 0
     folder = tmp_path / "out" / "flickr30k" / "coca"
     first = capsys.readouterr().out
     assert "## Table A" in first
-    assert (
-        "Made by `qpert reproduce --encoder coca --preset flickr30k --weights miniature --samples 100` on 20" in first
+    made_by = (
+        "qpert reproduce --encoder coca --preset flickr30k --weights miniature --rivals none --draws 1 --samples 100"
     )
+    assert f"Made by `{made_by}` on 20" in first
     assert (folder / "report.md").read_text() in first
     with (folder / "tables" / "table_a.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row[""] for row in rows} == {"plain", "Q-Pert. (E)", "Q-Pert. (D)", "OEs", "OrQ-Pert."}
     assert {row["n"] for row in rows if row["metric"] == "R@1"} == {"300"}
     assert "Q-Perturbation" in (folder / "figure_a.html").read_text()
+    proof = (tmp_path / "out" / "flickr30k" / "proof.md").read_text()
+    assert proof in first
+    assert "60 photos, 300 captions (photos). Chosen: weight constant, scale 10.0, threshold 0.9" in proof
+    assert "that it was chosen needs no correction if that was done on other photos" in proof
+    with (folder / "proof" / "tables" / "quantities.csv").open() as file:
+        quantities = list(csv.DictReader(file))
+    assert {row["photos"] for row in quantities} == {"photos"}
     outcomes = sorted((folder / "outcomes").rglob("*.npz"))
-    assert len(outcomes) == 3 + 45 + 5 + 2
+    assert len(outcomes) == 3 + 45 + 6 + 2
 
     outcomes[0].unlink()
     times = {path: path.stat().st_mtime_ns for path in outcomes[1:]}

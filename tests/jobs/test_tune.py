@@ -21,6 +21,10 @@ from pipeline.tuning.space import FINER, PAPER, Range
     [
         (["--encoder", "clap"], "unknown encoder 'clap'"),
         (["--metric", "recall"], "unknown --metric 'recall'; choose one of: 10%, R@1"),
+        (["--metric", "own-minus-shuffled recall"], "unknown --metric 'own-minus-shuffled recall'"),
+        (["--metric", "own-minus-shuffled", "--boxes", "own"], "compares own with shuffled boxes: leave --boxes out"),
+        (["--metric", "own-minus-shuffled", "--perturbation.boxes", "elsewhere"], "leave --boxes out"),
+        (["--metric", "own-minus-shuffled", "--detector", "miniature"], "give --annotations and leave --detector out"),
         (["--weight", "square"], "weight: 'square' is not one of area"),
         (["--scale", "two"], "--scale two: not a number"),
         (["--scale", "1:0"], "'1:0' is not a range"),

@@ -64,3 +64,11 @@ def test_pooled_sets_stand_side_by_side() -> None:
     assert (len(pooled), pooled.draws) == (8, 2)
     assert pooled.bins.hits[:, 0, 0, 0].tolist() == [1, 1.5, 1, 0.5, 0, 0, 0, 0]
     assert pooled.finer.queries.sum() == 2 * first.finer.queries.sum()
+
+
+def test_copies_of_a_photo_are_one_photo() -> None:
+    copies = replace(ranks(1, 9, 1, 9, 1), photos=np.array([7, 3, 7, 5]))  # b.jpg and d.jpg
+    outcomes = PhotoOutcomes.of([copies], (1,), areas=AREAS)
+    assert np.array_equal(outcomes.bins.queries, QueryCounts.of(copies, (1,)).queries)
+    assert outcomes.finer.queries[:, 0, 0].tolist() == [1, 3, 1]  # a.jpg, b.jpg with d.jpg, c.jpg
+    assert outcomes.finer.queries[:, 0, 2].tolist() == [1, 3, 0]  # below 3 %: by the first name

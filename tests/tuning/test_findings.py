@@ -70,6 +70,76 @@ def test_the_best_has_the_highest_metric() -> None:
     assert nothing.best is not nothing.all[0]
 
 
+def controlled_findings(may_lose: float = 0.0) -> tuple[Findings, Space]:
+    """Plain at 0.5; settings of growing own and of growing shuffled figures, of which the second loses."""
+    space = Space(Perturbation(), {"scale": [1.0, 2.0, 3.0], "combine": ["sum", "mean"]})
+    shares = [(0.55, 0.5), (0.45, 0.1), (0.6, 0.4), (0.6, 0.6), (0.6, 0.6), (0.7, 0.7)]
+    trials = [
+        Trial(values, space.setting(values), ranks(own), (ranks(other), ranks(other - 0.1)))
+        for values, (own, other) in zip(space.grid(), shares, strict=True)
+    ]
+    objective = Objective.parse("own-minus-shuffled", 2, may_lose)
+    return Findings.of(trials, ranks(0.5), objective, samples=100, seed=0), space
+
+
+def test_own_minus_shuffled_is_paired_and_its_best_does_not_lose_against_plain() -> None:
+    findings, _ = controlled_findings()
+    name = "own-minus-shuffled R@1"
+    assert findings.metric == name
+    for finding, (own, other) in zip(findings.all, [(0.55, 0.5), (0.45, 0.1), (0.6, 0.4)], strict=False):
+        figures = [metrics_of(ranks(share))["R@1"] for share in (own, other, other - 0.1)]
+        assert finding.metrics[name] == pytest.approx(figures[0] - (figures[1] + figures[2]) / 2)
+        assert finding.target.difference == finding.metrics[name]
+        assert finding.interval == finding.target.interval
+        assert finding.gain.difference == pytest.approx(figures[0] - findings.plain["R@1"])
+    loser = findings.all[1]
+    assert loser.metrics[name] == max(finding.metrics[name] for finding in findings.all)
+    assert loser.loss > 0
+    assert findings.best is findings.all[2]
+    assert findings.corrected == holm([finding.target.p for finding in findings.all])
+    summary = findings.summary()
+    assert f"{name}, own minus the mean of 2 draws of other photos' boxes: best +" in summary
+    assert "own minus plain, R@1: +" in summary
+    assert "1 of 6 settings are below plain in R@1 and cannot be the best" in summary
+
+
+def test_a_loss_can_be_allowed_and_where_all_lose_that_is_said() -> None:
+    findings, _ = controlled_findings(may_lose=0.2)
+    assert findings.best is findings.all[1]
+    assert "more than 20 points" in findings.summary()
+    every = replace(findings, all=tuple(replace(finding, loss=0.1) for finding in findings.all))
+    assert every.best is every.all[1]
+    assert "all are, so the best is none that should be used" in every.summary()
+
+
+def test_the_report_of_own_minus_shuffled_shows_both(tmp_path: Path) -> None:
+    findings, space = controlled_findings()
+    cost = Cost(40, 40, 0, 1_000_000, ServerStats(), 12.0)
+    shuffled = ranks(0.5, seed=7), ranks(0.4, seed=7)
+    confirmation = Confirmation(ranks(0.4, seed=7), ranks(0.6, seed=7), shuffled)
+    text = write_report(tmp_path, "a title", findings, space, cost, confirmation, samples=100)
+    header = next(line for line in text.splitlines() if line.startswith("| setting |"))
+    assert header.startswith(
+        "| setting | own-minus-shuffled R@1 | 95 % interval | shown | p | Holm | own minus plain, R@1"
+    )
+    lines = text[text.index(header) :].splitlines()
+    assert lines[2].startswith("| plain |")
+    assert " yes | " in lines[3]
+    assert lines[8].startswith("| scale 1.0, combine mean | ")  # the one that loses comes last
+    with (tmp_path / "confirmed.csv").open() as file:
+        rows = {(row[""], row["metric"]): row for row in csv.DictReader(file)}
+    own = rows["best over best with shuffled boxes", "R@1"]
+    figures = [metrics_of(one)["R@1"] for one in (*shuffled, confirmation.best)]
+    assert float(own["before"]) == pytest.approx(100 * (figures[0] + figures[1]) / 2, abs=0.01)
+    assert float(own["after"]) == pytest.approx(100 * figures[2], abs=0.01)
+    assert ("best over plain", "R@1") in rows
+    table = pq.read_table(tmp_path / "trials.parquet")
+    assert table["own-minus-shuffled R@1"].to_pylist() == [finding.metrics[findings.metric] for finding in findings.all]
+    assert [loss > 0 for loss in table["loss"].to_pylist()] == [False, True, False, False, False, False]
+    (heading,) = [line for line in text.splitlines() if line.startswith("## own-minus-shuffled R@1 by")]
+    assert heading == "## own-minus-shuffled R@1 by scale and combine"
+
+
 def test_tables_c_and_d_in_order() -> None:
     findings, space = search_findings()
     (c, by_scale), (d, by_threshold) = grids(findings, space)

@@ -13,6 +13,7 @@ from ray import tune
 
 from pipeline.errors import QpertError
 from pipeline.method.settings import Perturbation
+from pipeline.tuning.objective import Objective
 from pipeline.tuning.search import Search, _has_record, failure_line, run_search
 from pipeline.tuning.space import FINER, Range, Space
 from tests.payloads import Touch
@@ -137,3 +138,22 @@ def test_a_record_from_elsewhere_is_never_opened(tmp_path: Path) -> None:
     assert (chosen, failed) == ([{"scale": 1.0}], [])
     assert not ran.exists()
     ray.kill(server)
+
+
+def test_a_search_for_a_metric_is_known_by_the_fields_it_always_had() -> None:
+    """So that Tune's record of an earlier search is found again; own minus shuffled adds its own."""
+    search = Search(objective=Objective("10%"), trials=7, concurrent=3)
+    assert search.identity() == {
+        "metric": "10%",
+        "searcher": "grid",
+        "searcher_options": {},
+        "trials": 7,
+        "scheduler": "fifo",
+        "scheduler_options": {},
+        "shares": (1.0,),
+        "seed": 0,
+    }
+    controlled = [
+        Search(objective=Objective("10%", draws, loss)).identity() for draws, loss in ((1, 0.0), (2, 0.0), (1, 0.1))
+    ]
+    assert controlled[0] != controlled[1] != controlled[2] != controlled[0]

@@ -39,7 +39,7 @@ def conclusions(
     ]
     names = {row.name for row in rows}
     sentences += [_against(everything, control) for control in ("scaled", RANDOM) if control in names]
-    sentences += _rivals(everything, [row for row in rows if row.is_rival], costs)
+    sentences += _rivals(everything, [row for row in rows if row.rival], costs)
     return sentences
 
 

@@ -68,6 +68,6 @@ def plot_gains(contrasts: Contrasts, rows: Sequence[Row], path: str | Path, titl
 
 
 def _kind(row: Row) -> str:
-    if row.is_rival:
+    if row.rival:
         return "rival"
     return "method" if row.name in (CHOSEN, PAPER) else "control"

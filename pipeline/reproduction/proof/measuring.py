@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline.detectors.config import DetectorConfig
-from pipeline.encoders import load_encoder, twin_of
+from pipeline.encoders import Encoder, encoder_spec, load_encoder, twin_of
+from pipeline.errors import QpertError
 from pipeline.experiments.indexing import index_variants
 from pipeline.experiments.material import Material
 from pipeline.experiments.measuring import first_objects, measure_variants
@@ -20,16 +23,18 @@ from pipeline.experiments.variants import PLAIN, Variant
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.fingerprint import fingerprint
 from pipeline.features.store import FeatureStore
+from pipeline.method.objects import TokenGrid
 from pipeline.method.settings import Perturbation
 from pipeline.reproduction.proof.cost import Costs, measure_costs
-from pipeline.reproduction.proof.rows import Row, proof_rows, settings_of, shown
+from pipeline.reproduction.proof.rows import HI_RES, RIVALS, Rival, Row, proof_rows, settings_of, shown
 from pipeline.retrieval.ranks import Ranks
 from pipeline.runs.options import RunOptions
 from pipeline.runs.spec import IndexSpec, Variants
+from pipeline.stages.multi_config import MultiConfig
 
 _log = logging.getLogger(__name__)
 
-COST_PHOTOS = 16
+COST_PHOTOS = 8
 """Photos in the batch that is timed, with the boxes of the first photos."""
 
 
@@ -40,7 +45,8 @@ class SeriesOutcomes:
     Attributes:
         ranks: row -> ranks of each of its draws.
         areas: largest object's area by image id.
-        indexed: photos that passed the backbone in this run; 0 if they were on disk.
+        indexed: photos that were indexed in this run, once for the rows that perturb, once for further vectors, once at
+            the higher resolution; 0 if all were on disk.
         seconds: duration of indexing and measuring in this run.
     """
 
@@ -64,6 +70,7 @@ class Proof:
         series: by name, in order.
         costs: of the rows.
         versions: of the libraries.
+        remark: the resolution of `HI_RES`, or why that row is left out.
     """
 
     encoder: str
@@ -75,6 +82,7 @@ class Proof:
     series: Mapping[str, SeriesOutcomes]
     costs: Costs
     versions: Mapping[str, str]
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,7 @@ class ProofExperiment:
         paper: the method as the paper describes it.
         chosen: a setting chosen on other photos.
         draws: seeds of the rows that draw something.
+        rivals: further vectors of each photo to compare with, and a higher resolution.
         device: torch device of the text encoder and of the timing.
         cluster: how the cluster is used.
     """
@@ -98,21 +107,23 @@ class ProofExperiment:
     paper: Perturbation
     chosen: Perturbation
     draws: int = 3
+    rivals: tuple[Rival, ...] = RIVALS
     device: str = "cpu"
     cluster: RunOptions = field(default_factory=RunOptions)
 
     @cached_property
     def rows(self) -> list[Row]:
         """See `proof_rows`."""
-        return proof_rows(self.paper, self.chosen, self.draws)
+        return proof_rows(self.paper, self.chosen, self.draws, self.rivals)
 
     def plan(self, series: int) -> str:
         """What would be done, in one line."""
         settings, _ = settings_of(self.rows)
+        also = f", the rivals {', '.join(self.rivals)} in others" if self.rivals else ""
         return (
             f"{self.encoder} ({self.weights or 'miniature'}), table of proof: {len(shown(self.rows))} rows,"
-            f" {len(settings)} embeddings in one pass over each of {series} sets of photos; features and outcomes in"
-            f" {self.folder}"
+            f" {len(settings)} embeddings in one pass over each of {series} sets of photos{also}; features and outcomes"
+            f" in {self.folder}"
         )
 
     def run(self, materials: Mapping[str, Material]) -> Proof:
@@ -122,36 +133,59 @@ class ProofExperiment:
             materials: the photos of each series, by its name.
         """
         _log.info(self.plan(len(materials)))
+        size, remark = self._resolution()
+        rows = tuple(row for row in self.rows if row.rival != HI_RES or size)
         series: dict[str, SeriesOutcomes] = {}
         for name, material in materials.items():
-            series[name], features = self._series(name, material, begun=bool(series))
-        encoder = load_encoder(twin_of(self.encoder), weights=self.weights, device=self.device)
+            series[name], features = self._series(name, material, rows, size, begun=bool(series))
+        encoder, objects = self._load(), first_objects(features, COST_PHOTOS)
         number_bytes = np.dtype(features.manifest.precision).itemsize
-        costs = measure_costs(
-            encoder, first_objects(features, COST_PHOTOS), shown(self.rows), number_bytes=number_bytes
-        )
+        finer = self._load(size) if size else None
+        costs = measure_costs(encoder, objects, shown(rows), number_bytes=number_bytes, finer=finer)
         versions = features.manifest.versions
-        rows = tuple(self.rows)
-        return Proof(self.encoder, self.weights, self.paper, self.chosen, self.draws, rows, series, costs, versions)
+        asked = self.encoder, self.weights, self.paper, self.chosen, self.draws
+        return Proof(*asked, rows, series, costs, versions, remark)
 
-    def _series(self, name: str, material: Material, *, begun: bool) -> tuple[SeriesOutcomes, FeatureSet]:
+    def _load(self, image_size: int | None = None) -> Encoder:
+        name = twin_of(self.encoder)
+        return load_encoder(name, weights=self.weights, device=self.device, image_size=image_size)
+
+    def _resolution(self) -> tuple[int | None, str]:
+        """Twice the encoder's resolution in pixels for the row `HI_RES`, or None with the reason why not."""
+        if HI_RES not in self.rivals:
+            return None, ""
+        grid = self._load().grid
+        own = grid.image_size if isinstance(grid, TokenGrid) else grid.patch * math.isqrt(grid.max_patches)
+        try:
+            encoder_spec(self.encoder, self.weights, 2 * own)
+            self._load(2 * own)
+        except QpertError as error:
+            return None, f"{HI_RES} is left out: {error}"
+        return 2 * own, f"{HI_RES}: {2 * own} pixels in place of {own}, with positions interpolated"
+
+    def _series(
+        self, name: str, material: Material, rows: Sequence[Row], size: int | None, *, begun: bool
+    ) -> tuple[SeriesOutcomes, FeatureSet]:
         started = time.monotonic()
-        settings, of_row = settings_of(self.rows)
+        settings, of_row = settings_of(rows)
         asked = {setting: None if one is None else one.as_dict() for setting, one in settings.items()}
-        store = FeatureStore(f"{self.folder}/{name.replace(' ', '-')}-{fingerprint(asked)}")
-        spec = IndexSpec(
-            source=material.photos,
-            out=store.root,
-            encoder=self.encoder,
-            weights=self.weights,
-            detector=DetectorConfig(model="annotated", annotations=material.annotations),
-            **self.cluster.cluster_options(),
-        )
-        indexed = index_variants(spec, Variants(settings, with_objects=True), begun=begun)
+        place = f"{self.folder}/{name.replace(' ', '-')}"
+        store = FeatureStore(f"{place}-{fingerprint(asked)}")
+        indexed = self._index(material, store, Variants(settings), begun=begun)
+        variants = {setting: Variant(store, setting) for setting in settings}
+        plain = Variants({PLAIN: None})
+        views = MultiConfig(kinds=tuple(kind for kind in self.rivals if kind != HI_RES))
+        if views.kinds:
+            others = FeatureStore(f"{place}-rivals-{fingerprint(views.identity())}")
+            indexed += self._index(material, others, plain, multi=views, begun=True)
+            variants |= {
+                row.name: Variant(others, PLAIN, views=row.views, combine=row.combine) for row in rows if row.views
+            }
+        if size:
+            finer = FeatureStore(f"{place}-{size}-pixels")
+            indexed += self._index(material, finer, plain, image_size=size, begun=True)
+            variants[HI_RES] = Variant(finer, PLAIN)
         features = store.open(PLAIN)
-        with_objects = {row.name for row in self.rows if row.objects}
-        variants = {name: Variant(store, name) for name in settings}
-        variants |= {name: Variant(store, PLAIN, with_objects=True) for name in with_objects}
         ranks = measure_variants(
             Path(self.folder) / "outcomes",
             material,
@@ -162,8 +196,21 @@ class ProofExperiment:
             cluster=self.cluster,
         )
         by_row = {
-            row.name: tuple(ranks[name] for name in ([row.name] if row.objects else of_row[row.name]))
-            for row in self.rows
+            row.name: tuple(ranks[name] for name in ([row.name] if row.rival else of_row[row.name])) for row in rows
         }
         seconds = time.monotonic() - started
         return SeriesOutcomes(by_row, material.areas(features), indexed, seconds), features
+
+    def _index(
+        self, material: Material, store: FeatureStore, variants: Variants, *, begun: bool, **options: Any
+    ) -> int:
+        spec = IndexSpec(
+            source=material.photos,
+            out=store.root,
+            encoder=self.encoder,
+            weights=self.weights,
+            detector=DetectorConfig(model="annotated", annotations=material.annotations),
+            **options,
+            **self.cluster.cluster_options(),
+        )
+        return index_variants(spec, variants, begun=begun)

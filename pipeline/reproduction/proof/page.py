@@ -86,6 +86,8 @@ class Section:
             f"{photos:,} photos, {self.everything.figure(PLAIN, 'R@1').queries:,} captions"
             f" ({', '.join(proof.series)}). Chosen: {_short(proof.chosen)}. Paper: {_short(proof.paper)}."
         )
+        if proof.remark:
+            yield f"{proof.remark}."
         yield markdown(*self.tables["proof"])
         yield markdown(*self.tables["minus_plain"])
         yield markdown(*self.tables["quantities"])
@@ -100,8 +102,9 @@ class Section:
         indexed = sum(series.indexed for series in proof.series.values())
         embeddings = len({setting for row in proof.rows for setting in row.settings})
         return (
-            f"Runtime: {seconds:.0f} s in this run, of which one pass over the photos made {embeddings} embeddings each"
-            f" ({indexed:,} photos passed the backbone, all others were on disk). Milliseconds:"
+            f"Runtime: {seconds:.0f} s in this run, with {indexed:,} photos indexed (others were on disk): one pass"
+            f" makes all {embeddings} perturbed and plain embeddings of a photo, another the vectors of the rivals."
+            " Vectors, passes, bytes, and milliseconds of the model alone:"
             f" {costs.device}, batches of {costs.photos} photos with {costs.objects:.1f} objects each, all rows side by"
             f" side; plain takes {costs.plain:.2f}."
         )

@@ -1,13 +1,16 @@
-"""The rows of the table of proof: the method, its controls, one switch away from the chosen setting each."""
+"""The rows of the table of proof: the method, its controls, one switch from the chosen setting each, and its rivals."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 from pipeline.experiments.variants import OES, PLAIN, Settings
 from pipeline.method.settings import Perturbation
+from pipeline.retrieval.view_scores import Combine
+from pipeline.stages.multi_config import VIEWS, MultiKind
 
 PAPER = "Q-Pert. (paper)"
 CHOSEN = "Q-Pert. (chosen)"
@@ -18,6 +21,11 @@ NORM = "norm kept"
 FREE = "norm free"
 ADDED = "orthogonal (added)"
 WORDED = "orthogonal (as worded)"
+HI_RES: Final = "hi-res"
+"""The same encoder at twice the resolution: one vector and one pass, of about four times the work or more."""
+Rival = Literal[MultiKind, "hi-res"]
+RIVALS: Final[tuple[Rival, ...]] = ("regions", "crops", "tiles", "clusters", "objects", HI_RES)
+"""Further vectors of each photo, and a higher resolution, in the order of the table."""
 PCA_NAMES = {"uncentred": "uncentred", "centred": "centred", "background-out": "background out"}
 
 
@@ -29,18 +37,21 @@ class Row:
         name: as in the table.
         settings: one for each draw; a row that draws nothing has one. None is plain.
         of: the row that this one repeats with shuffled boxes; such a row serves the quantities, and is in no table.
-        objects: add the scores of object embeddings (OEs).
+        rival: the further vectors of each photo that it is scored with, or `HI_RES`; without perturbation.
+        combine: how their scores become the photo's. Both ways are shown, for neither has a parameter that would have
+            to be chosen; object embeddings (OEs) are added to the photo's own score, as in Table A.
     """
 
     name: str
     settings: tuple[Perturbation | None, ...]
     of: str = ""
-    objects: bool = False
+    rival: Rival | None = None
+    combine: Combine = "max"
 
     @property
-    def is_rival(self) -> bool:
-        """Whether it is another method than perturbing queries."""
-        return self.objects
+    def views(self) -> tuple[str, ...]:
+        """The kinds of views that count."""
+        return () if self.rival is None or self.rival == HI_RES else ("whole", VIEWS[self.rival])
 
     @property
     def is_control(self) -> bool:
@@ -49,7 +60,7 @@ class Row:
         return setting is not None and (setting.boxes != "own" or setting.operator == "random")
 
 
-def proof_rows(paper: Perturbation, chosen: Perturbation, draws: int) -> list[Row]:
+def proof_rows(paper: Perturbation, chosen: Perturbation, draws: int, rivals: Sequence[Rival] = RIVALS) -> list[Row]:
     """All rows, in the order of the table.
 
     A row is named after the one switch in which it differs from `chosen`. Where `chosen` is itself centred or keeps the
@@ -59,6 +70,7 @@ def proof_rows(paper: Perturbation, chosen: Perturbation, draws: int) -> list[Ro
         paper: the method as the paper describes it.
         chosen: the setting that was chosen on other photos; its boxes are the photos' own.
         draws: seeds of every row that draws something.
+        rivals: those to measure.
     """
     change = dataclasses.replace
     norm = change(chosen, norm="keep" if chosen.norm == "free" else "free")
@@ -74,7 +86,7 @@ def proof_rows(paper: Perturbation, chosen: Perturbation, draws: int) -> list[Ro
         Row(ELSEWHERE, _drawn(change(chosen, boxes="elsewhere"), draws)),
         Row(ADDED, (change(chosen, operator="orthogonal"),)),
         Row(WORDED, (change(chosen, operator="complement"),)),
-        Row(OES, (None,), objects=True),
+        *(row for kind in RIVALS if kind in rivals for row in _rival(kind)),
     ]
     partners = [partner for row in rows if (partner := _partner(row, draws)) is not None]
     return [*rows, *partners]
@@ -103,6 +115,14 @@ def settings_of(rows: Sequence[Row]) -> tuple[Settings, dict[str, list[str]]]:
 
 def _drawn(setting: Perturbation, draws: int) -> tuple[Perturbation, ...]:
     return tuple(dataclasses.replace(setting, seed=setting.seed + draw) for draw in range(draws))
+
+
+def _rival(kind: Rival) -> list[Row]:
+    if kind == HI_RES:
+        return [Row(kind, (None,), rival=kind)]
+    if kind == "objects":
+        return [Row(OES, (None,), rival=kind, combine="sum")]
+    return [Row(kind, (None,), rival=kind), Row(f"{kind}, added", (None,), rival=kind, combine="sum")]
 
 
 def _partner(row: Row, draws: int) -> Row | None:

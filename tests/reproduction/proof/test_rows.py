@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.experiments.variants import OES, PLAIN
 from pipeline.method.settings import Perturbation
-from pipeline.reproduction.proof.rows import CHOSEN, PAPER, SHUFFLED, proof_rows, settings_of, shown
+from pipeline.reproduction.proof.rows import CHOSEN, HI_RES, PAPER, SHUFFLED, proof_rows, settings_of, shown
 
 CHOICE = Perturbation.one_component(scale=0.5, threshold=0.99)
 THE_PAPERS = Perturbation.paper(0.5, 0.99)
@@ -27,7 +27,18 @@ ONE_SWITCH = {
 
 def test_rows_are_in_the_order_of_the_table() -> None:
     names = [row.name for row in shown(proof_rows(THE_PAPERS, CHOICE, 3))]
-    assert names == [PLAIN, PAPER, CHOSEN, *ONE_SWITCH, OES]
+    rivals = [name for kind in ("regions", "crops", "tiles", "clusters") for name in (kind, f"{kind}, added")]
+    assert names == [PLAIN, PAPER, CHOSEN, *ONE_SWITCH, *rivals, OES, HI_RES]
+
+
+def test_rivals_are_plain_vectors_of_parts_of_the_photo() -> None:
+    rows = {row.name: row for row in proof_rows(THE_PAPERS, CHOICE, 1, ("objects", "crops", HI_RES))}
+    rivals = {name: (row.views, row.combine) for name, row in rows.items() if row.rival}
+    assert rivals.pop(HI_RES)[0] == ()
+    crops = "whole", "crop"
+    assert rivals == {"crops": (crops, "max"), "crops, added": (crops, "sum"), OES: (("whole", "object"), "sum")}
+    assert all(rows[name].settings == (None,) for name in rivals)
+    assert not any(row.rival for row in proof_rows(THE_PAPERS, CHOICE, 1, ()))
 
 
 def test_each_control_changes_one_switch_of_the_chosen_setting() -> None:
