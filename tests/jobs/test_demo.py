@@ -96,7 +96,7 @@ def test_ray_is_started_only_for_incomplete_features(tmp_path, monkeypatch, stat
 
 
 def test_the_gain_stands_beside_what_other_boxes_give():
-    """Plain finds 10 of 40 photos, Q-Perturbation 30, and 20 with other photos' boxes; half of them have small objects."""
+    """Plain finds 10 of 40 photos, Q-Perturbation 30, and 20 with other photos' boxes; half have small objects."""
 
     def evaluation(found):
         ranks = np.where(np.arange(40) < found, 1, 2)
