@@ -167,9 +167,9 @@ def control_table(evaluations: dict[str, Evaluation]) -> Table:
         changes = [getattr(comparison, direction) for comparison in (gain, own)]
         overall = [part.overall.get(1) for part in parts], [change.overall[1] for change in changes]
         small = [part.bins[0].recall.get(1) for part in parts], [change.bins[0][1] for change in changes]
-        for label, (recalls, differences) in {"R@1": overall, "R@1, largest object < 10 %": small}.items():
+        for label, (recalls, differences) in {f"{title}, R@1": overall, "  largest object < 10 %": small}.items():
             cells = [points_with_interval(change.difference, change.interval) for change in differences]
-            rows.append([f"{title}, {label}", *map(percent, recalls), *cells])
+            rows.append([label, *map(percent, recalls), *cells])
     return ["", *evaluations, "gain", "object's own"], rows
 
 
