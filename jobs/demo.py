@@ -79,21 +79,22 @@ def run(config: Config) -> int:
     """Runs the demo; returns 0 if all of it worked."""
     check_packages(DetectorConfig())
     # Imported here, as below, because --help must not wait for torch.
-    from pipeline.datasets.scenes import KARPATHY_FILE, distinct_scenes, write_scenes
-    from pipeline.experiments.evaluating import evaluate_set
-    from pipeline.experiments.evaluation_spec import EvaluationSpec
+    from pipeline.datasets.scenes import distinct_scenes
+    from pipeline.experiments.material import draw_scenes
     from pipeline.features.feature_set import FeatureSet
     from pipeline.queries.exact import search
     from pipeline.reports import terminal, write_gallery
+    from pipeline.retrieval.evaluation import evaluate
+    from pipeline.retrieval.text import EmbeddedTexts, load_text_encoder
 
     check_writable(config.out)
     started = time.monotonic()
     folder = Path(config.out) / f"scenes-{config.scenes}"
     print(f"1. {config.scenes} scenes that the models have not seen: {folder}", flush=True)
-    write_scenes(folder, config.scenes, SEED)
+    material = draw_scenes(Path(config.out), config.scenes, SEED)
     folders = {PLAIN: "plain", PERTURBED: "q-perturbation", CONTROL: "others-boxes"}
     outs = {name: str(Path(config.out) / f"{kind}-{ENCODER}-{config.scenes}") for name, kind in folders.items()}
-    code = _index_all(config, folder / "images", outs)
+    code = _index_all(config, material.photos, outs)
     if code:
         return code
 
@@ -101,19 +102,16 @@ def run(config: Config) -> int:
         "\n5. Recall in percent, differences in points with 95 % intervals, object sizes by the true boxes\n",
         flush=True,
     )
-    captions = str(folder / KARPATHY_FILE)
-    evaluations = {
-        name: evaluate_set(EvaluationSpec(out=out, captions=captions, annotations=str(folder)))
-        for name, out in outs.items()
-    }
+    sets = {name: FeatureSet.open(out) for name, out in outs.items()}
+    texts = EmbeddedTexts.of(load_text_encoder(sets[PLAIN]), material.captions)
+    areas = material.areas(sets[PLAIN])
+    evaluations = {name: evaluate(features, material.captions, texts, areas=areas) for name, features in sets.items()}
     print(terminal(*control_table(evaluations)))
     print(f"\n{MEANING}")
 
     print("\n6. Search: the best photos of three queries; * marks those that do show it", flush=True)
     queries = choose_queries(list(distinct_scenes(config.scenes, SEED)))
-    sets = {name: FeatureSet.open(out) for name, out in outs.items()}
-    texts = [query.text for query in queries]
-    answers = {name: search(features, texts, TOP) for name, features in sets.items()}
+    answers = {name: search(features, [query.text for query in queries], TOP) for name, features in sets.items()}
     for number, query in enumerate(queries):
         hits = {name: of_set[number] for name, of_set in answers.items()}
         print(f"\n{query.text} ({len(query.shown_in)} photos show one)\n\n{side_by_side(query, hits)}")
@@ -173,7 +171,7 @@ def control_table(evaluations: dict[str, Evaluation]) -> Table:
     return ["", *evaluations, "gain", "object's own"], rows
 
 
-def _index_all(config: Config, photos: Path, outs: dict[str, str]) -> int:
+def _index_all(config: Config, photos: str, outs: dict[str, str]) -> int:
     """Indexes `photos` in all three ways in one Ray session; starts none if all are complete already."""
     from pipeline.cluster.session import ray_session
     from pipeline.features.store import FeatureStore
@@ -197,7 +195,7 @@ def _index_all(config: Config, photos: Path, outs: dict[str, str]) -> int:
             print(f"\n{number}. Index, {name}: {out}", flush=True)
             perturbation, detector = ways[name]
             spec = IndexSpec(
-                source=str(photos),
+                source=photos,
                 out=out,
                 encoder=ENCODER,
                 detector=detector,

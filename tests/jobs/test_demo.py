@@ -86,7 +86,7 @@ def test_ray_is_started_only_for_incomplete_features(tmp_path, monkeypatch, stat
     outs = {name: str(tmp_path / name) for name in (demo.PLAIN, demo.PERTURBED, demo.CONTROL)}
     for number, out in enumerate(outs.values()):
         FeatureStore(out).write_manifest(Manifest(fingerprint="0", state=state if number else "complete"))
-    code = demo._index_all(demo.Config(), tmp_path, outs)
+    code = demo._index_all(demo.Config(), str(tmp_path), outs)
     indexed = [
         (demo.ENCODER, "none", None, None),
         (demo.ENCODER, "one-component", None, outs[demo.PLAIN]),
