@@ -1,10 +1,12 @@
-"""See the whole thing work: make scenes, index them plain and object-aware, measure both, and search.
+"""See the whole thing work: make scenes, index them plain, object-aware and with the control, measure all, and search.
 
 Examples:
   qpert demo                              500 held-out scenes, below ./demo
   qpert demo --out /tmp/demo --scenes 100
 
-Everything runs on this machine with the bundled miniature models. A second run reuses the output of the first.
+The control is Q-Perturbation with boxes of other photos in place of each photo's own: what it gains as well is not due
+to the objects. Everything runs on this machine with the bundled miniature models. A second run reuses the output of the
+first.
 """
 
 from __future__ import annotations
@@ -20,25 +22,33 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.detectors import DetectorConfig, check_packages
+from pipeline.detectors import check_packages
+from pipeline.detectors.config import DetectorConfig
 from pipeline.io.paths import LocalPath
 from pipeline.io.writable import check_writable
 from pipeline.queries.hits import Hit, Hits
-from pipeline.runs.perturbation_config import MINIATURE, PerturbationConfig
+from pipeline.runs.perturbation_config import MINIATURE, MINIATURES, PerturbationConfig
 
 if TYPE_CHECKING:
     from pipeline.datasets.scenes import Scene
     from pipeline.features.feature_set import FeatureSet
     from pipeline.reports.gallery import Section
+    from pipeline.reports.text_table import Table
+    from pipeline.retrieval.evaluation import Evaluation
 
 logger = logging.getLogger(__name__)
 
+ENCODER = "internvl"
+"""The miniature whose gain is, in part, the objects' own: see docs/method.md."""
 SEED = 1
 """A series of scenes that no miniature model was trained on."""
 SIZES = ("tiny", "small", "large")
 """One query for each of these words of the scenes' captions."""
 TOP = 5
-PLAIN, PERTURBED = "plain", "Q-Perturbation"
+PLAIN, PERTURBED, CONTROL = "plain", "Q-Perturbation", "others' boxes"
+MEANING = f"""gain: {PERTURBED} minus {PLAIN}.
+object's own: {PERTURBED} minus the same with other photos' boxes. The rest of the gain is not due to the objects.
+An interval that holds 0 shows nothing."""
 
 
 class Config(BaseModel):
@@ -49,7 +59,9 @@ class Config(BaseModel):
     out: LocalPath = Field("demo", description="folder for scenes, features and the report")
     scenes: int = Field(500, ge=10, description="number of scenes")
     perturbation: PerturbationConfig = Field(
-        MINIATURE, description="what is compared with plain", json_schema_extra={"short": "preset"}
+        MINIATURES.get(ENCODER, MINIATURE),
+        description="what is compared with plain and with the control",
+        json_schema_extra={"short": "preset"},
     )
     cpus: int | None = Field(None, ge=1, description="CPU cores to use (default: all)")
     verbose: bool = Field(False, description="show Ray's own messages")
@@ -67,41 +79,44 @@ def run(config: Config) -> int:
     """Runs the demo; returns 0 if all of it worked."""
     check_packages(DetectorConfig())
     # Imported here, as below, because --help must not wait for torch.
-    from pipeline.datasets.scenes import KARPATHY_FILE, distinct_scenes, write_scenes
-    from pipeline.experiments.evaluating import evaluate_set
-    from pipeline.experiments.evaluation_spec import EvaluationSpec
+    from pipeline.datasets.scenes import distinct_scenes
+    from pipeline.experiments.material import draw_scenes
     from pipeline.features.feature_set import FeatureSet
     from pipeline.queries.exact import search
-    from pipeline.reports import difference_table, terminal, write_gallery
+    from pipeline.reports import terminal, write_gallery
+    from pipeline.retrieval.evaluation import evaluate
+    from pipeline.retrieval.text import EmbeddedTexts, load_text_encoder
 
     check_writable(config.out)
     started = time.monotonic()
     folder = Path(config.out) / f"scenes-{config.scenes}"
     print(f"1. {config.scenes} scenes that the models have not seen: {folder}", flush=True)
-    write_scenes(folder, config.scenes, SEED)
-    outs = {name: str(Path(config.out) / f"{name.lower()}-{config.scenes}") for name in (PLAIN, PERTURBED)}
-    code = _index_both(config, folder / "images", outs)
+    material = draw_scenes(Path(config.out), config.scenes, SEED)
+    folders = {PLAIN: "plain", PERTURBED: "q-perturbation", CONTROL: "others-boxes"}
+    outs = {name: str(Path(config.out) / f"{kind}-{ENCODER}-{config.scenes}") for name, kind in folders.items()}
+    code = _index_all(config, material.photos, outs)
     if code:
         return code
 
-    print("\n4. Recall in percent, object sizes by the true boxes, the difference in points\n", flush=True)
-    captions = str(folder / KARPATHY_FILE)
-    reports = [
-        evaluate_set(EvaluationSpec(out=out, captions=captions, annotations=str(folder))).report
-        for out in outs.values()
-    ]
-    print(terminal(*difference_table((PLAIN, PERTURBED), (reports[0], reports[1]))))
-
-    print("\n5. Search: the best photos of three queries; * marks those that do show it", flush=True)
-    queries = choose_queries(list(distinct_scenes(config.scenes, SEED)))
+    print(
+        "\n5. Recall in percent, differences in points with 95 % intervals, object sizes by the true boxes\n",
+        flush=True,
+    )
     sets = {name: FeatureSet.open(out) for name, out in outs.items()}
-    texts = [query.text for query in queries]
-    answers = {name: search(features, texts, TOP) for name, features in sets.items()}
+    texts = EmbeddedTexts.of(load_text_encoder(sets[PLAIN]), material.captions)
+    areas = material.areas(sets[PLAIN])
+    evaluations = {name: evaluate(features, material.captions, texts, areas=areas) for name, features in sets.items()}
+    print(terminal(*control_table(evaluations)))
+    print(f"\n{MEANING}")
+
+    print("\n6. Search: the best photos of three queries; * marks those that do show it", flush=True)
+    queries = choose_queries(list(distinct_scenes(config.scenes, SEED)))
+    answers = {name: search(features, [query.text for query in queries], TOP) for name, features in sets.items()}
     for number, query in enumerate(queries):
         hits = {name: of_set[number] for name, of_set in answers.items()}
         print(f"\n{query.text} ({len(query.shown_in)} photos show one)\n\n{side_by_side(query, hits)}")
     report = Path(config.out) / f"report-{config.scenes}.html"
-    subtitle = f"{config.scenes} held-out scenes, {PLAIN} and with {PERTURBED}"
+    subtitle = f"{config.scenes} held-out scenes, {PLAIN}, with {PERTURBED}, and with {CONTROL}"
     write_gallery(report, "Three queries", _sections(queries, sets, answers), subtitle=subtitle)
     print(f"\nreport with the photos and their objects: {report}")
     print(f"total time: {time.monotonic() - started:.0f} s")
@@ -136,8 +151,28 @@ def side_by_side(query: Query, answers: dict[str, Hits]) -> str:
     return terminal(headers, rows)
 
 
-def _index_both(config: Config, photos: Path, outs: dict[str, str]) -> int:
-    """Indexes `photos` plain and perturbed in one Ray session; starts none if both are complete already."""
+def control_table(evaluations: dict[str, Evaluation]) -> Table:
+    """Recall@1 of the three indexes; what the objects add to plain, and what to other photos' boxes, with intervals."""
+    from pipeline.reports.recall_tables import DIRECTIONS, points_with_interval
+    from pipeline.reports.text_table import percent
+    from pipeline.retrieval.comparison import compare
+
+    perturbed = evaluations[PERTURBED]
+    gain, own = (compare(evaluations[name].ranks, perturbed.ranks, perturbed.report.ks) for name in (PLAIN, CONTROL))
+    rows = []
+    for direction, title in DIRECTIONS.items():
+        parts = [getattr(evaluation.report, direction) for evaluation in evaluations.values()]
+        changes = [getattr(comparison, direction) for comparison in (gain, own)]
+        overall = [part.overall.get(1) for part in parts], [change.overall[1] for change in changes]
+        small = [part.bins[0].recall.get(1) for part in parts], [change.bins[0][1] for change in changes]
+        for label, (recalls, differences) in {f"{title}, R@1": overall, "  largest object < 10 %": small}.items():
+            cells = [points_with_interval(change.difference, change.interval) for change in differences]
+            rows.append([label, *map(percent, recalls), *cells])
+    return ["", *evaluations, "gain", "object's own"], rows
+
+
+def _index_all(config: Config, photos: str, outs: dict[str, str]) -> int:
+    """Indexes `photos` in all three ways in one Ray session; starts none if all are complete already."""
     from pipeline.cluster.session import ray_session
     from pipeline.features.store import FeatureStore
     from pipeline.runs.index_run import IndexRun
@@ -148,12 +183,25 @@ def _index_both(config: Config, photos: Path, outs: dict[str, str]) -> int:
     session: AbstractContextManager[object] = nullcontext()
     if not complete:
         session = ray_session(cpus=config.cpus, verbose=config.verbose)
+    # Objects are detected once. Only boxes that are known beforehand can be exchanged between photos.
+    known = DetectorConfig(model="annotated", annotations=outs[PLAIN])
+    ways = {
+        PLAIN: (PerturbationConfig(preset="none"), DetectorConfig()),
+        PERTURBED: (config.perturbation, known),
+        CONTROL: (config.perturbation.model_copy(update={"boxes": "shuffled"}), known),
+    }
     with session:
         for number, (name, out) in enumerate(outs.items(), 2):
             print(f"\n{number}. Index, {name}: {out}", flush=True)
-            perturbation = PerturbationConfig(preset="none") if name == PLAIN else config.perturbation
+            perturbation, detector = ways[name]
             spec = IndexSpec(
-                source=str(photos), out=out, perturbation=perturbation, cpus=config.cpus, verbose=config.verbose
+                source=photos,
+                out=out,
+                encoder=ENCODER,
+                detector=detector,
+                perturbation=perturbation,
+                cpus=config.cpus,
+                verbose=config.verbose,
             )
             report = IndexRun(spec).run().report
             print("\n".join(report.done), flush=True)

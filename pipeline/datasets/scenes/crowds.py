@@ -36,15 +36,15 @@ SMALL_THINGS = 3
 """Objects that captions name: the smallest."""
 COUNTS = (8, 12)
 """Least and most objects of a scene."""
-SMALL_AREAS = (0.01, 0.025)
-"""Areas of the small things, as fractions of the picture: boxes with sides of 19 to 30 pixels."""
+SMALL_AREAS = (0.018, 0.028)
+"""Areas of the small things, as fractions of the picture: boxes with sides of 26 to 32 pixels."""
 CROWD_COLOURS = ("white", "black")
 SMALL_COLOURS = tuple(colour for colour in COLOURS if colour not in CROWD_COLOURS)
 LIMIT = 4000
 """Scenes of a series."""
 
 _LARGEST = (0.05, 0.2)
-_OTHERS = (0.028, 0.045)
+_OTHERS = (0.032, 0.05)
 """Areas of the largest object of the crowd, and of the others."""
 _GAP = 2
 """Pixels between any two objects."""
