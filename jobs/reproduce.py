@@ -165,7 +165,7 @@ def _proof(config: Config, encoder: str) -> ProofExperiment:
     from pipeline.reproduction.proof.rows import RIVALS
 
     default = MINIATURES.get(encoder, MINIATURE) if config.preset == "miniature" else PAPER
-    chosen, grid = (config.perturbation or default).build(), default.build()
+    chosen, grid = (config.perturbation or PerturbationConfig(preset="qpert")).build(), default.build()
     if chosen is None or grid is None:
         raise QpertError("--perturbation none leaves nothing to compare")
     if chosen.boxes != "own" or "itc" not in chosen.stages:
@@ -194,11 +194,13 @@ def _write_proof(config: Config, folder: Path, proofs: Sequence[Proof]) -> None:
 
 def _choice(config: Config) -> str:
     """Where the chosen settings come from, and what that means for the p values."""
-    if config.preset != "miniature" or config.perturbation is not None:
+    if config.perturbation is not None:
         return "The setting was given; that it was chosen needs no correction if that was done on other photos."
+    if config.preset != "miniature":
+        return "The setting, qpert, was chosen on scenes: that it was needs no correction on these photos."
     if 2 in config.series:
-        return "The settings were chosen on series 2, which is among these scenes: the figures flatter them."
-    return "The settings were chosen on series 2, which took no part here: that they were needs no correction."
+        return "The setting, qpert, was chosen on series 2, which is among these scenes: the figures flatter it."
+    return "The setting, qpert, was chosen on series 2, which took no part here: that it was needs no correction."
 
 
 def _write(config: Config, folder: Path, encoder: str, material: Material, result: Result) -> None:

@@ -154,7 +154,7 @@ class Perturbation:
         )
 
     @classmethod
-    def qpert(cls, scale: float = 2.0, threshold: float = 0.9, weight: Weight = "constant") -> Perturbation:
+    def qpert(cls, scale: float = 4.0, threshold: float = 0.9, weight: Weight = "constant") -> Perturbation:
         """Our own: centred keys and kept norms, so that only the direction of a query changes, towards what is there.
 
         Of the settings that were searched, the one with the largest share of the object's own that cost no encoder any

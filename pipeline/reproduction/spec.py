@@ -37,7 +37,8 @@ class ReproductionSpec(AnnotationOptions, RunOptions):
     )
     perturbation: PerturbationConfig | None = Field(
         None,
-        description="the chosen perturbation (default: constant, 10, 0.9; miniatures: chosen on other scenes)",
+        description="the chosen perturbation (default: of the proof, qpert; of the paper's tables, constant, 10, 0.9,"
+        " or for miniatures one chosen on other scenes)",
         json_schema_extra={"short": "preset"},
     )
     rerank_k: int | None = Field(

@@ -13,6 +13,8 @@ from pipeline.retrieval.view_scores import Combine
 from pipeline.stages.multi_config import VIEWS, MultiKind
 
 PAPER = "Q-Pert. (paper)"
+ONE_COMPONENT = "Q-Pert. (one component)"
+"""The paper's, but the first component of every object is kept, as in the released code."""
 CHOSEN = "Q-Pert. (chosen)"
 SHUFFLED = "shuffled boxes"
 ELSEWHERE = "elsewhere"
@@ -64,7 +66,8 @@ def proof_rows(paper: Perturbation, chosen: Perturbation, draws: int, rivals: Se
     """All rows, in the order of the table.
 
     A row is named after the one switch in which it differs from `chosen`. Where `chosen` is itself centred or keeps the
-    norm, the row without that takes its place ("uncentred", "norm free").
+    norm, the row without that takes its place ("uncentred", "norm free"). Scaled queries of kept norm would be plain,
+    so there the row is scaled as much as the one with one component.
 
     Args:
         paper: the method as the paper describes it.
@@ -74,13 +77,16 @@ def proof_rows(paper: Perturbation, chosen: Perturbation, draws: int, rivals: Se
     """
     change = dataclasses.replace
     norm = change(chosen, norm="keep" if chosen.norm == "free" else "free")
+    one = change(paper, min_components=1)
+    longer = chosen if chosen.norm == "free" else one
     rows = [
         Row(PLAIN, (None,)),
         Row(PAPER, (paper,)),
+        *([] if one in (paper, chosen) else [Row(ONE_COMPONENT, (one,))]),
         Row(CHOSEN, (chosen,)),
         *(Row(PCA_NAMES[pca], (change(chosen, pca=pca),)) for pca in PCA_NAMES if pca != chosen.pca),
         Row(NORM if norm.norm == "keep" else FREE, (norm,)),
-        Row("scaled", (change(chosen, operator="scaled"),)),
+        Row("scaled", (change(longer, operator="scaled"),)),
         Row(RANDOM, _drawn(change(chosen, operator="random"), draws)),
         Row(SHUFFLED, _drawn(change(chosen, boxes="shuffled"), draws), CHOSEN),
         Row(ELSEWHERE, _drawn(change(chosen, boxes="elsewhere"), draws)),
