@@ -146,7 +146,7 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
         of_objects: list[npt.NDArray[np.float32] | None] = [None] * len(items)
         if self.with_objects:
             of_objects = [rows.flatten().cpu().numpy() for rows in object_embeddings(self.encoder, tokens, objects)]
-        if not all(np.isfinite(numbers).all() for numbers in (embeddings, *of_objects) if numbers is not None):
+        if not all(np.isfinite(numbers).all() for numbers in (*embeddings, *of_objects) if numbers is not None):
             raise ValueError(f"the embedding is not finite in {self.encoder.dtype}")
         if self.tokens_in is not None:
             self.calls.append(tokens)

@@ -99,22 +99,27 @@ class OtherViews:
     def _regions(self, tokens: Tensor, objects: Sequence[Objects]) -> Iterator[tuple[list[View], Tensor]]:
         """The pooling masked to the tokens that each box touches; none for an object that the encoder does not see."""
         coverage, _ = batch_coverage(objects, self.encoder.grid)
-        for of_photo, photo, covered in zip(tokens, objects, coverage > 0, strict=True):
+        masks, views = [], []
+        for photo, covered in zip(objects, coverage > 0, strict=True):
             seen = covered.any(-1)[: len(photo)].nonzero().flatten().tolist()
-            views = [View("region", _corners(photo.boxes[number])) for number in seen]
-            yield views, self._masked(of_photo, covered[seen])
+            masks.append(covered[seen])
+            views.append([View("region", _corners(photo.boxes[number])) for number in seen])
+        yield from zip(views, self._masked(tokens, masks), strict=True)
 
     def _clusters(self, tokens: Tensor, sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[list[View], Tensor]]:
         grid, config = self.encoder.grid, self.config
+        masks, views = [], []
         for of_photo, size in zip(tokens, sizes, strict=True):
             rows, columns = grid.shape(size)
             patches = slice(grid.prefix, grid.prefix + rows * columns)
             members = cluster_tokens(of_photo[patches], config.clusters, config.seed).cpu()
-            masks = torch.zeros(int(members.max()) + 1, len(of_photo), dtype=torch.bool)
-            masks[:, patches] = members == torch.arange(len(masks))[:, None]
+            of_clusters = torch.zeros(int(members.max()) + 1, len(of_photo), dtype=torch.bool)
+            of_clusters[:, patches] = members == torch.arange(len(of_clusters))[:, None]
             placement = grid.placement(size)
-            extents = [_extent(mask.view(rows, columns), grid.patch, placement) for mask in masks[:, patches]]
-            yield [View("cluster", extent) for extent in extents], self._masked(of_photo, masks)
+            places = of_clusters[:, patches].view(-1, rows, columns)
+            views.append([View("cluster", _extent(place, grid.patch, placement)) for place in places])
+            masks.append(of_clusters)
+        yield from zip(views, self._masked(tokens, masks), strict=True)
 
     def _objects(self, tokens: Tensor, objects: Sequence[Objects]) -> Iterator[tuple[list[View], Tensor]]:
         seen = [seen_objects(photo, self.encoder.grid) for photo in objects]
@@ -135,13 +140,15 @@ class OtherViews:
         for photo, numbers, part in zip(cuts, chosen, parts, strict=True):
             yield [photo.views[number] for number in numbers], part
 
-    def _masked(self, tokens: Tensor, masks: Tensor) -> Tensor:
-        """Vectors of one photo's tokens [N, C] under each of `masks` bool [n, N]."""
+    def _masked(self, tokens: Tensor, masks: Sequence[Tensor]) -> Iterator[Tensor]:
+        """For each photo of tokens [B, N, C] its vectors under each of its `masks` bool [n, N]."""
+        photo = torch.arange(len(masks)).repeat_interleave(torch.tensor([len(of_photo) for of_photo in masks]))
+        every = torch.cat(list(masks))
 
         def encode(start: int, end: int) -> Tensor:
-            return embed_masked(self.encoder, tokens.expand(end - start, -1, -1), masks[start:end])
+            return embed_masked(self.encoder, tokens[photo[start:end].to(tokens.device)], every[start:end])
 
-        return self._in_calls(len(masks), encode)
+        yield from torch.split(self._in_calls(len(every), encode), [len(of_photo) for of_photo in masks])
 
     def _in_calls(self, count: int, encode: Callable[[int, int], Tensor]) -> Tensor:
         """The vectors [count, V, D] on the CPU from calls for [start, end), halved when memory runs out."""

@@ -165,10 +165,10 @@ def test_no_call_takes_more_pictures_than_a_micro_batch_and_memory_halves_it(
     config = MultiConfig(kinds=("tiles", "regions"), tiles=(3,))
     want = made(encoder, config, PHOTOS)
     monkeypatch.setattr(encoder, "embed", limited)
-    views = OtherViews(encoder, config, 8)
+    views = OtherViews(encoder, config, 4)
     tokens = encoder.backbone(torch.stack([encoder.preprocess(image) for image, _ in PHOTOS]))
     got = views.embed(tokens, [o for _, o in PHOTOS], [views.cut(image, objects) for image, objects in PHOTOS])
-    assert max(sizes) == 8
+    assert max(sizes) == 4
     assert views.at_once == 2
     for (_, expected), (_, vectors) in zip(want, got, strict=True):
         torch.testing.assert_close(vectors, expected, **CLOSE)
@@ -198,7 +198,11 @@ def table_of(photos: Sequence[tuple[Image.Image, Objects]]) -> pa.Table:
     return set_column(pa.table(columns, schema=PHOTO_SCHEMA), "objects", rows)
 
 
-def test_rows_of_a_feature_set_with_views(encoder: Encoder) -> None:
+def test_rows_of_a_feature_set_with_views(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def alone(*_: Any) -> None:
+        raise AssertionError("photos with different numbers of views run together")
+
+    monkeypatch.setattr("pipeline.workers.micro_batching.MicroBatcher._run_one_by_one", alone)
     config = MultiConfig(kinds=("regions", "tiles"), tiles=(2,))
     photos = [*PHOTOS, PHOTOS[0]]
     stage = EncodeStage(lambda **_: encoder, [None], False, "float32", Worker(), Reporter(), multi=config)
