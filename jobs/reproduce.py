@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 PAPER = PerturbationConfig(preset="paper", weight="constant", scale=10, threshold=0.9)
 """The paper does not state the setting of Table A; this one has its highest Recall@1 for small objects."""
+QPERT = PerturbationConfig(preset="qpert")
+"""What the table of proof asks about: the default of an index."""
 FINER = (0.1, 0.25, 0.5, 1.0)
 """Further scales for the miniature: the paper's 2 to 10 are too strong for its single layer."""
 FIGURE_B = 500
@@ -164,8 +166,8 @@ def _proof(config: Config, encoder: str) -> ProofExperiment:
     from pipeline.reproduction.proof.measuring import ProofExperiment
     from pipeline.reproduction.proof.rows import RIVALS
 
-    default = MINIATURES.get(encoder, MINIATURE) if config.preset == "miniature" else PAPER
-    chosen, grid = (config.perturbation or default).build(), default.build()
+    of_table_a = MINIATURES.get(encoder, MINIATURE) if config.preset == "miniature" else PAPER
+    chosen, grid = (config.perturbation or QPERT).build(), of_table_a.build()
     if chosen is None or grid is None:
         raise QpertError("--perturbation none leaves nothing to compare")
     if chosen.boxes != "own" or "itc" not in chosen.stages:
@@ -195,10 +197,10 @@ def _write_proof(config: Config, folder: Path, proofs: Sequence[Proof]) -> None:
 def _choice(config: Config) -> str:
     """Where the chosen settings come from, and what that means for the p values."""
     if config.preset != "miniature" or config.perturbation is not None:
-        return "The setting was given; that it was chosen needs no correction if that was done on other photos."
+        return "That the setting was chosen needs no correction if that was done on other photos."
     if 2 in config.series:
-        return "The settings were chosen on series 2, which is among these scenes: the figures flatter them."
-    return "The settings were chosen on series 2, which took no part here: that they were needs no correction."
+        return "The setting was chosen on series 2, which is among these scenes: the figures flatter it."
+    return "The setting was chosen on series 2, which took no part here: that it was needs no correction."
 
 
 def _write(config: Config, folder: Path, encoder: str, material: Material, result: Result) -> None:

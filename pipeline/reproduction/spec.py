@@ -37,7 +37,8 @@ class ReproductionSpec(AnnotationOptions, RunOptions):
     )
     perturbation: PerturbationConfig | None = Field(
         None,
-        description="the chosen perturbation (default: constant, 10, 0.9; miniatures: chosen on other scenes)",
+        description="the chosen perturbation (default: of Table A constant, 10, 0.9, for miniatures chosen on other"
+        " scenes; of the table of proof qpert)",
         json_schema_extra={"short": "preset"},
     )
     rerank_k: int | None = Field(
