@@ -144,7 +144,7 @@ def _tiles(
 ) -> Iterator[tuple[int, int, Float32]]:
     """Yields the numbers of the first photo and text, and the scores [n, t] of the gallery's photos."""
     gallery, scorer, first = set(photos.gallery), TileScorer(), 0
-    for batch in bounded_blocks(features, scoring.columns):
+    for batch in bounded_blocks(features, scoring.columns(features)):
         rows = [row for row, image_id in enumerate(batch["image_id"].to_pylist()) if image_id in gallery]
         if rows:
             parts = [part[rows] for part in scoring.vectors(features, batch)]
