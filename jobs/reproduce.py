@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 PAPER = PerturbationConfig(preset="paper", weight="constant", scale=10, threshold=0.9)
 """The paper does not state the setting of Table A; this one has its highest Recall@1 for small objects."""
+QPERT = PerturbationConfig(preset="qpert")
+"""What the table of proof asks about: the default of an index."""
 FINER = (0.1, 0.25, 0.5, 1.0)
 """Further scales for the miniature: the paper's 2 to 10 are too strong for its single layer."""
 FIGURE_B = 500
@@ -164,8 +166,8 @@ def _proof(config: Config, encoder: str) -> ProofExperiment:
     from pipeline.reproduction.proof.measuring import ProofExperiment
     from pipeline.reproduction.proof.rows import RIVALS
 
-    default = MINIATURES.get(encoder, MINIATURE) if config.preset == "miniature" else PAPER
-    chosen, grid = (config.perturbation or PerturbationConfig(preset="qpert")).build(), default.build()
+    of_table_a = MINIATURES.get(encoder, MINIATURE) if config.preset == "miniature" else PAPER
+    chosen, grid = (config.perturbation or QPERT).build(), of_table_a.build()
     if chosen is None or grid is None:
         raise QpertError("--perturbation none leaves nothing to compare")
     if chosen.boxes != "own" or "itc" not in chosen.stages:

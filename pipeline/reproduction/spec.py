@@ -37,8 +37,8 @@ class ReproductionSpec(AnnotationOptions, RunOptions):
     )
     perturbation: PerturbationConfig | None = Field(
         None,
-        description="the chosen perturbation (default: of the proof, qpert; of the paper's tables, constant, 10, 0.9,"
-        " or for miniatures one chosen on other scenes)",
+        description="the chosen perturbation (default: of Table A constant, 10, 0.9, for miniatures chosen on other"
+        " scenes; of the table of proof qpert)",
         json_schema_extra={"short": "preset"},
     )
     rerank_k: int | None = Field(

@@ -32,14 +32,19 @@ DIRECTION_OWN = "direction alone: norm kept, own minus shuffled boxes"
 
 
 def quantities(rows: Sequence[Row]) -> list[Quantity]:
-    """Own minus shuffled boxes of every row that was measured with both, then direction alone."""
+    """Own minus shuffled boxes of every row that was measured with both, then direction alone.
+
+    A chosen setting that keeps the norm is itself direction alone.
+    """
     present = {row.name for row in rows}
-    kept = NORM if NORM in present else CHOSEN  # a chosen setting that keeps the norm is direction alone
+    kept = NORM if NORM in present else CHOSEN
     found = [
         Quantity(OWN, row.of, row.name, row.of) for row in sorted(rows, key=lambda row: row.of != CHOSEN) if row.of
     ]
+    if kept == CHOSEN:
+        return [*found, Quantity(DIRECTION, kept, PLAIN, kept)]
     return [
-        *(quantity for quantity in found if quantity.row != kept or kept == CHOSEN),
+        *(quantity for quantity in found if quantity.row != kept),
         Quantity(DIRECTION, kept, PLAIN, kept),
         Quantity(DIRECTION_OWN, kept, partner_of(kept), kept),
     ]

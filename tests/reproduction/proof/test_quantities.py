@@ -24,6 +24,7 @@ def test_the_quantities_are_differences_between_rows() -> None:
 
 def test_a_chosen_setting_that_keeps_the_norm_is_direction_alone() -> None:
     found = quantities(proof_rows(Perturbation.paper(), dataclasses.replace(CHOICE, norm="keep"), 2))
-    assert found[-2] == Quantity(DIRECTION, CHOSEN, PLAIN, CHOSEN)
-    assert found[-1] == Quantity(DIRECTION_OWN, CHOSEN, SHUFFLED, CHOSEN)
+    assert found[0] == Quantity(OWN, CHOSEN, SHUFFLED, CHOSEN)
+    assert found[-1] == Quantity(DIRECTION, CHOSEN, PLAIN, CHOSEN)
+    assert len({(one.first, one.second) for one in found}) == len(found)
     assert Quantity(OWN, "norm free", f"norm free, {SHUFFLED}", "norm free") in found
