@@ -27,7 +27,7 @@ from pipeline.detectors.config import DetectorConfig
 from pipeline.io.paths import LocalPath
 from pipeline.io.writable import check_writable
 from pipeline.queries.hits import Hit, Hits
-from pipeline.runs.perturbation_config import MINIATURE, MINIATURES, PerturbationConfig
+from pipeline.runs.perturbation_config import IndexPerturbationConfig, PerturbationConfig
 
 if TYPE_CHECKING:
     from pipeline.datasets.scenes import Scene
@@ -58,8 +58,8 @@ class Config(BaseModel):
 
     out: LocalPath = Field("demo", description="folder for scenes, features and the report")
     scenes: int = Field(500, ge=10, description="number of scenes")
-    perturbation: PerturbationConfig = Field(
-        MINIATURES.get(ENCODER, MINIATURE),
+    perturbation: IndexPerturbationConfig = Field(
+        IndexPerturbationConfig(),
         description="what is compared with plain and with the control",
         json_schema_extra={"short": "preset"},
     )
