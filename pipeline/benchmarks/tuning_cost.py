@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,10 @@ from pipeline.benchmarks.operator_work import random_objects
 from pipeline.benchmarks.timing import interleaved
 from pipeline.experiments import paper
 from pipeline.features.store import FeatureStore
+from pipeline.method.objects import Objects
+from pipeline.method.other_photos import OtherPhotos
 from pipeline.method.settings import Perturbation
+from pipeline.reproduction.proof.rows import proof_rows, settings_of
 
 FLICKR = Sizes(images=1000, texts=5000, vectors=32, dim=256)
 """The gallery on which ranking is measured."""
@@ -44,6 +47,8 @@ class TuningTimes:
         token_bytes: of one photo on disk.
         peak: peak memory of the process, in bytes.
         threads: torch's threads.
+        proof: the Q-Former under the settings of the table of proof, with other keys and other boxes among them.
+        proof_settings: number of these; 0 if they were not measured.
     """
 
     backbone: float
@@ -57,6 +62,8 @@ class TuningTimes:
     token_bytes: int
     peak: int
     threads: int
+    proof: float = 0.0
+    proof_settings: int = 0
 
     def _on_flickr(self, photo: float, rankings: int) -> float:
         return FLICKR.images * photo + rankings * self.ranking
@@ -76,6 +83,14 @@ class TuningTimes:
         """Seconds of all settings divided by those of one cold evaluation."""
         return self.search / self.cold
 
+    def _proof(self) -> str:
+        if not self.proof_settings:
+            return ""
+        each = (
+            f"{1000 * self.proof / self.proof_settings:.1f} ms a setting, {self.proof_settings} of the table of proof"
+        )
+        return f"  Q-Former, proof        {1000 * self.proof:8.1f} ms   {each}\n"
+
     def __str__(self) -> str:
         naive = f"(the naive way: {self.settings})"
         return (
@@ -84,6 +99,7 @@ class TuningTimes:
             f"  vision tower           {1000 * self.backbone:8.1f} ms\n"
             f"  Q-Former, one setting  {1000 * self.one:8.1f} ms\n"
             f"  Q-Former, all          {1000 * self.all:8.1f} ms   {1000 * self.all / self.settings:.1f} ms a setting\n"
+            f"{self._proof()}"
             f"  tokens to disk, back   {1000 * self.disk:8.1f} ms   {self.token_bytes / 1e6:.1f} MB\n"
             f"  ranking 1,000 photos x 5,000 captions once: {self.ranking:.2f} s\n"
             f"  1,000 photos: one cold evaluation {self.cold:,.0f} s,"
@@ -96,6 +112,28 @@ def fifty() -> list[Perturbation]:
     """All weights of Tables C and D, with their five scales and two thresholds."""
     points = itertools.product(paper.WEIGHTS, paper.SCALES, (0.9, paper.TABLE_C_THRESHOLD))
     return [Perturbation.paper(scale, threshold, weight) for weight, scale, threshold in points]
+
+
+def settings_of_proof() -> list[Perturbation | None]:
+    """All settings of the table of proof, with three draws of what is random."""
+    rows = proof_rows(Perturbation.paper(), Perturbation.qpert(), 3, rivals=())
+    return list(settings_of(rows)[0].values())
+
+
+def with_others(photos: Sequence[Objects]) -> list[Objects]:
+    """The objects with boxes of each other, as the settings of shuffled boxes need them."""
+    others = OtherPhotos((str(number), photo.boxes) for number, photo in enumerate(photos))
+    return [
+        Objects(
+            photo.boxes,
+            photo.labels,
+            photo.scores,
+            photo.size,
+            str(number),
+            {seed: torch.from_numpy(others.of(str(number), seed)) for seed in range(3)},
+        )
+        for number, photo in enumerate(photos)
+    ]
 
 
 @torch.inference_mode()
@@ -121,7 +159,8 @@ def measure_tuning(
     if layers is not None:
         config.vision_config.num_hidden_layers = layers
     encoder = random_encoder(config, seed)
-    pixels, boxes = torch.randn(images, 3, image_size, image_size), random_objects(images, objects, seed)
+    pixels, boxes = torch.randn(images, 3, image_size, image_size), with_others(random_objects(images, objects, seed))
+    of_proof = settings_of_proof()
     tokens, settings = encoder.backbone(pixels), fifty()
     with tempfile.TemporaryDirectory(prefix="qpert-benchmark-") as folder:
         kept = FeatureStore(folder).tokens
@@ -133,6 +172,7 @@ def measure_tuning(
             lambda: encoder.backbone(pixels),
             lambda: encoder.embed(tokens, boxes, settings[0]),
             lambda: encoder.embed_each(tokens, boxes, settings),
+            lambda: encoder.embed_each(tokens, boxes, of_proof),
             through_disk,
         ]
         medians = [statistics.median(times) / images for times in interleaved(works, repetitions, encoder.device)]
@@ -140,14 +180,16 @@ def measure_tuning(
     peak = peak_memory()
     with tempfile.TemporaryDirectory(prefix="qpert-benchmark-") as folder:
         ranking = measure_evaluation(FLICKR, Path(folder), threads=torch.get_num_threads()).ranking.seconds
-    backbone, one, every, disk = medians
+    backbone, one, every, proof, disk = medians
     return TuningTimes(
         backbone=backbone,
         one=one,
         all=every,
+        proof=proof,
         disk=disk,
         ranking=ranking,
         settings=len(settings),
+        proof_settings=len(of_proof),
         images=images,
         objects=objects,
         token_bytes=size,
