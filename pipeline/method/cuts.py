@@ -66,5 +66,10 @@ def as_box(cut: Cut, size: tuple[int, int]) -> Box:
 
 
 def _span(start: float, side: float, pixels: int) -> tuple[int, int]:
-    low = min(round(start * pixels), pixels - 1)
-    return low, min(pixels, max(low + 1, round((start + side) * pixels)))
+    low = min(_whole(start * pixels), pixels - 1)
+    return low, min(pixels, max(low + 1, _whole((start + side) * pixels)))
+
+
+def _whole(pixels: float) -> int:
+    """Rounded, halves always up: to even numbers, or as float64 happens to hold them, sides would differ by two."""
+    return math.floor(round(pixels, 6) + 0.5)

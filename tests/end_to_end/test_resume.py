@@ -103,7 +103,8 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
         pq.write_table(pa.table(rows), tmp_path / "out" / folder / name)
     for change, words in (
         ({"precision": "float32"}, "precision: float16 -> float32"),
-        ({"perturbation": {"scale": 4}}, r"perturbation.scale: 8.0 -> 4.0"),
+        ({"perturbation": {"scale": 8}}, r"perturbation.scale: 4.0 -> 8.0"),
+        ({"perturbation": {"preset": "paper"}}, r"go back to the earlier settings \(--perturbation qpert\)"),
         ({"detector": {"confidence": 0.5}}, r"detector.confidence: 0.25 -> 0.5"),
     ):
         with pytest.raises(QpertError, match=words):

@@ -89,8 +89,8 @@ def test_ray_is_started_only_for_incomplete_features(tmp_path, monkeypatch, stat
     code = demo._index_all(demo.Config(), str(tmp_path), outs)
     indexed = [
         (demo.ENCODER, "none", None, None),
-        (demo.ENCODER, "one-component", None, outs[demo.PLAIN]),
-        (demo.ENCODER, "one-component", "shuffled", outs[demo.PLAIN]),
+        (demo.ENCODER, "qpert", None, outs[demo.PLAIN]),
+        (demo.ENCODER, "qpert", "shuffled", outs[demo.PLAIN]),
     ]
     assert (events, code) == ((indexed, 0) if state == "complete" else (["ray", *indexed], 1))
 

@@ -62,3 +62,8 @@ def test_neighbours_overlap() -> None:
 def test_impossible_tiles_are_refused(across: int, overlap: float) -> None:
     with pytest.raises(QpertError, match="overlap by 0 to less than 1"):
         tiles(across, overlap, (10, 10))
+
+
+def test_halves_of_pixels_are_rounded_alike() -> None:
+    """Rounded to even numbers, the sides here would be 160 to 162 pixels."""
+    assert {right - left for left, _, right, _ in tiles(5, 0.5, (483, 400))} == {161}

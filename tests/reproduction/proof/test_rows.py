@@ -8,7 +8,16 @@ import pytest
 
 from pipeline.experiments.variants import OES, PLAIN
 from pipeline.method.settings import Perturbation
-from pipeline.reproduction.proof.rows import CHOSEN, HI_RES, PAPER, SHUFFLED, proof_rows, settings_of, shown
+from pipeline.reproduction.proof.rows import (
+    CHOSEN,
+    HI_RES,
+    ONE_COMPONENT,
+    PAPER,
+    SHUFFLED,
+    proof_rows,
+    settings_of,
+    shown,
+)
 
 CHOICE = Perturbation.one_component(scale=0.5, threshold=0.99)
 THE_PAPERS = Perturbation.paper(0.5, 0.99)
@@ -53,7 +62,7 @@ def test_rows_that_draw_have_a_seed_for_each_draw() -> None:
     rows = proof_rows(THE_PAPERS, dataclasses.replace(CHOICE, seed=7), 3)
     drawn = {row.name: [setting.seed for setting in row.settings if setting] for row in rows if len(row.settings) > 1}
     assert {name for name in drawn if SHUFFLED not in name} == {"random", "elsewhere"}
-    of_chosen = [seeds for name, seeds in drawn.items() if not name.startswith(PAPER)]
+    of_chosen = [seeds for name, seeds in drawn.items() if not name.startswith((PAPER, ONE_COMPONENT))]
     assert all(seeds == [7, 8, 9] for seeds in of_chosen)
 
 
