@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +23,12 @@ from pipeline.benchmarks.timing import interleaved
 from pipeline.experiments import paper
 from pipeline.features.store import FeatureStore
 from pipeline.method.objects import Objects
-from pipeline.method.other_photos import OtherPhotos
 from pipeline.method.settings import Perturbation
 from pipeline.reproduction.proof.rows import proof_rows, settings_of
 
 FLICKR = Sizes(images=1000, texts=5000, vectors=32, dim=256)
 """The gallery on which ranking is measured."""
+_DRAWS = 3
 
 
 @dataclass(frozen=True)
@@ -115,25 +115,15 @@ def fifty() -> list[Perturbation]:
 
 
 def settings_of_proof() -> list[Perturbation | None]:
-    """All settings of the table of proof, with three draws of what is random."""
-    rows = proof_rows(Perturbation.paper(), Perturbation.qpert(), 3, rivals=())
+    """All settings of the table of proof, with `_DRAWS` draws of what is random."""
+    rows = proof_rows(Perturbation.paper(), Perturbation.qpert(), _DRAWS, rivals=())
     return list(settings_of(rows)[0].values())
 
 
-def with_others(photos: Sequence[Objects]) -> list[Objects]:
-    """The objects with boxes of each other, as the settings of shuffled boxes need them."""
-    others = OtherPhotos((str(number), photo.boxes) for number, photo in enumerate(photos))
-    return [
-        Objects(
-            photo.boxes,
-            photo.labels,
-            photo.scores,
-            photo.size,
-            str(number),
-            {seed: torch.from_numpy(others.of(str(number), seed)) for seed in range(3)},
-        )
-        for number, photo in enumerate(photos)
-    ]
+def with_others(photo: Objects) -> Objects:
+    """The objects with their mirror images in the place of other photos' boxes, which one photo does not have."""
+    mirrored = torch.stack([1 - photo.boxes[:, 2], photo.boxes[:, 1], 1 - photo.boxes[:, 0], photo.boxes[:, 3]], 1)
+    return Objects(photo.boxes, photo.labels, photo.scores, photo.size, "photo", dict.fromkeys(range(_DRAWS), mirrored))
 
 
 @torch.inference_mode()
@@ -159,7 +149,10 @@ def measure_tuning(
     if layers is not None:
         config.vision_config.num_hidden_layers = layers
     encoder = random_encoder(config, seed)
-    pixels, boxes = torch.randn(images, 3, image_size, image_size), with_others(random_objects(images, objects, seed))
+    pixels, boxes = (
+        torch.randn(images, 3, image_size, image_size),
+        [*map(with_others, random_objects(images, objects, seed))],
+    )
     of_proof = settings_of_proof()
     tokens, settings = encoder.backbone(pixels), fifty()
     with tempfile.TemporaryDirectory(prefix="qpert-benchmark-") as folder:

@@ -19,8 +19,8 @@ def test_times_are_positive_and_consistent(monkeypatch: pytest.MonkeyPatch) -> N
     torch.set_num_threads(1)
     monkeypatch.setattr(tuning_cost, "FLICKR", Sizes(40, 80, 32, 256))
     monkeypatch.setattr(tuning_cost, "fifty", lambda: fifty()[:3])
-    times = measure_tuning(image_size=56, images=2, objects=2, repetitions=1, layers=1)
-    assert (times.settings, times.images, times.objects, times.threads) == (3, 2, 2, 1)
+    times = measure_tuning(image_size=56, images=1, objects=2, repetitions=1, layers=1)
+    assert (times.settings, times.images, times.objects, times.threads) == (3, 1, 2, 1)
     assert times.proof_settings > 20
     assert f"{times.proof_settings} of the table of proof" in str(times)
     assert times.token_bytes == pytest.approx(17 * 1408 * 4, rel=0.02)
