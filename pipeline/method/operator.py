@@ -64,7 +64,9 @@ def object_operator(
     for group, subspace in zip(groups, subspaces, strict=True):
         with torch.autocast(keys.device.type, enabled=False):
             if perturbation.operator == "random":
-                bases = random_bases(group.seeds, heads, dim).to(keys.device)[..., : subspace.sigma.shape[-1]]
+                # The last ones, so that an object has the same subspace whatever it is grouped with.
+                rank = subspace.sigma.shape[-1]
+                bases = random_bases(group.seeds, heads, dim).to(keys.device)[..., dim - rank :]
                 subspace = Subspaces(subspace.sigma, bases.masked_fill(subspace.basis.isnan(), torch.nan))
             projection = _project(subspace, perturbation)
         total.index_add_(0, group.photo, projection * group.alphas[:, None, None, None])
