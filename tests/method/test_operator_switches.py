@@ -180,6 +180,14 @@ def test_kept_norms_are_the_lengths_of_the_queries() -> None:
     torch.testing.assert_close(scaled, queries)
 
 
+def test_kept_norms_do_not_stretch_rounding() -> None:
+    """The complement of the whole space leaves nothing of a query: what float32 leaves has no direction to keep."""
+    keys = torch.randn(1, HEADS, TOKENS, DIM, generator=torch.Generator().manual_seed(1))
+    p = Perturbation(operator="complement", threshold=1.0, norm="keep")
+    operator = object_operator(keys, pool_object_keys(torch.ones(1, 1, TOKENS), torch.ones(1, 1), p), p)
+    assert not perturb(torch.ones(1, HEADS, 3, DIM), operator, "keep").any()
+
+
 def test_queries_are_untouched_without_objects_whatever_the_switches() -> None:
     queries, keys, coverage, areas, counted = batch(5)
     coverage[0] = 0
