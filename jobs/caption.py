@@ -92,7 +92,7 @@ def run(config: Config) -> int:
     # Imported here, because --help must not wait for torch.
     from pipeline.datasets.photos.source import find_photos
     from pipeline.datasets.scenes.recognition import are_scenes
-    from pipeline.detectors import check_annotations, check_detector, load_detector
+    from pipeline.detectors import check_annotations, check_detector, check_shuffles, load_detector
     from pipeline.encoders import check_encoder, load_encoder
     from pipeline.encoders.emphasis import emphases
     from pipeline.experiments.captioning import Captioner, open_photos
@@ -107,6 +107,9 @@ def run(config: Config) -> int:
         emphases(Objects.empty((1, 1)), config.emphasise)  # refuses impossible numbers at once
     perturbation = _perturbation(config)
     check_encoder(config.encoder, config.weights)
+    shuffles = (perturbation.seed,) if perturbation.boxes == "shuffled" else ()
+    if shuffles:
+        check_shuffles(config.detector)
     check_detector(config.detector)
     if config.strict_annotations:
         check_annotations(config.detector)
@@ -119,7 +122,7 @@ def run(config: Config) -> int:
         logger.warning(warning)
     photos = open_photos(source, limit=config.limit, batch_size=config.batch_size)
     encoder = load_encoder(config.encoder, weights=config.weights, device=config.device, dtype=config.dtype)
-    detector = load_detector(config.detector, config.device)
+    detector = load_detector(config.detector, config.device, shuffles=shuffles)
     names = ("num_beams", "max_length", "min_length")
     decoding = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
     decoding |= {"prompt": config.prompt}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
@@ -11,6 +11,7 @@ from torch import Tensor, int64, stack, tensor
 
 from pipeline.encoders.base import Encoder
 from pipeline.errors import QpertError
+from pipeline.method.acting_boxes import acting_objects
 from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
 
@@ -121,12 +122,15 @@ def emphasised_captions(
     decoding: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """A caption for each (row of the photo, emphasis); see `write_captions`. `tokens` [B, N, C] from the backbone."""
+    # Boxes elsewhere keep clear of all objects of the photo, not only of those that are emphasised.
+    acting = {row: acting_objects(objects[row], perturbation) for row, _ in pairs}
+    placed = replace(perturbation, boxes="own")
     texts: list[str] = []
     for start in range(0, len(pairs), _ROWS):
         chunk = pairs[start : start + _ROWS]
         rows = tensor([row for row, _ in chunk], device=tokens.device)
-        chosen = [subset(objects[row], emphasis.numbers) for row, emphasis in chunk]
-        texts += encoder.caption(tokens[rows], chosen, perturbation, **dict(decoding or {}))
+        chosen = [subset(acting[row], emphasis.numbers) for row, emphasis in chunk]
+        texts += encoder.caption(tokens[rows], chosen, placed, **dict(decoding or {}))
     return texts
 
 

@@ -100,7 +100,7 @@ def _evaluate_reranked(spec: EvaluationSpec) -> EvaluationResult:
 
     sets = [(spec.out, spec.variant)]
     sets += [(spec.against, spec.against_variant)] if spec.against else []
-    check_reranking([out for out, _ in sets])
+    check_reranking(sets)
     truth = _ground_truth(spec)
     specs = [spec, for_baseline(spec)][: len(sets)]
     before = [_evaluate(of_set, out, variant, *truth) for of_set, (out, variant) in zip(specs, sets, strict=True)]

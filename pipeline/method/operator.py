@@ -28,6 +28,8 @@ from pipeline.method.settings import Norm, Perturbation
 from pipeline.method.subspaces import Subspaces, decompose, keeps_all, leading_components
 
 _ROWS = "eigenvector-rows"
+_VANISHED = 2.0**-16
+"""A perturbed query this short, relative to the query, is the rounding of float32, and has no direction to keep."""
 
 
 def object_operator(
@@ -64,7 +66,9 @@ def object_operator(
     for group, subspace in zip(groups, subspaces, strict=True):
         with torch.autocast(keys.device.type, enabled=False):
             if perturbation.operator == "random":
-                bases = random_bases(group.seeds, heads, dim).to(keys.device)[..., : subspace.sigma.shape[-1]]
+                # The last ones, so that an object has the same subspace whatever it is grouped with.
+                rank = subspace.sigma.shape[-1]
+                bases = random_bases(group.seeds, heads, dim).to(keys.device)[..., dim - rank :]
                 subspace = Subspaces(subspace.sigma, bases.masked_fill(subspace.basis.isnan(), torch.nan))
             projection = _project(subspace, perturbation)
         total.index_add_(0, group.photo, projection * group.alphas[:, None, None, None])
@@ -135,7 +139,7 @@ def perturb(queries: Tensor, operator: Tensor, norm: Norm = "free") -> Tensor:
     Args:
         queries: [B, H, Q, d].
         operator: A, float32 [B, H, d, d].
-        norm: `keep` scales every q' to the length of q; a q' of length 0 stays 0.
+        norm: `keep` scales every q' to the length of q; a q' of which nothing is left but rounding becomes 0.
 
     Returns:
         As `queries`.
@@ -145,5 +149,6 @@ def perturb(queries: Tensor, operator: Tensor, norm: Norm = "free") -> Tensor:
         perturbed = exact + exact @ operator
         if norm == "keep":
             before, after = (torch.linalg.vector_norm(q, dim=-1, keepdim=True) for q in (exact, perturbed))
-            perturbed = perturbed * (before / after.where(after > 0, 1))
+            vanished = after <= _VANISHED * before
+            perturbed = perturbed * (before / after.masked_fill(vanished, 1)).masked_fill(vanished, 0)
         return perturbed.to(queries.dtype)

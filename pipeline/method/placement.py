@@ -42,7 +42,8 @@ def _free_place(boxes: np.ndarray, width: float, height: float, drawn: np.ndarra
     columns, taken_columns = _cells(boxes[:, 0] - width, boxes[:, 2], 1 - width)
     rows, taken_rows = _cells(boxes[:, 1] - height, boxes[:, 3], 1 - height)
     taken = np.einsum("nr,nc->rc", taken_rows.astype(np.float32), taken_columns.astype(np.float32)) > 0
-    areas = np.where(taken, 0, np.diff(rows)[:, None] * np.diff(columns)[None, :])
+    lengths = [np.diff(borders) if borders[-1] > 0 else np.ones(1) for borders in (rows, columns)]
+    areas = np.where(taken, 0, lengths[0][:, None] * lengths[1][None, :])
     if not areas.sum() > 0:
         return None
     cell = np.searchsorted(np.cumsum(areas) / areas.sum(), drawn[0], side="right")
@@ -54,7 +55,12 @@ def _free_place(boxes: np.ndarray, width: float, height: float, drawn: np.ndarra
 
 
 def _cells(low: np.ndarray, high: np.ndarray, end: float) -> tuple[np.ndarray, np.ndarray]:
-    """Borders [k + 1] of the cells of 0..end, and bool [n, k]: whether cell k is between `low` and `high` of box n."""
+    """Borders [k + 1] of the cells of 0..end, and bool [n, k]: whether cell k is between `low` and `high` of box n.
+
+    A box as wide as the photo has a single place to go, at 0: one cell without width.
+    """
+    if end <= _THINNEST:
+        return np.zeros(2), (low[:, None] < 0) & (high[:, None] > 0)
     borders = np.unique(np.clip(np.concatenate([[0.0, end], low, high]), 0, max(end, 0)))
     borders = borders[np.concatenate([[True], np.diff(borders) > _THINNEST])]
     middle = (borders[:-1] + borders[1:]) / 2

@@ -12,7 +12,7 @@ from torch import Tensor
 def random_bases(seeds: Sequence[Sequence[int]], heads: int, dim: int) -> Tensor:
     """Orthonormal bases of R^d, uniformly distributed, one for each head of each object: float32 [g, heads, d, d].
 
-    The first p columns span a uniformly distributed subspace of rank p. NumPy draws the numbers, because torch's depend
+    Any p of the columns span a uniformly distributed subspace of rank p. NumPy draws the numbers, because torch's depend
     on the device and on the processor's instructions.
 
     Args:

@@ -14,6 +14,7 @@ from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
 from pipeline.encoders import can_match
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
+from pipeline.features.manifest import Manifest
 from pipeline.features.provenance import MadeWith, perturbation_from
 from pipeline.features.store import FeatureStore
 from pipeline.io.model_weights import absolute_weights
@@ -32,18 +33,20 @@ _PHOTOS = 8
 """Photos per pass of the vision tower; their matching goes photo by photo."""
 
 
-def check_reranking(outs: Sequence[str]) -> None:
-    """Checks, before any work, that the encoder of every feature set can match.
+def check_reranking(sets: Sequence[tuple[str, str | None]]) -> None:
+    """Checks, before any work, that the encoder of every feature set (folder, variant) can match as it was indexed.
 
     Raises:
         QpertError: one cannot, or there are no features.
     """
-    for out in outs:
-        name = MadeWith.of(FeatureStore(out).manifest(), out).encoder
+    for out, variant in sets:
+        manifest = FeatureStore(out).manifest()
+        name = MadeWith.of(manifest, out).encoder
         if not can_match(name):
             raise QpertError(
                 f"--rerank needs image-text matching, which the encoder {name} of {out} lacks; BLIP-2 has it"
             )
+        _check_boxes(_recorded(manifest, variant, out), out)
 
 
 def rerank_sets(
@@ -96,11 +99,7 @@ def rerank_features(
     Raises:
         QpertError: too many pairs, or a setting of boxes that features do not keep.
     """
-    if perturbation is not None and "itm" in perturbation.stages and perturbation.boxes == "shuffled":
-        raise QpertError(
-            f"{features.root} was indexed with the boxes of other photos (--perturbation.boxes shuffled), which a set"
-            " does not keep, so matching cannot use them: index with --perturbation.stages itc"
-        )
+    _check_boxes(perturbation, features.root)
     made_with = MadeWith.of(features.manifest, features.root)
     chosen = EncoderChoice.of(made_with.encoder, absolute_weights(made_with.weights(weights)), made_with.image_size)
     resolution = {} if made_with.image_size is None else {"image_size": made_with.image_size}
@@ -156,8 +155,21 @@ def _pairs(features: FeatureSet, evaluation: Evaluation) -> pa.Table:
 
 def perturbation_of(features: FeatureSet) -> Perturbation | None:
     """The perturbation that the features were made with; for a set with several, that of the variant."""
-    recorded = features.manifest.identity.get("perturbation")
-    if features.manifest.variants:
-        name = features.manifest.variants[features.variant]
-        recorded = recorded.get(name) if isinstance(recorded, dict) else None
-    return perturbation_from(recorded, features.root)
+    variants = features.manifest.variants
+    return _recorded(features.manifest, variants[features.variant] if variants else None, features.root)
+
+
+def _recorded(manifest: Manifest, variant: str | None, out: str) -> Perturbation | None:
+    recorded = manifest.identity.get("perturbation")
+    if manifest.variants:
+        recorded = recorded.get(variant) if isinstance(recorded, dict) else None
+    return perturbation_from(recorded, out)
+
+
+def _check_boxes(perturbation: Perturbation | None, out: str) -> None:
+    """Refuse a setting that matches with boxes that features do not keep."""
+    if perturbation is not None and "itm" in perturbation.stages and perturbation.boxes == "shuffled":
+        raise QpertError(
+            f"{out} was indexed with the boxes of other photos (--perturbation.boxes shuffled), which a set"
+            " does not keep, so matching cannot use them: index with --perturbation.stages itc"
+        )

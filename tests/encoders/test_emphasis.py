@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pipeline.encoders.blip2.encoder import Blip2Encoder
-from pipeline.encoders.emphasis import Emphasis, emphases, subset, write_captions
+from pipeline.encoders.emphasis import Emphasis, emphases, emphasised_captions, subset, write_captions
 from pipeline.errors import QpertError
 from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
@@ -69,3 +69,29 @@ def test_each_emphasis_gets_the_caption_written_for_it_alone(tmp_path: Path) -> 
         assert emphasis.numbers == numbers
         assert [text] == encoder.caption(tokens[:1], [subset(OBJECTS, numbers)], setting, num_beams=2)
     assert {text for _, text in first.emphasised} != {first.plain}
+
+
+@torch.no_grad()
+def test_boxes_elsewhere_keep_clear_of_objects_that_are_not_emphasised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build()
+    encoder = Blip2Encoder.from_model(model, tokenizer(tmp_path), head_state(model))
+    seen: list[Objects] = []
+    caption = encoder.caption
+
+    def noting(tokens: torch.Tensor, chosen: list[Objects], setting: Perturbation, **decoding: object) -> list[str]:
+        assert setting.boxes == "own"
+        seen.extend(chosen)
+        return caption(tokens, chosen, setting, **decoding)
+
+    monkeypatch.setattr(encoder, "caption", noting)
+    photo = Objects([[0, 0, 0.2, 0.2], [0.25, 0, 1, 1]], ["dot", "wall"], [1, 1], (64, 48), "photo")
+    tokens = encoder.backbone(torch.stack([encoder.preprocess(Image.new("RGB", (64, 48)))]))
+    setting = Perturbation(stages=("lm",), boxes="elsewhere")
+    emphasised_captions(encoder, tokens, [photo], [(0, Emphasis("dot", (0,)))], setting, {"num_beams": 1})
+    (dot,) = seen
+    x0, y0, x1, y1 = dot.boxes[0].tolist()
+    assert x1 <= 0.25 + 1e-6  # beside the wall
+    assert y0 >= 0.2 - 1e-6  # below the dot itself
+    assert (x1 - x0, y1 - y0) == pytest.approx((0.2, 0.2))

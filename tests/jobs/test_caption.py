@@ -52,6 +52,19 @@ def test_side_by_side_in_terminal_json_and_html(
     assert "#1 " in html.read_text()
 
 
+@pytest.mark.parametrize("boxes", ["shuffled", "elsewhere"])
+def test_controls_of_the_boxes_take_effect(
+    boxes: str, weights: str, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "r.json"
+    words = ["caption", str(scenes / "images"), "--weights", weights, "--detector", "annotated", "--emphasise", "all"]
+    words += ["--detector.annotations", str(scenes), "--perturbation.seed", "3", "--perturbation.boxes", boxes]
+    assert main([*words, "--max-length", "6", "--min-length", "3", "--num-beams", "1", "--json", str(saved)]) == 0
+    rows = json.loads(saved.read_text())
+    assert len(rows) == 4
+    assert all(len(row["emphasised"]) == len(row["objects"]) > 0 for row in rows)
+
+
 def test_a_photo_without_the_object_is_reported(weights: str, scenes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photo = str(scenes / "images" / "000000.jpg")
     words = ["caption", photo, "--weights", weights, "--detector", "none", "--emphasise", "dog", "--num-beams", "1"]
@@ -75,6 +88,7 @@ def test_a_photo_without_the_object_is_reported(weights: str, scenes: Path, caps
         (["--min-length", "9", "--max-length", "5"], "is above --max-length 5"),
         (["--html", "."], "--html: this is a folder; name a file"),
         (["--encoder", "blip2-lavis", "--weights", "WEIGHTS"], "opens LAVIS' checkpoints"),
+        (["--perturbation.boxes", "shuffled"], "--detector miniature does not know beforehand"),
     ],
 )
 def test_wrong_use_is_refused(

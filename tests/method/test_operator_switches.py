@@ -160,6 +160,17 @@ def test_random_numbers_belong_to_the_photo_its_object_and_the_seed() -> None:
     assert not torch.allclose(operator([0], [11], seed=1), together[:1])
 
 
+def test_a_random_subspace_does_not_depend_on_what_the_object_is_grouped_with() -> None:
+    """Objects of like token counts are decomposed together, padded to the largest of them."""
+    keys = torch.randn(2, HEADS, TOKENS, DIM, generator=torch.Generator().manual_seed(0))
+    coverage = torch.zeros(2, 1, TOKENS)
+    coverage[0, 0, :4] = coverage[1, 0, :7] = 1
+    p, areas = Perturbation(operator="random", scale=1), torch.full((2, 1), 0.1)
+    together = object_operator(keys, pool_object_keys(coverage, areas, p, photo_keys=[5, 6]), p)
+    alone = object_operator(keys[:1], pool_object_keys(coverage[:1], areas[:1], p, photo_keys=[5]), p)
+    torch.testing.assert_close(alone[0], together[0])
+
+
 def test_kept_norms_are_the_lengths_of_the_queries() -> None:
     queries, keys, coverage, areas, counted = batch(4)
     for operator in ("subspace", "orthogonal", "complement", "scaled"):
@@ -167,6 +178,14 @@ def test_kept_norms_are_the_lengths_of_the_queries() -> None:
         torch.testing.assert_close(got.norm(dim=-1), queries.norm(dim=-1), atol=1e-5, rtol=1e-6)
     scaled = ours(queries, keys, coverage, areas, counted, Perturbation(operator="scaled", norm="keep"))
     torch.testing.assert_close(scaled, queries)
+
+
+def test_kept_norms_do_not_stretch_rounding() -> None:
+    """The complement of the whole space leaves nothing of a query: what float32 leaves has no direction to keep."""
+    keys = torch.randn(1, HEADS, TOKENS, DIM, generator=torch.Generator().manual_seed(1))
+    p = Perturbation(operator="complement", threshold=1.0, norm="keep")
+    operator = object_operator(keys, pool_object_keys(torch.ones(1, 1, TOKENS), torch.ones(1, 1), p), p)
+    assert not perturb(torch.ones(1, HEADS, 3, DIM), operator, "keep").any()
 
 
 def test_queries_are_untouched_without_objects_whatever_the_switches() -> None:

@@ -49,6 +49,19 @@ def test_a_box_of_the_whole_photo_has_no_other_place() -> None:
     assert place_elsewhere(torch.zeros(0, 4), (0,)).shape == (0, 4)
 
 
+def test_a_box_as_wide_or_as_high_as_the_photo_moves_along_its_other_side() -> None:
+    below = torch.tensor([[0.0, 0.7, 1.0, 1.0]])
+    moved = torch.cat([place_elsewhere(below, (seed,)) for seed in range(50)])
+    torch.testing.assert_close(moved[:, 3] - moved[:, 1], torch.full((50,), 0.3), atol=1e-6, rtol=0)
+    assert (moved[:, 0] == 0).all() and (moved[:, 2] == 1).all()
+    assert (moved[:, 3] <= 0.7 + 1e-6).all()
+    assert len(moved[:, 1].unique()) > 40
+    right = below[:, [1, 0, 3, 2]]
+    assert (place_elsewhere(right, (0,))[:, [1, 3]] == torch.tensor([[0.0, 1.0]])).all()
+    pillar = torch.tensor([[0.4, 0.0, 0.6, 1.0]])
+    assert not place_elsewhere(torch.cat([below, pillar]), (0,))[0].any()  # the pillar stands in its way
+
+
 def test_places_are_uniform_over_the_free_ones() -> None:
     """A corner box leaves an L; a small box falls into each part of it in proportion to its corners' area."""
     boxes = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.1, 0.1]])

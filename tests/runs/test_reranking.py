@@ -19,11 +19,12 @@ from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.manifest import Manifest
 from pipeline.features.provenance import MadeWith
+from pipeline.features.store import FeatureStore
 from pipeline.io.images import decode
 from pipeline.method.settings import Perturbation
 from pipeline.runs.match_run import MatchRun
 from pipeline.runs.options import ClusterOptions
-from pipeline.runs.reranking import _as_indexed, perturbation_of
+from pipeline.runs.reranking import _as_indexed, check_reranking, perturbation_of
 from pipeline.stages.columns import objects_from_row
 from tests.encoders.blip2.tiny_blip2 import write_folder
 
@@ -135,6 +136,24 @@ def test_an_encoder_without_matching_is_refused_at_once(write_features, capsys: 
     assert "--rerank-k needs --rerank" in capsys.readouterr().err
     assert main(["evaluate", out, "--captions", "/nowhere.json", "--rerank"]) == 2
     assert "--rerank needs image-text matching, which the encoder coca" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_boxes_that_features_do_not_keep_are_refused_at_once(several: bool, tmp_path: Path) -> None:
+    setting = Perturbation(boxes="shuffled", stages=("itc", "itm")).as_dict()
+    recorded = {"a": None, "b": setting} if several else setting
+    FeatureStore(str(tmp_path)).write_manifest(
+        Manifest(
+            fingerprint="f",
+            encoder={"name": "blip2"},
+            identity={"perturbation": recorded},
+            variants=["a", "b"] if several else [],
+        )
+    )
+    with pytest.raises(QpertError, match="indexed with the boxes of other photos .* --perturbation.stages itc"):
+        check_reranking([(str(tmp_path), "b" if several else None)])
+    if several:
+        check_reranking([(str(tmp_path), "a")])
 
 
 @pytest.mark.parametrize(
