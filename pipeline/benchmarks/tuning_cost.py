@@ -6,12 +6,14 @@ test split, since every setting needs it however the vectors are made.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import statistics
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -23,8 +25,7 @@ from pipeline.benchmarks.timing import interleaved
 from pipeline.experiments import paper
 from pipeline.features.store import FeatureStore
 from pipeline.method.objects import Objects
-from pipeline.method.settings import Perturbation
-from pipeline.reproduction.proof.rows import proof_rows, settings_of
+from pipeline.method.settings import Norm, Pca, Perturbation
 
 FLICKR = Sizes(images=1000, texts=5000, vectors=32, dim=256)
 """The gallery on which ranking is measured."""
@@ -115,9 +116,14 @@ def fifty() -> list[Perturbation]:
 
 
 def settings_of_proof() -> list[Perturbation | None]:
-    """All settings of the table of proof, with `_DRAWS` draws of what is random."""
-    rows = proof_rows(Perturbation.paper(), Perturbation.qpert(), _DRAWS, rivals=())
-    return list(settings_of(rows)[0].values())
+    """Settings like those of the table of proof: plain, all keys and norms, and the controls with `_DRAWS` seeds."""
+    own = [Perturbation(scale=4, pca=pca, norm=norm) for pca in get_args(Pca) for norm in get_args(Norm)]
+    chosen = Perturbation.qpert()
+    operators = [dataclasses.replace(chosen, operator=operator) for operator in ("scaled", "orthogonal", "complement")]
+    random = [dataclasses.replace(chosen, operator="random", seed=seed) for seed in range(_DRAWS)]
+    elsewhere = [dataclasses.replace(chosen, boxes="elsewhere", seed=seed) for seed in range(_DRAWS)]
+    shuffled = [dataclasses.replace(p, boxes="shuffled", seed=seed) for p in own for seed in range(_DRAWS)]
+    return [None, Perturbation.paper(), *own, *operators, *random, *elsewhere, *shuffled]
 
 
 def with_others(photo: Objects) -> Objects:
