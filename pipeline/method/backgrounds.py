@@ -40,7 +40,9 @@ def distinctive_keys(keys: Tensor, counted: Tensor | None, perturbation: Perturb
             rest = exact - shared
         else:
             rest = exact - exact @ _leading_projector(exact * weight, perturbation.background)
-        small = torch.linalg.vector_norm(rest, dim=-1) <= _ROUNDING * torch.linalg.vector_norm(exact, dim=-1)
+        # In float64, because float32 cannot hold the squares of tiny keys.
+        left, length = (torch.linalg.vector_norm(k, dim=-1, dtype=torch.float64) for k in (rest, exact))
+        small = left <= _ROUNDING * length
         return rest.masked_fill(small[..., None], 0)
 
 

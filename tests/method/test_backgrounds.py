@@ -69,3 +69,11 @@ def test_half_precision_is_computed_in_float32() -> None:
 def test_a_photo_of_nothing_but_padding_has_no_mean() -> None:
     keys = torch.zeros(1, 1, 4, 8)
     assert not distinctive_keys(keys, torch.zeros(1, 4, dtype=torch.bool), CENTRED).any()
+
+
+def test_tiny_keys_keep_what_distinguishes_them() -> None:
+    """float32 cannot hold their squares; only the ratios of keys matter."""
+    keys = some_keys()
+    for setting in (CENTRED, OUT):
+        tiny, usual = distinctive_keys(keys * 2.0**-90, None, setting), distinctive_keys(keys, None, setting)
+        torch.testing.assert_close(tiny * 2.0**90, usual, atol=1e-5, rtol=1e-4)
