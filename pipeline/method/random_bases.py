@@ -12,8 +12,8 @@ from torch import Tensor
 def random_bases(seeds: Sequence[Sequence[int]], heads: int, dim: int) -> Tensor:
     """Orthonormal bases of R^d, uniformly distributed, one for each head of each object: float32 [g, heads, d, d].
 
-    Any p of the columns span a uniformly distributed subspace of rank p. NumPy draws the numbers, because torch's depend
-    on the device and on the processor's instructions.
+    Any p of the columns span a uniformly distributed subspace of rank p. NumPy draws the numbers, because torch's
+    depend on the device and on the processor's instructions.
 
     Args:
         seeds: of each of g objects, non-negative integers.

@@ -53,7 +53,8 @@ def test_a_box_as_wide_or_as_high_as_the_photo_moves_along_its_other_side() -> N
     below = torch.tensor([[0.0, 0.7, 1.0, 1.0]])
     moved = torch.cat([place_elsewhere(below, (seed,)) for seed in range(50)])
     torch.testing.assert_close(moved[:, 3] - moved[:, 1], torch.full((50,), 0.3), atol=1e-6, rtol=0)
-    assert (moved[:, 0] == 0).all() and (moved[:, 2] == 1).all()
+    assert (moved[:, 0] == 0).all()
+    assert (moved[:, 2] == 1).all()
     assert (moved[:, 3] <= 0.7 + 1e-6).all()
     assert len(moved[:, 1].unique()) > 40
     right = below[:, [1, 0, 3, 2]]
