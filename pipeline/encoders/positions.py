@@ -18,8 +18,8 @@ def check_side(image_size: int, patch: int, title: str) -> None:
         QpertError: with the nearest sizes that can.
     """
     if image_size < patch or image_size % patch:
-        below, above = image_size // patch * patch, -(-image_size // patch) * patch
-        nearest = f"{below} or {above}" if below else f"{above}"
+        below, above = image_size // patch * patch, max(1, -(-image_size // patch)) * patch
+        nearest = f"{below} or {above}" if below > 0 else f"{above}"
         raise QpertError(
             f"{title} cuts photos into patches of {patch} pixels: {image_size} is no multiple, {nearest} is"
         )

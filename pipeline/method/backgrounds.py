@@ -39,8 +39,12 @@ def distinctive_keys(keys: Tensor, counted: Tensor | None, perturbation: Perturb
             shared = (exact * weight).sum(2, keepdim=True) / weight.sum(2, keepdim=True).clamp(min=1)
             rest = exact - shared
         else:
-            rest = exact - exact @ _leading_projector(exact * weight, perturbation.background)
-        small = torch.linalg.vector_norm(rest, dim=-1) <= _ROUNDING * torch.linalg.vector_norm(exact, dim=-1)
+            background = _leading_projector(exact * weight, perturbation.background)
+            rest = exact - exact @ background
+            rest = rest - rest @ background  # what float32 leaves of a strong background would count as a direction
+        # In float64, because float32 cannot hold the squares of tiny keys.
+        left, length = (torch.linalg.vector_norm(k, dim=-1, dtype=torch.float64) for k in (rest, exact))
+        small = left <= _ROUNDING * length
         return rest.masked_fill(small[..., None], 0)
 
 

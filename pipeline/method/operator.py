@@ -148,7 +148,10 @@ def perturb(queries: Tensor, operator: Tensor, norm: Norm = "free") -> Tensor:
         exact = queries.float()
         perturbed = exact + exact @ operator
         if norm == "keep":
-            before, after = (torch.linalg.vector_norm(q, dim=-1, keepdim=True) for q in (exact, perturbed))
+            # In float64, because float32 cannot hold the squares of tiny and of huge queries.
+            before, after = (
+                torch.linalg.vector_norm(q, dim=-1, keepdim=True, dtype=torch.float64) for q in (exact, perturbed)
+            )
             vanished = after <= _VANISHED * before
-            perturbed = perturbed * (before / after.masked_fill(vanished, 1)).masked_fill(vanished, 0)
+            perturbed = perturbed * (before / after.masked_fill(vanished, 1)).masked_fill(vanished, 0).float()
         return perturbed.to(queries.dtype)

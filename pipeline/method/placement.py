@@ -41,7 +41,7 @@ def _free_place(boxes: np.ndarray, width: float, height: float, drawn: np.ndarra
     """
     columns, taken_columns = _cells(boxes[:, 0] - width, boxes[:, 2], 1 - width)
     rows, taken_rows = _cells(boxes[:, 1] - height, boxes[:, 3], 1 - height)
-    taken = np.einsum("nr,nc->rc", taken_rows.astype(np.float32), taken_columns.astype(np.float32)) > 0
+    taken = _covered(taken_rows, taken_columns)
     lengths = [np.diff(borders) if borders[-1] > 0 else np.ones(1) for borders in (rows, columns)]
     areas = np.where(taken, 0, lengths[0][:, None] * lengths[1][None, :])
     if not areas.sum() > 0:
@@ -52,6 +52,19 @@ def _free_place(boxes: np.ndarray, width: float, height: float, drawn: np.ndarra
         float(columns[column] + drawn[1] * (columns[column + 1] - columns[column])),
         float(rows[row] + drawn[2] * (rows[row + 1] - rows[row])),
     )
+
+
+def _covered(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Whether a cell is in the rows and columns of any box: bool [r, c], from runs bool [n, r] and [n, c].
+
+    By sums of changes at the corners: a photo may have a thousand boxes, and a product takes seconds for hundreds.
+    """
+    (top, bottom), (left, right) = ((runs.argmax(1), runs.argmax(1) + runs.sum(1)) for runs in (rows, columns))
+    change = np.zeros((rows.shape[1] + 1, columns.shape[1] + 1), np.int32)
+    for row, column, sign in ((top, left, 1), (bottom, right, 1), (top, right, -1), (bottom, left, -1)):
+        np.add.at(change, (row, column), sign)
+    covered: np.ndarray = change.cumsum(0).cumsum(1)[:-1, :-1] > 0
+    return covered
 
 
 def _cells(low: np.ndarray, high: np.ndarray, end: float) -> tuple[np.ndarray, np.ndarray]:

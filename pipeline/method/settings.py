@@ -114,7 +114,7 @@ class Perturbation:
                 "perturbation background is the share of all keys' energy to project out and lies in (0, 1], "
                 f"got {self.background}"
             )
-        if not 0 <= self.seed < 2**32:
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise QpertError(f"perturbation seed must be a whole number from 0 to 4294967295, got {self.seed}")
         object.__setattr__(self, "stages", tuple(stage for stage in get_args(Stage) if stage in self.stages))
         if self.sites is not None:

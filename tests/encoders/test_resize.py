@@ -209,3 +209,9 @@ def test_encoders_that_cannot_are_named(tiny_encoder: Any) -> None:
 def test_a_size_below_a_patch() -> None:
     with pytest.raises(QpertError, match="8 is no multiple, 16 is"):
         check_side(8, 16, "x")
+
+
+@pytest.mark.parametrize("size", [0, -16])
+def test_the_size_that_is_proposed_is_one(size: int) -> None:
+    with pytest.raises(QpertError, match=f"{size} is no multiple, 16 is"):
+        check_side(size, 16, "It")

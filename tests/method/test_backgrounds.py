@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 
 from pipeline.method.backgrounds import distinctive_keys
+from pipeline.method.operator import projector
 from pipeline.method.settings import Perturbation
 
 CENTRED, OUT = Perturbation(pca="centred"), Perturbation(pca="background-out")
@@ -69,3 +72,21 @@ def test_half_precision_is_computed_in_float32() -> None:
 def test_a_photo_of_nothing_but_padding_has_no_mean() -> None:
     keys = torch.zeros(1, 1, 4, 8)
     assert not distinctive_keys(keys, torch.zeros(1, 4, dtype=torch.bool), CENTRED).any()
+
+
+def test_tiny_keys_keep_what_distinguishes_them() -> None:
+    """float32 cannot hold their squares; only the ratios of keys matter."""
+    keys = some_keys()
+    for setting in (CENTRED, OUT):
+        tiny, usual = distinctive_keys(keys * 2.0**-90, None, setting), distinctive_keys(keys, None, setting)
+        torch.testing.assert_close(tiny * 2.0**90, usual, atol=1e-5, rtol=1e-4)
+
+
+def test_nothing_is_left_of_a_strong_background() -> None:
+    """Rounding of the long keys would pass for a direction of the short rest, and a threshold of 1 would keep it."""
+    shared = torch.zeros(8).index_fill(0, torch.tensor([1, 4]), 1.0)
+    keys = torch.randn(1, 1, 60, 8, generator=torch.Generator().manual_seed(5)) + 2000 * shared
+    rest = distinctive_keys(keys, None, dataclasses.replace(OUT, background=0.1))
+    leading = torch.linalg.eigh(keys[0, 0].double().mT @ keys[0, 0].double()).eigenvectors[:, -1]
+    assert (rest[0, 0].double() @ leading).norm() < 2e-6 * rest.norm()
+    assert torch.linalg.matrix_rank(projector(rest, Perturbation(threshold=1.0))[0, 0]) == 7

@@ -180,6 +180,12 @@ def test_kept_norms_are_the_lengths_of_the_queries() -> None:
     torch.testing.assert_close(scaled, queries)
 
 
+@pytest.mark.parametrize("length", [1e-30, 1e-22, 1e20, 1e30])
+def test_norms_are_kept_beyond_the_squares_that_float32_holds(length: float) -> None:
+    queries, operator = torch.full((1, 1, 2, 4), length), torch.eye(4).mul(2).view(1, 1, 4, 4)
+    torch.testing.assert_close(perturb(queries, operator, "keep") / length, torch.ones(1, 1, 2, 4))
+
+
 def test_kept_norms_do_not_stretch_rounding() -> None:
     """The complement of the whole space leaves nothing of a query: what float32 leaves has no direction to keep."""
     keys = torch.randn(1, HEADS, TOKENS, DIM, generator=torch.Generator().manual_seed(1))

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.method.placement import place_elsewhere
+from pipeline.method.placement import _covered, place_elsewhere
 
 fraction = st.floats(0, 1, width=32)
 
@@ -80,3 +80,12 @@ def test_places_depend_on_the_seed_alone() -> None:
     boxes = torch.tensor([[0.2, 0.2, 0.4, 0.4]])
     assert torch.equal(place_elsewhere(boxes, (3, 4)), place_elsewhere(boxes, (3, 4)))
     assert not torch.equal(place_elsewhere(boxes, (3, 4)), place_elsewhere(boxes, (3, 5)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(0, 6)] * 4), min_size=1, max_size=8))
+def test_covered_cells_are_those_in_the_rows_and_columns_of_a_box(edges: list[tuple[int, int, int, int]]) -> None:
+    cell, ends = np.arange(6), np.array(edges)
+    rows = (ends[:, [0]] <= cell) & (cell < ends[:, [1]])
+    columns = (ends[:, [2]] <= cell) & (cell < ends[:, [3]])
+    np.testing.assert_array_equal(_covered(rows, columns), (rows[:, :, None] & columns[:, None, :]).any(0))

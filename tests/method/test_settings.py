@@ -73,6 +73,8 @@ def test_as_dict_is_the_form_of_files_and_fingerprints() -> None:
         ("background", 1.5, "lies in"),
         ("seed", -1, "whole number"),
         ("seed", 2**32, "whole number"),
+        ("seed", 1.5, "whole number"),
+        ("seed", "3", "whole number"),
     ],
 )
 def test_bad_settings_are_refused(field: str, value: object, message: str) -> None:

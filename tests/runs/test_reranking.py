@@ -150,7 +150,7 @@ def test_boxes_that_features_do_not_keep_are_refused_at_once(several: bool, tmp_
             variants=["a", "b"] if several else [],
         )
     )
-    with pytest.raises(QpertError, match=r"indexed with the boxes of other photos .* --perturbation.stages itc"):
+    with pytest.raises(QpertError, match=r"indexed with the boxes of other photos .* --perturbation\.stages itc"):
         check_reranking([(str(tmp_path), "b" if several else None)])
     if several:
         check_reranking([(str(tmp_path), "a")])

@@ -33,7 +33,7 @@ def conclusions(
     own = [quantity for quantity in quantities if quantity.name == OWN]
     sentences = [_gain(everything)]
     sentences += [_own(by_series, quantity) for quantity in own if quantity.row in (CHOSEN, PAPER)]
-    sentences.append(_which(everything, quantities, own))
+    sentences.append(_which(everything, quantities))
     sentences += [
         _direction(everything, quantity) for quantity in quantities if quantity.name in (DIRECTION, DIRECTION_OWN)
     ]
@@ -73,7 +73,7 @@ def _standing(found: Sequence[Difference]) -> str:
     return f"{side}, and so in {same} of {len(others)} series by themselves"
 
 
-def _which(contrasts: Contrasts, quantities: Sequence[Quantity], own: Sequence[Quantity]) -> str:
+def _which(contrasts: Contrasts, quantities: Sequence[Quantity]) -> str:
     """The settings whose own minus shuffled boxes stands the correction for having looked at all quantities."""
     parts = []
     for metric in METRICS:
@@ -82,7 +82,7 @@ def _which(contrasts: Contrasts, quantities: Sequence[Quantity], own: Sequence[Q
         stands = [
             quantity.row
             for quantity, contrast, p in zip(quantities, found, adjusted, strict=True)
-            if quantity in own and p is not None and p < LEVEL and (contrast.difference or 0) > 0
+            if quantity.name in (OWN, DIRECTION_OWN) and p is not None and p < LEVEL and (contrast.difference or 0) > 0
         ]
         parts.append(f"{_IN_WORDS[metric]} {', '.join(stands) or 'none'}")
     return (

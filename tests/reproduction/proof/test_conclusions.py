@@ -30,6 +30,11 @@ def test_a_share_of_the_objects_own_is_claimed_where_it_shows() -> None:
     assert "1 vectors, 1 tower passes, +0.50 ms a photo" in found[OES]
 
 
+def test_the_row_of_kept_norms_is_among_the_settings() -> None:
+    found = said({"norm kept": 30})
+    assert "over all captions norm kept; where" in found["For which settings"]
+
+
 def test_nothing_is_claimed_where_other_boxes_do_as_well() -> None:
     found = said({CHOSEN: 21, SHUFFLED: 20, PAPER: 11, f"{PAPER}, {SHUFFLED}": 10})
     assert f"of {CHOSEN}: over all captions {NOT_SHOWN} (pooled +0.00" in found["What is the object's"]
