@@ -32,6 +32,9 @@ def plan_runs(spec: TuningSpec) -> list[TuningRun]:
     search, space = make_search(spec), make_space(spec)
     if search.objective.draws:
         _check_controlled(spec, space)
+    boxes = space.fields.get("boxes", [space.base.boxes])
+    if not isinstance(boxes, Range) and "shuffled" in boxes:
+        _check_shuffled(spec, space)
     runs = [TuningRun(spec, name, space, search) for name in _encoders(spec)]
     for run in runs:
         run.check()
@@ -96,6 +99,22 @@ def _check_controlled(spec: TuningSpec, space: Space) -> None:
         raise QpertError(
             f"--metric {OWN_MINUS_SHUFFLED}: to confirm the best setting with other photos' boxes, these must be known"
             " beforehand: give --annotations and leave --detector out, or --confirm-split none"
+        )
+
+
+def _check_shuffled(spec: TuningSpec, space: Space) -> None:
+    """Raises a QpertError where a best setting with other photos' boxes could not be confirmed after the search."""
+    if spec.confirm_split == "none":
+        return
+    if spec.detector is not None and spec.detector.model != "annotated":
+        raise QpertError(
+            "--boxes shuffled: to confirm such a setting, the boxes of other photos must be known beforehand: give"
+            " --annotations and leave --detector out, or --confirm-split none"
+        )
+    if spec.rerank and "itm" in space.base.stages:
+        raise QpertError(
+            "--boxes shuffled: features do not keep the boxes of other photos, so --rerank cannot match with them:"
+            " leave --rerank out, or give --perturbation.stages itc"
         )
 
 

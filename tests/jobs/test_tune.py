@@ -25,6 +25,12 @@ from pipeline.tuning.space import FINER, PAPER, Range
         (["--metric", "own-minus-shuffled", "--boxes", "own"], "compares own with shuffled boxes: leave --boxes out"),
         (["--metric", "own-minus-shuffled", "--perturbation.boxes", "elsewhere"], "leave --boxes out"),
         (["--metric", "own-minus-shuffled", "--detector", "miniature"], "give --annotations and leave --detector out"),
+        (["--boxes", "own", "shuffled", "--detector", "miniature"], "--boxes shuffled: to confirm such a setting"),
+        (
+            ["--perturbation.boxes", "shuffled", "--detector", "miniature"],
+            "--boxes shuffled: to confirm such a setting",
+        ),
+        (["--boxes", "shuffled", "--rerank", "--perturbation.stages", "itc", "itm"], "so --rerank cannot match with"),
         (["--weight", "square"], "weight: 'square' is not one of area"),
         (["--scale", "two"], "--scale two: not a number"),
         (["--scale", "1:0"], "'1:0' is not a range"),
