@@ -33,7 +33,7 @@ from pipeline.io.writable import check_writable
 from pipeline.method.settings import Perturbation
 from pipeline.runs.encoder_choice import EncoderChoice
 from pipeline.runs.identity import identity
-from pipeline.runs.perturbation_config import IndexPerturbationConfig
+from pipeline.runs.perturbation_config import EARLIER_DEFAULT, IndexPerturbationConfig, preset_of
 from pipeline.runs.resume import Resume
 from pipeline.runs.spec import OBJECTS, IndexSpec, Variants
 from pipeline.workers.worker import Worker
@@ -119,6 +119,8 @@ class IndexPlan:
         if spec.strict_annotations:
             check_annotations(spec.detector)
         spec = spec.model_copy(update={"detector": with_query_classes(spec.detector)})
+        if variants is None and "perturbation" not in spec.model_fields_set:
+            spec = _with_recorded_default(spec)
         encoder = encoder or EncoderChoice.of(spec.encoder, absolute_weights(spec.weights), spec.image_size)
         if encoder.sites == 0:
             spec = _plain_only(spec, variants)
@@ -266,6 +268,19 @@ def _check_multi(spec: IndexSpec, encoder: EncoderChoice) -> None:
         raise QpertError(f"{spec.encoder} {spec.weights}: {NO_SITES}: no --multi {' '.join(multi.needs_sites)}")
     if spec.detector.model == "none" and multi.needs_objects:
         raise QpertError(f"--multi {' '.join(multi.needs_objects)} needs objects: choose a --detector")
+
+
+def _with_recorded_default(spec: IndexSpec) -> IndexSpec:
+    """The options, with the perturbation of features that were begun when another one was the default.
+
+    So that the same command goes on with them.
+    """
+    manifest = FeatureStore(spec.out).find_manifest()
+    recorded = None if manifest is None else preset_of(manifest.identity.get("perturbation"))
+    if recorded != EARLIER_DEFAULT:
+        return spec
+    logger.info(f"{spec.out} goes on with --perturbation {recorded}, the default when it was begun")
+    return spec.model_copy(update={"perturbation": IndexPerturbationConfig(preset=EARLIER_DEFAULT)})
 
 
 def _plain_only(spec: IndexSpec, variants: Variants | None) -> IndexSpec:

@@ -102,6 +102,10 @@ class IndexPerturbationConfig(PerturbationConfig):
     preset: Preset = Field("qpert", description=PerturbationConfig.model_fields["preset"].description)
 
 
+EARLIER_DEFAULT: Preset = "one-component"
+"""What an index did by default before `qpert`."""
+
+
 def preset_of(recorded: Any) -> str | None:
     """The preset with exactly the values of a recorded perturbation (`Perturbation.as_dict` as JSON), if any."""
     if recorded is None:

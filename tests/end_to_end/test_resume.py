@@ -110,3 +110,21 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
         with pytest.raises(QpertError, match=words):
             verb.run(first.model_copy(update=verb.Config(**first.model_dump() | change).__dict__))
     assert verb.run(verb.Config(**first.model_dump() | {"batch_size": 5, "dry_run": True, "encode_actors": 3})) == 0
+
+
+def test_features_of_an_earlier_default_go_on_with_it(tmp_path: Path) -> None:
+    """The same command as then, without a perturbation; one that is asked for is another matter."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
+    from jobs import index as verb
+    from pipeline.method.settings import Perturbation
+    from pipeline.runs.index_plan import IndexPlan
+
+    where = {"source": str(tmp_path / "photos"), "out": str(tmp_path / "out")}
+    assert IndexPlan.of(verb.Config(**where)).settings == (Perturbation.qpert(),)
+    manifest = IndexPlan.of(verb.Config(**where, perturbation={"preset": "one-component"})).manifest()
+    FeatureStore(where["out"]).write_manifest(manifest)
+    again = IndexPlan.of(verb.Config(**where))
+    assert again.settings == (Perturbation.one_component(),)
+    assert again.identity == manifest.identity
+    assert IndexPlan.of(verb.Config(**where, perturbation={"preset": "qpert"})).settings == (Perturbation.qpert(),)

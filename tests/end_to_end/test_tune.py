@@ -83,7 +83,7 @@ def test_every_trial_is_what_index_and_evaluate_give(tmp_path: Path, capsys: pyt
     detector = DetectorConfig(model="annotated", annotations=str(scenes))
     out = str(tmp_path / "indexed")
     spec = IndexSpec(source=str(scenes / "images"), out=out, encoder="coca", detector=detector, cpus=2)
-    settings = [Perturbation(weight=row["weight"], scale=row["scale"], threshold=row["threshold"]) for row in found]
+    settings = [Perturbation.paper(row["scale"], row["threshold"], row["weight"]) for row in found]
     index_variants(spec, Variants({str(number): setting for number, setting in enumerate(settings)}))
     tokens = FeatureSet.open(str(tmp_path / "coca" / "tokens"), PLAIN)
     batches = token_batches(tokens)
