@@ -107,8 +107,8 @@ def test_photos_on_disk_go_through_the_whole_protocol(tmp_path: Path, capsys: py
     assert "Q-Perturbation" in (folder / "figure_a.html").read_text()
     proof = (tmp_path / "out" / "flickr30k" / "proof.md").read_text()
     assert proof in first
-    assert "60 photos, 300 captions (photos). Chosen: weight constant, scale 2.0, threshold 0.9" in proof
-    assert "That the setting was chosen needs no correction if that was done on other photos" in proof
+    assert "60 photos, 300 captions (photos). Chosen: weight constant, scale 4.0, threshold 0.9" in proof
+    assert "The setting, qpert, was chosen on scenes: that it was needs no correction on these photos." in proof
     with (folder / "proof" / "tables" / "quantities.csv").open() as file:
         quantities = list(csv.DictReader(file))
     assert {row["photos"] for row in quantities} == {"photos"}

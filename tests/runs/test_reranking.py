@@ -45,6 +45,7 @@ def test_figures_are_those_of_matching_the_best_candidates(
     out = tmp_path / "out"
     words = ["index", str(scenes / "images"), "--out", str(out), "--encoder", "blip2", "--weights", weights]
     words += ["--detector", "annotated", "--detector.annotations", str(scenes), "--precision", "float32"]
+    words += ["--perturbation", "one-component"]
     assert main([*words, "--perturbation.stages", "itc", "itm", "--perturbation.scale", "30"]) == 0
     figures = tmp_path / "figures.json"
     command = ["evaluate", str(out), "--captions", str(scenes / "dataset_scenes.json"), "-k", "1", "2", "--rerank"]
