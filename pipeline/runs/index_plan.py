@@ -119,8 +119,6 @@ class IndexPlan:
         if spec.strict_annotations:
             check_annotations(spec.detector)
         spec = spec.model_copy(update={"detector": with_query_classes(spec.detector)})
-        if variants is None and "perturbation" not in spec.model_fields_set:
-            spec = _with_recorded_default(spec)
         encoder = encoder or EncoderChoice.of(spec.encoder, absolute_weights(spec.weights), spec.image_size)
         if encoder.sites == 0:
             spec = _plain_only(spec, variants)
@@ -132,6 +130,8 @@ class IndexPlan:
             check_shuffles(spec.detector)
         check_detector(spec.detector, fetch=fetch)
         check_writable(spec.out)
+        if variants is None and "perturbation" not in spec.model_fields_set:
+            spec = _with_recorded_default(spec)
         if sample is not None:
             photos = sample.photos
         else:
