@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -22,7 +21,6 @@ from pipeline.detectors import (
     load_detector,
     with_query_classes,
 )
-from pipeline.encoders.spec import NO_SITES
 from pipeline.errors import QpertError
 from pipeline.features.file_sizes import block_rows, file_rows
 from pipeline.features.fingerprint import as_recorded, fingerprint
@@ -33,15 +31,19 @@ from pipeline.io.writable import check_writable
 from pipeline.method.settings import Perturbation
 from pipeline.runs.encoder_choice import EncoderChoice
 from pipeline.runs.identity import identity
-from pipeline.runs.perturbation_config import EARLIER_DEFAULT, IndexPerturbationConfig, preset_of
+from pipeline.runs.index_options import (
+    check_multi,
+    plain_only,
+    shuffle_seeds,
+    with_absolute_paths,
+    with_recorded_default,
+)
 from pipeline.runs.resume import Resume
 from pipeline.runs.spec import OBJECTS, IndexSpec, Variants
 from pipeline.workers.worker import Worker
 
 if TYPE_CHECKING:
     from pipeline.runs.graph import Graph
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,8 @@ class IndexPlan:
         spec = spec.model_copy(update={"detector": with_query_classes(spec.detector)})
         encoder = encoder or EncoderChoice.of(spec.encoder, absolute_weights(spec.weights), spec.image_size)
         if encoder.sites == 0:
-            spec = _plain_only(spec, variants)
-        _check_multi(spec, encoder)
+            spec = plain_only(spec, variants)
+        check_multi(spec, encoder)
         wanted = [spec.perturbation.build()] if variants is None else [*variants.settings.values(), *variants.to_come]
         if spec.detector.model == "none" and any(setting is not None for setting in wanted):
             raise QpertError("a perturbation needs objects: choose a --detector, or --perturbation none")
@@ -131,7 +133,7 @@ class IndexPlan:
         check_detector(spec.detector, fetch=fetch)
         check_writable(spec.out)
         if variants is None and "perturbation" not in spec.model_fields_set:
-            spec = _with_recorded_default(spec)
+            spec = with_recorded_default(spec)
         if sample is not None:
             photos = sample.photos
         else:
@@ -254,53 +256,3 @@ class IndexPlan:
             environment=self.encoder.environment,
             multi=spec.multi,
         )
-
-
-def shuffle_seeds(settings: Iterable[Perturbation | None]) -> tuple[int, ...]:
-    """The seeds with which settings take the boxes of other photos."""
-    return tuple(sorted({setting.seed for setting in settings if setting is not None and setting.boxes == "shuffled"}))
-
-
-def _check_multi(spec: IndexSpec, encoder: EncoderChoice) -> None:
-    """Refuses further views that there would be none of."""
-    multi = spec.multi
-    if encoder.sites == 0 and multi.needs_sites:
-        raise QpertError(f"{spec.encoder} {spec.weights}: {NO_SITES}: no --multi {' '.join(multi.needs_sites)}")
-    if spec.detector.model == "none" and multi.needs_objects:
-        raise QpertError(f"--multi {' '.join(multi.needs_objects)} needs objects: choose a --detector")
-
-
-def _with_recorded_default(spec: IndexSpec) -> IndexSpec:
-    """The options, with the perturbation of features that were begun when another one was the default.
-
-    So that the same command goes on with them.
-    """
-    manifest = FeatureStore(spec.out).find_manifest()
-    recorded = None if manifest is None else preset_of(manifest.identity.get("perturbation"))
-    if recorded != EARLIER_DEFAULT:
-        return spec
-    logger.info(f"{spec.out} goes on with --perturbation {recorded}, the default when it was begun")
-    return spec.model_copy(update={"perturbation": IndexPerturbationConfig(preset=EARLIER_DEFAULT)})
-
-
-def _plain_only(spec: IndexSpec, variants: Variants | None) -> IndexSpec:
-    """The options for an encoder without cross-attentions: plain embeddings, and a word about it."""
-    settings = [] if variants is None else [*variants.settings.values(), *variants.to_come]
-    if any(setting is not None for setting in settings) or (variants is not None and variants.with_objects):
-        raise QpertError(f"{spec.encoder} {spec.weights}: {NO_SITES}, and variants of its embeddings would be the same")
-    if spec.perturbation.preset != "none":
-        logger.warning(
-            f"{spec.encoder} {spec.weights}: {NO_SITES}: its embeddings are plain, as with --perturbation none"
-        )
-    return spec.model_copy(update={"perturbation": IndexPerturbationConfig(preset="none")})
-
-
-def with_absolute_paths(spec: IndexSpec) -> IndexSpec:
-    """Makes paths of local weights and annotations absolute: workers, and later searches, run in other folders."""
-    detector = {
-        name: absolute_weights(value)
-        for name, value in (("model", spec.detector.model), ("annotations", spec.detector.annotations))
-    }
-    return spec.model_copy(
-        update={"weights": absolute_weights(spec.weights), "detector": spec.detector.model_copy(update=detector)}
-    )

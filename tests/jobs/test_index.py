@@ -27,7 +27,8 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.features.manifest import Manifest
 from pipeline.features.store import FeatureStore
 from pipeline.runs import indexing
-from pipeline.runs.index_plan import PhotoSample, with_absolute_paths
+from pipeline.runs.index_options import with_absolute_paths
+from pipeline.runs.index_plan import PhotoSample
 from pipeline.runs.index_run import IndexRun
 from pipeline.runs.outcome import Outcome
 from pipeline.runs.run_stats import RunStats

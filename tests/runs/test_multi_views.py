@@ -88,7 +88,9 @@ def test_what_cannot_be_is_refused_before_ray(spec: Callable[..., IndexSpec], op
 def test_tiles_need_neither_objects_nor_cross_attentions(spec: Callable[..., IndexSpec]) -> None:
     plain: dict[str, Any] = {"detector": {"model": "none"}, "perturbation": {"preset": "none"}}
     for encoder in ({"encoder": "coca"}, {"encoder": "open_clip", "weights": "ViT-B-32:openai"}):
-        IndexPlan.of(spec(**encoder, **plain, multi=MultiConfig(kinds=("tiles",))))
+        plan = IndexPlan.of(spec(**encoder, **plain, multi=MultiConfig(kinds=("tiles",))))
+        assert plan.manifest().multi == ["tiles"]
+        assert not plan.perturbs
 
 
 @pytest.mark.filterwarnings("ignore:.*miniature")
