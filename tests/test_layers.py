@@ -19,6 +19,7 @@ LAYERS = (
     ("datasets",),
     ("detectors", "encoders"),
     ("retrieval",),
+    ("vectors",),
     ("reports",),
     ("workers",),
     ("stages",),

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from pipeline.errors import QpertError
 from pipeline.features.damage import rows_too_many
 from pipeline.features.files import FEATURES, FeatureFiles
+from pipeline.features.joined_rows import JoinedRows
 from pipeline.features.live_rows import LiveRows
 from pipeline.features.manifest import Manifest
 from pipeline.features.schema import known_columns, mismatch
@@ -40,7 +41,7 @@ class FeatureSet:
         manifest: how they were made.
         vectors: V, vectors per photo.
         dim: D, their length.
-        dataset: the rows that count; an in-memory dataset for features from elsewhere.
+        dataset: the rows that count, of this set or of several; an in-memory dataset for features from elsewhere.
         variant: index of the embedding, if the photos have several.
     """
 
@@ -48,7 +49,7 @@ class FeatureSet:
     manifest: Manifest
     vectors: int
     dim: int
-    dataset: LiveRows | Dataset
+    dataset: LiveRows | JoinedRows | Dataset
     variant: int = 0
 
     @classmethod
