@@ -1,0 +1,1 @@
+"""The HTTP server: searches over feature sets, their photos, and the page."""
