@@ -1,0 +1,99 @@
+"""What kind of index a feature set gets, and its parameters."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import QpertError
+
+Kind = Literal["exact", "ivf-sq8", "ivf-pq", "ivf-rabitq"]
+KINDS: tuple[Kind, ...] = ("exact", "ivf-sq8", "ivf-pq", "ivf-rabitq")
+EXACT_BELOW = 100_000
+"""Vectors below which all are compared: that takes some ten milliseconds."""
+_SQ8_BELOW = 4_000_000
+_PER_LIST = 40
+"""Vectors of the sample for each list."""
+_MOST_LISTS = 1 << 16
+_SUB_DIM = 4
+"""Dimensions that share a byte of a product quantiser."""
+
+
+class IndexSettings(BaseModel):
+    """The parameters of an index. Those of lists and codes mean nothing for the kind `exact`.
+
+    Attributes:
+        kind: `exact` compares all vectors; the others look into inverted lists of codes, the photos found are compared
+            again exactly.
+        lists: inverted lists, each of the vectors nearest to its centroid.
+        probes: lists that a query looks into.
+        pieces: bytes per vector of a product quantiser.
+        rescored: photos per query that are compared again exactly, at least; more where more are asked for.
+        keep_vectors: keep the stored vectors beside the codes, to be compared again; else these are read from Parquet.
+        seed: of the training.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind = "exact"
+    lists: int = Field(1, ge=1, le=_MOST_LISTS)
+    probes: int = Field(1, ge=1, le=_MOST_LISTS)
+    pieces: int = Field(1, ge=1, le=4096)
+    rescored: int = Field(100, ge=1, le=100_000)
+    keep_vectors: bool = True
+    seed: int = Field(0, ge=0, lt=2**31)
+
+    @model_validator(mode="after")
+    def _check(self) -> IndexSettings:
+        if self.kind == "exact" and not self.keep_vectors:
+            raise ValueError("the kind exact is nothing but the kept vectors")
+        return self
+
+
+def chosen_settings(kind: Kind | Literal["auto"], vectors: int, dim: int, **overrides: Any) -> IndexSettings:
+    """Settings by the size of the set.
+
+    Args:
+        kind: the kind, or `auto`: `exact` below 100,000 vectors, then `ivf-sq8`, from four million on `ivf-pq`.
+        vectors: in the set.
+        dim: D.
+        overrides: fields of `IndexSettings`; None for the default.
+
+    Raises:
+        QpertError: values that do not fit, such as `pieces` that do not divide `dim`.
+    """
+    if kind == "auto":
+        kind = "exact" if vectors < EXACT_BELOW else "ivf-sq8" if vectors < _SQ8_BELOW else "ivf-pq"
+    given = {name: value for name, value in overrides.items() if value is not None}
+    values: dict[str, Any] = {"kind": kind}
+    if kind != "exact":
+        lists = int(given.get("lists") or _default_lists(vectors))
+        pieces = next(pieces for pieces in range(max(1, dim // _SUB_DIM), 0, -1) if dim % pieces == 0)
+        values |= {"lists": lists, "probes": max(1, min(lists, max(16, lists // 128))), "pieces": pieces}
+    try:
+        settings = IndexSettings(**(values | given))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise QpertError(f"{'.'.join(map(str, problem['loc'])) or 'settings'} of the index: {problem['msg']}") from error
+    if settings.kind == "ivf-pq" and dim % settings.pieces:
+        raise QpertError(f"{settings.pieces} bytes per vector do not divide the dimension {dim}")
+    if settings.probes > settings.lists:
+        raise QpertError(f"{settings.probes} probes of {settings.lists} lists")
+    return settings
+
+
+def _default_lists(vectors: int) -> int:
+    """Some two to four times the square root of the number of vectors, a power of two."""
+    return int(min(_MOST_LISTS, max(16, 1 << (int(2 * max(1, vectors) ** 0.5).bit_length()))))
+
+
+def sample_size(settings: IndexSettings) -> int:
+    """Vectors wanted for training."""
+    return 0 if settings.kind == "exact" else max(4096, _PER_LIST * settings.lists)
+
+
+def code_bytes(settings: IndexSettings, dim: int) -> int:
+    """Bytes that a vector takes in the inverted lists, its number included."""
+    codes = {"exact": 0, "ivf-sq8": dim, "ivf-pq": settings.pieces, "ivf-rabitq": (dim + 7) // 8 + 8}[settings.kind]
+    return codes + 8 if codes else 0
