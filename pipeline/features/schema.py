@@ -15,12 +15,14 @@ OBJECT_TYPE = pa.struct(
 )
 DICTIONARY = ("error", "device", "dtype", "objects.list.element.label", "views.list.element.kind")
 """Columns stored with a dictionary, because their values repeat; embeddings never do."""
+TAKEN = pa.field("taken", pa.timestamp("us"))
+"""The column of dates, null in sets that lack it."""
 _REQUIRED = ("image_id", "error")
 _RESULTS = ("embedding", "scores")
 """The result for each photo, one of these: of indexing, or of matching, whose scores are stored in the same way."""
 _OPTIONAL = ("object_embeddings", "tokens", VIEWS_COLUMN.name)
 """Further columns that some feature sets have."""
-_LATER = ("dtype", *(field.name for field in PHOTO_STATE), "truncated")
+_LATER = ("dtype", *(field.name for field in PHOTO_STATE), "truncated", "taken")
 """Columns that the first feature sets lack."""
 
 
@@ -37,8 +39,9 @@ def features_schema(precision: str = "float16", *, with_objects: bool = False, w
     `views`, V for each of several parts of the photo), and null if the photo failed, with the reason in `error`;
     `device` and `dtype` tell where and in which number format it was computed; `seconds` is the time that detection and
     encoding of this photo took; `size`, `mtime` and `digest` tell whether the photo has changed since; `truncated`
-    marks a photo that could be decoded only in part, where that is allowed. The type of `embedding` is a list of
-    variable size because pyarrow before 26 cannot read one of fixed size that has a null.
+    marks a photo that could be decoded only in part, where that is allowed; `taken` is when the photo was taken
+    (`pipeline.io.images.taken`), local time as its camera's clock showed, without a zone. The type of `embedding` is a
+    list of variable size because pyarrow before 26 cannot read one of fixed size that has a null.
     """
     value = {"float16": pa.float16(), "float32": pa.float32()}[precision]
     further = [("object_embeddings", pa.list_(value))] if with_objects else []
@@ -58,6 +61,7 @@ def features_schema(precision: str = "float16", *, with_objects: bool = False, w
             ("seconds", pa.float32()),
             *PHOTO_STATE,
             ("truncated", pa.bool_()),
+            TAKEN,
             *further,
             *views,
         ]
@@ -71,9 +75,12 @@ def missing_column(columns: Sequence[str]) -> str | None:
 
 
 def known_columns(stored: pa.Schema) -> pa.Schema:
-    """The columns of a features file that this version knows."""
-    names = [name for name in (*features_schema().names, *_OPTIONAL) if name in stored.names]
-    return pa.schema([stored.field(name) for name in names])
+    """The columns of a features file that this version knows, and `TAKEN` even if the file lacks it.
+
+    The file may be one of an earlier version, in a set whose other files have the column.
+    """
+    names = [name for name in (*features_schema().names, *_OPTIONAL) if name in stored.names or name == TAKEN.name]
+    return pa.schema([stored.field(name) if name in stored.names else TAKEN for name in names])
 
 
 def mismatch(stored: pa.Schema, manifest: Manifest) -> str | None:

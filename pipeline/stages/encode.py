@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from pipeline.encoders.sites import choose_sites
 from pipeline.features.schema import features_schema
 from pipeline.features.tokens import TOKENS, TokenFiles
 from pipeline.features.views import WHOLE, View, views_to_arrow
-from pipeline.io.images import is_truncated
+from pipeline.io.images import is_truncated, taken_at
 from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
 from pipeline.stages.columns import column_values, largest_area, objects_from_row, vectors_to_arrow
@@ -38,11 +39,15 @@ class EncoderBuilder(Protocol):
 
 @dataclass(frozen=True)
 class Prepared:
-    """One photo as the encoder takes it (`Encoder.preprocess`), objects, whether its file ends early, and its cuts."""
+    """One photo as the encoder takes it (`Encoder.preprocess`), objects, what its file says of it, and its cuts.
+
+    `truncated` and `taken` are those of `Encoded`.
+    """
 
     pixels: torch.Tensor
     objects: Objects
     truncated: bool
+    taken: datetime | None
     cuts: Cuts
 
 
@@ -55,6 +60,7 @@ class Encoded:
         object_embeddings: float32 [n * V * D], those of its n objects; None if they are not wanted.
         size: (width, height) of the photo.
         truncated: whether its file ends early.
+        taken: when it was taken, by the clock of its camera; None if unknown.
         call, row: its place among the model's calls for one table.
         views: the whole photo, and the n further views.
     """
@@ -63,6 +69,7 @@ class Encoded:
     object_embeddings: npt.NDArray[np.float32] | None
     size: tuple[int, int]
     truncated: bool
+    taken: datetime | None
     call: int
     row: int
     views: tuple[View, ...]
@@ -126,7 +133,8 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
     def prepare(self, image: Image.Image, row: Row) -> Prepared:
         """See `PhotoStage`."""
         objects = objects_from_row(row["objects"], image.size, row["image_id"], row.get("shuffled"))
-        return Prepared(self.encoder.preprocess(image), objects, is_truncated(image), self.others.cut(image, objects))
+        pixels, cuts = self.encoder.preprocess(image), self.others.cut(image, objects)
+        return Prepared(pixels, objects, is_truncated(image), taken_at(image), cuts)
 
     @torch.inference_mode()
     def run(self, items: Sequence[Prepared]) -> list[Encoded]:
@@ -152,7 +160,7 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
             self.calls.append(tokens)
         call = len(self.calls) - 1
         return [
-            Encoded(embedding, rows, photo.objects.size, photo.truncated, call, row, of_photo)
+            Encoded(embedding, rows, photo.objects.size, photo.truncated, photo.taken, call, row, of_photo)
             for row, (embedding, rows, photo, of_photo) in enumerate(
                 zip(embeddings, of_objects, items, views, strict=True)
             )
@@ -179,6 +187,7 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
                 (before or 0.0) + (spent or 0.0) for before, spent in zip(detection, outcomes.seconds, strict=True)
             ],
             "truncated": [None if photo is None else photo.truncated for photo in photos],
+            "taken": [None if photo is None else photo.taken for photo in photos],
         }
         if self.tokens_in is not None:
             name = self.tokens_in.write(table["image_id"].to_pylist(), self.calls) if self.calls else None

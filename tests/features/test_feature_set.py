@@ -43,6 +43,7 @@ def rows(start: int, count: int, failed: int | None = None) -> pa.Table:
         "mtime": [0] * count,
         "digest": ["d"] * count,
         "truncated": [False] * count,
+        "taken": [None] * count,
     }
     schema = features_schema()
     arrays = [pa.array(column, field.type) for field, column in zip(schema, columns.values(), strict=True)]

@@ -62,7 +62,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "footer overwritten": lambda path: path.write_bytes(path.read_bytes()[:-200] + bytes(192) + path.read_bytes()[-8:]),
     "early page": lambda path: damage_page(path, 0.02),
     "middle page": lambda path: damage_page(path, 0.5),
-    "late page": lambda path: damage_page(path, 0.93),
+    "late page": lambda path: damage_page(path, 0.9),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,17 @@ def test_truncated_photos_are_refused_or_marked(photos: pa.Table, tiny_detector:
     assert allowed["error"].to_pylist()[2] is None
     assert len(allowed["embedding"].to_pylist()[2]) == 8
     assert allowed["truncated"].to_pylist() == [False, None, True, None, False, None]
+
+
+def test_the_date_of_a_photo_is_stored(photos: pa.Table, tiny_encoder: Any) -> None:
+    exif, stream = Image.Exif(), io.BytesIO()
+    exif.get_ifd(0x8769)[0x9003] = "2020:05:17 18:03:59"
+    Image.new("RGB", (64, 48)).save(stream, "JPEG", exif=exif)
+    data = photos["data"].to_pylist()
+    data[2] = stream.getvalue()
+    dated = photos.set_column(2, photos.schema.field("data"), pa.array(data, pa.large_binary()))
+    taken = encode(tiny_encoder)(dated)["taken"]
+    assert taken.to_pylist() == [None, None, datetime(2020, 5, 17, 18, 3, 59), None, None, None]
 
 
 def test_features_do_not_depend_on_the_batch(photos: pa.Table, tiny_encoder: Any) -> None:

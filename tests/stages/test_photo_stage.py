@@ -25,7 +25,10 @@ from pipeline.stages.photo_stage import PhotoColumns
 from pipeline.workers.reporting import BatchDone, Event, Reporter
 from pipeline.workers.worker import Worker
 
-ADDED = ("width", "height", "objects", "largest_area", "embedding", "error", "device", "dtype", "seconds", "truncated")
+ADDED = (
+    *("width", "height", "objects", "largest_area", "embedding", "error", "device", "dtype", "seconds", "truncated"),
+    "taken",
+)
 """The columns of a feature set that encoding makes."""
 
 

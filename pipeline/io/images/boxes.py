@@ -6,6 +6,7 @@ import re
 import struct
 from collections.abc import Iterator
 
+from pipeline.io.images.items import exif_item
 from pipeline.io.images.limits import check_parts
 from pipeline.io.images.stripped import Stripped
 
@@ -78,4 +79,5 @@ def strip(data: bytes) -> Stripped:
     """
     start = data[: 1 << 22]
     hidden = _EXIF_ITEM.sub(lambda match: b"infe" + match[1] + b"skip", start)
-    return Stripped(data if hidden == start else hidden + data[1 << 22 :], cut_short=missing_bytes(data) > 0)
+    stripped = data if hidden == start else hidden + data[1 << 22 :]
+    return Stripped(stripped, cut_short=missing_bytes(data) > 0, exif=exif_item(data))

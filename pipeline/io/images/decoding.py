@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
@@ -15,6 +16,7 @@ from pipeline.io.images.limits import MAX_FILLED, MAX_PIXELS, MAX_RUN_LENGTH_BYT
 from pipeline.io.images.reasons import Damaged, ImageError, Truncated, image_error
 from pipeline.io.images.samples import to_rgb
 from pipeline.io.images.stripped import Stripped, orientation
+from pipeline.io.images.taken import exif_date
 
 _STRIP: dict[str, Callable[[bytes], Stripped]] = {
     "JPEG": jpeg.strip,
@@ -34,7 +36,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_TRUNCATED = "truncated"
+_TRUNCATED, _TAKEN = "truncated", "taken"
 _ACCEPT_CUT_SHORT = ("JPEG", "WebP")
 """Formats whose decoders accept a file that is cut short as if it were complete."""
 _BY_ROWS = ("BMP", "DIB", "GIF", "TIFF")
@@ -54,8 +56,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, allow_truncated: bool =
         allow_truncated: decode the available part of a file that ends early; `is_truncated` tells of it afterwards.
 
     Returns:
-        A plain RGB image that is upright and holds no reference to ``data``. Its `info` is empty except for the mark
-        that `is_truncated` reads.
+        A plain RGB image that is upright and holds no reference to ``data``. Its `info` is empty except for what
+        `is_truncated` and `taken_at` read.
 
     Raises:
         ImageError: "empty file", "not an image", "unsupported format: ...", "image too large: ...", "image too long:
@@ -65,10 +67,12 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, allow_truncated: bool =
         raise ImageError("empty file")
     name = identify(data)
     try:
-        rgb, truncated = _decode(name, data, max_pixels, allow_truncated)
+        rgb, truncated, exif = _decode(name, data, max_pixels, allow_truncated)
     except Exception as error:  # decoders can raise anything from SyntaxError to struct.error on hostile bytes
         raise image_error(error, name) from error
     rgb.info = {_TRUNCATED: True} if truncated else {}  # remaining EXIF could cause a second rotation later
+    if (taken := exif_date(exif)) is not None:
+        rgb.info[_TAKEN] = taken
     return rgb
 
 
@@ -77,25 +81,38 @@ def is_truncated(image: Image.Image) -> bool:
     return bool(image.info.get(_TRUNCATED, False))
 
 
-def _decode(name: str, data: bytes, max_pixels: int, allow_truncated: bool) -> tuple[Image.Image, bool]:
-    """The upright RGB image, and whether it is cut short."""
+def taken_at(image: Image.Image) -> datetime | None:
+    """When the photo that `decode` made this image of was taken: local time without a zone; None if unknown."""
+    taken = image.info.get(_TAKEN)
+    return taken if isinstance(taken, datetime) else None
+
+
+class _Decoded(NamedTuple):
+    """An upright RGB image, whether it is cut short, and the EXIF of its file."""
+
+    image: Image.Image
+    truncated: bool
+    exif: bytes
+
+
+def _decode(name: str, data: bytes, max_pixels: int, allow_truncated: bool) -> _Decoded:
     if name == "PPM":
         image, truncated = netpbm.load(data, max_pixels, allow_truncated=allow_truncated)
-        return to_rgb(image), truncated
+        return _Decoded(to_rgb(image), truncated, b"")
     if name == "JPEG XL":
         loaded = jxl.load(data, max_pixels)
         if isinstance(loaded, Image.Image):
-            return to_rgb(loaded), False
+            return _Decoded(to_rgb(loaded), False, loaded.info["exif"])
         name, data = "JPEG", loaded
     stripped = _STRIP.get(name, Stripped)(data)
     try:
         if stripped.cut_short and name in _ACCEPT_CUT_SHORT:
             raise Truncated()
-        return _pixels(name, stripped, max_pixels), False
+        return _Decoded(_pixels(name, stripped, max_pixels), False, stripped.exif)
     except Exception as error:
         reason = image_error(error, name, cut_short=stripped.cut_short)
         if isinstance(reason, Truncated) or (isinstance(reason, Damaged) and name == "PNG"):
-            return _complete(name, data, stripped, max_pixels, allow_truncated)
+            return _Decoded(*_complete(name, data, stripped, max_pixels, allow_truncated), stripped.exif)
         raise reason from error
 
 

@@ -50,7 +50,7 @@ def strip(data: bytes) -> Stripped:
             of more than 8 bits.
     """
     kept = [data[:2]]
-    exif_orientation, position, parts, size, cut_short = 1, 2, 0, (0, 0), False
+    exif, exif_orientation, position, parts, size, cut_short = b"", 1, 2, 0, (0, 0), False
     while match := _MARKER.search(data, position):
         check_parts(parts := parts + 1)
         marker, position = match[1][0], match.end()
@@ -67,14 +67,14 @@ def strip(data: bytes) -> Stripped:
                 raise ImageError(f"unsupported format: {depth}-bit JPEG")
             size = (width, height)
         if marker == 0xE1 and body[:6] == b"Exif\0\0" and exif_orientation == 1:
-            exif_orientation = orientation(body)
+            exif, exif_orientation = exif or body, orientation(body)
         if marker not in _METADATA:
             kept.append(b"\xff" + match[1] + data[position : position + 2] + body)
         position += 2 + len(body)
     stripped = b"".join(kept)
     if stripped.count(b"\xff\xda") > 1:
         check_scans(*size, len(scans(stripped)[0]))
-    return Stripped(stripped, exif_orientation, cut_short or unwritten(stripped) > 0)
+    return Stripped(stripped, exif_orientation, cut_short or unwritten(stripped) > 0, exif)
 
 
 def scans(data: bytes) -> tuple[list[Scan], bool]:

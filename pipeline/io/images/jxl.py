@@ -13,11 +13,12 @@ from pipeline.io.images.reasons import Damaged, ImageError, Truncated
 BARE = b"\xff\x0a"
 BOXED = b"\0\0\0\x0cJXL \r\n\x87\n"
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+_LARGEST_EXIF = 1 << 20
 _MODES = {"L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA", "I;16": "I;16", "F": "F"}
 
 
 def load(data: bytes, max_pixels: int) -> Image.Image | bytes:
-    """The upright picture, or the JPEG that the file losslessly contains.
+    """The upright picture with its EXIF in `info`, or the JPEG that the file losslessly contains.
 
     The plugin's decoder is called directly, since its Pillow plugin decodes before the size can be checked.
 
@@ -30,7 +31,7 @@ def load(data: bytes, max_pixels: int) -> Image.Image | bytes:
     from pillow_jxl.pillow_jxl import Decoder  # here, since it is an optional dependency
 
     try:
-        was_jpeg, info, pixels, _, _ = Decoder(num_threads=1)(data)
+        was_jpeg, info, pixels, _, metadata = Decoder(num_threads=1)(data)
     except Exception as error:
         # The decoder does not tell whether a bare code stream ends early.
         raise (Truncated() if data.startswith(BOXED) and missing_bytes(data) else Damaged()) from error
@@ -42,7 +43,18 @@ def load(data: bytes, max_pixels: int) -> Image.Image | bytes:
         return bytes(pixels)
     if info.mode not in _MODES:
         raise ImageError(f"unsupported colour mode: {info.mode}")
-    return Image.frombytes(info.mode, (info.width, info.height), bytes(pixels))
+    image = Image.frombytes(info.mode, (info.width, info.height), bytes(pixels))
+    image.info["exif"] = next(
+        (_exif(bytes(box.data[:_LARGEST_EXIF])) for box in metadata if box.box_type == b"Exif"), b""
+    )
+    return image
+
+
+def _exif(box: bytes) -> bytes:
+    """EXIF without the number before it, which says how many bytes precede it and which some encoders leave out."""
+    if box[:2] in (b"II", b"MM"):
+        return box
+    return box[4 + int.from_bytes(box[:4], "big") :]
 
 
 def size(data: bytes) -> tuple[int, int]:

@@ -29,20 +29,21 @@ def strip(data: bytes) -> Stripped:
     view = memoryview(data)
     kept: dict[bytes, bytes] = {}
     pixels: list[memoryview] = []
-    exif_orientation, ended = 1, False
+    exif, exif_orientation, ended = b"", 1, False
     for kind, start, end in _chunks(data):
         if kind == b"IDAT":
             pixels.append(view[start + 8 : min(end - 4, len(data))])
         elif kind in (b"IHDR", b"PLTE") or (kind == b"tRNS" and _sound(view[start:end]) and _fits(kept, end - start)):
             kept.setdefault(kind, data[start:end])
         elif kind == b"eXIf":
-            exif_orientation = orientation(data[start + 8 : min(end - 4, start + 8 + _LARGEST_EXIF)])
+            exif = data[start + 8 : min(end - 4, start + 8 + _LARGEST_EXIF)]
+            exif_orientation = orientation(exif)
         ended = kind == b"IEND"
     if b"IHDR" not in kept:
         raise Truncated() if len(data) < 33 else Damaged()
     chunks = [kept[kind] for kind in (b"IHDR", b"PLTE", b"tRNS") if kind in kept]
     ends = [*_chunk(b"IDAT", b"".join(pixels)), *_chunk(b"IEND", b"")]
-    return Stripped(b"".join([SIGNATURE, *chunks, *ends]), exif_orientation, not ended)
+    return Stripped(b"".join([SIGNATURE, *chunks, *ends]), exif_orientation, not ended, exif)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

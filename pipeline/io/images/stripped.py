@@ -1,4 +1,4 @@
-"""A photo's file without its metadata, and the only metadata that decoding needs: the orientation."""
+"""A photo's file without its metadata; beside it the orientation, which decoding needs, and the EXIF with the date."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ class Stripped:
         data: the file, with only the parts that make the pixels of its first frame.
         orientation: EXIF orientation, 1 to 8.
         cut_short: whether the container states that the file should be longer.
+        exif: the file's EXIF, or as much of it as is read; empty if it has none.
     """
 
     data: bytes
     orientation: int = 1
     cut_short: bool = False
+    exif: bytes = b""
 
 
 def orientation(exif: bytes) -> int:

@@ -51,7 +51,8 @@ def strip(data: bytes) -> Stripped:
         _check(entry, order, value_form, len(data))
     directory = struct.pack(f"{order}{count_form}", len(kept)) + b"".join(kept) + bytes(8 if big else 4)
     end = start + len(directory)
-    return Stripped(b"".join([data[:start], directory, data[end:]]), _tag_orientation(tags, order))
+    stripped = b"".join([data[:start], directory, data[end:]])
+    return Stripped(stripped, _tag_orientation(tags, order), exif=data)  # whose first directory is that of EXIF
 
 
 def _check(entry: bytes, order: str, value_form: str, size: int) -> None:

@@ -21,7 +21,7 @@ def strip(data: bytes, filler: bytes = b"") -> Stripped:
     view = memoryview(data)
     kept: list[bytes | memoryview] = []
     seen: set[bytes] = set()
-    exif_orientation, position, parts, missing = 1, 12, 0, 0
+    exif, exif_orientation, position, parts, missing = b"", 1, 12, 0, 0
     while position + 8 <= len(data) and not missing:
         check_parts(parts := parts + 1)
         kind, size = struct.unpack_from("<4sI", data, position)
@@ -38,10 +38,12 @@ def strip(data: bytes, filler: bytes = b"") -> Stripped:
                 flags = data[position + 8] & (_ANIMATION | _ALPHA)
                 kept[-3:] = [bytes([flags]), body[1:], filled, b"\0" * (length & 1)]
         elif kind == b"EXIF":
-            exif_orientation = orientation(bytes(body[: 1 << 20]))
+            exif = bytes(body[: 1 << 20])
+            exif_orientation = orientation(exif)
         if kind in (b"VP8 ", b"VP8L", b"ANMF") and wanted and b"VP8X" not in seen:
             break  # the simple format has only one chunk
         position = end + (size & 1)
     chunks = b"".join(kept)
     cut_short = missing > 0 or not seen.intersection({b"VP8 ", b"VP8L", b"ANMF"})
-    return Stripped(struct.pack("<4sI4s", b"RIFF", 4 + len(chunks), b"WEBP") + chunks, exif_orientation, cut_short)
+    stripped = struct.pack("<4sI4s", b"RIFF", 4 + len(chunks), b"WEBP") + chunks
+    return Stripped(stripped, exif_orientation, cut_short, exif)
