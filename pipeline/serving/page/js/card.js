@@ -54,10 +54,9 @@ export function makeCard(hit, { images, state, actions }) {
       make("span", { class: "rank", "aria-hidden": "true" }, String(hit.rank)),
       name(short, { class: "name", title: printable(hit.image_id), "aria-hidden": "true" }),
       make("span", { class: "change", "aria-hidden": "true", hidden: true }),
+      make("span", { class: "line-end" }),
       make("span", { class: "score", title: "Score: the cosine of query and photo", "aria-hidden": "true" }, scoreText(hit.score)),
-      hit.folded?.length
-        ? make("span", { class: "folded" }, `+${hit.folded.length} alike`)
-        : null,
+      hit.folded?.length > 0 && make("span", { class: "folded" }, `+${hit.folded.length} alike`),
       make(
         "span",
         { class: "pair" },

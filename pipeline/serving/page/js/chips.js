@@ -74,7 +74,7 @@ function describe(term, { images, uploads, set }) {
 
 /** A small form that adds words. */
 function adderOf(state, change) {
-  const input = make("input", { type: "text", "aria-label": "Words to add to the search, or to take away", placeholder: "and…", maxlength: 500, autocomplete: "off" });
+  const input = make("input", { type: "text", "aria-label": "Words to add to the search, or to take away", placeholder: "add words", maxlength: 500, autocomplete: "off" });
   const add = (weight) => {
     const text = input.value.trim();
     if (text) change({ terms: [...state.terms, { text, weight }] });

@@ -21,7 +21,7 @@ export function changeOf(hit, other, side, count) {
   const ranks = Math.abs(moved);
   const words = `${moved > 0 ? "up" : "down"} ${ranks} ${ranks === 1 ? "rank" : "ranks"}`;
   return {
-    text: `${moved > 0 ? "▲" : "▼"} ${ranks}`,
+    text: `${moved > 0 ? "▲" : "▼"} ${ranks} ${side === "after" ? "from" : "to"} ${there}`,
     spoken: side === "after" ? `${words}, from ${there} in ${other}` : `${words}, to ${there} in ${other}`,
     kind: moved > 0 ? "up" : "down",
   };

@@ -45,12 +45,10 @@ export class Results {
     const columns = requests.map(({ title, request }) => ({ title, listing: new Listing(this.api, request) }));
     try {
       await Promise.all(columns.map(({ listing }) => listing.next(running.signal)));
-      if (this.running === running) this.#show(columns, page);
+      if (this.running === running) this.restore(columns, page);
     } catch (problem) {
       running.abort(); // the other column's request, if there is one
       if (this.running === running) this.fail(problem, page.again);
-    } finally {
-      if (this.running === running) this.#busy(false);
     }
   }
 
@@ -130,7 +128,6 @@ export class Results {
   }
 
   #show(columns, page) {
-    this.running = null;
     this.page = page;
     this.places.message.replaceChildren();
     this.columns = new Columns(this.places.columns, columns, page);
