@@ -5,6 +5,7 @@ Examples:
     qpert evaluate features --captions dataset_flickr30k.json --split test --annotations flickr30k_entities
     qpert evaluate perturbed --against plain --captions captions_val2014.json --annotations instances_val2014.json
     qpert evaluate features --queries objects --annotations instances_val2014.json --template "a photo of a {}"
+    qpert evaluate january february 's3://bucket/part-*' --captions captions.json
     qpert evaluate features --captions captions.csv -k 1 5 10 --json r.json --csv r.csv --markdown r.md --figure r.svg
 
 Recall@K is the share of queries with a right answer in the top K: for text to image, the caption's photo; for image to
@@ -13,6 +14,9 @@ against the query. Captions and photos are joined by file name, and the photos o
 has a 95 % interval, from resampled photos. --against OTHER takes the features OTHER as the baseline and measures what
 OUT adds on the same queries: the difference, its interval, whether it is shown or how large it would have to be to be
 seen, and p from sign flips over photos, also corrected for all that the tables compare (Holm).
+
+Several sets of different photos, made by the same encoder, are one gallery; a pattern in quotes names all that fit it.
+A photo that two of them hold is refused, and with --against the baseline may be a pattern too.
 
 --rerank takes the 128 best photos of each caption, and the 128 best captions of each photo, and orders them by
 image-text matching score + cosine (BLIP-2); objects act in matching if the features' perturbation has the stage itm. It

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.api.options import check_options
+from pipeline.errors import QpertError
 from pipeline.experiments.evaluating import run_evaluation
 from pipeline.experiments.evaluating_objects import run_object_evaluation
 from pipeline.experiments.evaluation_spec import EvaluationSpec
@@ -14,12 +15,14 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval.evaluation_result import EvaluationResult
 from pipeline.retrieval.object_result import ObjectResult
 
+Features = FeatureSet | str | os.PathLike[str]
+
 
 def evaluate(
-    features: FeatureSet | str | os.PathLike[str],
+    features: Features | Sequence[Features],
     captions: str | os.PathLike[str],
     *,
-    against: FeatureSet | str | os.PathLike[str] | None = None,
+    against: Features | None = None,
     annotations: str | os.PathLike[str] | None = None,
     ks: Sequence[int] = (1, 5, 10),
     **options: Any,
@@ -31,7 +34,8 @@ def evaluate(
         print(pipeline.reports.recall_report.as_text(result))           # the tables of the command
 
     Args:
-        features: a feature set, or its path or URI.
+        features: a feature set, its path or URI, or a pattern; or several of them, of different photos and the same
+            encoder, which are one gallery.
         captions: file with captions: Karpathy, LAVIS or COCO JSON, or a table.
         against: features of the same photos to compare with, the baseline.
         annotations: boxes that give the size of the largest object; None for the indexed objects.
@@ -51,10 +55,10 @@ def evaluate(
 
 
 def evaluate_objects(
-    features: FeatureSet | str | os.PathLike[str],
+    features: Features | Sequence[Features],
     annotations: str | os.PathLike[str],
     *,
-    against: FeatureSet | str | os.PathLike[str] | None = None,
+    against: Features | None = None,
     template: str = "{}",
     ks: Sequence[int] = (1, 5, 10),
     **options: Any,
@@ -66,7 +70,8 @@ def evaluate_objects(
         print(pipeline.reports.object_report.as_text(result))           # the tables of the command
 
     Args:
-        features: a feature set, or its path or URI.
+        features: a feature set, its path or URI, or a pattern; or several of them, of different photos and the same
+            encoder, which are one gallery.
         annotations: boxes with the names of classes; every photo with a box of a class is a right one.
         against: features of the same photos to compare with, the baseline.
         template: the text of a query, with `{}` in place of the class.
@@ -84,15 +89,20 @@ def evaluate_objects(
     return run_object_evaluation(check_options(EvaluationSpec, **{**_sets(features, against), **given}))
 
 
-def _sets(
-    features: FeatureSet | str | os.PathLike[str], against: FeatureSet | str | os.PathLike[str] | None
-) -> dict[str, Any]:
+def _sets(features: Features | Sequence[Features], against: Features | None) -> dict[str, Any]:
     """The options that name the feature sets and their embeddings."""
     baseline = {} if against is None else set_options("against", "against_variant", against)
-    return set_options("out", "variant", features) | baseline
+    if isinstance(features, FeatureSet | str | os.PathLike):
+        return set_options("out", "variant", features) | baseline
+    if not features:
+        raise QpertError("no feature set is named")
+    chosen, *others = (set_options("out", "variant", one) for one in features)
+    if any(other.get("variant") not in (None, chosen.get("variant")) for other in others):
+        raise QpertError("the feature sets were opened with different variants; open all with the same")
+    return chosen | {"further": [os.fspath(other["out"]) for other in others]} | baseline
 
 
-def set_options(name: str, variant: str, features: FeatureSet | str | os.PathLike[str]) -> dict[str, Any]:
+def set_options(name: str, variant: str, features: Features) -> dict[str, Any]:
     """The options that name a feature set and its embedding."""
     if not isinstance(features, FeatureSet):
         return {name: features}

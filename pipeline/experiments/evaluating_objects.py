@@ -1,13 +1,20 @@
-"""The evaluation of one feature set, or of two, by the names of annotated classes: here or as a Ray task."""
+"""The evaluation of one gallery, or of two, by the names of annotated classes: here or as a Ray task."""
 
 from __future__ import annotations
 
 from pipeline.datasets.boxes.classes import photos_by_class
 from pipeline.datasets.boxes.reading import read_boxes
 from pipeline.errors import QpertError
-from pipeline.experiments.evaluating import for_baseline, ray_is_there, run_on_ray, set_names, text_embedder
+from pipeline.experiments.evaluating import (
+    for_baseline,
+    open_gallery,
+    ray_is_there,
+    run_on_ray,
+    scoring_of,
+    set_names,
+    text_embedder,
+)
 from pipeline.experiments.evaluation_spec import EvaluationSpec
-from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval.object_queries import ObjectEvaluation, check_template, evaluate_objects
 from pipeline.retrieval.object_result import ObjectResult
 
@@ -32,8 +39,8 @@ def evaluate_object_sets(spec: EvaluationSpec) -> ObjectResult:
     boxes = read_boxes(str(spec.annotations), strict=spec.strict_annotations)
     new, old = set_names(spec)
 
-    def evaluation(of_set: EvaluationSpec, out: str, variant: str | None) -> ObjectEvaluation:
-        features = FeatureSet.open(out, variant)
+    def evaluation(of_set: EvaluationSpec, *, baseline: bool = False) -> ObjectEvaluation:
+        features = open_gallery(of_set)
         sizes = {
             row["image_id"]: (row["width"], row["height"])
             for block in features.iter_blocks(["image_id", "width", "height"])
@@ -41,12 +48,11 @@ def evaluate_object_sets(spec: EvaluationSpec) -> ObjectResult:
         }
         photos = photos_by_class(boxes, features.ids, sizes.get)
         embed = text_embedder(of_set, features)
-        # A baseline may have no further views, see `evaluating`.
-        scoring = spec.scoring() if features.manifest.multi or out == spec.out else {}
+        scoring = scoring_of(of_set, features, baseline=baseline)
         return evaluate_objects(features, photos, embed, template=spec.template, ks=spec.k, **scoring)
 
-    first = new, evaluation(spec, spec.out, spec.variant)
+    first = new, evaluation(spec)
     if spec.against is None:
         return ObjectResult.of(first, samples=spec.samples, seed=spec.seed)
-    baseline = old, evaluation(for_baseline(spec), spec.against, spec.against_variant)
+    baseline = old, evaluation(for_baseline(spec), baseline=True)
     return ObjectResult.of(first, baseline, samples=spec.samples, seed=spec.seed)

@@ -18,7 +18,15 @@ class _Evaluation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    out: PathText = Field(description="folder or URI that qpert index wrote", json_schema_extra={"positional": True})
+    out: PathText = Field(
+        description="folder or URI that qpert index wrote, or a pattern such as 'parts/part-*' for several",
+        json_schema_extra={"positional": True},
+    )
+    further: list[PathText] = Field(
+        default_factory=list,
+        description="more of them, of other photos and the same encoder: all are one gallery",
+        json_schema_extra={"positional": True},
+    )
     captions: LocalPath | None = Field(
         None,
         description="captions: Karpathy, LAVIS or COCO JSON, a table (.csv, .tsv, .jsonl, .parquet), results.token, or "
@@ -34,7 +42,9 @@ class _Evaluation(BaseModel):
         description="size bins by these boxes instead of the indexed objects: Flickr30K Entities folder, "
         "COCO or LVIS instances, COCO Entities JSON, DCI folder, or a feature set",
     )
-    against: PathText | None = Field(None, description="features of the same photos to compare with (the baseline)")
+    against: PathText | None = Field(
+        None, description="features of the same photos to compare with (the baseline); also a pattern"
+    )
     rerank: bool = Field(False, description="order the best by image-text matching as well (BLIP-2)")
     rerank_k: int | None = Field(None, ge=1, description="how many of the best to re-rank (default: 128)")
     k: list[int] = Field([1, 5, 10], min_length=1, description="the K of Recall@K", json_schema_extra={"flag": "-k"})

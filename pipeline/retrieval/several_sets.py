@@ -15,7 +15,7 @@ from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.id_set import IdSet, digest_of
 from pipeline.features.joined_rows import JoinedRows
-from pipeline.features.manifest import Manifest, differences
+from pipeline.features.manifest import differences
 from pipeline.features.provenance import MadeWith
 from pipeline.io.locations import answering, file_type, join, locate, real_place, split, without_options
 
@@ -92,6 +92,8 @@ def check_same_encoder(sets: Sequence[FeatureSet]) -> None:
     Raises:
         QpertError: their encoders, weights or sizes of vectors differ.
     """
+    if len(sets) < 2:
+        return
     made = [_encoder_of(features) for features in sets]
     for features, other in zip(sets[1:], made[1:], strict=True):
         if other != made[0]:
@@ -143,7 +145,7 @@ def join_sets(sets: Sequence[FeatureSet]) -> FeatureSet:
                     f"{first.root} and {other.root} cannot be one gallery: they differ in {what} ({mine} and {its})"
                 )
     _check_distinct(sets)
-    if changed := list(dict.fromkeys(line for other in sets[1:] for line in _changes(first.manifest, other.manifest))):
+    if changed := changed_settings(sets):
         shown = "; ".join(changed[:_SHOWN]) + (", ..." if len(changed) > _SHOWN else "")
         warnings.warn(
             f"the sets were not made with the same settings, so their scores may not be comparable: {shown}",
@@ -168,7 +170,7 @@ def _check_distinct(sets: Sequence[FeatureSet]) -> None:
     for features in sets:
         for image_id in (name for ids in _ids(features) for name in ids if digest_of(name) in repeated):
             if image_id in owners:
-                more = f", as are {len(repeated) - 1:,} other photos" if len(repeated) > 1 else ""
+                more = f" ({len(repeated):,} such photos)" if len(repeated) > 1 else ""
                 raise QpertError(
                     f"{image_id} is in {owners[image_id]} and in {features.root}{more}; a gallery holds each photo"
                     " once: name sets of different photos"
@@ -181,6 +183,10 @@ def _ids(features: FeatureSet) -> Iterator[list[str]]:
         yield [str(name) for name in block["image_id"].to_pylist()]
 
 
-def _changes(first: Manifest, other: Manifest) -> list[str]:
-    mine, its = ({name: made.identity.get(name) for name in _SETTINGS} for made in (first, other))
-    return differences(mine, its)
+def changed_settings(sets: Sequence[FeatureSet]) -> list[str]:
+    """How settings that change the embeddings differ from those of the first set, as lines ``name: old -> new``.
+
+    Empty if all are the same. The scores of sets that differ may not be comparable.
+    """
+    mine, *others = ({name: features.manifest.identity.get(name) for name in _SETTINGS} for features in sets)
+    return list(dict.fromkeys(line for its in others for line in differences(mine, its)))

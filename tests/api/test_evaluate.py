@@ -80,6 +80,27 @@ def test_names_of_objects_as_queries(captions: Path, write_features: Any, monkey
         pipeline.evaluate(features, path, queries="objects")
 
 
+def test_several_sets_are_one_gallery(captions: Path, write_features: Any) -> None:
+    names = [f"{number:06d}.jpg" for number in range(4)]
+    first, second = (
+        write_features(np.eye(4)[:3, None], names[:3], name="a"),
+        write_features(np.eye(4)[3:, None], names[3:]),
+    )
+    for features in ([first, second], (first.root, Path(second.root))):
+        result = pipeline.evaluate(features, captions, ks=[1, 4])
+        assert result.sets[0].evaluation.report.t2i.overall == {1: 0.75, 4: 1.0}
+    with pytest.raises(QpertError, match="no feature set is named"):
+        pipeline.evaluate([], captions)
+
+
+def test_sets_of_different_variants_are_not_one_gallery(captions: Path, write_features: Any) -> None:
+    features = write_features(np.eye(4)[:, None])
+    manifest = features.manifest.model_copy(update={"variants": ["plain", "chosen"]})
+    opened = [replace(features, manifest=manifest, variant=number) for number in (0, 1)]
+    with pytest.raises(QpertError, match="opened with different variants"):
+        pipeline.evaluate(opened, captions)
+
+
 def test_an_unknown_option_is_an_error(captions: Path) -> None:
     with pytest.raises(QpertError, match="there is no option splits; did you mean split"):
         pipeline.evaluate("features", captions, splits="test")

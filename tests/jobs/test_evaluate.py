@@ -200,6 +200,50 @@ def test_ray_is_used_only_if_it_is_there(monkeypatch):
     assert evaluating.ray_is_there(config)
 
 
+@pytest.fixture
+def parts(files, write_features, tmp_path):
+    """The photos of `files` in two sets, part-0 and part-1."""
+    objects = [box(0.05), box(0.05), box(0.55), box(0.55), [], box(0.95)]
+    for number, some in enumerate((slice(0, 2), slice(2, 6))):
+        failed = [name for name in NAMES[some] if name == NAMES[5]]
+        write_features(
+            np.eye(8)[:6, None][some], NAMES[some], objects=objects[some], failed=failed, name=f"part-{number}"
+        )
+    return [str(tmp_path / f"part-{number}") for number in range(2)]
+
+
+def test_several_sets_are_one_gallery(files, parts, tmp_path, capsys):
+    out, captions = files
+    assert main(["evaluate", out, "--captions", captions, "--json", str(tmp_path / "whole.json")]) == 0
+    whole = capsys.readouterr().out
+    for sets in (parts, [f"{tmp_path}/part-*"], [parts[0], f"{tmp_path}/part-{{0..1}}"]):
+        assert main(["evaluate", *sets, "--captions", captions, "--json", str(tmp_path / "parts.json")]) == 0
+        text = capsys.readouterr().out
+        assert text.partition("\n")[2].replace("parts.json", "whole.json") == whole.partition("\n")[2]
+        saved, expected = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("parts", "whole"))
+        assert saved["report"] == expected["report"]
+
+
+def test_galleries_of_several_sets_are_compared(files, parts, tmp_path, capsys):
+    out, captions = files
+    assert main(["evaluate", *parts, "--against", out, "--captions", captions]) == 0
+    assert "part-0 + 1 more against features; 4 photos, 6 captions" in capsys.readouterr().out
+    assert main(["evaluate", out, "--against", f"{tmp_path}/part-*", "--captions", captions]) == 0
+    assert "features against part-*; 4 photos, 6 captions" in capsys.readouterr().out
+
+
+def test_what_cannot_be_one_gallery_is_refused(files, parts, tmp_path, capsys):
+    out, captions = files
+    assert main(["evaluate", out, parts[0], "--captions", captions]) == 2
+    assert f"000000.jpg is in {out} and in {parts[0]} (2 such photos)" in capsys.readouterr().err
+    assert main(["evaluate", f"{tmp_path}/none-*", "--captions", captions]) == 2
+    assert "no feature set fits the pattern" in capsys.readouterr().err
+    assert main(["evaluate", *parts, "--captions", captions, "--rerank"]) == 2
+    assert (
+        "--rerank takes one feature set, beside which it keeps its scores, and here are 2:" in capsys.readouterr().err
+    )
+
+
 def test_a_worker_gets_local_paths_in_full(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "features").mkdir()
@@ -207,6 +251,10 @@ def test_a_worker_gets_local_paths_in_full(tmp_path, monkeypatch):
     moved = evaluating._with_absolute_paths(config)
     assert moved.out == str(tmp_path / "features")
     assert (moved.against, moved.captions, moved.weights) == (config.against, config.captions, config.weights)
+    several = config.model_copy(update={"out": "part-*", "further": ["features", "s3://bucket/part-*"]})
+    moved = evaluating._with_absolute_paths(several)
+    assert moved.out == str(tmp_path / "part-*")
+    assert moved.further == [str(tmp_path / "features"), "s3://bucket/part-*"]
 
 
 @pytest.fixture

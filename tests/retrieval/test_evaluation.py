@@ -10,11 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval import evaluate, evaluation, image_scores, recall_report, report_of, similarity
+from pipeline.retrieval.several_sets import join_sets
 from pipeline.retrieval.similarity import unit
 
 
@@ -234,3 +237,43 @@ def test_copies_of_the_right_photo_do_not_count(write_features, asked):
     assert len(set(zip(numbers, result.ranks.photos.tolist(), strict=True))) == len(set(numbers)) == 25
     with pytest.raises(QpertError, match="cannot be re-ranked"):
         evaluate(write_features(vectors, ids, name="x"), captions, lambda n: texts[: len(n)], candidates=5)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    cuts=st.lists(st.integers(1, 39), max_size=4, unique=True),
+    v=st.integers(1, 3),
+    block=st.sampled_from([3, 16, 1000]),
+    shuffled=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_parts_together_are_evaluated_like_the_whole(write_features, tmp_path, cuts, v, block, shuffled, seed):
+    """Equal to the last bit where the parts come in the order of the whole, and in all figures in any order."""
+    vectors = random_vectors(40, v, 8, seed).astype(np.float16).astype(np.float32)
+    vectors[seed % 40] = vectors[(seed + 7) % 40]  # a tie
+    names = [f"{i:06d}.jpg" for i in range(40)]
+    objects = [box(0.01 + i / 50) if i % 5 else [] for i in range(40)]
+    texts = Texts(vectors)
+    folder = f"{len(list(tmp_path.iterdir()))}"
+    whole = write_features(vectors, names, objects=objects, files=2, name=f"{folder}/whole", failed=names[3:4])
+    parts = [
+        write_features(
+            vectors[part],
+            np.array(names)[part],
+            objects=[objects[i] for i in part],
+            name=f"{folder}/{part[0]}",
+            failed=[name for name in names[3:4] if 3 in part],
+        )
+        for part in np.split(np.arange(40), sorted(cuts))
+    ]
+    if shuffled:
+        np.random.default_rng(seed).shuffle(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(similarity, "_BLOCK_CELLS", block * v * 8)
+        together, alone = (evaluate(features, texts.captions, texts) for features in (join_sets(parts), whole))
+    assert together.report == alone.report
+    assert together.failed == alone.failed
+    if not shuffled:
+        assert together.ranks.image_ids == alone.ranks.image_ids
+        np.testing.assert_array_equal(together.ranks.text_ranks, alone.ranks.text_ranks)
+        np.testing.assert_array_equal(together.ranks.image_ranks, alone.ranks.image_ranks)

@@ -13,7 +13,7 @@ from pipeline.errors import QpertError
 from pipeline.features.manifest import Manifest
 from pipeline.features.store import FeatureStore
 from pipeline.io.locations import Folder, as_uri
-from pipeline.retrieval.several_sets import check_same_encoder, find_sets, join_sets, open_sets
+from pipeline.retrieval.several_sets import changed_settings, check_same_encoder, find_sets, join_sets, open_sets
 
 
 def vectors(count, v=1, d=4, seed=0):
@@ -163,6 +163,7 @@ def test_other_settings_are_warned_about(three):
     change(three[2], identity={"source": "/b", "perturbation": {"scale": 2.0}})
     with pytest.warns(UserWarning, match=r"may not be comparable: perturbation\.scale: 1\.0 -> 2\.0"):
         join_sets(open_sets([features.root for features in three[1:]]))
+    assert changed_settings(open_sets([features.root for features in three[1:]])) == ["perturbation.scale: 1.0 -> 2.0"]
     change(three[2], identity={"source": "/b", "perturbation": {"scale": 1.0}})
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
