@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.api.build_index import build_index
     from pipeline.api.evaluate import evaluate, evaluate_objects
     from pipeline.api.export import export
     from pipeline.api.index import index
@@ -34,6 +35,7 @@ _MODULES = {
     "FeatureSet": "pipeline.features.feature_set",
     "Objects": "pipeline.method.objects",
     "Perturbation": "pipeline.method.settings",
+    "build_index": "pipeline.api.build_index",
     "evaluate": "pipeline.api.evaluate",
     "evaluate_objects": "pipeline.api.evaluate",
     "export": "pipeline.api.export",
@@ -62,6 +64,7 @@ __all__ = [
     "FeatureSet",
     "Objects",
     "Perturbation",
+    "build_index",
     "evaluate",
     "evaluate_objects",
     "export",

@@ -25,13 +25,13 @@ LAYERS = (
     ("stages",),
     ("cluster",),
     ("runs",),
-    ("diagnosis", "experiments", "exports", "queries"),
+    ("building", "diagnosis", "experiments", "exports", "queries"),
     ("benchmarks",),
     ("miniature", "reproduction", "tuning"),
     ("api",),
 )
 """Rooms of `pipeline`, the lowest first. A room may import those on the lines above its own, and nothing else."""
-ON_RAY = {"stages", "workers", "cluster", "runs", "tuning"}
+ON_RAY = {"building", "stages", "workers", "cluster", "runs", "tuning"}
 """Rooms that may import ray."""
 MODEL_LIBRARIES = {"lavis", "open_clip", "timm", "transformers", "ultralytics"}
 ON_MODELS = {"encoders", "detectors", "miniature", "benchmarks"}
