@@ -125,7 +125,7 @@ class Filters(BaseModel):
         first = None if self.taken_from is None else time_span(self.taken_from)[0]
         return first, None if self.taken_to is None else time_span(self.taken_to)[1]
 
-    def text(self) -> str:
+    def shown(self) -> str:
         """The filters in words, such as "with dog, smaller than 5 %"; "" without any."""
         width, height = self.min_width, self.min_height
         parts = [

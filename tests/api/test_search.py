@@ -27,7 +27,7 @@ class AxisEncoder:
 
 @pytest.fixture
 def features(write_features: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("pipeline.queries.exact.load_text_encoder", lambda features, **_: AxisEncoder())
+    monkeypatch.setattr("pipeline.queries.encoding.load_text_encoder", lambda features, **_: AxisEncoder())
     return write_features(np.eye(3)[:, None], precision="float32")
 
 

@@ -31,7 +31,7 @@ class WordEncoder:
 
 @pytest.fixture
 def features(write_features, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.queries.exact.load_text_encoder", lambda features, **_: WordEncoder())
+    monkeypatch.setattr("pipeline.queries.encoding.load_text_encoder", lambda features, **_: WordEncoder())
     for i in range(3):
         Image.new("RGB", (64, 48), (80 * i, 0, 0)).save(tmp_path / f"{i:06d}.jpg")
     box = {"x0": 0.1, "y0": 0.2, "x1": 0.3, "y1": 0.4, "label": "star", "score": 0.9}
@@ -66,6 +66,11 @@ def test_json_is_the_only_output(features, tmp_path, capsys):
         "score": pytest.approx(0.5**0.5),
         "image_id": "000000.jpg",
         "uri": f"{tmp_path}/000000.jpg",
+        "width": 64,
+        "height": 48,
+        "taken": None,
+        "objects": [{"label": "star", "score": 0.9, "box": [0.1, 0.2, 0.3, 0.4]}],
+        "folded": [],
     }
     assert html.exists()
 
@@ -88,7 +93,7 @@ def test_the_report_shows_the_hits_with_their_boxes(features, tmp_path, capsys):
 
 
 def test_browse_needs_no_encoder_and_shows_failures(features, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.queries.exact.load_text_encoder", None)
+    monkeypatch.setattr("pipeline.queries.encoding.load_text_encoder", None)
     html = tmp_path / "boxes.html"
     assert main(["search", features, "--browse", "10", "--html", str(html)]) == 0
     page = html.read_text()

@@ -46,14 +46,14 @@ def test_they_are_options_of_a_command() -> None:
 
 def test_without_any_they_are_false() -> None:
     assert not Filters()
-    assert Filters().text() == ""
+    assert Filters().shown() == ""
     assert all(Filters(**{name: value}) for name, value in {"has": "dog", "larger": 0, "min_width": 1}.items())
 
 
 def test_every_filter_has_words() -> None:
     text = parse(Config, [*WORDS.split(), "--min-height", "480", "--taken-to", "2021"], verb="search")
     assert text is not None
-    assert text.text() == (
+    assert text.shown() == (
         "with dog and cat, without person, an object of at least 1 %, an object smaller than 5 %, in holidays/*,"
         " at least 640 pixels wide, at least 480 pixels high, taken from 2020-05, taken until 2021"
     )
