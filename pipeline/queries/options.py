@@ -34,14 +34,18 @@ class SearchOptions(BaseModel):
         json_schema_extra={"flag": "--in", "adds": True},
     )
     texts: list[str] = Field(
-        [], description="texts to look for, whatever feature sets are called", json_schema_extra={"flag": "--text", "adds": True}
+        [],
+        description="texts to look for, whatever feature sets are called",
+        json_schema_extra={"flag": "--text", "adds": True},
     )
     queries: LocalPath | None = Field(None, description="text file with one query per line, added to the others")
     plus: list[str] = Field(
         [], description="texts to add to each query; 0.5:TEXT adds half of one", json_schema_extra={"adds": True}
     )
     minus: list[str] = Field(
-        [], description="texts to take away from each query; 0.5:TEXT takes half of one", json_schema_extra={"adds": True}
+        [],
+        description="texts to take away from each query; 0.5:TEXT takes half of one",
+        json_schema_extra={"adds": True},
     )
     image: list[str] = Field(
         [],
