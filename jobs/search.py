@@ -56,6 +56,8 @@ class Config(ReadOptions, Filters, SearchOptions):
 def run(config: Config) -> int:
     """Answers the queries; returns 0, also when nothing is found."""
     words = [word for word in (config.out, *config.text) if word is not None]
+    if not words and not config.sets:
+        raise QpertError("OUT is missing: name a feature set (qpert search --help)")
     sets, words = (config.sets, words) if config.sets else sets_and_texts(words)
     queries = config.asked(config.read_texts(words), Filters.of(config))
     if config.browse is not None and config.html is None:

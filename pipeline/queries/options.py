@@ -97,8 +97,6 @@ class SearchOptions(BaseModel):
 
     @model_validator(mode="after")
     def _together(self) -> SearchOptions:
-        if self.out is None and not self.sets:
-            raise ValueError("OUT is missing: name a feature set")
         if self.page is not None and self.skip is not None:
             raise ValueError("--page and --skip both say where to begin: leave one out")
         if self.print_json and self.format not in (None, "json"):

@@ -301,6 +301,12 @@ def test_the_report_shows_sets_filters_near_duplicates_and_the_photo_that_was_lo
     assert "and 1 near-duplicate" in html.read_text()
 
 
+def test_a_feature_set_must_be_named(capsys):
+    for words in ([], ["--text", "red"]):
+        assert main(["search", *words]) == 2
+        assert "OUT is missing: name a feature set" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

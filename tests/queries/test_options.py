@@ -60,7 +60,6 @@ def test_pages_begin_after_those_before_them() -> None:
         ({"box": "0,0,1,1", "image": ["a"], "like": ["b"]}, "--box is a part of one photo"),
         ({"k": 1_000_001}, "less than or equal to 1000000"),
         ({"page": 0}, "greater than or equal to 1"),
-        ({"out": None}, "OUT is missing"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], message: str) -> None:
