@@ -31,7 +31,6 @@ from pipeline.runs.options import ReadOptions
 
 if TYPE_CHECKING:
     from pipeline.duplicates.finding import Duplicates
-    from pipeline.vectors.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +51,11 @@ class Config(ReadOptions):
         description="find only files with the same bytes, by the digests in the features",
         json_schema_extra={"flag": "--bytes"},
     )
-    first: Preference = Field(
-        "largest", description="which photo of a group is its first, which the others are similar to"
-    )
+    first: Preference = Field("largest", description="which photo of a group is its first, to which others are similar")
     compare: Comparison = Field(
         "auto",
-        description="all: every pair, without a miss; index: the nearest that the index of qpert build-index finds; auto:"
-        " all, unless that takes more than an hour and there is an index",
+        description="all: every pair; index: the nearest that the index of qpert build-index finds, less exact; auto:"
+        " all, unless that takes over an hour and there is an index",
     )
     variant: str | None = Field(None, description="which embedding, of a set with several (qpert reproduce)")
     resume: LocalPath | None = Field(
@@ -88,43 +85,47 @@ class Config(ReadOptions):
 
 def run(config: Config) -> int:
     """Finds and reports duplicates; returns 0, whether there are any or not."""
-    # Imported here, because --help and refusals must not wait for pyarrow.
-    from pipeline.features.miniatures import warning_of
-    from pipeline.retrieval.several_sets import open_sets
-
-    sets = open_sets(config.features, config.variant)
-    for warning in dict.fromkeys(filter(None, (warning_of(one.manifest) for one in sets))):
-        if not config.same_bytes:
-            logger.warning(warning)
-    if config.same_bytes:
-        from pipeline.duplicates.finding import find_same_bytes
-
-        if config.dry_run:
-            print("files with the same bytes are found by the digests in the features, in seconds; no vectors are read")
-            return 0
-        found = find_same_bytes(sets, config.first)
-    else:
-        from pipeline.duplicates.estimate import estimate
-        from pipeline.duplicates.finding import chosen_comparison
-        from pipeline.vectors.opening import open_snapshot
-
-        snapshots = [open_snapshot(one, cache=config.cache and not config.dry_run) for one in sets]
-        if config.dry_run:
-            by_index = chosen_comparison(snapshots, config.compare)
-            print(estimate(sum(int(snapshot.live.sum()) for snapshot in snapshots)).text())
-            if by_index:
-                print("the index would be used instead, which takes about as long as a search for every photo")
-            return 0
-        found = _find(config, snapshots)
-    for note in found.notes:
-        logger.warning(note)
-    _report(config, found)
+    found = _same_bytes(config) if config.same_bytes else _similar(config)
+    if found is not None:
+        for note in found.notes:
+            logger.warning(note)
+        _report(config, found)
     return 0
 
 
-def _find(config: Config, snapshots: list[Snapshot]) -> Duplicates:
-    from pipeline.duplicates.finding import find_similar
+def _same_bytes(config: Config) -> Duplicates | None:
+    # Imported inside functions, because --help and refusals must not wait for pyarrow.
+    from pipeline.duplicates.finding import find_same_bytes
+    from pipeline.features.feature_set import FeatureSet
+    from pipeline.retrieval.several_sets import find_sets
+
+    sets = [FeatureSet.open(root, config.variant) for root in find_sets(config.features)]
+    if config.dry_run:
+        print("files with the same bytes are found by the digests in the features, in seconds; no vectors are read")
+        return None
+    return find_same_bytes(sets, config.first)
+
+
+def _similar(config: Config) -> Duplicates | None:
+    from pipeline.duplicates.estimate import estimate
+    from pipeline.duplicates.finding import chosen_comparison, find_similar
+    from pipeline.features.miniatures import warning_of
+    from pipeline.retrieval.several_sets import open_sets
     from pipeline.runs.status_line import Counting
+    from pipeline.vectors.opening import open_snapshot
+
+    sets = open_sets(config.features, config.variant)
+    for warning in dict.fromkeys(filter(None, (warning_of(one.manifest) for one in sets))):
+        logger.warning(warning)
+    snapshots = [open_snapshot(one, cache=config.cache and not config.dry_run) for one in sets]
+    for note in dict.fromkeys(note for snapshot in snapshots for note in snapshot.notes):
+        logger.warning(note)
+    if config.dry_run:
+        by_index = chosen_comparison(snapshots, config.compare)
+        print(estimate(sum(int(snapshot.live.sum()) for snapshot in snapshots)).text())
+        if by_index:
+            print("the index would be used instead, which takes about as long as a search for every photo")
+        return None
 
     reading, grouping = Counting("photos read"), Counting("photos compared")
     try:

@@ -76,7 +76,7 @@ class Catalogue:
         pixels = pc.multiply(self.table["width"].cast(pa.int64()), self.table["height"].cast(pa.int64()))
         keys = [*_LARGEST, *_OLDEST, *_TIES] if first == "largest" else [*_OLDEST, *_LARGEST, *_TIES]
         columns = self.table.append_column("pixels", pixels)
-        return np.asarray(pc.sort_indices(columns, sort_keys=keys, null_placement="at_end")).astype(np.int64)
+        return np.asarray(pc.sort_indices(columns, sort_keys=keys)).astype(np.int64)
 
     def rows(self, places: Int64) -> list[dict[str, Any]]:
         """`COLUMNS` and `set` of some photos, in the order of `places`."""
