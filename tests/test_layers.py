@@ -25,7 +25,7 @@ LAYERS = (
     ("stages",),
     ("cluster",),
     ("runs",),
-    ("diagnosis", "experiments", "exports", "queries"),
+    ("diagnosis", "duplicates", "experiments", "exports", "queries"),
     ("benchmarks",),
     ("miniature", "reproduction", "tuning"),
     ("api",),
