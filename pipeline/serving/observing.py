@@ -35,9 +35,7 @@ class Metrics:
         registry = self.registry
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        self.requests = Counter(
-            "qpert_requests", "Requests answered", ["route", "method", "status"], registry=registry
-        )
+        self.requests = Counter("qpert_requests", "Requests answered", ["route", "method", "status"], registry=registry)
         self.seconds = Histogram(
             "qpert_request_seconds", "Time of a request", ["route"], buckets=_BUCKETS, registry=registry
         )
