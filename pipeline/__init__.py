@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.api.evaluate import evaluate, evaluate_objects
+    from pipeline.api.export import export
     from pipeline.api.index import index
     from pipeline.api.map_batches import Detect, Encode
     from pipeline.api.search import search
@@ -35,6 +36,7 @@ _MODULES = {
     "Perturbation": "pipeline.method.settings",
     "evaluate": "pipeline.api.evaluate",
     "evaluate_objects": "pipeline.api.evaluate",
+    "export": "pipeline.api.export",
     "index": "pipeline.api.index",
     "load_detector": "pipeline.detectors",
     "load_encoder": "pipeline.encoders",
@@ -62,6 +64,7 @@ __all__ = [
     "Perturbation",
     "evaluate",
     "evaluate_objects",
+    "export",
     "index",
     "load_detector",
     "load_encoder",

@@ -25,7 +25,7 @@ LAYERS = (
     ("stages",),
     ("cluster",),
     ("runs",),
-    ("diagnosis", "experiments", "queries"),
+    ("diagnosis", "experiments", "exports", "queries"),
     ("serving",),
     ("benchmarks",),
     ("miniature", "reproduction", "tuning"),

@@ -88,6 +88,10 @@ class PhotoFilter:
             mask &= found
         return mask
 
+    def remarks(self, filters: Filters) -> list[str]:
+        """What the user should know of the filters; of several sets, the function of this name says it of all."""
+        return remarks([self], filters)
+
     @property
     def _taken(self) -> pa.ChunkedArray:
         column = self.photos.column("taken")

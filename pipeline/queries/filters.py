@@ -27,8 +27,12 @@ class Filters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    has: tuple[str, ...] = Field((), description="only photos with an object of each of these labels")
-    without: tuple[str, ...] = Field((), description="no photos with an object of one of these labels")
+    has: tuple[str, ...] = Field(
+        (), description="only photos with an object of each of these labels", json_schema_extra={"adds": True}
+    )
+    without: tuple[str, ...] = Field(
+        (), description="no photos with an object of one of these labels", json_schema_extra={"adds": True}
+    )
     smaller: float | None = Field(
         None,
         gt=0,
@@ -47,6 +51,7 @@ class Filters(BaseModel):
         (),
         description="only photos whose id matches one of these patterns, such as 'holidays/*' or '*.png'; patterns that"
         " begin with / or a scheme are matched with the URI",
+        json_schema_extra={"adds": True},
     )
     min_width: int | None = Field(None, ge=1, description="only photos at least this wide, in pixels")
     min_height: int | None = Field(None, ge=1, description="only photos at least this high, in pixels")

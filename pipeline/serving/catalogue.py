@@ -22,7 +22,7 @@ from pipeline.serving.embedding import EncoderPool, ServedEncoder
 from pipeline.serving.errors import RequestError
 from pipeline.serving.models import SetInfo
 from pipeline.serving.observing import Metrics
-from pipeline.serving.served_set import OpenedSet, ServedSet
+from pipeline.serving.served_set import OpenedSet, ServedSet, version_text
 from pipeline.serving.settings import ServeSettings
 
 _LABELS = 50
@@ -109,11 +109,8 @@ class Opener:
         self.name, self.root, self.variant = name, root, variant
         self._settings, self._pool = settings, pool
 
-    def __call__(self, version: str) -> OpenedSet:
+    def __call__(self) -> OpenedSet:
         """Opens the set.
-
-        Args:
-            version: its state on disk, as of before.
 
         Raises:
             QpertError, OSError: it cannot be opened.
@@ -123,7 +120,7 @@ class Opener:
         encoder = ServedEncoder(collection.features[0], self._pool, settings.weights, settings.device, settings.dtype)
         encoder.texts(["a photo"])  # the first text takes longer than others
         info = described(self.name, collection, self.variant)
-        return OpenedSet(self.name, collection, encoder, info, version, time.time())
+        return OpenedSet(self.name, collection, encoder, info, version_text(collection.version), time.time())
 
 
 def named_places(settings: ServeSettings) -> list[tuple[str, str, str | None]]:

@@ -32,6 +32,7 @@ from pipeline.serving.models import (
     Sent,
     SetName,
     TextTerm,
+    Whole,
 )
 from pipeline.serving.photo_numbers import numbers_of, photos_of
 from pipeline.serving.reading import parsed
@@ -56,22 +57,22 @@ class KnnRequest(Sent):
     image: str | None = Field(None, max_length=MAX_IMAGE_TEXT, description="base64")
     image_url: str | None = Field(None, max_length=8_000, description="of a photo of this server; others are refused")
     embedding_input: list[Finite] | None = Field(None, min_length=1, max_length=2**16)
-    modality: Literal["image", "text"]
-    num_images: int = Field(ge=0, le=MAX_RESULTS, description="photos with metadata; at most 1,000 get them")
+    modality: Literal["image"] = Field(description="there are no indices of texts here")
+    num_images: Whole = Field(ge=0, le=MAX_RESULTS, description="photos with metadata; at most 1,000 get them")
     indice_name: SetName | None
-    num_result_ids: int | None = Field(None, ge=1, le=MAX_RESULTS, description="photos in all")
-    use_mclip: bool = False
+    num_result_ids: Whole | None = Field(None, ge=1, le=MAX_RESULTS, description="photos in all")
+    use_mclip: Literal[False] = Field(False, description="there is no multilingual model here")
     deduplicate: bool = False
     use_safety_model: bool = False
     use_violence_detector: bool = False
     aesthetic_score: Literal[""] | None = ""
-    aesthetic_weight: str | float | None = Field("", max_length=20)
+    aesthetic_weight: Annotated[str, Field(max_length=20)] | Finite | None = ""
 
 
 class MetadataRequest(Sent):
     """Which photos clip-back's clients want to know of."""
 
-    ids: list[Annotated[int, Field(ge=0, lt=2**53)]] = Field(max_length=MAX_SHOWN)
+    ids: list[Annotated[Whole, Field(ge=0, lt=2**53)]] = Field(max_length=MAX_SHOWN)
     indice_name: SetName
 
 
@@ -138,10 +139,6 @@ def _metadata(opened: OpenedSet, image_id: str, part: str) -> dict[str, str]:
 
 
 def _hits(service: Service, asked: KnnRequest, opened: OpenedSet) -> Hits:
-    if asked.modality != "image":
-        raise RequestError(422, "there are indices of photos alone here: modality must be image")
-    if asked.use_mclip:
-        raise RequestError(422, "there is no multilingual model here: use_mclip must be false")
     k = asked.num_result_ids or max(1, asked.num_images)
     fold = _SAME if asked.deduplicate else None
     if asked.text or asked.embedding_input is None:

@@ -84,18 +84,26 @@ class BatchingEncoder:
         with self._state:
             known = {text: self._known[text] for text in texts if text in self._known}
             mine = [text for text in dict.fromkeys(texts) if text not in known]
-            others = [text for text in self._waiting if text not in mine][: max(0, _BATCH - len(mine))]
-            batch = mine + others
-            for text in batch:
+            waiting = [text for text in self._waiting if text not in mine and text not in self._known]
+            others = waiting[: max(0, _BATCH - len(mine))]
+            for text in (*mine, *others):
                 self._waiting.pop(text, None)
-        vectors = self.encoder.embed_text(batch)
-        array = vectors if isinstance(vectors, np.ndarray) else vectors.detach().float().cpu().numpy()
-        rows = dict(zip(batch, unit(array, "the text embeddings"), strict=True))
+        try:
+            rows = self._embed(mine + others)
+        except Exception:
+            if not others:
+                raise
+            rows = self._embed(mine)  # a text of others may be at fault; they will see
         with self._state:
             self._known.update(rows)
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return np.stack([(rows | known)[text] for text in texts])
+
+    def _embed(self, texts: list[str]) -> dict[str, Float32]:
+        vectors = self.encoder.embed_text(texts)
+        array = vectors if isinstance(vectors, np.ndarray) else vectors.detach().float().cpu().numpy()
+        return dict(zip(texts, unit(array, "the text embeddings"), strict=True))
 
 
 class EncoderPool:

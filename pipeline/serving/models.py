@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 MAX_TEXT = 2_000
 """Letters of a text; encoders read far fewer."""
@@ -18,6 +18,13 @@ MAX_IMAGE_TEXT = 28_000_000
 MAX_ID = 4_096
 MAX_LABELS = 32
 
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 24.0 is an integer too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
 SetName = Annotated[str, Field(min_length=1, max_length=200, description="name of a set, see GET /sets")]
 ImageId = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -89,8 +96,8 @@ class FilterFields(Sent):
         None, ge=0, lt=1, allow_inf_nan=False, description="an object (of those in `has`, if any) covers this or more"
     )
     path: list[Pattern] = Field([], max_length=MAX_LABELS, description="patterns, such as 2024/**; one must match")
-    min_width: int | None = Field(None, ge=1, le=10**6, description="pixels")
-    min_height: int | None = Field(None, ge=1, le=10**6, description="pixels")
+    min_width: Whole | None = Field(None, ge=1, le=10**6, description="pixels")
+    min_height: Whole | None = Field(None, ge=1, le=10**6, description="pixels")
     taken_from: Moment | None = Field(None, description="the photo was taken then or later")
     taken_to: Moment | None = Field(None, description="the photo was taken then or earlier")
 
@@ -100,7 +107,7 @@ class SearchRequest(Sent):
 
     text: Text | None = Field(None, description="what to look for")
     terms: list[Term] = Field([], max_length=MAX_TERMS, description="parts of a query, added up by weight")
-    k: int = Field(24, ge=1, le=MAX_K, description="photos per answer")
+    k: Whole = Field(24, ge=1, le=MAX_K, description="photos per answer")
     cursor: str | None = Field(
         None,
         max_length=40,

@@ -11,9 +11,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import QpertError
+from pipeline.features.damage import modified
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.files import FeatureFiles
-from pipeline.features.damage import modified
 from pipeline.io.locations import Folder
 from pipeline.vectors.settings import IndexSettings, Kind
 from pipeline.vectors.versions import SEARCH
@@ -122,16 +122,16 @@ class IndexManifest(BaseModel):
         info = folder.filesystem.get_file_info(search.at(INDEX_MANIFEST))
         path = search.join(INDEX_MANIFEST)
         if (info.size or 0) > _MOST_BYTES:
-            raise QpertError(f"{path} is damaged: {info.size:,} bytes; build the index again: qpert build-index {folder.root}")
+            raise QpertError(
+                f"{path} is damaged: {info.size:,} bytes; build the index again: qpert build-index {folder.root}"
+            )
         data = search.read(INDEX_MANIFEST)
         if data is None:
             return None
         try:
             manifest = cls.model_validate_json(data)
         except ValidationError as error:
-            raise QpertError(
-                f"{path} is damaged ({error.errors()[0]['msg']}); build the index again: qpert build-index {folder.root}"
-            ) from error
+            raise QpertError(f"{path} is damaged ({error.errors()[0]['msg']}); {_again(folder)}") from error
         if manifest.format > _FORMAT:
             raise QpertError(f"{path} has format {manifest.format}; this version reads up to {_FORMAT}: upgrade")
         return manifest
@@ -144,6 +144,10 @@ class IndexManifest(BaseModel):
     def replacing(self, name: str, entry: IndexEntry) -> IndexManifest:
         """This manifest with another index of that name."""
         return self.model_copy(update={"indexes": {**self.indexes, name: entry}})
+
+
+def _again(folder: Folder) -> str:
+    return f"build the index again: qpert build-index {folder.root}"
 
 
 def index_name(variant: str | None) -> str:

@@ -75,7 +75,9 @@ def chosen_settings(kind: Kind | Literal["auto"], vectors: int, dim: int, **over
         settings = IndexSettings(**(values | given))
     except ValidationError as error:
         problem = error.errors()[0]
-        raise QpertError(f"{'.'.join(map(str, problem['loc'])) or 'settings'} of the index: {problem['msg']}") from error
+        raise QpertError(
+            f"{'.'.join(map(str, problem['loc'])) or 'settings'} of the index: {problem['msg']}"
+        ) from error
     if settings.kind == "ivf-pq" and dim % settings.pieces:
         raise QpertError(f"{settings.pieces} bytes per vector do not divide the dimension {dim}")
     if settings.probes > settings.lists:

@@ -1,20 +1,35 @@
-"""A feature set opened for searching."""
+"""A feature set opened for searching, as it was at that moment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
-from pipeline.io.locations import Folder
-from pipeline.retrieval.similarity import Float32, image_scores, texts_per_tile, unit, vector_blocks
-from pipeline.vectors.photo_table import PhotoTable, read_photos
+from pipeline.retrieval.similarity import Float32
+from pipeline.vectors.parquet_rows import ParquetRows
+from pipeline.vectors.photo_table import PhotoTable
 from pipeline.vectors.query_vectors import Bools, Found, Int64, QueryVectors
-from pipeline.vectors.ranking import Ranking, Rows
-from pipeline.vectors.versions import current_version
+from pipeline.vectors.ranking import Ranking
+from pipeline.vectors.stored_vectors import StoredVectors
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Consecutive photos of a snapshot, and where their vectors are.
+
+    Attributes:
+        first: number of the first photo.
+        count: of the photos.
+        vectors: where they are read from.
+    """
+
+    first: int
+    count: int
+    vectors: StoredVectors | ParquetRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +39,7 @@ class Snapshot:
     Attributes:
         features: the set.
         photos: its photos, by number.
+        parts: where their vectors are, in the order of the numbers.
         version: `current_version` when it was opened.
         about: how it is searched, for display.
         notes: what the user should know, such as that an index is stale.
@@ -31,6 +47,7 @@ class Snapshot:
 
     features: FeatureSet
     photos: PhotoTable
+    parts: tuple[Part, ...] = field(repr=False)
     version: str
     about: str
     notes: tuple[str, ...] = ()
@@ -39,6 +56,11 @@ class Snapshot:
     def live(self) -> Bools:
         """The photos that count: bool [N]."""
         return self.photos.live
+
+    @property
+    def approximate(self) -> bool:
+        """Whether `search` uses an approximate index, unless it is asked to be exact."""
+        return False
 
     def search(
         self,
@@ -73,55 +95,23 @@ class Snapshot:
             return []
         mask = self.live if allowed is None else self.live & allowed
         ranking = Ranking(queries, k, floor, self.photos.ids)
-        first = 0
-        for block, vectors in vector_blocks(self.features, ["views"] if self.features.manifest.multi else []):
-            chosen = np.flatnonzero(mask[first : first + block.num_rows])
-            if len(chosen):
-                self._rank(ranking, first + chosen, vectors if len(chosen) == len(vectors) else vectors[chosen])
-            first += block.num_rows
+        for part in self.parts:
+            of_part = mask[part.first : part.first + part.count]
+            if of_part.any():
+                part.vectors.rank(ranking, part.first, of_part)
         return ranking.found()
-
-    def _rank(self, ranking: Ranking, photos: Int64, vectors: Float32) -> None:
-        """Rank some photos by their unit vectors [n, W, D]."""
-        step = texts_per_tile(vectors)
-        matrix = ranking.matrix
-        maxima = [image_scores(vectors, matrix[start : start + step]) for start in range(0, len(matrix), step)]
-        scores = ranking.scores(np.concatenate(maxima, axis=1))
-        for number in range(len(ranking.queries)):
-            rows = ranking.candidates(scores[:, number], number)
-            counts = np.full(len(rows), vectors.shape[1], np.int64)
-            flat = vectors[rows].reshape(-1, vectors.shape[2])
-            ranking.add(number, photos[rows], Rows(flat, counts, self.features.root, unit=True))
 
     def vectors_of(self, numbers: Sequence[int] | Int64) -> list[Float32]:
         """The unit vectors [v, D] of some photos, in the order of `numbers`."""
-        found = dict(self._read(sorted({int(number) for number in numbers})))
+        wanted = np.unique(np.asarray(numbers, np.int64))
+        found: dict[int, Float32] = {}
+        for part, places in self._of_parts(wanted):
+            rows = part.vectors.rows(places)
+            vectors = np.split(rows.as_unit(), np.cumsum(rows.counts)[:-1])
+            found |= dict(zip((part.first + places).tolist(), vectors, strict=True))
         return [found[int(number)] for number in numbers]
 
-    def _read(self, numbers: Sequence[int]) -> Iterator[tuple[int, Float32]]:
-        counts = np.asarray(self.photos.column("vectors"))
-        first, at = 0, 0
-        for block in self.features.iter_blocks(["image_id", "embedding"], 1024):
-            while at < len(numbers) and numbers[at] < first + block.num_rows:
-                vectors = self.features.embeddings(block.slice(numbers[at] - first, 1))[0]
-                yield numbers[at], unit(vectors[: counts[numbers[at]]], self.features.root)
-                at += 1
-            first += block.num_rows
-
-
-def open_snapshot(root: str | Folder | FeatureSet, *, variant: str | None = None, cache: bool = True) -> Snapshot:
-    """Open a feature set for searching.
-
-    Args:
-        root: path or URI of the set, or the set itself.
-        variant: name of the embedding, if the photos have several.
-        cache: make what speeds up the next searches, where the set is local and can be written to.
-
-    Raises:
-        QpertError: see `FeatureSet.open`.
-    """
-    version = current_version(root)
-    features = root if isinstance(root, FeatureSet) else FeatureSet.open(root, variant)
-    table = read_photos(features)
-    photos = PhotoTable(table, np.ones(table.num_rows, np.bool_))
-    return Snapshot(features, photos, version, f"exact scan of {len(photos):,} photos")
+    def _of_parts(self, numbers: Int64) -> list[tuple[Part, Int64]]:
+        """The parts that have some of these photos, ascending, and their places there."""
+        places = [(part, numbers[(numbers >= part.first) & (numbers < part.first + part.count)]) for part in self.parts]
+        return [(part, chosen - part.first) for part, chosen in places if len(chosen)]
