@@ -12,7 +12,15 @@ from pipeline.errors import QpertError
 from pipeline.serving.access import host_name, read_token
 
 TOKEN = "0123456789abcdef"
-CLOSED = ("/sets", "/photos/axes/1.png", "/thumbnails/axes/1.png", "/metrics", "/docs", "/openapi.json", "/indices-list")
+CLOSED = (
+    "/sets",
+    "/photos/axes/1.png",
+    "/thumbnails/axes/1.png",
+    "/metrics",
+    "/docs",
+    "/openapi.json",
+    "/indices-list",
+)
 
 
 @pytest.fixture
@@ -33,7 +41,10 @@ def test_a_token_is_demanded(guarded: TestClient, address: str) -> None:
     "header", ["Bearer", "Bearer ", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer \xff"]
 )
 def test_other_tokens_are_refused(guarded: TestClient, header: str) -> None:
-    assert guarded.post("/search", json={"text": "0"}, headers={"authorization": header.encode("latin-1")}).status_code == 401
+    assert (
+        guarded.post("/search", json={"text": "0"}, headers={"authorization": header.encode("latin-1")}).status_code
+        == 401
+    )
     assert guarded.get(f"/sets?token={TOKEN}").status_code == 401
 
 
