@@ -12,7 +12,8 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.io.locations import is_uri, without_options
 from pipeline.queries.filtering import PhotoFilter
 from pipeline.retrieval.several_sets import changed_settings, check_same_encoder, find_sets
-from pipeline.vectors.snapshot import Snapshot, open_snapshot
+from pipeline.vectors.opening import open_snapshot
+from pipeline.vectors.snapshot import Snapshot
 
 _SHOWN = 3
 

@@ -31,19 +31,31 @@ class SearchOptions(BaseModel):
     sets: list[PathText] = Field(
         [],
         description="the feature sets, by name or pattern; all words that are not options are texts then",
-        json_schema_extra={"flag": "--in"},
+        json_schema_extra={"flag": "--in", "adds": True},
     )
     texts: list[str] = Field(
-        [], description="texts to look for, whatever feature sets are called", json_schema_extra={"flag": "--text"}
+        [],
+        description="texts to look for, whatever feature sets are called",
+        json_schema_extra={"flag": "--text", "adds": True},
     )
     queries: LocalPath | None = Field(None, description="text file with one query per line, added to the others")
-    plus: list[str] = Field([], description="texts to add to each query; 0.5:TEXT adds half of one")
-    minus: list[str] = Field([], description="texts to take away from each query; 0.5:TEXT takes half of one")
+    plus: list[str] = Field(
+        [], description="texts to add to each query; 0.5:TEXT adds half of one", json_schema_extra={"adds": True}
+    )
+    minus: list[str] = Field(
+        [],
+        description="texts to take away from each query; 0.5:TEXT takes half of one",
+        json_schema_extra={"adds": True},
+    )
     image: list[str] = Field(
-        [], description="photos to look for, by path or URL: alone, or added to each query; 0.5:PATH adds half of one"
+        [],
+        description="photos to look for, by path or URL: alone, or added to each query; 0.5:PATH adds half of one",
+        json_schema_extra={"adds": True},
     )
     like: list[str] = Field(
-        [], description="ids of indexed photos, the same by their stored vectors; 0.5:ID adds half of one"
+        [],
+        description="ids of indexed photos, used as --image by their stored vectors; 0.5:ID adds half of one",
+        json_schema_extra={"adds": True},
     )
     box: str | None = Field(
         None, description="what counts of the photo: left,top,right,bottom in fractions, or in percent (10,20,50,60%)"

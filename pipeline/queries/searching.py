@@ -85,7 +85,7 @@ class Collection:
     @property
     def index(self) -> bool:
         """Whether an index spares the comparison of every photo."""
-        return any(getattr(one.snapshot, "approximate", False) for one in self.sets)
+        return any(one.snapshot.approximate for one in self.sets)
 
     @property
     def photos(self) -> int:
