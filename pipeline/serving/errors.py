@@ -94,11 +94,6 @@ def add_error_handlers(app: FastAPI) -> None:
     async def wrong_input(_: Request, error: Exception) -> JSONResponse:
         return error_response(422, str(error))
 
-    async def fault(_: Request, error: Exception) -> JSONResponse:
-        # A fault of ours: the server logs it, and clients learn nothing of its insides.
-        return error_response(500, "something went wrong in the server; its log says what")
-
-    app.add_exception_handler(Exception, fault)
     app.add_exception_handler(RequestError, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
