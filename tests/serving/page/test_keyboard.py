@@ -30,9 +30,8 @@ def test_a_walk_from_the_box_to_a_photo_and_more_like_it(open_page: Callable[...
     for key, rank in [("ArrowRight", "2"), ("ArrowRight", "3"), ("ArrowLeft", "2"), ("Home", "1")]:
         page.keyboard.press(key)
         assert page.evaluate("document.activeElement.closest('.card').querySelector('.rank').textContent") == rank
-    below = page.evaluate(
-        "[...document.querySelectorAll('.card')].findIndex((card, n, all) => n && card.offsetLeft === all[0].offsetLeft)"
-    )
+    below = page.evaluate("""[...document.querySelectorAll('.card')].findIndex(
+      (card, place, cards) => place > 0 && card.offsetLeft === cards[0].offsetLeft)""")
     page.keyboard.press("ArrowDown")
     rank = page.evaluate("Number(document.activeElement.closest('.card').querySelector('.rank').textContent)")
     assert rank == below + 1

@@ -34,7 +34,7 @@ def test_a_click_shows_the_photo_large(open_page: Callable[..., Any]) -> None:
     page.wait_for_function("document.querySelector('#photo img:last-of-type').naturalWidth > 0")
     facts = page.inner_text("#photo dl")
     assert name in facts
-    assert "192 × 192 px" in facts
+    assert "192 \u00d7 192 px" in facts
     assert page.locator("#photo .box").count() == page.locator("#photo .object").count() > 0
     assert parse_qs(urlsplit(page.url).query)["photo"] == [name]
     assert page.evaluate("document.activeElement.id") == "photo-title"
