@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -92,6 +93,14 @@ def named_cluster(address: str | None) -> str | None:
         )
     _check_reachable(cluster, where)
     return cluster
+
+
+def has_session(address: str | None) -> bool:
+    """Whether a cluster is named or already joined. Does not import Ray to find out: that takes seconds."""
+    if address or os.environ.get("RAY_ADDRESS"):
+        return True
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
 
 
 def _wanted(address: str | None) -> str:

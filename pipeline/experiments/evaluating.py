@@ -8,11 +8,11 @@ What needs Ray is imported where it is used.
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from pipeline.cluster.session import has_session
 from pipeline.datasets.captioned_image import CaptionedImage
 from pipeline.datasets.captions.reading import read_captions
 from pipeline.datasets.photos.patterns import is_pattern
@@ -85,10 +85,7 @@ def run_on_ray(spec: EvaluationSpec, function: Callable[[EvaluationSpec], T]) ->
 
 def ray_is_there(spec: EvaluationSpec) -> bool:
     """Whether a cluster is named or already joined. Does not import Ray to find out: that takes seconds."""
-    if spec.address or os.environ.get("RAY_ADDRESS"):
-        return True
-    ray = sys.modules.get("ray")
-    return ray is not None and bool(ray.is_initialized())
+    return has_session(spec.address)
 
 
 def set_names(spec: EvaluationSpec) -> tuple[str, str]:

@@ -18,10 +18,18 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _STUCK = "minutes without progress after which a run counts as stuck and starts again from where it was"
 
 
-class ClusterOptions(BaseModel):
-    """How a command uses the cluster. For existing features, None means what they were indexed with."""
+class SessionOptions(BaseModel):
+    """Which Ray session a command uses."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: str | None = Field(None, description="Ray cluster to join; auto for the one here (default: RAY_ADDRESS)")
+    cpus: int | None = Field(None, ge=1, description="CPU cores for a Ray session started here (default: all)")
+    verbose: bool = Field(False, description="show Ray's own messages and progress bars")
+
+
+class ClusterOptions(SessionOptions):
+    """How a command uses the cluster. For existing features, None means what they were indexed with."""
 
     accelerators: list[str] | None = Field(
         None,
@@ -32,9 +40,6 @@ class ClusterOptions(BaseModel):
         0, ge=0, description="minutes to wait for the GPU types named; an autoscaling cluster is asked for one of each"
     )
     patience: float | None = Field(None, gt=0, le=10_000, description=f"{_STUCK} (default: that of the features)")
-    address: str | None = Field(None, description="Ray cluster to join; auto for the one here (default: RAY_ADDRESS)")
-    cpus: int | None = Field(None, ge=1, description="CPU cores for a Ray session started here (default: all)")
-    verbose: bool = Field(False, description="show Ray's own messages and progress bars")
 
     def cluster_options(self) -> dict[str, Any]:
         """The values of these options alone."""
