@@ -1,184 +1,131 @@
-"""Find photos by text in indexed features.
+"""Find photos by text, by a photo, or by both, in one feature set or several.
 
 Examples:
     qpert search features "a small red star"
     qpert search features "a dog" "a dog on a beach" -k 5 --html found.html
     qpert search features --queries queries.txt --min-score 0.2 --json > found.json
+    qpert search part-1 part-2 's3://bucket/part-*' "a dog"      (several sets of one encoder)
+    qpert search features --image photo.jpg --box 0.1,0.2,0.5,0.6     (a part of a photo)
+    qpert search features --like 000123.jpg --page 2                  (like an indexed photo)
+    qpert search features "a horse" --plus 0.5:stripes --minus fence  (arithmetic)
     qpert search features --browse 100 --html boxes.html     (no query: see photos and their objects)
 
-The search is exact: every photo is compared, block by block, so that memory does not grow with the index. A photo's
-score is the highest cosine of its vectors with the text's; of features with several views per photo (qpert index
---multi), the answer says which view matched, with its box in percent of the photo's width and height. What makes a
-good score depends on the encoder: look at a few answers before you choose --min-score.
+The first word is a feature set. Words after it that name feature sets (folders, URIs, patterns) are searched as well,
+the others are queries. Where that could be mistaken, --in names all sets (every word is a text then), --text a text.
+
+--plus, --image, --like and --minus are added to every text; without a text they are the query. They take several
+values each, so texts stand before them (or behind --text). WEIGHT:VALUE weighs one
+(0.5:stripes); write 1:VALUE if the value itself begins with a number and a colon. --box cuts a part out of the photo.
+With one vector per photo the terms are added up to one vector. With several, texts are added up, and a photo counts by
+the mean, over its vectors, of the best cosine with those of the photo that is compared.
+
+A photo's score is the highest cosine of its vectors with the text's; of features with several views per photo (qpert
+index --multi), the answer says which view matched, with its box in percent of the photo's width and height. What makes
+a good score depends on the encoder: look at a few answers before you choose --min-score. Every photo is compared,
+unless there is an index (qpert build-index); --exact compares every photo all the same.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pipeline.errors import QpertError
-from pipeline.io.paths import LocalPath, PathText, ReportPath, WeightsText
-from pipeline.printing import printable, printable_json
-from pipeline.queries.hits import Hit, Hits
+from pipeline.queries.answers import as_json, as_text, write_file, written
+from pipeline.queries.filters import Filters
+from pipeline.queries.options import SearchOptions
+from pipeline.queries.words import folder_hint, quotes_hint, sets_and_texts
 from pipeline.runs.options import ReadOptions
 
+if TYPE_CHECKING:
+    from pipeline.features.feature_set import FeatureSet
+    from pipeline.queries.hits import Hits
+    from pipeline.queries.query import Query
+    from pipeline.queries.searching import Collection
+
+__all__ = ["Config", "as_json", "as_text", "quotes_hint", "run"]
 logger = logging.getLogger(__name__)
 
 
-class SearchOptions(BaseModel):
-    """What to search for, where, and how to show it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    out: PathText = Field(description="folder or URI that qpert index wrote", json_schema_extra={"positional": True})
-    text: list[str] = Field(
-        default_factory=list, description="what to look for; each in quotes", json_schema_extra={"positional": True}
-    )
-    queries: LocalPath | None = Field(None, description="text file with one query per line, added to the others")
-    k: int = Field(10, ge=1, description="photos per query", json_schema_extra={"flag": "-k"})
-    min_score: float | None = Field(
-        None, ge=-1, le=1, allow_inf_nan=False, description="leave out photos that score below this (cosine, -1 to 1)"
-    )
-    print_json: bool = Field(
-        False, description="print JSON to stdout and nothing else", json_schema_extra={"flag": "--json"}
-    )
-    html: ReportPath | None = Field(
-        None, description="write a report with thumbnails and the objects' boxes to this file"
-    )
-    browse: int | None = Field(None, ge=1, description="put the first N photos into the --html report, without a query")
-    variant: str | None = Field(None, description="which embedding, of a set with several (qpert reproduce)")
-    weights: WeightsText | None = Field(
-        None,
-        description="the encoder's weights, if they are files: files that a feature set names are not opened unasked",
-    )
-    device: str = Field("cpu", description="torch device for the texts")
-    dtype: Literal["float32", "float16", "bfloat16"] = Field(
-        "float32", description="of the text encoder; bfloat16 halves the memory of a large one"
-    )
-
-
-class Config(ReadOptions, SearchOptions):
-    """The options of ``qpert search``; the read options apply to the report, which shows the photos."""
+class Config(ReadOptions, Filters, SearchOptions):
+    """The options of ``qpert search``; the read options apply to photos that are looked for, and to the report."""
 
 
 def run(config: Config) -> int:
     """Answers the queries; returns 0, also when nothing is found."""
-    texts = read_queries(config)
+    words = [word for word in (config.out, *config.text) if word is not None]
+    if not words and not config.sets:
+        raise QpertError("OUT is missing: name a feature set (qpert search --help)")
+    sets, words = (config.sets, words) if config.sets else sets_and_texts(words)
+    queries = config.asked(config.read_texts(words), Filters.of(config))
     if config.browse is not None and config.html is None:
         raise QpertError("--browse shows photos in a report: name its file with --html FILE")
-    if not texts and config.browse is None:
-        raise QpertError(f'nothing to look for; for example: qpert search {config.out} "a small red star"')
-    # Imported here, because --help and refusals must not wait for torch.
-    from pipeline.features.feature_set import FeatureSet
+    if not queries and config.browse is None:
+        raise QpertError(f'nothing to look for; for example: qpert search {" ".join(sets)} "a small red star"')
+    for hint in (quotes_hint(words), folder_hint(words)):
+        if hint:
+            logger.warning(hint)
+    # Imported here, as below, because --help and refusals must not wait for torch.
     from pipeline.features.miniatures import REMINDER, warning_of
-    from pipeline.queries.exact import search
-    from pipeline.queries.hit_gallery import first_photos, hit_sections
-    from pipeline.reports import write_gallery
+    from pipeline.retrieval.several_sets import open_sets
 
-    features = FeatureSet.open(config.out, config.variant)
-    if hint := quotes_hint(config.text):
-        logger.warning(hint)
-    warning = warning_of(features.manifest)
+    collection = None
+    if queries:
+        from pipeline.queries.searching import Collection
+
+        collection = Collection.open(sets, variant=config.variant, cache=config.cache)
+    features = open_sets(sets, config.variant) if collection is None else collection.features
+    warning = next(filter(None, (warning_of(one.manifest) for one in features)), None)
     if warning is not None:
         logger.warning(warning)
-    sections = []
-    if texts:
-        answers = search(
-            features,
-            texts,
-            config.k,
-            min_score=config.min_score,
-            weights=config.weights,
-            device=config.device,
-            dtype=config.dtype,
-        )
-        print(as_json(answers) if config.print_json else as_text(answers))
-        if config.html is not None:
-            sections += hit_sections(features, answers)
-    if config.browse is not None:
-        sections.append(first_photos(features, config.browse))
+    answers: list[Hits] = [] if collection is None else _answered(config, collection, queries)
     if config.html is not None:
-        subtitle = f"{config.out} · {features.manifest.encoder.get('name')} · {len(features)} photos"
-        title = "Photos found" if texts else "Photos and their objects"
-        write_gallery(config.html, title, sections, subtitle=subtitle, rules=config.rules())
-        if not config.print_json:
-            print(f"\nreport: {config.html}" if texts else f"report: {config.html}")
+        _report(config, config.html, collection, features, queries, answers)
     if warning is not None:
         logger.warning(REMINDER)
     return 0
 
 
-def read_queries(config: Config) -> list[str]:
-    """The queries of the command line and of the file.
+def _answered(config: Config, collection: Collection, queries: list[Query]) -> list[Hits]:
+    """The answers, written where they are wanted."""
+    from pipeline.queries.encoding import SetEncoder
 
-    Raises:
-        QpertError: an empty query, or a file that cannot be read or holds none.
-    """
-    for number, text in enumerate(config.text, 1):
-        if not text.strip():
-            raise QpertError(f"query {number} is empty; write what the photo should show")
-        if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise QpertError(f"query {number} is not valid text: {text!r}; the terminal should send UTF-8")
-    texts = [text.strip() for text in config.text]
-    if config.queries is not None:
-        try:
-            lines = Path(config.queries).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise QpertError(f"cannot read --queries {config.queries}: {error}") from error
-        queries = [line.strip() for line in lines if line.strip()]
-        if not queries:
-            raise QpertError(f"--queries {config.queries} holds no query")
-        texts += queries
-    return texts
+    for note in (*collection.notes, *collection.remarks(queries)):
+        logger.warning(note)
+    if collection.index or len(collection.sets) > 1:
+        logger.info(f"searching {collection.about}")
+    encoder = SetEncoder(collection.features[0], weights=config.weights, device=config.device, dtype=config.dtype)
+    details = config.form != "table" or config.html is not None
+    answers = collection.answer(queries, encoder, rules=config.rules(), details=details)
+    if config.output is None:
+        text = written(answers, config.form, sys.stdout.encoding)
+        if text:
+            print(text)
+    else:
+        write_file(config.output, written(answers, config.form) + "\n")
+    return answers
 
 
-def quotes_hint(words: list[str]) -> str | None:
-    """What to say of queries of one word each, which are probably one query without its quotes; else None."""
-    if len(words) < 2 or any(len(word.split()) != 1 for word in words):
-        return None
-    return f'{len(words)} queries of one word each; did you mean "{" ".join(word.strip() for word in words)}"?'
+def _report(
+    config: Config,
+    path: str,
+    collection: Collection | None,
+    features: Sequence[FeatureSet],
+    queries: list[Query],
+    answers: list[Hits],
+) -> None:
+    from pipeline.queries.hit_gallery import answer_sections, first_photos
+    from pipeline.reports import write_gallery
 
-
-def as_json(answers: list[Hits]) -> str:
-    """A JSON list of `{"query", "results": [{"rank", "score", "image_id", "uri"}]}`.
-
-    A result of features with several views per photo has `"view": {"kind", "box": [x0, y0, x1, y1]}` as well.
-    """
-    return printable_json(
-        [
-            {
-                "query": hits.query,
-                "results": [
-                    {"rank": rank, "score": hit.score, "image_id": hit.image_id, "uri": hit.uri, **_view(hit)}
-                    for rank, hit in enumerate(hits, 1)
-                ],
-            }
-            for hits in answers
-        ],
-        sys.stdout.encoding,
-    )
-
-
-def _view(hit: Hit) -> dict[str, Any]:
-    return {} if hit.view is None else {"view": {"kind": hit.view.kind, "box": list(hit.view.box)}}
-
-
-def _view_text(hit: Hit) -> str:
-    """What matched, in a column of its own; nothing where photos have one view."""
-    return "" if hit.view is None else f"{printable(hit.view.text()):<22}  "
-
-
-def as_text(answers: list[Hits]) -> str:
-    """Rank, score and path of every hit, below its query."""
-    blocks = []
-    for hits in answers:
-        lines = [
-            f"{rank:>4}  {hit.score:6.3f}  {_view_text(hit)}{printable(hit.uri)}" for rank, hit in enumerate(hits, 1)
-        ]
-        blocks.append("\n".join([printable(hits.query), *(lines or ["      no photo scores high enough"])]))
-    return "\n\n".join(blocks)
+    sections = [] if collection is None else answer_sections(collection, queries, answers)
+    if config.browse is not None:
+        sections += [first_photos(one, config.browse) for one in features]
+    photos = sum(map(len, features)) if collection is None else collection.photos
+    places = ", ".join(one.root for one in features[:3]) + (", ..." if len(features) > 3 else "")
+    subtitle = f"{places} · {features[0].manifest.encoder.get('name')} · {photos} photos"
+    title = "Photos found" if queries else "Photos and their objects"
+    write_gallery(path, title, sections, subtitle=subtitle, rules=config.rules())
+    if config.form == "table":
+        print(f"\nreport: {path}" if queries else f"report: {path}")

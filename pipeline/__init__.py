@@ -26,15 +26,22 @@ if TYPE_CHECKING:
     from pipeline.features.feature_set import FeatureSet
     from pipeline.method.objects import Objects
     from pipeline.method.settings import Perturbation
+    from pipeline.queries.filters import Filters
+    from pipeline.queries.query import Query, Term
+    from pipeline.queries.searching import Collection
 
 __version__ = "0.1.0"
 
 _MODULES = {
+    "Collection": "pipeline.queries.searching",
     "Detect": "pipeline.api.map_batches",
     "Encode": "pipeline.api.map_batches",
     "FeatureSet": "pipeline.features.feature_set",
+    "Filters": "pipeline.queries.filters",
     "Objects": "pipeline.method.objects",
     "Perturbation": "pipeline.method.settings",
+    "Query": "pipeline.queries.query",
+    "Term": "pipeline.queries.query",
     "build_index": "pipeline.api.build_index",
     "evaluate": "pipeline.api.evaluate",
     "evaluate_objects": "pipeline.api.evaluate",
@@ -59,11 +66,15 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Collection",
     "Detect",
     "Encode",
     "FeatureSet",
+    "Filters",
     "Objects",
     "Perturbation",
+    "Query",
+    "Term",
     "build_index",
     "evaluate",
     "evaluate_objects",

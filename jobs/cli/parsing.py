@@ -6,6 +6,7 @@ A command's options are the fields of its pydantic model; nested models become d
     positional: True     the value is given by its place: ``qpert index PHOTOS``
     flag: "-k"           a further name
     alias: "--count"     a name of earlier versions, still understood, also in YAML
+    adds: True           given again, it adds values to those before: ``--has dog --has cat``
     short: "model"       on a nested model: ``--detector NAME`` sets its field ``model``
 """
 
@@ -107,7 +108,8 @@ def _keywords(option: Option, one: str | None = None, several: str = "+") -> dic
         text += f" (default: {option.default})"
     if bool in option.types:
         return {"action": argparse.BooleanOptionalAction, "help": text}
-    return {"help": text, "metavar": option.metavar, "nargs": several if option.takes_several else one}
+    keywords = {"help": text, "metavar": option.metavar, "nargs": several if option.takes_several else one}
+    return keywords | ({"action": "extend"} if "adds" in option.extra else {})
 
 
 def _normalised(words: list[str], known: Options) -> list[str]:

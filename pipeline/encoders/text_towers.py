@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -91,24 +90,6 @@ class TextTower:
     def read_texts(self, texts: Sequence[str]) -> Reading | None:
         """See `Encoder.read_texts`."""
         return self._inputs.read(texts)
-
-
-class OneAtATime:
-    """A text encoder for several threads, of which one at a time embeds: an `Encoder` serves no more."""
-
-    def __init__(self, encoder: TextEncoder) -> None:
-        self.name, self.dim = encoder.name, encoder.dim
-        self._encoder, self._lock = encoder, Lock()
-
-    def embed_text(self, texts: Sequence[str]) -> Tensor | npt.NDArray[np.float32]:
-        """See `TextEncoder`."""
-        with self._lock:
-            return self._encoder.embed_text(texts)
-
-    def read_texts(self, texts: Sequence[str]) -> Reading | None:
-        """See `TextEncoder`."""
-        with self._lock:
-            return self._encoder.read_texts(texts)
 
 
 def load_text_tower(name: str, digest: str | None) -> TextTower | None:

@@ -10,7 +10,7 @@ import io
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,10 @@ class Photo:
         score: its cosine.
         error: why the photo could not be indexed.
         captions: (how it was written, caption).
-        view: which of the photo's views matched; None if it has one.
+        view: which of the photo's views matched; None if it has one. Of a photo that was looked for, what of it counts.
+        set: name of its feature set, where the page shows several.
+        folded: names of near-duplicates that are not shown themselves.
+        data: its encoded bytes, where they are at hand; None: `uri` is opened.
     """
 
     image_id: str
@@ -54,6 +57,9 @@ class Photo:
     error: str | None = None
     captions: Sequence[tuple[str, str]] = ()
     view: View | None = None
+    set: str = ""
+    folded: Sequence[str] = ()
+    data: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,14 @@ class Section:
         photos: the photos.
         note: shown below the heading.
         warning: of several lines, about the models that the section comes from; the page begins with it.
+        examples: photos that were looked for, shown above the others.
     """
 
     title: str
     photos: Sequence[Photo]
     note: str = ""
     warning: str = ""
+    examples: Sequence[Photo] = ()
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,7 @@ def _section(section: Section, thumbnails: dict[str, _Thumbnail], rules: SourceR
         "title": printable(section.title),
         "note": printable(section.note),
         "photos": [_view(photo, thumbnails, rules) for photo in section.photos],
+        "examples": [_view(photo, thumbnails, rules) for photo in section.examples],
     }
 
 
@@ -157,6 +166,8 @@ def _view(photo: Photo, thumbnails: dict[str, _Thumbnail], rules: SourceRules) -
     """The values that the template shows: printable texts and plain numbers."""
     if photo.error is not None:
         thumbnail = _Thumbnail(problem=f"could not be indexed: {photo.error}")
+    elif photo.data is not None:
+        thumbnail = _thumbnail(photo.data, rules)
     else:
         if photo.uri not in thumbnails:
             thumbnails[photo.uri] = _thumbnail(photo.uri, rules)
@@ -169,6 +180,8 @@ def _view(photo: Photo, thumbnails: dict[str, _Thumbnail], rules: SourceRules) -
     return {
         "name": printable(photo.image_id),
         "uri": printable(photo.uri),
+        "set": printable(photo.set),
+        "folded": [printable(name) for name in photo.folded],
         "rank": photo.rank,
         "score": photo.score,
         "image": thumbnail.data_uri,
@@ -206,9 +219,9 @@ def _box(item: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _thumbnail(uri: str, rules: SourceRules) -> _Thumbnail:
+def _thumbnail(photo: str | bytes, rules: SourceRules) -> _Thumbnail:
     try:
-        image = decode(read_photo(uri, rules))
+        image = decode(photo if isinstance(photo, bytes) else read_photo(photo, rules))
     except QpertError as error:
         return _Thumbnail(problem=str(error))
     image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)

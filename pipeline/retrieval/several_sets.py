@@ -72,9 +72,10 @@ def _matching(pattern: str) -> list[str]:
     folders = [root + options]
     for name in names:
         matches = compile_pattern(name)
-        folders = [join(folder, below) for folder in folders for below in _folders_in(folder) if matches(below)]
-    if found := [folder for folder in folders if is_feature_set(folder)]:
-        return found
+        found = [(folder, below) for folder in folders for below in _folders_in(folder) if matches(below)]
+        folders = [join(folder, below) if folder else below for folder, below in found]
+    if sets := [folder for folder in folders if is_feature_set(folder)]:
+        return sets
     others = f"; none of the {len(folders):,} folders that fit it holds features" if folders else ""
     raise QpertError(f"no feature set fits the pattern {pattern}{others}")
 

@@ -22,7 +22,7 @@ from pipeline.serving.embedding import EncoderPool, ServedEncoder
 from pipeline.serving.errors import RequestError
 from pipeline.serving.models import SetInfo
 from pipeline.serving.observing import Metrics
-from pipeline.serving.served_set import OpenedSet, ServedSet
+from pipeline.serving.served_set import OpenedSet, ServedSet, version_text
 from pipeline.serving.settings import ServeSettings
 
 _LABELS = 50
@@ -52,12 +52,9 @@ class Catalogue:
         Raises:
             QpertError: one cannot be opened; names that do not fit.
         """
-        places = [place for root in self._settings.features for place in _places(root)]
-        names = self._settings.names
-        if names and len(names) != len(places):
-            raise QpertError(f"{len(names)} names for {len(places)} sets: give --name once for each, in their order")
-        for name, (root, variant) in zip(names or served_names(places), places, strict=True):
-            served = ServedSet(name, root, self._opener(name, root, variant), self._note)
+        for name, root, variant in named_places(self._settings):
+            opener = Opener(name, root, variant, self._settings, self._pool)
+            served = ServedSet(name, root, opener, self._note)
             served.open()
             self._sets[name] = served
 
@@ -104,9 +101,6 @@ class Catalogue:
             metrics.photos.labels(name).set(opened.info.photos)
             metrics.opened.labels(name).set(opened.opened)
 
-    def _opener(self, name: str, root: str, variant: str | None) -> Opener:
-        return Opener(name, root, variant, self._settings, self._pool)
-
 
 class Opener:
     """Opens one set, each time in its newest state."""
@@ -115,23 +109,33 @@ class Opener:
         self.name, self.root, self.variant = name, root, variant
         self._settings, self._pool = settings, pool
 
-    def __call__(self, version: str) -> OpenedSet:
+    def __call__(self) -> OpenedSet:
         """Opens the set.
-
-        Args:
-            version: its state on disk, as of before.
 
         Raises:
             QpertError, OSError: it cannot be opened.
         """
         settings = self._settings
-        collection = Collection.open(find_sets([self.root]), variant=self.variant)
-        encoder = ServedEncoder(
-            collection.features, self._pool, settings.weights, settings.device, settings.dtype
-        )
+        collection = Collection.open([self.root], variant=self.variant)
+        encoder = ServedEncoder(collection.features[0], self._pool, settings.weights, settings.device, settings.dtype)
         encoder.texts(["a photo"])  # the first text takes longer than others
         info = described(self.name, collection, self.variant)
-        return OpenedSet(self.name, collection, encoder, info, version, time.time())
+        return OpenedSet(self.name, collection, encoder, info, version_text(collection.version), time.time())
+
+
+def named_places(settings: ServeSettings) -> list[tuple[str, str, str | None]]:
+    """What is served: name, path or URI or pattern, and variant.
+
+    Raises:
+        QpertError: there are no features, or the names do not fit.
+    """
+    places = [place for root in settings.features for place in _places(root)]
+    names = list(settings.names) or served_names(places)
+    if len(names) != len(places):
+        raise QpertError(f"there are {len(places)} sets and {len(names)} names: give one for each, in their order")
+    if len(set(names)) < len(names) or served_names([(name, None) for name in names]) != names:
+        raise QpertError("names of sets consist of letters, digits and .-_, and are all different")
+    return [(name, root, variant) for name, (root, variant) in zip(names, places, strict=True)]
 
 
 def _places(root: str) -> list[tuple[str, str | None]]:
@@ -159,7 +163,7 @@ def served_names(places: Sequence[tuple[str, str | None]]) -> list[str]:
 
 def described(name: str, collection: Collection, variant: str | None) -> SetInfo:
     """What clients are told of a set."""
-    features = collection.features
+    features = collection.features[0]
     manifest = features.manifest
     weights = manifest.encoder.get("weights")
     return SetInfo(

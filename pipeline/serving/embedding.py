@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class BatchingEncoder:
         self._running, self._state = Lock(), Lock()
         self._waiting: dict[str, None] = {}
         self._known: OrderedDict[str, Float32] = OrderedDict()
+        self._remarks: OrderedDict[str, list[str]] = OrderedDict()
 
     def embed_text(self, texts: Sequence[str]) -> Float32:
         """Unit vectors float32 [T, D]."""
@@ -55,6 +56,18 @@ class BatchingEncoder:
     def read_texts(self, texts: Sequence[str]) -> Reading | None:
         """See `TextEncoder`."""
         return self.encoder.read_texts(texts)
+
+    def remarks(self, text: str) -> list[str]:
+        """What users should know of how the encoder reads a text, see `reading_warnings`."""
+        with self._state:
+            if text in self._remarks:
+                return self._remarks[text]
+        found = reading_warnings(self.encoder, [text])
+        with self._state:
+            self._remarks[text] = found
+            while len(self._remarks) > _REMEMBERED:
+                self._remarks.popitem(last=False)
+        return found
 
     def _kept(self, texts: Sequence[str]) -> Float32 | None:
         """The vectors, if all are known; else the others are noted down for the next thread that embeds."""
@@ -71,18 +84,26 @@ class BatchingEncoder:
         with self._state:
             known = {text: self._known[text] for text in texts if text in self._known}
             mine = [text for text in dict.fromkeys(texts) if text not in known]
-            others = [text for text in self._waiting if text not in mine][: max(0, _BATCH - len(mine))]
-            batch = mine + others
-            for text in batch:
+            waiting = [text for text in self._waiting if text not in mine and text not in self._known]
+            others = waiting[: max(0, _BATCH - len(mine))]
+            for text in (*mine, *others):
                 self._waiting.pop(text, None)
-        vectors = self.encoder.embed_text(batch)
-        array = vectors if isinstance(vectors, np.ndarray) else vectors.detach().float().cpu().numpy()
-        rows = dict(zip(batch, unit(array, "the text embeddings"), strict=True))
+        try:
+            rows = self._embed(mine + others)
+        except Exception:
+            if not others:
+                raise
+            rows = self._embed(mine)  # a text of others may be at fault; they will see
         with self._state:
             self._known.update(rows)
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return np.stack([(rows | known)[text] for text in texts])
+
+    def _embed(self, texts: list[str]) -> dict[str, Float32]:
+        vectors = self.encoder.embed_text(texts)
+        array = vectors if isinstance(vectors, np.ndarray) else vectors.detach().float().cpu().numpy()
+        return dict(zip(texts, unit(array, "the text embeddings"), strict=True))
 
 
 class EncoderPool:
@@ -97,12 +118,20 @@ class EncoderPool:
         self._encoders: dict[TextEncoderChoice, BatchingEncoder] = {}
         self._lock = Lock()
 
-    def load(self, choice: TextEncoderChoice) -> BatchingEncoder:
-        """For `load_text_encoder`."""
+    def get(self, choice: TextEncoderChoice) -> BatchingEncoder:
+        """An encoder, loaded when it is first asked for."""
         with self._lock:
             if choice not in self._encoders:
                 self._encoders[choice] = BatchingEncoder(self._load(choice))
             return self._encoders[choice]
+
+
+class PhotoEncoder(Protocol):
+    """An encoder of a pool that takes photos as well as texts."""
+
+    def embed_photos(self, photos: Sequence[Image], image_size: int | None) -> Float32:
+        """See `ChosenEncoder`."""
+        ...
 
 
 class ServedEncoder:
@@ -117,24 +146,28 @@ class ServedEncoder:
     """
 
     def __init__(
-        self, features: FeatureSet, pool: EncoderPool, weights: str | None = None, device: str = "cpu", dtype: str = "float32"
+        self,
+        features: FeatureSet,
+        pool: EncoderPool,
+        weights: str | None = None,
+        device: str = "cpu",
+        dtype: str = "float32",
     ) -> None:
-        self._text = load_text_encoder(features, weights=weights, device=device, dtype=dtype, load=pool.load)
+        encoder = load_text_encoder(features, weights=weights, device=device, dtype=dtype, load=pool.get)
+        self._encoder = cast("BatchingEncoder", encoder)  # what the pool has
         self._image_size = MadeWith.of(features.manifest, features.root).image_size
 
     def texts(self, texts: Sequence[str]) -> Float32:
         """Unit vectors [T, D]."""
-        vectors = self._text.embed_text(texts)
-        assert isinstance(vectors, np.ndarray)
-        return vectors
+        return self._encoder.embed_text(texts)
 
     def photos(self, photos: Sequence[Image]) -> Float32:
         """Unit vectors [n, V, D] of upright RGB photos; the first photo loads the whole encoder."""
-        encoder = self._text.encoder if isinstance(self._text, BatchingEncoder) else self._text
-        if not isinstance(encoder, ChosenEncoder):
+        encoder = self._encoder.encoder
+        if not hasattr(encoder, "embed_photos"):
             raise QpertError("this server embeds texts alone, no photos")
-        return encoder.embed_photos(photos, self._image_size)
+        return cast("PhotoEncoder", encoder).embed_photos(photos, self._image_size)
 
     def remarks(self, texts: Sequence[str]) -> list[str]:
         """What users should know of texts that the encoder cannot read as a whole."""
-        return reading_warnings(self._text, texts)
+        return [remark for text in texts for remark in self._encoder.remarks(text)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 MAX_TEXT = 2_000
 """Letters of a text; encoders read far fewer."""
@@ -18,6 +18,13 @@ MAX_IMAGE_TEXT = 28_000_000
 MAX_ID = 4_096
 MAX_LABELS = 32
 
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 24.0 is an integer too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
 SetName = Annotated[str, Field(min_length=1, max_length=200, description="name of a set, see GET /sets")]
 ImageId = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -28,8 +35,12 @@ Box = Annotated[
 Weight = Annotated[
     float, Field(ge=-100, le=100, allow_inf_nan=False, description="below 0: photos that are less like this")
 ]
-Label = Annotated[str, Field(min_length=1, max_length=200)]
+Label = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 Pattern = Annotated[str, Field(min_length=1, max_length=500)]
+Moment = Annotated[
+    str,
+    Field(max_length=30, pattern=r"^\d{4}(-\d\d){0,2}([T ][0-9:.]+)?$", description="2020, 2020-05, 2020-05-17T18:00"),
+]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S")]
 Base64 = Annotated[str, Field(min_length=4, max_length=MAX_IMAGE_TEXT, pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
 
@@ -78,13 +89,17 @@ class FilterFields(Sent):
 
     has: list[Label] = Field([], max_length=MAX_LABELS, description="labels of objects that a photo must have")
     without: list[Label] = Field([], max_length=MAX_LABELS, description="labels of objects that it must not have")
-    smaller: Fraction | None = Field(None, description="an object (of those in `has`, if any) takes less of the photo")
-    larger: Fraction | None = Field(None, description="an object (of those in `has`, if any) takes more of the photo")
+    smaller: float | None = Field(
+        None, gt=0, le=1, allow_inf_nan=False, description="an object (of those in `has`, if any) covers less than this"
+    )
+    larger: float | None = Field(
+        None, ge=0, lt=1, allow_inf_nan=False, description="an object (of those in `has`, if any) covers this or more"
+    )
     path: list[Pattern] = Field([], max_length=MAX_LABELS, description="patterns, such as 2024/**; one must match")
-    min_width: int | None = Field(None, ge=1, le=10**6, description="pixels")
-    min_height: int | None = Field(None, ge=1, le=10**6, description="pixels")
-    taken_from: datetime | None = Field(None, description="the photo was taken then or later")
-    taken_to: datetime | None = Field(None, description="the photo was taken then or earlier")
+    min_width: Whole | None = Field(None, ge=1, le=10**6, description="pixels")
+    min_height: Whole | None = Field(None, ge=1, le=10**6, description="pixels")
+    taken_from: Moment | None = Field(None, description="the photo was taken then or later")
+    taken_to: Moment | None = Field(None, description="the photo was taken then or earlier")
 
 
 class SearchRequest(Sent):
@@ -92,8 +107,13 @@ class SearchRequest(Sent):
 
     text: Text | None = Field(None, description="what to look for")
     terms: list[Term] = Field([], max_length=MAX_TERMS, description="parts of a query, added up by weight")
-    k: int = Field(24, ge=1, le=MAX_K, description="photos per answer")
-    cursor: str | None = Field(None, max_length=300, description="from the last answer, for the photos that follow")
+    k: Whole = Field(24, ge=1, le=MAX_K, description="photos per answer")
+    cursor: str | None = Field(
+        None,
+        max_length=40,
+        pattern=r"^[0-9]{1,4}\.[0-9a-f]{16}\.[0-9a-f]{12}$",
+        description="from the last answer, for the photos that follow",
+    )
     filters: FilterFields | None = None
     min_score: float | None = Field(None, ge=-100, le=100, allow_inf_nan=False, description="leave out lower scores")
     fold: float | None = Field(

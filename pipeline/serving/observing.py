@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Plat
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.printing import printable
+from pipeline.serving.errors import error_response
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.25, 2.5, 5.0, 10.0, 30.0)
 """Seconds."""
@@ -35,9 +36,7 @@ class Metrics:
         registry = self.registry
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        self.requests = Counter(
-            "qpert_requests", "Requests answered", ["route", "method", "status"], registry=registry
-        )
+        self.requests = Counter("qpert_requests", "Requests answered", ["route", "method", "status"], registry=registry)
         self.seconds = Histogram(
             "qpert_request_seconds", "Time of a request", ["route"], buckets=_BUCKETS, registry=registry
         )
@@ -68,12 +67,12 @@ class Observer:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, status = perf_counter(), 500
+        started, status, started_to_answer = perf_counter(), 500, False
 
         async def with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started_to_answer
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, started_to_answer = message["status"], True
                 known = {name for name, _ in message["headers"]}
                 added = [header for header in (*_HEADERS, _CONTENT_POLICY) if header[0] not in known]
                 message = {**message, "headers": [*message["headers"], *added]}
@@ -82,6 +81,13 @@ class Observer:
         with self.metrics.in_flight.track_inprogress():
             try:
                 await self.app(scope, receive, with_headers)
+            except Exception:
+                # A fault of ours: the log has it, and clients learn nothing of the insides.
+                logger.exception("fault")
+                if started_to_answer:
+                    raise
+                response = error_response(500, "something went wrong in the server; its log says what")
+                await response(scope, receive, with_headers)
             finally:
                 self._note(scope, status, perf_counter() - started)
 

@@ -20,8 +20,6 @@ from pipeline.io.locations import local_path
 from pipeline.serving.errors import RequestError
 from pipeline.serving.pictures import PictureMaker
 
-SIZES = (160, 320, 640, 1280)
-"""Longest sides of thumbnails, in pixels."""
 CACHE = 64 * 2**20
 """Bytes of pictures that are kept."""
 

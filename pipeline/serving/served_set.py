@@ -65,14 +65,18 @@ class OpenedSet:
 
 
 def version_of(root: str) -> str:
-    """The state of what a path, URI or pattern names on disk; no file is read.
+    """The state of what a path, URI or pattern names on disk, as `version_text` has it; no file is read.
 
     Raises:
         QpertError, OSError: it is not there.
     """
     roots = find_sets([root]) if is_pattern(root) else [root]
-    states = [f"{one} {current_version(one)}" for one in roots]
-    return hashlib.sha256("\n".join(states).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return version_text("+".join(current_version(one) for one in roots))
+
+
+def version_text(version: str) -> str:
+    """The version of a collection, short enough for cursors."""
+    return hashlib.sha256(version.encode()).hexdigest()[:16]
 
 
 class ServedSet:
@@ -81,7 +85,7 @@ class ServedSet:
     Args:
         name: under which it is served.
         root: path, URI or pattern.
-        opener: opens it, given its state.
+        opener: opens it.
         noted: is called after each change with the state as it is now (None: it cannot be searched).
     """
 
@@ -89,12 +93,13 @@ class ServedSet:
         self,
         name: str,
         root: str,
-        opener: Callable[[str], OpenedSet],
+        opener: Callable[[], OpenedSet],
         noted: Callable[[str, OpenedSet | None], None] = lambda name, opened: None,
     ) -> None:
         self.name, self.root = name, root
         self._opener, self._noted = opener, noted
         self._opened: OpenedSet | None = None
+        self._info: SetInfo | None = None
         self.problem: str | None = None
         self._lock = Lock()
 
@@ -104,8 +109,7 @@ class ServedSet:
         Raises:
             QpertError, OSError: it cannot be opened.
         """
-        self._opened = self._opener(version_of(self.root))
-        self._noted(self.name, self._opened)
+        self._take(self._opener())
 
     def current(self) -> OpenedSet:
         """The set as it is now; whoever has it may go on with it, whatever happens to the set.
@@ -120,7 +124,7 @@ class ServedSet:
 
     def info(self) -> SetInfo | None:
         """What is known of the set, also while it cannot be searched."""
-        return None if self._opened is None else self._opened.info
+        return self._info
 
     def check(self) -> bool:
         """Looks whether the set has changed, and opens it anew if so; returns whether it can be searched."""
@@ -134,18 +138,22 @@ class ServedSet:
                 return True
             try:
                 try:
-                    opened = self._opener(version)
+                    opened = self._opener()
                 except (QpertError, OSError):
                     time.sleep(SECOND_LOOK)
-                    opened = self._opener(version_of(self.root))
+                    opened = self._opener()
             except (QpertError, OSError) as error:
                 self._fail(error)
                 return False
-            # One assignment: a request sees the old set or the new one.
-            self._opened, self.problem = opened, None
-            self._noted(self.name, opened)
+            self._take(opened)
             logger.info(f"{self.name}: opened anew, {opened.info.photos:,} photos, {opened.info.index}")
             return True
+
+    def _take(self, opened: OpenedSet) -> None:
+        # One assignment for requests: they see the old set or the new one.
+        self._opened = opened
+        self._info, self.problem = opened.info, None
+        self._noted(self.name, opened)
 
     def _fail(self, error: Exception) -> None:
         problem = first_line(error)

@@ -11,27 +11,26 @@ from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
 
 
 class ServeSettings(BaseModel):
-    """What is served, to whom, and within which limits.
+    """What is served, and within which limits.
 
     Attributes:
-        features: paths or URIs of feature sets.
-        names: their names, if not those of the folders.
+        features: paths, URIs or patterns of feature sets.
+        names: of the sets, if not those of their folders.
         weights: the encoder's weights, if they are files.
         device: torch device of the encoder.
-        dtype: of the encoder.
+        dtype: number format of the encoder.
         rules: which photos may be opened.
-        host: address that the server listens on, by which the Host header is checked; None behind a proxy that does so.
-        token: what clients must know; None on loopback.
+        token: what clients must know; None: nothing.
         log_queries: write the texts of queries to the log.
         max_body: bytes of a request.
-        rate: requests a second of one client, on average; photos and the page's files are not counted.
-        burst: requests that a client may make at once.
-        concurrent: requests worked on at once; others wait, and too many are refused.
+        rate: POST requests a second of one address, on average.
+        burst: POST requests that an address may make at once.
+        concurrent: requests worked on at once; some more wait, others are refused.
         timeout: seconds for a request.
         reload: seconds between looks for changes of the sets.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     features: tuple[str, ...] = Field(min_length=1)
     names: tuple[str, ...] = ()
@@ -39,7 +38,6 @@ class ServeSettings(BaseModel):
     device: str = "cpu"
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     rules: SourceRules = DEFAULT_RULES
-    host: str | None = "127.0.0.1"
     token: str | None = Field(None, repr=False)
     log_queries: bool = False
     max_body: int = Field(32 * 2**20, ge=1024)

@@ -19,13 +19,12 @@ from pipeline.vectors.versions import SEARCH
 
 STORED = ("image_id", "uri", "width", "height", "taken", "size", "objects")
 """Columns of the features that are kept for every photo; null where a set lacks them."""
-_TAKEN = pa.field("taken", pa.timestamp("s"))
 
 
 def photo_schema(features: FeatureSet) -> pa.Schema:
     """The columns of the photos of a set: `file`, those of `STORED`, `views` if it has several, and `vectors`."""
     known = features_schema()
-    fields = [known.field(name) if name in known.names else _TAKEN for name in STORED]
+    fields = [known.field(name) for name in STORED]
     views = [VIEWS_COLUMN] if features.manifest.multi else []
     return pa.schema([("file", pa.string()), *fields, *views, ("vectors", pa.int32())])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ class AxisEncoder:
 
 @pytest.fixture
 def features(write_features: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("pipeline.queries.exact.load_text_encoder", lambda features, **_: AxisEncoder())
+    monkeypatch.setattr("pipeline.queries.encoding.load_text_encoder", lambda features, **_: AxisEncoder())
     return write_features(np.eye(3)[:, None], precision="float32")
 
 
@@ -64,6 +65,30 @@ def test_wrong_searches_are_errors(features: Any) -> None:
         pipeline.search(features, "1", top=0)
     with pytest.raises(QpertError):
         pipeline.search("/nowhere", "1")
+
+
+def test_photos_sums_filters_and_pages_are_searched_for_too(features: Any) -> None:
+    like = pipeline.Query((pipeline.Term(like="000002.jpg"),), k=1)
+    assert pipeline.search(features, like)[0].image_id == "000002.jpg"
+    both = pipeline.Query((pipeline.Term(text="0"), pipeline.Term(text="1", weight=0.5)), k=2)
+    first, second = pipeline.search(features, [both, "2"], top=1, offset=1)
+    assert [hit.image_id for hit in first] == ["000000.jpg", "000001.jpg"]
+    assert (second.offset, second[0].score) == (1, 0.0)
+    assert [hit.image_id for hit in pipeline.search(features, "1", filters=pipeline.Filters(path="*2.jpg"))] == [
+        "000002.jpg"
+    ]
+    assert [len(hit.folded) for hit in pipeline.search(features, "1", fold=0.5)] == [0, 0, 0]
+
+
+def test_several_sets_and_sets_that_are_open_already(features: Any, write_features: Any, tmp_path: Path) -> None:
+    other = write_features(np.eye(3)[1:, None], ["a.jpg", "b.jpg"], precision="float32", name="other")
+    expected = [("features", "000001.jpg"), ("other", "a.jpg")]
+    collection = pipeline.Collection.open([features, other])
+    for sets in ([features, tmp_path / "other"], [features.root, other.root], collection):
+        hits = pipeline.search(sets, "1", top=2, exact=True, cache=False)
+        assert [(hit.set, hit.image_id) for hit in hits] == expected
+    with pytest.raises(QpertError, match="no feature set is named"):
+        pipeline.search([], "1")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -31,7 +31,7 @@ class WordEncoder:
 
 @pytest.fixture
 def features(write_features, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.queries.exact.load_text_encoder", lambda features, **_: WordEncoder())
+    monkeypatch.setattr("pipeline.queries.encoding.load_text_encoder", lambda features, **_: WordEncoder())
     for i in range(3):
         Image.new("RGB", (64, 48), (80 * i, 0, 0)).save(tmp_path / f"{i:06d}.jpg")
     box = {"x0": 0.1, "y0": 0.2, "x1": 0.3, "y1": 0.4, "label": "star", "score": 0.9}
@@ -66,6 +66,11 @@ def test_json_is_the_only_output(features, tmp_path, capsys):
         "score": pytest.approx(0.5**0.5),
         "image_id": "000000.jpg",
         "uri": f"{tmp_path}/000000.jpg",
+        "width": 64,
+        "height": 48,
+        "taken": None,
+        "objects": [{"label": "star", "score": 0.9, "box": [0.1, 0.2, 0.3, 0.4]}],
+        "folded": [],
     }
     assert html.exists()
 
@@ -88,7 +93,7 @@ def test_the_report_shows_the_hits_with_their_boxes(features, tmp_path, capsys):
 
 
 def test_browse_needs_no_encoder_and_shows_failures(features, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.queries.exact.load_text_encoder", None)
+    monkeypatch.setattr("pipeline.queries.encoding.load_text_encoder", None)
     html = tmp_path / "boxes.html"
     assert main(["search", features, "--browse", "10", "--html", str(html)]) == 0
     page = html.read_text()
@@ -193,3 +198,131 @@ def test_miniatures_on_photos_are_warned_of_before_and_after(features, tmp_path,
         assert lines[0] == f"warning: MINIATURE MODEL ON {where[scenes]}"
         assert lines[-1] == "warning: miniature models and real photos do not go together: see the warning above"
         assert f"MINIATURE MODEL ON {where[scenes]}" in html.read_text()
+
+
+@pytest.fixture
+def parts(features, write_features, tmp_path, monkeypatch):
+    """The set `features` and another, `circle`, of the same encoder, in the current folder."""
+    write_features(
+        WordEncoder().embed_text(["red red star", "dog"]).numpy()[:, None],
+        ["m0.jpg", "m1.jpg"],
+        folder=tmp_path,
+        name="circle",
+    )
+    monkeypatch.chdir(tmp_path)
+    return ["features", "circle"]
+
+
+def test_several_sets_are_one_ranking_with_their_names(parts, tmp_path, capsys):
+    expected = [
+        "red star",
+        f"   1   1.000  features  {tmp_path}/000000.jpg",
+        f"   2   0.949  circle    {tmp_path}/m0.jpg",
+    ]
+    for words in (
+        ["features", "circle", "red star"],
+        ["features", "./circle", "red star"],
+        ["red star", "--in", "features", "circle"],
+        ["--in", "features", "--in", "circle", "--text", "red star"],
+    ):
+        assert main(["search", *words, "-k", "2"]) == 0
+        output = capsys.readouterr()
+        assert output.out.splitlines() == expected
+        assert output.err.startswith("searching features: ")
+    assert main(["search", *parts, "red star", "--json", "-k", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["results"][0]["set"] == "features"
+
+
+def test_a_text_that_is_called_like_a_set_is_a_text_behind_its_option(parts, capsys):
+    assert main(["search", "features", "--text", "circle", "-k", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "circle"
+    assert main(["search", "features", "dog", "circle"]) == 2
+    assert "circle is a feature set, but comes after 'dog'" in capsys.readouterr().err
+
+
+def test_pages_go_on_where_the_last_one_ended(parts, capsys):
+    whole = []
+    for page in (["--page", "1"], ["--page", "2"], ["--skip", "4"]):
+        assert main(["search", *parts, "red star", "-k", "2", "--format", "jsonl", *page]) == 0
+        whole += [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["rank"] for row in whole] == [1, 2, 3, 4, 5, 6]
+    assert main(["search", *parts, "red star", "--format", "jsonl"]) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == whole
+    assert main(["search", *parts, "red star", "--page", "9"]) == 0
+    assert "no further photo" in capsys.readouterr().out
+
+
+def test_terms_are_added_and_taken_away(features, capsys):
+    words = ["search", features, "red", "--plus", "circle", "--plus", "blue", "--minus", "2:red", "-k", "1", "--json"]
+    assert main(words) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert answer["query"] == "red + circle + blue - 2 x red"
+    assert answer["results"][0]["image_id"] == "000001.jpg"
+
+
+def test_indexed_photos_need_no_encoder(features, monkeypatch, capsys):
+    monkeypatch.setattr("pipeline.queries.encoding.load_text_encoder", None)
+    assert main(["search", features, "--like", "000002.jpg", "-k", "2", "--format", "csv"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0].startswith("query,rank,score,")
+    assert rows[1].startswith("photos like 000002.jpg,1,1.0")
+    assert main(["search", features, "--like", "000009.jpg"]) == 2
+    assert "no photo with the id '000009.jpg' has vectors" in capsys.readouterr().err
+
+
+def test_answers_go_to_a_file(features, tmp_path, capsys):
+    path = tmp_path / "found.csv"
+    assert main(["search", features, "red star", "--format", "csv", "--output", str(path), "-k", "1"]) == 0
+    assert capsys.readouterr().out == ""
+    assert path.read_text(encoding="utf-8").splitlines()[1].startswith("red star,1,1.0")
+
+
+def test_filters_and_near_duplicates_are_options_of_the_search(parts, capsys):
+    assert main(["search", *parts, "dog", "--has", "star", "--format", "jsonl"]) == 0
+    assert [json.loads(line)["image_id"] for line in capsys.readouterr().out.splitlines()] == ["000000.jpg"]
+    assert main(["search", *parts, "dog", "--fold", "0.99", "--format", "jsonl", "-k", "1"]) == 0
+    output = capsys.readouterr()
+    (row,) = [json.loads(line) for line in output.out.splitlines()]
+    assert (row["image_id"], row["folded"]) == ("000003.jpg", ["m1.jpg"])
+    assert main(["search", *parts, "dog", "--has", "zebra"]) == 0
+    assert "zebra" in capsys.readouterr().err
+
+
+def test_the_report_shows_sets_filters_near_duplicates_and_the_photo_that_was_looked_for(parts, tmp_path, capsys):
+    html = tmp_path / "found.html"
+    words = ["--like", "000000.jpg", "--has", "star", "--fold", "0.9", "--html", str(html)]
+    assert main(["search", *parts, *words]) == 0
+    page = html.read_text()
+    assert page.count("<img ") == 2  # the photo that was looked for, and found
+    assert 'alt="looked for: photos like 000000.jpg"' in page
+    assert "in features" in page
+    assert "with star" in page
+    assert main(["search", *parts, "dog", "--fold", "0.9", "--html", str(html)]) == 0
+    assert "and 1 near-duplicate" in html.read_text()
+
+
+def test_a_feature_set_must_be_named(capsys):
+    for words in ([], ["--text", "red"]):
+        assert main(["search", *words]) == 2
+        assert "OUT is missing: name a feature set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["red", "--page", "1", "--skip", "2"], "--page and --skip"),
+        (["red", "--box", "0,0,1,1"], "--box is a part of one photo"),
+        (["--image", "/nowhere/x.jpg"], "cannot search for the photo /nowhere/x.jpg: file not found"),
+        (["--minus", "red"], "not only what they should not"),
+        (["red", "--minus", "red"], "cancel each other out"),
+        (["red", "--json", "--format", "csv"], "two formats"),
+        (["red", "--output", "/proc/nowhere/x"], "there is no folder"),
+        (["/nowhere/more", "red"], "holds no features"),
+        (["red", "-k", "2000000"], "less than or equal to 1000000"),
+    ],
+)
+def test_wrong_queries_are_refused_with_advice(features, capsys, words, message):
+    assert main(["search", features, *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error

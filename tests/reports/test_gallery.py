@@ -17,6 +17,7 @@ from PIL import Image
 from pipeline.datasets.photos.shard_reading import read_shard
 from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
+from pipeline.features.views import View
 from pipeline.reports import Photo, Section, photos_of, write_gallery
 
 BOX = {"x0": 0.25, "y0": 0.5, "x1": 0.75, "y1": 0.625, "label": "red star", "score": 0.875}
@@ -194,3 +195,34 @@ def test_a_warning_of_several_sections_is_one_banner_at_the_top(render):
     assert page.text.count("MODELS <b>DO NOT FIT") == 1
     assert "\x1b" not in page.html
     assert not render(sections=[Section("one", [])]).all("div", "warning")
+
+
+def test_sets_and_near_duplicates_are_named_and_hostile_names_stay_text(render, photo_file):
+    names = ["b.jpg", "<script>alert(1)</script>"]
+    page = render(Photo("a", str(photo_file), set="part-<1>", folded=names), Photo("c", str(photo_file), folded=["d"]))
+    assert "in part-<1>" in page.text
+    assert "and 2 near-duplicates" in page.text
+    assert "b.jpg, <script>alert(1)</script>" in page.text
+    assert "and 1 near-duplicate\n" in page.text
+    assert page.all("script") == []
+
+
+def test_photos_that_were_looked_for_are_shown_with_their_box(render, photo_file, tmp_path):
+    box = View("crop", (0.25, 0.0, 0.75, 0.5))
+    examples = [
+        Photo("by its path", str(photo_file), view=box),
+        Photo("by its bytes", "", data=photo_file.read_bytes()),
+        Photo("gone", str(tmp_path / "gone.png")),
+        Photo("damaged", "", data=b"no photo"),
+    ]
+    page = render(sections=[Section("query", [Photo("a", str(photo_file))], examples=examples)])
+    assert [image["alt"] for image in page.all("img")] == [
+        "looked for: by its path",
+        "looked for: by its bytes",
+        "a, no objects",
+    ]
+    assert [frame["style"] for frame in page.all("div", "frame")] == [
+        "left:25.000%;top:0.000%;width:50.000%;height:50.000%"
+    ]
+    assert "file not found" in page.text
+    assert "not an image" in page.text

@@ -47,6 +47,14 @@ def test_patterns_find_feature_sets_by_name(three, tmp_path):
     assert find_sets([f"{as_uri(str(tmp_path))}/part-*"]) == [as_uri(features.root) for features in three]
 
 
+def test_patterns_may_begin_in_the_current_folder(three, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_sets(["part-*"]) == ["part-0", "part-1", "part-2"]
+    assert find_sets(["./part-[!1]"]) == ["./part-0", "./part-2"]
+    monkeypatch.chdir(tmp_path.parent)
+    assert find_sets([f"{tmp_path.name[:-1]}*/part-1"]) == [f"{tmp_path.name}/part-1"]
+
+
 def test_each_set_counts_once_in_the_order_of_the_patterns(three, tmp_path):
     found = find_sets([f"{tmp_path}/part-2", f"{tmp_path}/part-*", f"{tmp_path}/./part-0"])
     assert names(found) == ["part-2", "part-0", "part-1"]

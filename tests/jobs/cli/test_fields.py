@@ -20,6 +20,7 @@ NO_PATHS = {
     *("device", "dtype", "search", "search_options", "scheduler", "scheduler_options"),
     *("uri_column", "bytes_column", "id_column", "image_column", "caption_column", "image_key"),
     "name",
+    *("box", "taken_from", "taken_to"),
 }
 """Options of free text that name no file: a new one belongs here, or gets one of the types of `pipeline.io.paths`."""
 NEEDED = {

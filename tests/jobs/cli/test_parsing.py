@@ -117,3 +117,13 @@ def test_a_printed_configuration_is_harmless_and_the_same(
     assert text.replace("\n", "").isprintable()
     (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
     assert example("--config", str(tmp_path / "run.yaml")).out == out
+
+
+def test_only_options_that_say_so_add_up() -> None:
+    class Options(BaseModel):
+        has: list[str] = Field([], json_schema_extra={"adds": True})
+        kinds: list[str] = []
+
+    config = parse(Options, "--has a b --kinds a --has c --kinds b".split(), verb="example")
+    assert config == Options(has=["a", "b", "c"], kinds=["b"])
+    assert parse(Options, [], verb="example") == Options()

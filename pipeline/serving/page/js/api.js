@@ -2,6 +2,10 @@
 
 const TOKEN = "qpert-token";
 
+/** Sizes of thumbnails that the server makes, in pixels: for chips, and for cards on screens of any density. */
+export const SMALL = 160;
+export const MIDDLE = devicePixelRatio > 1.4 ? 640 : 320;
+
 /** Why there is no answer. `kind` is a code of the server's, or `offline`. */
 export class Problem extends Error {
   constructor(status, kind, message, retryAfter = null) {
@@ -72,9 +76,18 @@ export function photoAddress({ set, id }) {
   return `photos/${escaped(set)}/${escaped(id)}`;
 }
 
-/** The same for a small copy, its longer side `size` pixels. */
+/** The same for a small copy, its longer side `size` pixels: one of `SMALL` and `MIDDLE`. */
 export function thumbnailAddress({ set, id }, size) {
   return `thumbnails/${escaped(set)}/${escaped(id)}?size=${size}`;
+}
+
+/** The address that the server gave, with a `size` if one is named; `otherwise` if it does not lead to the server. */
+export function givenAddress(address, otherwise, size = null) {
+  if (!address) return otherwise;
+  const url = new URL(address, document.baseURI);
+  if (url.origin !== location.origin) return otherwise;
+  if (size !== null) url.searchParams.set("size", String(size));
+  return url.href;
 }
 
 function escaped(text) {

@@ -1,12 +1,10 @@
 /** One photo among the results. */
 
-import { thumbnailAddress } from "./api.js";
+import { givenAddress, MIDDLE, thumbnailAddress } from "./api.js";
 import { boxLayer } from "./boxes.js";
 import { button, make, name, printable } from "./dom.js";
 import { keyOf, objectsText, scoreText, shortName } from "./hits.js";
 import { addressOf } from "./state.js";
-
-const SIZE = 480;
 
 /**
  * @param {object} hit a result.
@@ -39,7 +37,7 @@ export function makeCard(hit, { images, state, actions }) {
     make("span", { class: "unseen spoken-change" }),
   );
   frame.append(link, boxLayer(hit, (box, label) => actions.like(hit, { box, label }), { tab: false }));
-  images.show(image, hit.thumbnail ? sized(hit.thumbnail) : thumbnailAddress(photo, SIZE), () => {
+  images.show(image, givenAddress(hit.thumbnail, thumbnailAddress(photo, MIDDLE), MIDDLE), () => {
     frame.classList.add("broken");
     frame.append(make("span", { class: "lost", "aria-hidden": "true" }, "This photo cannot be shown"));
   });
@@ -87,10 +85,4 @@ export function markChange(card, change) {
 export function shape(frame, width, height) {
   frame.style.setProperty("--ratio", String(width / height));
   frame.style.aspectRatio = `${width} / ${height}`;
-}
-
-function sized(address) {
-  const url = new URL(address, document.baseURI);
-  url.searchParams.set("size", String(SIZE));
-  return url.origin === location.origin ? url.href : "about:blank";
 }

@@ -1,6 +1,6 @@
 /** The parts of a search beside its text, and its filters, as chips that can be changed and removed. */
 
-import { thumbnailAddress } from "./api.js";
+import { SMALL, thumbnailAddress } from "./api.js";
 import { button, make, name, printable } from "./dom.js";
 import { boxText, shortName } from "./hits.js";
 
@@ -67,7 +67,7 @@ function describe(term, { images, uploads, set }) {
     const known = upload ? upload.name : "your photo";
     return { label: name(part + known, { class: "what", title: place }), spoken: printable(part + known), picture: upload ? picture : null };
   }
-  images.show(picture, thumbnailAddress({ set: term.set ?? set, id: term.like }, 96), () => picture.remove());
+  images.show(picture, thumbnailAddress({ set: term.set ?? set, id: term.like }, SMALL), () => picture.remove());
   const known = `${part}${shortName(term.like)}`;
   return { label: name(known, { class: "what", title: [printable(term.like), place].filter(Boolean).join(", ") }), spoken: printable(known), picture };
 }

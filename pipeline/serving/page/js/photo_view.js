@@ -1,6 +1,6 @@
 /** A photo shown large, with its boxes and what is known of it. */
 
-import { photoAddress, thumbnailAddress } from "./api.js";
+import { givenAddress, MIDDLE, photoAddress, SMALL, thumbnailAddress } from "./api.js";
 import { boxLayer } from "./boxes.js";
 import { shape } from "./card.js";
 import { button, make, name, printable } from "./dom.js";
@@ -78,8 +78,8 @@ export class PhotoView {
       on: { click: () => this.actions.like(hit, {}) },
     });
     frame.append(whole, boxLayer(hit, (box, label) => this.actions.like(hit, { box, label }), { tab: true }));
-    this.images.show(small, ownAddress(hit.thumbnail, thumbnailAddress(photo, 480)), () => small.remove());
-    this.images.show(large, ownAddress(hit.photo, photoAddress(photo)), () => {
+    this.images.show(small, givenAddress(hit.thumbnail, thumbnailAddress(photo, MIDDLE), MIDDLE), () => small.remove());
+    this.images.show(large, givenAddress(hit.photo, photoAddress(photo)), () => {
       frame.classList.add("broken");
       frame.append(make("p", { class: "lost" }, "This photo cannot be shown. It may have been moved or removed."));
     });
@@ -138,16 +138,9 @@ export class PhotoView {
     if (!hit.folded?.length) return [];
     const photos = hit.folded.map((id) => {
       const image = make("img", { alt: printable(shortName(id)), loading: "lazy" });
-      this.images.show(image, thumbnailAddress({ set: hit.set, id }, 160));
+      this.images.show(image, thumbnailAddress({ set: hit.set, id }, SMALL));
       return make("li", {}, make("button", { type: "button", title: printable(id), on: { click: () => this.actions.openId({ set: hit.set, id }) } }, image));
     });
     return [make("h3", {}, "Nearly the same"), make("ul", { class: "alike" }, ...photos)];
   }
-}
-
-/** An address that the server gave, if it leads to the server itself. */
-function ownAddress(address, otherwise) {
-  if (!address) return otherwise;
-  const url = new URL(address, document.baseURI);
-  return url.origin === location.origin ? url.href : otherwise;
 }
