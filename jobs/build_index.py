@@ -15,8 +15,8 @@ their scores and order are those of the full search. What can be missed is a pho
 
     kind         bytes per vector of D numbers    when
     exact        2 D                              below 100,000 vectors, or where nothing may be missed
-    ivf-sq8      D + 8                            below four million: codes so fine that hardly any order changes
-    ivf-pq       D / 4 + 8, or --code-bytes + 8   above: the fewest bytes to read for a query
+    ivf-sq8      D + 8                            below a million: codes so fine that hardly any order changes
+    ivf-pq       D / 4 + 8, or --code-bytes + 8   above: two bits a number, quick to compare
     ivf-rabitq   D / 8 + 16                       where space is shortest: coarse codes, more photos to score again
 
 --keep-vectors (the default) adds the 2 D of exact, on disk only.

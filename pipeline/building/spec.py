@@ -25,7 +25,7 @@ class _BuildOptions(BaseModel):
     kind: Kind = Field(
         "auto",
         description="exact: stored vectors, memory-mapped; ivf-sq8: a byte per number; ivf-pq: codes of a few bytes per"
-        " vector; ivf-rabitq: a bit per number; auto: exact below 100,000 vectors, ivf-sq8 below four million, then"
+        " vector; ivf-rabitq: a bit per number; auto: exact below 100,000 vectors, ivf-sq8 below a million, then"
         " ivf-pq; of a set that has an index already, its kind",
     )
     engine: Literal["faiss", "lance"] = Field(
@@ -57,8 +57,8 @@ class _BuildOptions(BaseModel):
         None,
         ge=1,
         le=4096,
-        description="bytes per vector of ivf-pq, a divisor of its length: fewer save space, and miss more (default: a"
-        " quarter of its length)",
+        description="bytes per vector of ivf-pq: fewer save space, and miss more; twice as many must divide the length"
+        " of a vector (default: a quarter of it)",
     )
     sample: int | None = Field(
         None,

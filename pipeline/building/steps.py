@@ -12,6 +12,7 @@ from pipeline.building.sampling import choose_files
 from pipeline.building.set_files import SetFile, set_files
 from pipeline.building.shard_folder import ShardFolder
 from pipeline.building.spec import BuildSpec
+from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.io.locations import Folder
 from pipeline.vectors.coverage import usable_manifest
@@ -23,6 +24,8 @@ SHARDS = "shards"
 """The folder of the shards of an index."""
 QUANTISER = "quantiser-"
 """Prefix of the file of a quantiser."""
+_PIECES = 2
+"""Pieces of a vector in a byte of its code."""
 _TRAINED = {"kind", "lists", "pieces", "seed"}
 """Settings that a quantiser depends on; the others matter to shards, or only when an index is searched."""
 
@@ -109,9 +112,14 @@ def choose_settings(spec: BuildSpec, vectors: int, dim: int, before: IndexEntry 
 
     With `rebuild` the lists and codes are chosen anew, by the size that the set has now.
     """
-    names = {"lists": "lists", "probes": "probes", "rescored": "rescored", "code_bytes": "pieces"}
-    names |= {"keep_vectors": "keep_vectors", "seed": "seed"}
-    given = {field: getattr(spec, name) for name, field in names.items() if name in spec.model_fields_set}
+    names = ("lists", "probes", "rescored", "keep_vectors", "seed")
+    given = {name: getattr(spec, name) for name in names if name in spec.model_fields_set}
+    if spec.code_bytes is not None:
+        if dim % (_PIECES * spec.code_bytes):
+            raise QpertError(
+                f"--code-bytes {spec.code_bytes} does not fit vectors of {dim} numbers: twice as many must divide that"
+            )
+        given["pieces"] = _PIECES * spec.code_bytes
     kind = spec.kind
     if before is not None:
         old = before.settings

@@ -326,7 +326,7 @@ def test_options_that_do_not_fit_are_refused_before_any_work(write_features) -> 
     root = write_features(unit_vectors(20)).root
     with pytest.raises(QpertError, match="--out is for --engine lance"):
         build(root, out="elsewhere")
-    with pytest.raises(QpertError, match="5 bytes per vector do not divide the dimension 16"):
+    with pytest.raises(QpertError, match="--code-bytes 5 does not fit vectors of 16 numbers"):
         build(root, kind="ivf-pq", code_bytes=5)
     with pytest.raises(QpertError, match="nothing but the kept vectors"):
         build(root, kind="exact", keep_vectors=False)
