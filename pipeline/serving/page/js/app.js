@@ -9,7 +9,7 @@ import { keyOf } from "./hits.js";
 import { Images } from "./images.js";
 import { watchForPhotos } from "./intake.js";
 import { Journal } from "./journal.js";
-import { noSets, photoIsGone, problemPanel, warningsOf, welcome } from "./messages.js";
+import { noSets, photoIsGone, problemPanel, unknownSet, warningsOf, welcome } from "./messages.js";
 import { PhotoView } from "./photo_view.js";
 import { requestOf } from "./request.js";
 import { Results } from "./results.js";
@@ -105,6 +105,7 @@ export class App {
   #search() {
     const missing = this.state.terms.filter(({ upload }) => upload && !this.uploads.get(upload));
     if (this.sets.length === 0) this.results.replace(noSets(), "No set of photos is served");
+    else if (!this.#set) this.#askForSet();
     else if (missing.length) this.#askForPhoto(missing);
     else if (!asks(this.state)) {
       const search = (text) => this.go({ text });
@@ -117,7 +118,7 @@ export class App {
 
   #requests() {
     const { compare } = this.state;
-    const own = this.#set?.name ?? this.state.set;
+    const own = this.#set.name;
     const upload = (key) => this.uploads.get(key).base64;
     const names = compare && compare !== own ? plainFirst([own, compare], this.sets) : [own];
     return names.map((name, number) => ({
@@ -129,7 +130,7 @@ export class App {
   #page() {
     const clearFilters = countFilters(this.state) ? () => this.go(NO_FILTERS) : null;
     const { images, state, actions, shown: key } = this;
-    return { images, state, actions, key, clearFilters, again: () => this.#again() };
+    return { images, state, actions, key, clearFilters, again: () => this.#again(), arrived: () => this.#describePhoto() };
   }
 
   #showState() {
@@ -153,6 +154,11 @@ export class App {
     this.viewed = keyOf(hit);
     const more = this.results.listings.some((listing) => listing.results === hits && listing.unfinished);
     this.photo.show(hit, { before: place > 0, after: place >= 0 && (place + 1 < hits.length || more) });
+  }
+
+  /** Says what is known of a photo once results that show it have arrived: a link may have opened it before. */
+  #describePhoto() {
+    if (this.photo.isOpen && !this.photo.described) this.#showPhoto();
   }
 
   /** The result that shows a photo, its place, and the results among which it is. */
@@ -207,6 +213,12 @@ export class App {
     const rest = this.state.terms.filter((term) => !missing.includes(term));
     const panel = photoIsGone(() => this.elements.file.click(), () => this.go({ terms: rest }));
     this.results.replace(panel, "This search was made with a photo that is not part of the link");
+  }
+
+  #askForSet() {
+    const names = this.sets.map(({ name }) => name);
+    const panel = unknownSet(this.state.set, names, (set) => this.go({ set, compare: "" }));
+    this.results.replace(panel, "No such set of photos is served");
   }
 
   #explain(problem, retry) {
@@ -272,7 +284,7 @@ export class App {
       if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.target.closest("input:not([type=checkbox]), select, textarea, dialog")) return;
       event.preventDefault();
-      elements.text.focus();
+      elements.text.focus({ preventScroll: true });
       elements.text.select();
     });
     addEventListener("online", () => this.#again());

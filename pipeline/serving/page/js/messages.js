@@ -52,7 +52,16 @@ export function photoIsGone(choose, remove) {
   );
 }
 
-/** A set that is served but cannot be read now. */
+/** The set that a link names is not served. @param {string[]} names of those that are. */
+export function unknownSet(set, names, choose) {
+  return panel(
+    "none",
+    "No such set of photos is served",
+    make("p", {}, "This search names the set ", name(set), ", which is not there, or no longer."),
+    make("div", { class: "ends" }, ...names.map((each) => button({ text: `Search in ${printable(each)}` }, () => choose(each)))),
+  );
+}
+
 export function noSets() {
   return panel("none", "No set of photos is served", make("p", {}, "Start the server with a feature set: qpert serve features/"));
 }
@@ -107,10 +116,11 @@ function countdown(seconds, retry) {
   return element;
 }
 
-/** The warnings of sets, such as that their models know drawn shapes alone. */
+/** The warnings of sets, such as that their models know drawn shapes alone, and what keeps sets from being searched. */
 export function warningsOf(sets) {
   const warnings = new Set(sets.map(({ warning }) => warning).filter(Boolean));
-  return [...warnings].map((warning) => {
+  const problems = sets.filter(({ problem }) => problem).map((set) => `${set.name} cannot be searched now\n${set.problem}`);
+  return [...warnings, ...problems].map((warning) => {
     const [title, ...lines] = warning.split("\n");
     return make(
       "details",

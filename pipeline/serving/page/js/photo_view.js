@@ -3,7 +3,7 @@
 import { givenAddress, MIDDLE, photoAddress, SMALL, thumbnailAddress } from "./api.js";
 import { boxLayer } from "./boxes.js";
 import { shape } from "./card.js";
-import { button, make, name, printable } from "./dom.js";
+import { button, icon, make, name, printable } from "./dom.js";
 import { areaText, labelOf, scoreText, shortName, takenText, viewText } from "./hits.js";
 
 export class PhotoView {
@@ -34,11 +34,17 @@ export class PhotoView {
     return this.dialog.open;
   }
 
+  /** Whether more than the id is known of the photo that is shown. */
+  get described() {
+    return this.hit?.rank !== undefined;
+  }
+
   /**
    * @param {object} hit a result, or only its `set` and `image_id` where no more is known.
    * @param {{before: boolean, after: boolean}} steps whether there are photos to step to.
    */
   show(hit, steps) {
+    this.hit = hit;
     const focused = document.activeElement?.dataset?.step;
     this.dialog.replaceChildren(this.#head(hit, steps), make("div", { class: "photo-body" }, this.#stage(hit), this.#facts(hit)));
     if (!this.dialog.open) this.dialog.showModal();
@@ -107,6 +113,13 @@ export class PhotoView {
         button({ text: "More like this", class: "main" }, () => actions.like(hit, {})),
         button({ symbol: "plus", text: "Add", title: "Add to the search: more like this" }, () => actions.add(hit, { weight: 1 })),
         button({ symbol: "minus", text: "Less", title: "Add to the search: less like this" }, () => actions.add(hit, { weight: -0.5 })),
+        // A link cannot send a token.
+        !this.images.api.token &&
+          make(
+            "a",
+            { class: "button", href: givenAddress(hit.photo, photoAddress({ set: hit.set, id: hit.image_id })), target: "_blank", rel: "noopener", "aria-label": "Open the photo alone in a new tab", title: "Open the photo alone in a new tab" },
+            icon("open"),
+          ),
       ),
       make("dl", {}, ...facts.flatMap(([term, value]) => [make("dt", {}, term), make("dd", {}, ...value)])),
       ...this.#objects(hit),

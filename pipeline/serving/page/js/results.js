@@ -85,6 +85,7 @@ export class Results {
     this.places.more.hidden = true;
     this.places.message.replaceChildren(panel);
     this.#tell(spoken);
+    this.places.status.classList.add("unseen"); // the panel says it to those who see it
   }
 
   fail(problem, retry) {
@@ -130,6 +131,7 @@ export class Results {
   #show(columns, page) {
     this.page = page;
     this.places.message.replaceChildren();
+    this.places.status.classList.remove("unseen");
     this.columns = new Columns(this.places.columns, columns, page);
     this.#update();
     const [{ answer }] = this.listings;
@@ -156,6 +158,7 @@ export class Results {
       const best = `best score ${scoreText(first.results[0]?.score)}`;
       this.#tell(`${counted(count, "photo")}${each}${unfinished ? ", more below" : ""} · ${best}`);
     }
+    this.page.arrived();
   }
 
   #tell(text) {
