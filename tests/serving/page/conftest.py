@@ -108,7 +108,7 @@ def open_page(browser: Any, served: Served) -> Iterator[Callable[..., Any]]:
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, base_url=served.address, **options
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         contexts.append(context)
         page = context.new_page()
         watches.append(Watch(served.address, allow))

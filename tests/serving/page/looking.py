@@ -43,7 +43,7 @@ def ids(page: Any) -> list[str]:
     return page.eval_on_selector_all(".card", "cards => cards.map(card => card.dataset.id)")
 
 
-def wait_for(page: Any, expression: str, argument: Any = None, seconds: float = 10) -> None:
+def wait_for(page: Any, expression: str, argument: Any = None, seconds: float = 30) -> None:
     """Waits until a JavaScript expression, or a function of `argument`, is true.
 
     Playwright's own `wait_for_function` evaluates text within the page, which the page's policy forbids.

@@ -46,7 +46,10 @@ export class PhotoView {
   show(hit, steps) {
     this.hit = hit;
     const focused = document.activeElement?.dataset?.step;
-    this.dialog.replaceChildren(this.#head(hit, steps), make("div", { class: "photo-body" }, this.#stage(hit), this.#facts(hit)));
+    this.dialog.replaceChildren(
+      this.#head(hit, steps),
+      make("div", { class: "photo-body" }, this.#stage(hit), this.#facts(hit)),
+    );
     if (!this.dialog.open) this.dialog.showModal();
     const step = focused && this.dialog.querySelector(`[data-step="${focused}"]:not(:disabled)`);
     (step ?? this.dialog.querySelector("h2")).focus();
@@ -63,8 +66,28 @@ export class PhotoView {
       "header",
       {},
       make("h2", { id: "photo-title", tabindex: "-1" }, name(shortName(hit.image_id))),
-      button({ symbol: "left", class: "quiet", "data-step": "-1", "aria-label": "Photo before", title: "Photo before (←)", disabled: !before }, () => actions.step(-1)),
-      button({ symbol: "right", class: "quiet", "data-step": "1", "aria-label": "Next photo", title: "Next photo (→)", disabled: !after }, () => actions.step(1)),
+      button(
+        {
+          symbol: "left",
+          class: "quiet",
+          "data-step": "-1",
+          "aria-label": "Photo before",
+          title: "Photo before (←)",
+          disabled: !before,
+        },
+        () => actions.step(-1),
+      ),
+      button(
+        {
+          symbol: "right",
+          class: "quiet",
+          "data-step": "1",
+          "aria-label": "Next photo",
+          title: "Next photo (→)",
+          disabled: !after,
+        },
+        () => actions.step(1),
+      ),
       button({ symbol: "close", class: "quiet", "aria-label": "Close", title: "Close (Esc)" }, () => actions.close()),
     );
   }
@@ -83,7 +106,10 @@ export class PhotoView {
       title: "More like this photo",
       on: { click: () => this.actions.like(hit, {}) },
     });
-    frame.append(whole, boxLayer(hit, (box, label) => this.actions.like(hit, { box, label }), { tab: true }));
+    frame.append(
+      whole,
+      boxLayer(hit, (box, label) => this.actions.like(hit, { box, label }), { tab: true }),
+    );
     this.images.show(small, givenAddress(hit.thumbnail, thumbnailAddress(photo, MIDDLE), MIDDLE), () => small.remove());
     this.images.show(large, givenAddress(hit.photo, photoAddress(photo)), () => {
       frame.classList.add("broken");
@@ -95,7 +121,15 @@ export class PhotoView {
   #facts(hit) {
     const { actions } = this;
     const facts = [
-      ["Id", [name(hit.image_id), button({ symbol: "copy", class: "quiet", "aria-label": "Copy the id", title: "Copy the id" }, () => actions.copy(hit.image_id))]],
+      [
+        "Id",
+        [
+          name(hit.image_id),
+          button({ symbol: "copy", class: "quiet", "aria-label": "Copy the id", title: "Copy the id" }, () =>
+            actions.copy(hit.image_id),
+          ),
+        ],
+      ],
       ["Set", [name(hit.set ?? "")]],
       ["Rank", hit.rank && [hit.rank.toLocaleString("en")]],
       ["Score", Number.isFinite(hit.score) && [scoreText(hit.score)]],
@@ -111,13 +145,24 @@ export class PhotoView {
         "div",
         { class: "ends" },
         button({ text: "More like this", class: "main" }, () => actions.like(hit, {})),
-        button({ symbol: "plus", text: "Add", title: "Add to the search: more like this" }, () => actions.add(hit, { weight: 1 })),
-        button({ symbol: "minus", text: "Less", title: "Add to the search: less like this" }, () => actions.add(hit, { weight: -0.5 })),
+        button({ symbol: "plus", text: "Add", title: "Add to the search: more like this" }, () =>
+          actions.add(hit, { weight: 1 }),
+        ),
+        button({ symbol: "minus", text: "Less", title: "Add to the search: less like this" }, () =>
+          actions.add(hit, { weight: -0.5 }),
+        ),
         // A link cannot send a token.
         !this.images.api.token &&
           make(
             "a",
-            { class: "button", href: givenAddress(hit.photo, photoAddress({ set: hit.set, id: hit.image_id })), target: "_blank", rel: "noopener", "aria-label": "Open the photo alone in a new tab", title: "Open the photo alone in a new tab" },
+            {
+              class: "button",
+              href: givenAddress(hit.photo, photoAddress({ set: hit.set, id: hit.image_id })),
+              target: "_blank",
+              rel: "noopener",
+              "aria-label": "Open the photo alone in a new tab",
+              title: "Open the photo alone in a new tab",
+            },
             icon("open"),
           ),
       ),
@@ -136,9 +181,17 @@ export class PhotoView {
         {},
         make(
           "button",
-          { type: "button", class: "object", on: { click: () => this.actions.like(hit, { box: object.box, label: labelOf(object) }) } },
+          {
+            type: "button",
+            class: "object",
+            on: { click: () => this.actions.like(hit, { box: object.box, label: labelOf(object) }) },
+          },
           make("span", {}, labelOf(object)),
-          make("span", { class: "quiet-text" }, `${areaText(object.box)}${Number.isFinite(object.score) ? `, ${object.score.toFixed(2)}` : ""}`),
+          make(
+            "span",
+            { class: "quiet-text" },
+            `${areaText(object.box)}${Number.isFinite(object.score) ? `, ${object.score.toFixed(2)}` : ""}`,
+          ),
         ),
       ),
     );
@@ -152,7 +205,15 @@ export class PhotoView {
     const photos = hit.folded.map((id) => {
       const image = make("img", { alt: printable(shortName(id)), loading: "lazy" });
       this.images.show(image, thumbnailAddress({ set: hit.set, id }, SMALL));
-      return make("li", {}, make("button", { type: "button", title: printable(id), on: { click: () => this.actions.openId({ set: hit.set, id }) } }, image));
+      return make(
+        "li",
+        {},
+        make(
+          "button",
+          { type: "button", title: printable(id), on: { click: () => this.actions.openId({ set: hit.set, id }) } },
+          image,
+        ),
+      );
     });
     return [make("h3", {}, "Nearly the same"), make("ul", { class: "alike" }, ...photos)];
   }
