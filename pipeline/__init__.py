@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.api.build_index import build_index
     from pipeline.api.evaluate import evaluate, evaluate_objects
     from pipeline.api.export import export
     from pipeline.api.index import index
@@ -41,6 +42,7 @@ _MODULES = {
     "Perturbation": "pipeline.method.settings",
     "Query": "pipeline.queries.query",
     "Term": "pipeline.queries.query",
+    "build_index": "pipeline.api.build_index",
     "evaluate": "pipeline.api.evaluate",
     "evaluate_objects": "pipeline.api.evaluate",
     "export": "pipeline.api.export",
@@ -73,6 +75,7 @@ __all__ = [
     "Perturbation",
     "Query",
     "Term",
+    "build_index",
     "evaluate",
     "evaluate_objects",
     "export",

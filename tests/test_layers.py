@@ -25,14 +25,14 @@ LAYERS = (
     ("stages",),
     ("cluster",),
     ("runs",),
-    ("diagnosis", "duplicates", "experiments", "exports", "queries"),
+    ("building", "diagnosis", "duplicates", "experiments", "exports", "queries"),
     ("serving",),
     ("benchmarks",),
     ("miniature", "reproduction", "tuning"),
     ("api",),
 )
 """Rooms of `pipeline`, the lowest first. A room may import those on the lines above its own, and nothing else."""
-ON_RAY = {"stages", "workers", "cluster", "runs", "serving", "tuning"}
+ON_RAY = {"building", "stages", "workers", "cluster", "runs", "serving", "tuning"}
 """Rooms that may import ray."""
 MODEL_LIBRARIES = {"lavis", "open_clip", "timm", "transformers", "ultralytics"}
 ON_MODELS = {"encoders", "detectors", "miniature", "benchmarks"}

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.io.locations import Folder
+from pipeline.vectors.approximate import ApproximateIndex, ListedShard
 from pipeline.vectors.caching import SHARDS, make_cache
 from pipeline.vectors.coverage import entry_of, usable_manifest
 from pipeline.vectors.index_manifest import IndexEntry, index_name
 from pipeline.vectors.parquet_rows import ParquetRows, files_of, read_photos
 from pipeline.vectors.photo_table import PhotoTable
+from pipeline.vectors.quantiser import Quantiser, most_bytes, quantiser_digest
 from pipeline.vectors.query_vectors import Bools
 from pipeline.vectors.remote_shards import local_shard
 from pipeline.vectors.shard import Shard, open_shard
@@ -53,6 +57,8 @@ def _open(features: FeatureSet, version: str, remark: str | None) -> Snapshot:
     notes = [note for note in (problem, remark) if note]
     shards, problems = _open_shards(features, entry)
     notes += problems
+    quantiser, problem = _load_quantiser(features, entry, shards)
+    listed: list[ListedShard] = []
     covered: set[str] = set()
     tables: list[pa.Table] = []
     live: list[Bools] = []
@@ -62,6 +68,11 @@ def _open(features: FeatureSet, version: str, remark: str | None) -> Snapshot:
         of_shard = shard.live(files, covered)
         if not of_shard.any():
             continue
+        if quantiser is not None and shard.note.kind != "exact":
+            try:
+                listed.append(ListedShard(first, shard.starts, shard.lists(quantiser)))
+            except QpertError as error:
+                problem = str(error)
         parts.append(Part(first, len(of_shard), shard.vectors(features)))
         tables.append(shard.photos)
         live.append(of_shard)
@@ -73,8 +84,44 @@ def _open(features: FeatureSet, version: str, remark: str | None) -> Snapshot:
         tables.append(table)
         live.append(of_rest)
     photos = PhotoTable(pa.concat_tables(tables), np.concatenate(live))
-    about = f"exact scan of {int(photos.live.sum()):,} photos"
-    return Snapshot(features, photos, tuple(parts), version, about, tuple(notes))
+    if problem:
+        notes.append(
+            f"{problem}; photos are compared one by one instead. Make it anew: qpert build-index {features.root}"
+        )
+    index = ApproximateIndex(quantiser, tuple(listed)) if quantiser is not None and listed else None
+    about = _described(photos, entry, index)
+    return Snapshot(features, photos, tuple(parts), version, about, tuple(notes), index)
+
+
+def _described(photos: PhotoTable, entry: IndexEntry, index: ApproximateIndex | None) -> str:
+    """How photos are searched."""
+    count = int(photos.live.sum())
+    if index is None:
+        return f"exact scan of {count:,} photos"
+    beside = int(photos.live.sum()) - sum(int(photos.live[shard.photos].sum()) for shard in index.shards)
+    settings = entry.settings
+    more = f", {beside:,} photos beside it compared one by one" if beside else ""
+    return f"index {settings.kind} of {count - beside:,} photos, {settings.probes} of {settings.lists} lists{more}"
+
+
+def _load_quantiser(
+    features: FeatureSet, entry: IndexEntry, shards: Sequence[Shard]
+) -> tuple[Quantiser | None, str | None]:
+    """The quantiser of an index that has lists, and what is wrong with it."""
+    if entry.settings.kind == "exact" or all(shard.note.kind == "exact" for shard in shards):
+        return None, None
+    folder = features.folder.subfolder(SEARCH, index_name(entry.variant))
+    path = folder.join(entry.quantiser or "")
+    info = features.folder.filesystem.get_file_info(folder.at(entry.quantiser or ""))
+    if entry.quantiser is None or not info.is_file or (info.size or 0) > most_bytes(entry.settings, features.dim):
+        return None, f"{path} is missing or damaged"
+    data = folder.read(entry.quantiser) or b""
+    if quantiser_digest(data) != entry.quantiser_digest:
+        return None, f"{path} is damaged: it has another digest"
+    try:
+        return Quantiser.load(data, entry.settings, features.dim), None
+    except QpertError as error:
+        return None, f"{path}: {error}"
 
 
 def _open_shards(features: FeatureSet, entry: IndexEntry) -> tuple[list[Shard], list[str]]:

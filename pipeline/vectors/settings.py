@@ -12,12 +12,12 @@ Kind = Literal["exact", "ivf-sq8", "ivf-pq", "ivf-rabitq"]
 KINDS: tuple[Kind, ...] = ("exact", "ivf-sq8", "ivf-pq", "ivf-rabitq")
 EXACT_BELOW = 100_000
 """Vectors below which all are compared: that takes some ten milliseconds."""
-_SQ8_BELOW = 4_000_000
+_SQ8_BELOW = 1_000_000
 _PER_LIST = 40
 """Vectors of the sample for each list."""
 _MOST_LISTS = 1 << 16
-_SUB_DIM = 4
-"""Dimensions that share a byte of a product quantiser."""
+_SUB_DIM = 2
+"""Dimensions that share 4 bits of a product quantiser."""
 
 
 class IndexSettings(BaseModel):
@@ -28,8 +28,9 @@ class IndexSettings(BaseModel):
             again exactly.
         lists: inverted lists, each of the vectors nearest to its centroid.
         probes: lists that a query looks into.
-        pieces: bytes per vector of a product quantiser.
-        rescored: photos per query that are compared again exactly, at least; more where more are asked for.
+        pieces: parts of a vector that a product quantiser codes with 4 bits each.
+        rescored: photos per query that are compared again exactly, at least; three times as many as are asked for,
+            where that is more.
         keep_vectors: keep the stored vectors beside the codes, to be compared again; else these are read from Parquet.
         seed: of the training.
     """
@@ -40,7 +41,7 @@ class IndexSettings(BaseModel):
     lists: int = Field(1, ge=1, le=_MOST_LISTS)
     probes: int = Field(1, ge=1, le=_MOST_LISTS)
     pieces: int = Field(1, ge=1, le=4096)
-    rescored: int = Field(100, ge=1, le=100_000)
+    rescored: int = Field(300, ge=1, le=100_000)
     keep_vectors: bool = True
     seed: int = Field(0, ge=0, lt=2**31)
 
@@ -55,7 +56,7 @@ def chosen_settings(kind: Kind | Literal["auto"], vectors: int, dim: int, **over
     """Settings by the size of the set.
 
     Args:
-        kind: the kind, or `auto`: `exact` below 100,000 vectors, then `ivf-sq8`, from four million on `ivf-pq`.
+        kind: the kind, or `auto`: `exact` below 100,000 vectors, then `ivf-sq8`, from a million on `ivf-pq`.
         vectors: in the set.
         dim: D.
         overrides: fields of `IndexSettings`; None for the default.
@@ -70,7 +71,7 @@ def chosen_settings(kind: Kind | Literal["auto"], vectors: int, dim: int, **over
     if kind != "exact":
         lists = int(given.get("lists") or _default_lists(vectors))
         pieces = next(pieces for pieces in range(max(1, dim // _SUB_DIM), 0, -1) if dim % pieces == 0)
-        values |= {"lists": lists, "probes": max(1, min(lists, max(16, lists // 128))), "pieces": pieces}
+        values |= {"lists": lists, "probes": min(512, max(min(lists, 16), lists // 8)), "pieces": pieces}
     try:
         settings = IndexSettings(**(values | given))
     except ValidationError as error:
@@ -79,7 +80,7 @@ def chosen_settings(kind: Kind | Literal["auto"], vectors: int, dim: int, **over
             f"{'.'.join(map(str, problem['loc'])) or 'settings'} of the index: {problem['msg']}"
         ) from error
     if settings.kind == "ivf-pq" and dim % settings.pieces:
-        raise QpertError(f"{settings.pieces} bytes per vector do not divide the dimension {dim}")
+        raise QpertError(f"{settings.pieces} pieces of a vector do not divide the dimension {dim}")
     if settings.probes > settings.lists:
         raise QpertError(f"{settings.probes} probes of {settings.lists} lists")
     return settings
@@ -97,5 +98,6 @@ def sample_size(settings: IndexSettings) -> int:
 
 def code_bytes(settings: IndexSettings, dim: int) -> int:
     """Bytes that a vector takes in the inverted lists, its number included."""
-    codes = {"exact": 0, "ivf-sq8": dim, "ivf-pq": settings.pieces, "ivf-rabitq": (dim + 7) // 8 + 8}[settings.kind]
+    packed = (settings.pieces + 1) // 2
+    codes = {"exact": 0, "ivf-sq8": dim, "ivf-pq": packed, "ivf-rabitq": (dim + 7) // 8 + 8}[settings.kind]
     return codes + 8 if codes else 0

@@ -20,8 +20,10 @@ from pipeline.features.files import FeatureFiles
 from pipeline.vectors.array_file import ArrayFile
 from pipeline.vectors.coverage import covered
 from pipeline.vectors.index_manifest import ShardNote
+from pipeline.vectors.inverted_lists import InvertedLists, open_lists
 from pipeline.vectors.parquet_rows import ParquetRows
 from pipeline.vectors.photo_table import photo_schema
+from pipeline.vectors.quantiser import Quantiser
 from pipeline.vectors.query_vectors import Bools, Int64
 from pipeline.vectors.shard_writing import LENGTHS, PHOTOS, VECTORS
 from pipeline.vectors.stored_vectors import StoredVectors
@@ -76,6 +78,14 @@ class Shard:
         """Where the vectors of its photos are read from."""
         return self.stored or ParquetRows(features, {name: span.photos for name, span in self.note.files.items()})
 
+    def lists(self, quantiser: Quantiser) -> InvertedLists:
+        """Its inverted lists.
+
+        Raises:
+            QpertError: they are missing or damaged.
+        """
+        return open_lists(quantiser, self.folder, self.note.vectors)
+
 
 def open_shard(features: FeatureSet, key: str, note: ShardNote, folder: str) -> Shard:
     """Open a shard in a local folder.
@@ -104,7 +114,7 @@ def open_shard(features: FeatureSet, key: str, note: ShardNote, folder: str) -> 
     if VECTORS in note.sizes:
         vectors = ArrayFile(os.path.join(folder, VECTORS), features.manifest.precision, (note.vectors, features.dim))
         lengths = ArrayFile(os.path.join(folder, LENGTHS), np.float32, (note.vectors,))
-        stored = StoredVectors(vectors, lengths, starts, uniform)
+        stored = StoredVectors(vectors, lengths, starts, uniform, int(per_photo.max(initial=1)))
     return Shard(key, note, folder, photos, starts, stored)
 
 

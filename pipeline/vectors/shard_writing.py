@@ -14,8 +14,10 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval.similarity import Float32, unit
 from pipeline.vectors.array_file import writing_array
 from pipeline.vectors.index_manifest import FileSpan, ShardNote, file_identity
+from pipeline.vectors.inverted_lists import ListWriter
 from pipeline.vectors.parquet_rows import files_of, read_rows
 from pipeline.vectors.photo_table import photo_schema
+from pipeline.vectors.quantiser import Quantiser
 from pipeline.vectors.ranking import Rows
 from pipeline.vectors.settings import IndexSettings
 
@@ -51,7 +53,7 @@ def write_shard(
             raw = stack.enter_context(writing_array(os.path.join(folder, VECTORS), dtype, (features.dim,)))
             lengths = stack.enter_context(writing_array(os.path.join(folder, LENGTHS), np.float32, ()))
         photos = stack.enter_context(_PhotoWriter(os.path.join(folder, PHOTOS), photo_schema(features)))
-        lists = None
+        lists = None if quantiser is None else ListWriter(Quantiser.load(quantiser, settings, features.dim))
         for name in files:
             count = 0
             for table, rows in read_rows(features, name):
@@ -65,6 +67,8 @@ def write_shard(
                 if lists is not None:
                     lists.add(normal)
             spans[name] = FileSpan(identity=file_identity(files_of(features), name), photos=count)
+    if lists is not None:
+        lists.write(folder)
     names = sorted(os.listdir(folder))
     return ShardNote(
         kind=settings.kind,

@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.retrieval.similarity import Float32
+from pipeline.vectors.approximate import ApproximateIndex
 from pipeline.vectors.parquet_rows import ParquetRows
 from pipeline.vectors.photo_table import PhotoTable
 from pipeline.vectors.query_vectors import Bools, Found, Int64, QueryVectors
@@ -40,6 +41,7 @@ class Snapshot:
         features: the set.
         photos: its photos, by number.
         parts: where their vectors are, in the order of the numbers.
+        index: inverted lists of some parts; None if all photos are compared.
         version: `current_version` when it was opened.
         about: how it is searched, for display.
         notes: what the user should know, such as that an index is stale.
@@ -51,6 +53,7 @@ class Snapshot:
     version: str
     about: str
     notes: tuple[str, ...] = ()
+    index: ApproximateIndex | None = field(default=None, repr=False)
 
     @property
     def live(self) -> Bools:
@@ -60,7 +63,7 @@ class Snapshot:
     @property
     def approximate(self) -> bool:
         """Whether `search` uses an approximate index, unless it is asked to be exact."""
-        return False
+        return self.index is not None
 
     def search(
         self,
@@ -94,6 +97,19 @@ class Snapshot:
         if not queries:
             return []
         mask = self.live if allowed is None else self.live & allowed
+        index = self.index
+        if exact or index is None or not index.worthwhile(mask):
+            return self._ranked(queries, k, floor, mask)
+        answers = []
+        for query in queries:
+            if (query.weights > 0).any():
+                answers += self._ranked([query], k, floor, index.narrowed(query, k, mask))
+            else:  # whatever is far from it, for which there are no lists
+                answers += self._ranked([query], k, floor, mask)
+        return answers
+
+    def _ranked(self, queries: Sequence[QueryVectors], k: int, floor: float, mask: Bools) -> list[Found]:
+        """The k best photos of each query among those of a mask [N], exactly."""
         ranking = Ranking(queries, k, floor, self.photos.ids)
         for part in self.parts:
             of_part = mask[part.first : part.first + part.count]

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.errors import QpertError
 from pipeline.io.map_ahead import map_ahead
@@ -43,25 +45,24 @@ class StoredVectors:
         lengths: float32 [m], the lengths of these vectors.
         starts: int64 [n + 1], the first vector of each photo, and m.
         count: vectors of every photo; None where their numbers differ.
+        most: vectors of a photo, at most.
     """
 
     vectors: ArrayFile
     lengths: ArrayFile
     starts: Int64
     count: int | None
+    most: int
 
     def rows(self, photos: Int64) -> Rows:
         """The stored vectors of some photos."""
         counts = self.starts[photos + 1] - self.starts[photos]
         out = np.empty((int(counts.sum()), *self.vectors.shape[1:]), self.vectors.dtype)
-        end = 0
-        for first, count in zip(self.starts[photos].tolist(), counts.tolist(), strict=True):
-            self.vectors.read(first, out[end : end + count])
-            end += count
+        _gather(self.vectors, self.starts[photos], counts, out)
         return Rows(out, counts, self.vectors.path)
 
     def rank(self, ranking: Ranking, first: int, allowed: Bools) -> None:
-        """Rank the photos.
+        """Rank photos.
 
         Args:
             ranking: where the best ones are kept.
@@ -86,7 +87,7 @@ class _Scan:
     def __init__(self, stored: StoredVectors, ranking: Ranking) -> None:
         self.stored, self.ranking = stored, ranking
         self.dim, self.terms = stored.vectors.shape[1], len(ranking.matrix)
-        self.tile = max(_TILE, int(np.diff(stored.starts).max(initial=1)))
+        self.tile = max(_TILE, stored.most)
         matrix = ranking.matrix.T * np.float32(scale_of(stored.vectors.dtype))
         columns = [slice(start, start + _COLUMNS) for start in range(0, self.terms, _COLUMNS)]
         self.matrices = [(part, np.ascontiguousarray(matrix[:, part])) for part in columns]
@@ -110,8 +111,16 @@ class _Scan:
         """The highest cosines [p, T] of photos anywhere."""
         tile, starts = _Tile(self), self.stored.starts
         maxima = np.empty((len(places), self.terms), np.float32)
-        for row, place in enumerate(places.tolist()):
-            tile.maxima(starts[place : place + 2], maxima[row : row + 1])
+        ends = np.cumsum(starts[places + 1] - starts[places])
+        at = 0
+        while at < len(places):
+            before = int(ends[at - 1]) if at else 0
+            to = int(np.searchsorted(ends, before + self.tile, side="right"))
+            some = places[at:to]
+            counts = starts[some + 1] - starts[some]
+            tile.gather(starts[some], counts)
+            tile.maxima(np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]), maxima[at:to])
+            at = to
         return maxima
 
     def _tile_by_tile(self, places: Int64) -> Float32:
@@ -123,7 +132,8 @@ class _Scan:
         first = at
         while at < end:
             to = min(end, int(np.searchsorted(starts, starts[at] + self.tile, side="right")) - 1)
-            tile.maxima(starts[at : to + 1], maxima[at - first : to - first])
+            tile.read(int(starts[at]), int(starts[to] - starts[at]))
+            tile.maxima(starts[at : to + 1] - starts[at], maxima[at - first : to - first])
             at = to
         return maxima
 
@@ -138,18 +148,27 @@ class _Tile:
         self.lengths = np.empty(scan.tile, np.float32)
         self.cosines = np.empty(scan.tile * min(_COLUMNS, scan.terms), np.float32)
 
+    def read(self, first: int, count: int) -> None:
+        """Read consecutive vectors."""
+        self.stored.vectors.read(first, self.raw[:count])
+        self.stored.lengths.read(first, self.lengths[:count])
+
+    def gather(self, firsts: Int64, counts: Int64) -> None:
+        """Read the vectors of some photos, by their first ones and numbers."""
+        count = int(counts.sum())
+        _gather(self.stored.vectors, firsts, counts, self.raw[:count])
+        _gather(self.stored.lengths, firsts, counts, self.lengths[:count])
+
     def maxima(self, starts: Int64, out: Float32) -> None:
         """The highest cosine of the vectors of each photo with each vector of the queries.
 
         Args:
-            starts: int64 [p + 1], first vectors of consecutive photos, and the end of the last.
+            starts: int64 [p + 1], first vectors of the photos among those that were read, and the end of the last.
             out: float32 [p, T], is filled.
         """
-        first, count = int(starts[0]), int(starts[-1] - starts[0])
-        raw, lengths = self.raw[:count], self.lengths[:count]
-        self.stored.vectors.read(first, raw)
-        self.stored.lengths.read(first, lengths)
-        vectors = scaled(raw, self.floats)
+        count = int(starts[-1])
+        lengths = self.lengths[:count]
+        vectors = scaled(self.raw[:count], self.floats)
         for part, matrix in self.matrices:
             cosines = self.cosines[: count * matrix.shape[1]].reshape(count, matrix.shape[1])
             _multiply(vectors, matrix, cosines)
@@ -158,7 +177,15 @@ class _Tile:
             if self.stored.count is not None:
                 np.max(cosines.reshape(len(out), self.stored.count, -1), axis=1, out=out[:, part])
             else:
-                np.maximum.reduceat(cosines, starts[:-1] - first, axis=0, out=out[:, part])
+                np.maximum.reduceat(cosines, starts[:-1], axis=0, out=out[:, part])
+
+
+def _gather(file: ArrayFile, firsts: Int64, counts: Int64, out: npt.NDArray[Any]) -> None:
+    """Read rows of a file, in runs of consecutive ones."""
+    end = 0
+    for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
+        file.read(first, out[end : end + count])
+        end += count
 
 
 def _multiply(vectors: Float32, matrix: Float32, out: Float32) -> None:

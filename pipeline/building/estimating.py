@@ -1,0 +1,42 @@
+"""Bytes, memory and time that an index takes, estimated before it is built."""
+
+from __future__ import annotations
+
+from pipeline.vectors.settings import IndexSettings, code_bytes
+
+_PHOTO = 250
+"""Bytes of a photo in the table of a shard: id, URI, sizes and a few objects."""
+_PROCESS = 2**29
+"""Bytes of a process with FAISS, Arrow and NumPy, and of the blocks that it reads."""
+_READ = 400e6
+"""Numbers that a core reads from Parquet and writes to a shard, a second."""
+_PRODUCTS = 8e9
+"""Products of numbers that a core makes a second when vectors are compared with centroids."""
+_ITERATIONS = 12
+"""Passes of k-means over the sample, its start included."""
+
+
+def bytes_of(settings: IndexSettings, photos: int, vectors: int, dim: int) -> int:
+    """Bytes of an index on disk."""
+    stored = 2 * dim * vectors if settings.keep_vectors else 0
+    centroids = 0 if settings.kind == "exact" else 4 * dim * settings.lists
+    return photos * _PHOTO + stored + code_bytes(settings, dim) * vectors + centroids
+
+
+def memory_of_shard(settings: IndexSettings, vectors: int, dim: int) -> int:
+    """Bytes of memory of the process that makes a shard: its codes, twice while they grow, and the quantiser."""
+    return _PROCESS + 2 * code_bytes(settings, dim) * vectors + 3 * 4 * dim * settings.lists
+
+
+def memory_of_training(settings: IndexSettings, sample: int, dim: int) -> int:
+    """Bytes of memory of the process that trains: the sample as it is read, in one piece, and as FAISS has it."""
+    return _PROCESS + 3 * 4 * dim * sample + 2 * 4 * dim * settings.lists
+
+
+def seconds_of(settings: IndexSettings, vectors: int, dim: int, sample: int, cores: int) -> float:
+    """Seconds to train on `sample` vectors (0: not trained) and to make shards of `vectors`, on so many cores."""
+    reading = (vectors + sample) * dim / _READ
+    if settings.kind == "exact":
+        return reading / cores
+    compared = vectors + _ITERATIONS * sample
+    return (reading + compared * settings.lists * dim / _PRODUCTS) / cores

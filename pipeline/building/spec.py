@@ -1,0 +1,95 @@
+"""The options of building an index. Free of FAISS, torch and Ray, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ByteSize, Field, field_validator
+
+from pipeline.building.planning import SHARD_BYTES
+from pipeline.io.paths import PathText
+from pipeline.runs.options import SessionOptions
+
+Kind = Literal["auto", "exact", "ivf-sq8", "ivf-pq", "ivf-rabitq"]
+_SMALLEST_SHARD = 2**10
+
+
+class _BuildOptions(BaseModel):
+    """What to build an index of, and of which kind."""
+
+    features: list[PathText] = Field(
+        min_length=1,
+        description="folders or URIs of features that qpert index wrote; each gets an index of its own",
+        json_schema_extra={"positional": True},
+    )
+    kind: Kind = Field(
+        "auto",
+        description="exact: stored vectors, memory-mapped; ivf-sq8: a byte per number; ivf-pq: codes of a few bytes per"
+        " vector; ivf-rabitq: a bit per number; auto: exact below 100,000 vectors, ivf-sq8 below a million, then"
+        " ivf-pq; of a set that has an index already, its kind",
+    )
+    engine: Literal["faiss", "lance"] = Field(
+        "faiss",
+        description="faiss: what qpert search uses; lance: a Lance table with an index, for LanceDB (pip install"
+        " 'qpert[lance]')",
+    )
+    lists: int | None = Field(
+        None,
+        ge=1,
+        le=2**16,
+        description="clusters that the vectors are sorted into; a search looks through the nearest of them (default: by"
+        " the number of vectors)",
+    )
+    probes: int | None = Field(
+        None,
+        ge=1,
+        le=2**16,
+        description="lists that a search looks through: more find more, and take longer; an index that is there only"
+        " notes another number (default: by --lists)",
+    )
+    rescored: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="photos per query that are scored again exactly, at least (default: 100)",
+    )
+    code_bytes: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="bytes per vector of ivf-pq: fewer save space, and miss more; twice as many must divide the length"
+        " of a vector (default: a quarter of it)",
+    )
+    sample: int | None = Field(
+        None,
+        ge=1,
+        description="vectors to train the lists and codes on, from files chosen at random; an index that is there is"
+        " only trained anew by --rebuild (default: 40 per list)",
+    )
+    keep_vectors: bool = Field(
+        True,
+        description="keep the stored vectors beside the codes: hits are scored again from them, memory-mapped; without,"
+        " from the Parquet files, which takes longer and no further space",
+    )
+    shard_size: ByteSize = Field(
+        default_factory=lambda: ByteSize(SHARD_BYTES),
+        description="stored vectors in a shard, the unit of work of a task, such as 256MiB; shards much smaller than it"
+        " are merged in later builds (default: 1GiB)",
+    )
+    variant: str | None = Field(None, description="which embedding, of a set with several (qpert reproduce)")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="of the sample and of training")
+    rebuild: bool = Field(False, description="train anew and make all shards again, such as after the set has grown")
+    out: PathText | None = Field(
+        None, description="where --engine lance writes its table (default: search/lance beside the features)"
+    )
+
+    @field_validator("shard_size")
+    @classmethod
+    def _large_enough(cls, size: ByteSize) -> ByteSize:
+        if not _SMALLEST_SHARD <= size <= 2**40:
+            raise ValueError("choose a size from 1KiB to 1TiB")
+        return size
+
+
+class BuildSpec(SessionOptions, _BuildOptions):
+    """What to build an index of, of which kind, and on which cluster."""
