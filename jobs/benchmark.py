@@ -49,8 +49,9 @@ its rows and columns. Each runs in a process of its own.
 
 search: building an index (qpert build-index), opening it, the times of single queries, queries per second of 1, 8 and
 32 clients, the share of the exact search's ten best that is found, and memory: the process's own, and pages of mapped
-files. Beside it the exact scan against a bare matrix product, and usearch and LanceDB where they are installed, up to
---search.others photos: a vector per row, --search.fetched of them per query, their photos compared again exactly.
+files. Beside it the exact scan against a bare matrix product, and, where they are installed, usearch, LanceDB and
+autofaiss, which clip-retrieval uses, up to --search.others photos: a vector per row, --search.fetched of them per
+query, their photos compared again exactly.
 --search.set measures a set of yours, --search.http a running server. Refuses if the disk would have less than 15 GB
 left.
 """

@@ -30,7 +30,7 @@ from pipeline.errors import QpertError
 
 _JUDGED = 200
 """Texts with a truth: the exact search takes seconds for a million photos."""
-_EFFORTS = {"usearch": (1000, 4000), "lancedb": (20, 200)}
+_EFFORTS = {"usearch": (1000, 4000), "lancedb": (20, 200), "autofaiss": (0,)}
 """Settings of other libraries: candidates of the walk, partitions that are looked into."""
 _INDEXED, _FOREIGN = 2.5, 2.5
 """Bytes on disk of a set with its index, and of the indexes of the other libraries, against those of its vectors."""
@@ -78,7 +78,7 @@ def _simulated(options: SearchOptions, sizes: SearchSizes, root: Path, http: Htt
         built = _run(dataclasses.replace(task, work="build", engine=library, folder=str(work / library)))
         for effort in _EFFORTS[library]:
             measure = _measured(dataclasses.replace(task, engine=library, effort=effort))
-            name = f"{library}, {options.fetched:,} rows, effort {effort:,}"
+            name = f"{library}, {options.fetched:,} rows" + (f", effort {effort:,}" if effort else "")
             engines.append(EngineFigures(name, built["seconds"], _bytes_below(work / library), measure))
     what = (
         f"{sizes.photos:,} simulated photos, {sizes.vectors} vectors of {sizes.dim} each, seed {sizes.seed}:"

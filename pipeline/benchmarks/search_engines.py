@@ -29,6 +29,7 @@ BEST = 10
 _BLOCK = 2048
 """Photos whose vectors are handed on at once."""
 _GRAPH: dict[str, Any] = {"metric": "cos", "dtype": "i8", "connectivity": 16}
+_TUNED_MS = 10.0
 _IDS = "ids.txt"
 
 
@@ -167,9 +168,52 @@ class Lance(_Rows):
         (folder / _IDS).write_text(ids_digest(snapshot), encoding="utf-8")
 
 
-BUILDERS: dict[str, Callable[[Path, Path], None]] = {"usearch": Usearch.build, "lancedb": Lance.build}
+class Autofaiss(_Rows):
+    """The FAISS index that autofaiss chooses and tunes for the vectors, as clip-retrieval has it do, in memory.
+
+    Args:
+        root: see `_Rows`.
+        folder: see `_Rows`.
+        fetched: see `_Rows`.
+        effort: has no meaning: autofaiss has tuned it, for `_TUNED_MS` per query.
+    """
+
+    def __init__(self, root: Path, folder: Path, fetched: int, effort: int) -> None:
+        import faiss
+
+        super().__init__(root, folder, fetched)
+        self.index: Any = faiss.read_index(str(folder / "knn.index"))
+        tuned = (folder / "tuned.txt").read_text(encoding="utf-8")
+        faiss.ParameterSpace().set_index_parameters(self.index, tuned)
+
+    def nearest(self, text: Float32) -> Int64:
+        """See `_Rows`."""
+        numbers: Int64 = self.index.search(text[None], self.fetched)[1][0]
+        return numbers[numbers >= 0]
+
+    @staticmethod
+    def build(root: Path, folder: Path) -> None:
+        """Builds the index from all vectors in memory."""
+        import faiss
+        from autofaiss import build_index
+
+        snapshot = open_snapshot(str(root))
+        vectors = np.concatenate([block for _, block in _blocks(snapshot)])
+        memory = {"max_index_memory_usage": "4G", "current_memory_available": "8G"}
+        speed = {"max_index_query_time_ms": _TUNED_MS, "metric_type": "ip"}
+        index, infos = build_index(vectors, save_on_disk=False, **memory, **speed, verbose=40)
+        faiss.write_index(index, str(folder / "knn.index"))
+        (folder / "tuned.txt").write_text(infos["index_param"], encoding="utf-8")
+        (folder / _IDS).write_text(ids_digest(snapshot), encoding="utf-8")
+
+
+BUILDERS: dict[str, Callable[[Path, Path], None]] = {
+    "usearch": Usearch.build,
+    "lancedb": Lance.build,
+    "autofaiss": Autofaiss.build,
+}
 """Name of a library -> builds its index of a set, in an empty folder."""
-OPENERS: dict[str, type[Usearch] | type[Lance]] = {"usearch": Usearch, "lancedb": Lance}
+OPENERS: dict[str, type[Usearch | Lance | Autofaiss]] = {"usearch": Usearch, "lancedb": Lance, "autofaiss": Autofaiss}
 
 
 def installed(library: str) -> bool:

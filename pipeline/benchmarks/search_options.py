@@ -29,8 +29,8 @@ class SearchOptions(BaseModel):
     others: int = Field(
         20_000,
         ge=0,
-        description="most photos with which other libraries are measured as well, where installed (usearch, LanceDB):"
-        " their indexes take long to build on few cores",
+        description="most photos with which other libraries are measured as well, where installed (usearch, LanceDB,"
+        " autofaiss): their indexes take long to build on few cores",
     )
     fetched: int = Field(1000, ge=10, le=100_000, description="rows that other libraries fetch, to be compared again")
     seconds: float = Field(5.0, gt=0, description="of each measurement of queries per second")

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.benchmarks.search_data import SearchSizes, SimulatedPhotos
 from pipeline.benchmarks.search_engines import BEST, OPENERS, Qpert, build, compared_again, ids_digest, installed
+from pipeline.benchmarks.search_figures import recall
 from pipeline.benchmarks.search_run import TRUTH, Task, run, write_truth
 from pipeline.benchmarks.search_scan import bare_product, measure_scan
 from pipeline.benchmarks.search_set import TEXTS, write_set
@@ -44,7 +45,7 @@ def test_the_truth_is_what_brute_force_finds(root, texts, tmp_path):
     assert json.loads((tmp_path / TRUTH).read_text()) == [ids_of(brute_force(text)) for text in texts]
 
 
-@pytest.mark.parametrize("library", list(OPENERS))
+@pytest.mark.parametrize("library", ["usearch", "lancedb"])
 def test_another_library_that_fetches_everything_finds_the_same(library, root, texts, tmp_path):
     if not installed(library):
         pytest.skip(f"{library} is not installed")
@@ -56,6 +57,14 @@ def test_another_library_that_fetches_everything_finds_the_same(library, root, t
     (folder / "ids.txt").write_text("another")
     with pytest.raises(QpertError, match="delete it"):
         OPENERS[library](root, folder, 10, 10)
+
+
+def test_the_index_of_autofaiss_is_measured(root, texts, tmp_path):
+    pytest.importorskip("autofaiss")
+    build("autofaiss", root, tmp_path / "autofaiss")
+    engine = OPENERS["autofaiss"](root, tmp_path / "autofaiss", 1000, 0)
+    found = [engine.snapshot.photos.ids(engine.search(text)) for text in texts]
+    assert recall(found, [ids_of(brute_force(text)) for text in texts]) > 0.5
 
 
 def test_a_photo_counts_by_its_best_vector_whichever_row_was_fetched(root, texts):
