@@ -132,5 +132,6 @@ def _open_shards(features: FeatureSet, entry: IndexEntry) -> tuple[list[Shard], 
         try:
             shards.append(open_shard(features, key, note, local_shard(folder, key, note)))
         except QpertError as error:
-            problems.append(f"{error}; its {note.photos:,} photos are compared from the features instead")
+            instead = f"its {note.photos:,} photos are compared from the features instead"
+            problems.append(f"{error}; {instead}, until it is made anew: qpert build-index {features.root}")
     return shards, problems
