@@ -25,6 +25,7 @@ from pipeline.vectors.coverage import (
     usable_manifest,
 )
 from pipeline.vectors.index_manifest import IndexEntry, ShardNote, file_identity, index_name, shard_key
+from pipeline.vectors.layout import SHARDS, UNFINISHED
 from pipeline.vectors.settings import IndexSettings
 from pipeline.vectors.shard import check_sizes
 from pipeline.vectors.shard_writing import write_shard
@@ -32,9 +33,6 @@ from pipeline.vectors.versions import SEARCH
 
 logger = logging.getLogger(__name__)
 
-SHARDS = "shards"
-UNFINISHED = ".new-"
-"""How the folders of shards begin that are being written."""
 _EXACT = IndexSettings()
 _SPARE = 1 << 28
 """Bytes of the disk that are left alone."""

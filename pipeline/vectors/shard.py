@@ -22,11 +22,11 @@ from pipeline.vectors.array_file import ArrayFile
 from pipeline.vectors.coverage import covered
 from pipeline.vectors.index_manifest import ShardNote
 from pipeline.vectors.inverted_lists import InvertedLists, open_lists
+from pipeline.vectors.layout import LENGTHS, PHOTOS, VECTORS
 from pipeline.vectors.parquet_rows import ParquetRows
 from pipeline.vectors.photo_table import photo_schema
 from pipeline.vectors.quantiser import Quantiser
 from pipeline.vectors.query_vectors import Bools, Int64
-from pipeline.vectors.shard_writing import LENGTHS, PHOTOS, VECTORS
 from pipeline.vectors.stored_vectors import StoredVectors
 
 _EXTENSION = b"ARROW:extension"
