@@ -6,7 +6,7 @@ Examples:
 
 Reads every page of every file, checks checksums, counts and shapes, and looks for repeated ids. If something is wrong,
 exits with 1 and says what to do. Damaged files are recorded, so that the same qpert index indexes just their photos
-again.
+again. Of the index that searches use, damage is said as well: searches read the features where it cannot be used.
 """
 
 from __future__ import annotations
@@ -36,12 +36,14 @@ class Config(BaseModel):
 def run(config: Config) -> int:
     """Read all of `config.features`."""
     from pipeline.features.store import FeatureStore
+    from pipeline.io.locations import Folder
     from pipeline.runs.status_line import Counting
+    from pipeline.vectors.checking import check_index
 
     counting = Counting("files read")
     result = FeatureStore(config.features).verify(counting)
     counting.end()
-    for remark in result.remarks:
+    for remark in (*result.remarks, *check_index(Folder.open(config.features))):
         print(f"note: {printable(remark)}")
     for problem in result.problems:
         logger.info(f"wrong: {problem}")

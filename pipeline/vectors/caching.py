@@ -24,16 +24,15 @@ from pipeline.vectors.coverage import (
     uncovered,
     usable_manifest,
 )
-from pipeline.vectors.index_manifest import ShardNote, file_identity, index_name, shard_key
+from pipeline.vectors.index_manifest import IndexEntry, ShardNote, file_identity, index_name, shard_key
+from pipeline.vectors.layout import SHARDS, UNFINISHED
 from pipeline.vectors.settings import IndexSettings
+from pipeline.vectors.shard import check_sizes
 from pipeline.vectors.shard_writing import write_shard
 from pipeline.vectors.versions import SEARCH
 
 logger = logging.getLogger(__name__)
 
-SHARDS = "shards"
-UNFINISHED = ".new-"
-"""How the folders of shards begin that are being written."""
 _EXACT = IndexSettings()
 _SPARE = 1 << 28
 """Bytes of the disk that are left alone."""
@@ -57,7 +56,7 @@ def make_cache(features: FeatureSet) -> str | None:
         return None
     files = features.dataset.files
     entry = entry_of(usable_manifest(features)[0], features)
-    missing = uncovered(files, entry.shards)
+    missing = uncovered(files, _usable(features, entry))
     if not missing or not entry.settings.keep_vectors:
         return None
     size = total_bytes(files, missing)
@@ -84,7 +83,7 @@ def _write_missing(features: FeatureSet, files: FeatureFiles) -> None:
     name = index_name(entry.variant)
     folder = features.folder.subfolder(SEARCH, name, SHARDS).path
     os.makedirs(folder, exist_ok=True)
-    shards = {key: note for key, note in entry.shards.items() if covered(files, note)}
+    shards = {key: note for key, note in _usable(features, entry).items() if covered(files, note)}
     exact = {key: note for key, note in shards.items() if note.kind == "exact"}
     missing = {*uncovered(files, shards)}
     small = small_shards(files, exact, total_bytes(files, [*missing]))
@@ -107,6 +106,19 @@ def _write_missing(features: FeatureSet, files: FeatureFiles) -> None:
     for other in os.listdir(folder):
         if other not in left:
             shutil.rmtree(os.path.join(folder, other), ignore_errors=True)
+
+
+def _usable(features: FeatureSet, entry: IndexEntry) -> dict[str, ShardNote]:
+    """The shards that need not be made anew: those with lists, which are built elsewhere, and intact ones."""
+    usable = {}
+    for key, note in entry.shards.items():
+        try:
+            if note.kind == "exact":
+                check_sizes(note, features.folder.at(SEARCH, index_name(entry.variant), SHARDS, key))
+            usable[key] = note
+        except QpertError as error:
+            logger.info("%s; it is made anew", error)
+    return usable
 
 
 def _write_shard(features: FeatureSet, files: list[str], folder: str) -> ShardNote:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.errors import QpertError
+from pipeline.errors import QpertError, first_line
 from pipeline.features.damage import modified
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.files import FeatureFiles
@@ -125,7 +125,10 @@ class IndexManifest(BaseModel):
             raise QpertError(
                 f"{path} is damaged: {info.size:,} bytes; build the index again: qpert build-index {folder.root}"
             )
-        data = search.read(INDEX_MANIFEST)
+        try:
+            data = search.read(INDEX_MANIFEST)
+        except OSError as error:
+            raise QpertError(f"{path} cannot be read ({first_line(error)[:200]})") from error
         if data is None:
             return None
         try:

@@ -16,10 +16,10 @@ import numpy as np
 from pipeline.errors import QpertError
 from pipeline.retrieval.similarity import Float32
 from pipeline.vectors.array_file import ArrayFile, writing_array
+from pipeline.vectors.layout import LISTS, SIZES
 from pipeline.vectors.quantiser import PACKED, Quantiser
 from pipeline.vectors.query_vectors import Int64
 
-LISTS, SIZES = "lists.bin", "lists.npy"
 _ALIGNED = 64
 _NUMBER = 8
 

@@ -11,9 +11,10 @@ from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.io.locations import Folder
 from pipeline.vectors.approximate import ApproximateIndex, ListedShard
-from pipeline.vectors.caching import SHARDS, make_cache
+from pipeline.vectors.caching import make_cache
 from pipeline.vectors.coverage import entry_of, usable_manifest
 from pipeline.vectors.index_manifest import IndexEntry, index_name
+from pipeline.vectors.layout import SHARDS
 from pipeline.vectors.parquet_rows import ParquetRows, files_of, read_photos
 from pipeline.vectors.photo_table import PhotoTable
 from pipeline.vectors.quantiser import Quantiser, most_bytes, quantiser_digest
@@ -132,5 +133,6 @@ def _open_shards(features: FeatureSet, entry: IndexEntry) -> tuple[list[Shard], 
         try:
             shards.append(open_shard(features, key, note, local_shard(folder, key, note)))
         except QpertError as error:
-            problems.append(f"{error}; its {note.photos:,} photos are compared from the features instead")
+            instead = f"its {note.photos:,} photos are compared from the features instead"
+            problems.append(f"{error}; {instead}, until it is made anew: qpert build-index {features.root}")
     return shards, problems

@@ -8,6 +8,7 @@ manifest before anything is used, Arrow builds no extension types, and its colum
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +22,11 @@ from pipeline.vectors.array_file import ArrayFile
 from pipeline.vectors.coverage import covered
 from pipeline.vectors.index_manifest import ShardNote
 from pipeline.vectors.inverted_lists import InvertedLists, open_lists
+from pipeline.vectors.layout import LENGTHS, PHOTOS, VECTORS
 from pipeline.vectors.parquet_rows import ParquetRows
 from pipeline.vectors.photo_table import photo_schema
 from pipeline.vectors.quantiser import Quantiser
 from pipeline.vectors.query_vectors import Bools, Int64
-from pipeline.vectors.shard_writing import LENGTHS, PHOTOS, VECTORS
 from pipeline.vectors.stored_vectors import StoredVectors
 
 _EXTENSION = b"ARROW:extension"
@@ -87,20 +88,29 @@ class Shard:
         return open_lists(quantiser, self.folder, self.note.vectors)
 
 
+def check_sizes(note: ShardNote, folder: str) -> None:
+    """Check that the files of a shard are there and as long as they were.
+
+    Raises:
+        QpertError: says which is not.
+    """
+    for name, size in note.sizes.items():
+        path = os.path.join(folder, name)
+        try:
+            found = os.stat(path)
+        except OSError as error:
+            raise QpertError(f"{path} cannot be read ({error.strerror})") from error
+        if found.st_size != size or not stat.S_ISREG(found.st_mode):
+            raise QpertError(f"{path} is damaged: {found.st_size:,} bytes of {size:,}")
+
+
 def open_shard(features: FeatureSet, key: str, note: ShardNote, folder: str) -> Shard:
     """Open a shard in a local folder.
 
     Raises:
         QpertError: files of it are missing or damaged, or are not what the manifest says.
     """
-    for name, size in note.sizes.items():
-        path = os.path.join(folder, name)
-        try:
-            found = os.stat(path).st_size
-        except OSError as error:
-            raise QpertError(f"{path} cannot be read ({error.strerror})") from error
-        if found != size:
-            raise QpertError(f"{path} is damaged: {found:,} bytes of {size:,}")
+    check_sizes(note, folder)
     photos = _mapped_photos(os.path.join(folder, PHOTOS), photo_schema(features))
     numbers = photos["vectors"]
     if photos.num_rows != note.photos or sum(span.photos for span in note.files.values()) != note.photos:

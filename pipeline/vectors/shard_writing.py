@@ -15,13 +15,13 @@ from pipeline.retrieval.similarity import Float32, unit
 from pipeline.vectors.array_file import writing_array
 from pipeline.vectors.index_manifest import FileSpan, ShardNote, file_identity
 from pipeline.vectors.inverted_lists import ListWriter
+from pipeline.vectors.layout import LENGTHS, PHOTOS, VECTORS
 from pipeline.vectors.parquet_rows import files_of, read_rows
 from pipeline.vectors.photo_table import photo_schema
 from pipeline.vectors.quantiser import Quantiser
 from pipeline.vectors.ranking import Rows
 from pipeline.vectors.settings import IndexSettings
 
-PHOTOS, VECTORS, LENGTHS = "photos.arrow", "vectors.npy", "lengths.npy"
 _BATCH = 1 << 16
 """Photos in a record batch of a shard."""
 _HASHED = 1 << 22

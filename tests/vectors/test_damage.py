@@ -1,0 +1,269 @@
+"""Indexes that are damaged, or somebody else's: never wrong answers, never a crash, always said."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from safetensors.numpy import load, save
+
+from pipeline.errors import QpertError
+from pipeline.io.locations import Folder
+from pipeline.vectors import approximate
+from pipeline.vectors.index_manifest import IndexManifest
+from pipeline.vectors.opening import open_snapshot
+from pipeline.vectors.parquet_rows import ParquetRows
+from pipeline.vectors.quantiser import quantiser_digest
+from pipeline.vectors.shard_writing import file_digest
+from tests.vectors.indexing import build_index
+from tests.vectors.stored_sets import answers, brute_force, grid, random_queries, write_set
+
+RNG = np.random.default_rng(0)
+QUERY = random_queries(RNG, 1, 8)
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(approximate, "_EXACT_VECTORS", 0)
+    write_set(tmp_path / "set", [grid(RNG, 2, 8) for _ in range(60)], 2, files=3)
+    build_index(tmp_path / "set", "ivf-sq8", per_shard=1 << 30, lists=8, probes=4, rescored=1000)
+    assert open_snapshot(str(tmp_path / "set"), cache=False).approximate
+    return tmp_path / "set"
+
+
+def shard(root):
+    (folder,) = (root / "search" / "all" / "shards").iterdir()
+    return folder
+
+
+def edit(root, change):
+    """Change the manifest as JSON."""
+    path = root / "search" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def note_sizes(root):
+    """Make the manifest say what the files are now, as somebody would who means harm."""
+
+    def change(manifest):
+        (note,) = manifest["indexes"]["all"]["shards"].values()
+        note["sizes"] = {path.name: path.stat().st_size for path in shard(root).iterdir()}
+        note["digests"] = {path.name: file_digest(str(path)) for path in shard(root).iterdir()}
+
+    edit(root, change)
+
+
+def assert_said_and_right(root, match):
+    snapshot = open_snapshot(str(root), cache=False)
+    assert any(match in note for note in snapshot.notes), snapshot.notes
+    assert answers(snapshot, QUERY, 12) == [brute_force(root, QUERY[0], 12)]
+    return snapshot
+
+
+@pytest.mark.parametrize("name", ["photos.arrow", "vectors.npy", "lengths.npy", "lists.bin", "lists.npy"])
+@pytest.mark.parametrize("how", ["gone", "short", "long", "empty", "folder"])
+def test_files_that_are_lost_or_of_another_size(root, name, how):
+    path = shard(root) / name
+    data = path.read_bytes()
+    path.unlink()
+    if how == "folder":
+        path.mkdir()
+    elif how != "gone":
+        path.write_bytes({"short": data[:-9], "long": data + b"x", "empty": b""}[how])
+    snapshot = assert_said_and_right(root, name)
+    assert [type(part.vectors) for part in snapshot.parts] == [ParquetRows]
+    if how != "folder":
+        open_snapshot(str(root))  # a cache is not made over it: the index has to be built again
+        if how in ("long", "empty", "short"):
+            note_sizes(root)
+            assert_said_and_right(root, "shards")
+
+
+def test_headers_of_arrays_are_not_believed(root):
+    path = shard(root) / "vectors.npy"
+    data = path.read_bytes()
+    for header in (
+        {"descr": "<f2", "fortran_order": False, "shape": (10**12, 8)},
+        {"descr": "<f2", "fortran_order": True, "shape": (120, 8)},
+        {"descr": "<f4", "fortran_order": False, "shape": (60, 8)},
+        {"descr": "|O", "fortran_order": False, "shape": (120, 8)},
+        {"descr": "<f2", "fortran_order": False, "shape": (-120, -8)},
+    ):
+        text = repr(header).encode()
+        path.write_bytes(data[:10] + text.ljust(117) + b"\n" + data[128:])
+        assert_said_and_right(root, "vectors.npy")
+    path.write_bytes(pickle.dumps(open).ljust(len(data)))
+    assert_said_and_right(root, "vectors.npy")
+
+
+def test_stored_vectors_that_are_not_numbers_are_refused(root):
+    path = shard(root) / "lengths.npy"
+    data = bytearray(path.read_bytes())
+    data[128:132] = np.float32(np.nan).tobytes()
+    path.write_bytes(data)
+    with pytest.raises(QpertError, match="damaged"):
+        open_snapshot(str(root), cache=False).search(QUERY, 12, exact=True)
+
+
+def test_a_file_that_becomes_shorter_while_it_is_open_is_an_error(root):
+    snapshot = open_snapshot(str(root), cache=False)
+    os.truncate(shard(root) / "vectors.npy", 500)
+    with pytest.raises(QpertError, match="ends early"):
+        snapshot.search(QUERY, 12, exact=True)
+
+
+def test_lists_of_impossible_sizes(root):
+    path = shard(root) / "lists.npy"
+    data = path.read_bytes()
+    sizes = np.frombuffer(data[128:], np.int64)
+    for wrong in (sizes * -1, sizes + 1, np.array([2**62, -(2**62), *sizes[2:]]), np.roll(sizes, 1) * 2):
+        path.write_bytes(data[:128] + wrong.astype(np.int64).tobytes())
+        assert_said_and_right(root, "lists")
+
+
+def test_numbers_that_lead_nowhere_are_dropped(root):
+    path = shard(root) / "lists.bin"
+    data = bytearray(path.read_bytes())
+    sizes = np.frombuffer((shard(root) / "lists.npy").read_bytes()[128:], np.int64)
+    at = 8 * int(sizes[0])  # one code has eight bytes
+    wrong = np.resize(np.array([2**40, -5, 2**62, -(2**63)], np.int64), int(sizes[0]))
+    data[at : at + wrong.nbytes] = wrong.tobytes()
+    path.write_bytes(data)
+    snapshot = open_snapshot(str(root), cache=False)
+    assert snapshot.approximate
+    rest = answers(snapshot, QUERY, 12)[0]
+    assert {*rest} <= {*brute_force(root, QUERY[0], 60)}
+    allowed = np.arange(60) % 2 == 0  # with a selector, which is asked about each number
+    assert all(number % 2 == 0 for number in snapshot.search(QUERY, 12, allowed=allowed)[0].photos)
+
+
+@pytest.mark.parametrize("how", ["gone", "digest", "garbage", "shape", "nan", "other", "huge"])
+def test_a_quantiser_that_is_not_what_it_should_be(root, how):
+    (path,) = (root / "search" / "all").glob("quantiser-*")
+    tensors = load(path.read_bytes())
+    if how == "gone":
+        path.unlink()
+    elif how == "digest":
+        path.write_bytes(save({**tensors, "centroids": tensors["centroids"] + 1}))
+    else:
+        changed = {
+            "garbage": b"\xff" * 100,
+            "shape": save({**tensors, "centroids": tensors["centroids"][:5].copy()}),
+            "nan": save({**tensors, "centroids": tensors["centroids"] * np.float32(np.nan)}),
+            "other": save({**tensors, "further": np.zeros(3)}),
+            "huge": save({**tensors, "further": np.zeros(1 << 16)}),
+        }[how]
+        path.write_bytes(changed)
+        edit(root, lambda manifest: manifest["indexes"]["all"].update(quantiser_digest=quantiser_digest(changed)))
+    snapshot = assert_said_and_right(root, "qpert build-index")
+    assert not snapshot.approximate
+    assert not isinstance(snapshot.parts[0].vectors, ParquetRows)  # the stored vectors are still good
+
+
+def test_extension_types_are_never_built(root):
+    class Evil(pa.ExtensionType):
+        def __init__(self):
+            super().__init__(pa.string(), "evil")
+
+        def __arrow_ext_serialize__(self):
+            return b""
+
+        @classmethod
+        def __arrow_ext_deserialize__(cls, storage, serialized):
+            raise AssertionError("built")
+
+    path = shard(root) / "photos.arrow"
+    with pa.ipc.open_file(path) as reader:
+        table = reader.read_all()
+    ids = pa.ExtensionArray.from_storage(Evil(), table["image_id"].combine_chunks())
+    table = table.set_column(1, pa.field("image_id", ids.type), ids)
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+    note_sizes(root)
+    pa.register_extension_type(Evil())
+    try:
+        assert_said_and_right(root, "extension types")
+    finally:
+        pa.unregister_extension_type("evil")
+
+
+def test_offsets_of_text_that_lead_nowhere(root):
+    path = shard(root) / "photos.arrow"
+    with pa.ipc.open_file(path) as reader:
+        table = reader.read_all()
+    ids = table["image_id"].combine_chunks()
+    offsets = np.frombuffer(ids.buffers()[1], np.int32).copy()
+    offsets[20:40] += 1 << 28  # those at both ends are looked at when the file is opened
+    wrong = pa.Array.from_buffers(pa.string(), len(ids), [None, pa.py_buffer(offsets), ids.buffers()[2]])
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_batch(
+            pa.RecordBatch.from_arrays(
+                [wrong if n == "image_id" else table[n].combine_chunks() for n in table.column_names],
+                schema=table.schema,
+            )
+        )
+    note_sizes(root)
+    snapshot = open_snapshot(str(root), cache=False)
+    with pytest.raises(QpertError, match="column image_id of the index is damaged"):
+        snapshot.search(QUERY, 3)
+
+
+def test_a_manifest_that_is_damaged_or_names_other_places(root):
+    path = root / "search" / "manifest.json"
+    good = path.read_text()
+
+    def moved(manifest):
+        entry = manifest["indexes"]["all"]
+        entry["shards"] = {"../../..": next(iter(entry["shards"].values()))}
+
+    def outside(manifest):
+        (note,) = manifest["indexes"]["all"]["shards"].values()
+        note["sizes"]["../../../../etc/passwd"] = 1
+
+    def elsewhere(manifest):
+        manifest["indexes"]["all"]["quantiser"] = "/etc/passwd"
+
+    def many(manifest):
+        (note,) = manifest["indexes"]["all"]["shards"].values()
+        note["vectors"] = 2**39
+
+    def few(manifest):
+        (note,) = manifest["indexes"]["all"]["shards"].values()
+        next(iter(note["files"].values()))["photos"] = 7
+
+    def newer(manifest):
+        manifest["format"] = 99
+
+    for change in (moved, outside, elsewhere, many, few, newer):
+        path.write_text(good)
+        edit(root, change)
+        assert_said_and_right(root, "damaged" if change is not newer else "upgrade")
+    for text in ("", "[]", "{", '{"format": 1}', "\0" * 50):
+        path.write_text(text)
+        assert_said_and_right(root, "damaged")
+    with path.open("wb") as file:
+        file.truncate((1 << 28) + 1)
+    assert_said_and_right(root, "damaged")
+
+
+def test_a_damaged_features_file_is_named(root):
+    write_set(root, [grid(RNG, 2, 8) for _ in range(5)], 2, first=800)
+    (path,) = (root / "features").glob("part00800*")
+    data = bytearray(path.read_bytes())
+    data[200:260] = b"\xaa" * 60
+    path.write_bytes(data)
+    with pytest.raises(QpertError, match="part00800"):
+        open_snapshot(str(root), cache=False).search(QUERY, 3)
+
+
+def test_the_manifest_survives_its_own_text(root):
+    folder = Folder.open(str(root))
+    manifest = IndexManifest.find(folder)
+    manifest.write(folder)
+    assert IndexManifest.find(folder) == manifest
