@@ -78,11 +78,13 @@ def gallery_sections(found: Duplicates, most: int) -> list[Section]:
     for number, photos in enumerate(islice(found.rows(), most), 1):
         shown = [
             Photo(
-                _path(photo, several) + _marks(photo),
+                printable(photo["image_id"]) + _marks(photo),
                 photo["uri"],
-                rank=rank,
+                None,
+                rank,
                 score=photo["similarity"],
                 captions=[("", _facts(photo).strip())],
+                set=photo["set"] if several else "",
             )
             for rank, photo in enumerate(photos[:_SHOWN_OF_GROUP], 1)
         ]

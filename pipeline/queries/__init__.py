@@ -1,1 +1,1 @@
-"""Searching a feature set by text: the exact best photos of each query, and how to show them."""
+"""Searching feature sets by texts and photos: queries, filters, one ranking over several sets, and how to show it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,7 @@ from pipeline.vectors.snapshot import Snapshot
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_PIXELS_AT_ONCE = 50_000_000
 _SAME_BOX = 1e-3
 """Difference of the sides, as fractions of the photo, up to which a box is that of a stored view."""
 Locate = Callable[[Term], tuple[Snapshot, int]]
@@ -34,7 +35,7 @@ def query_vectors(
         queries: of texts and photos.
         locate: finds indexed photos.
         count: V, vectors per photo as a whole.
-        encoder: asked once for all texts, and once for all photos; not at all where there are none.
+        encoder: asked once for all texts, and once for all photos that are not large; not at all where there are none.
         rules: which photos may be opened.
 
     Raises:
@@ -42,25 +43,39 @@ def query_vectors(
     """
     terms = list(dict.fromkeys(term for query in queries for term in query.terms))
     vectors: dict[Term, Float32] = {}
-    photos: dict[Term, Image] = {}
+    places: dict[Term, bytes | str] = {}
     for term in terms:
         if term.image is not None:
-            photos[term] = opened_photo(term.image, term.box, rules, term.title)
+            places[term] = term.image
         elif term.like is not None:
             snapshot, number = locate(term)
             stored = _stored(snapshot, number, term.box, count)
             if stored is None:
-                uri = str(snapshot.photos.rows([number], ["uri"])[0]["uri"])
-                photos[term] = opened_photo(uri, term.box, rules, term.title)
+                places[term] = str(snapshot.photos.rows([number], ["uri"])[0]["uri"])
             else:
                 vectors[term] = stored
+    for photos in _opened(places, rules):
+        vectors |= dict(zip(photos, encoder.photos(list(photos.values())), strict=True))
     texts = [term for term in terms if term.text is not None]
     if texts:
         embedded = encoder.texts([str(term.text) for term in texts])
         vectors |= {term: vector[None] for term, vector in zip(texts, embedded, strict=True)}
-    if photos:
-        vectors |= dict(zip(photos, encoder.photos(list(photos.values())), strict=True))
     return [composed([(vectors[term], term.weight) for term in query.terms], count) for query in queries]
+
+
+def _opened(places: Mapping[Term, bytes | str], rules: SourceRules) -> Iterator[dict[Term, Image]]:
+    """The photos of terms, a few at a time: decoded, they are large."""
+    photos: dict[Term, Image] = {}
+    pixels = 0
+    for term, place in places.items():
+        photo = opened_photo(place, term.box, rules, term.title)
+        photos[term] = photo
+        pixels += photo.width * photo.height
+        if pixels >= _PIXELS_AT_ONCE:
+            yield photos
+            photos, pixels = {}, 0
+    if photos:
+        yield photos
 
 
 def _stored(snapshot: Snapshot, number: int, box: Box | None, count: int) -> Float32 | None:

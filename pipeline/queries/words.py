@@ -12,7 +12,6 @@ from pipeline.errors import QpertError
 from pipeline.io.locations import is_uri
 from pipeline.io.paths import local
 from pipeline.queries.query import Box, check_box
-from pipeline.retrieval.several_sets import find_sets
 
 _WEIGHT = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)):(.*)", re.DOTALL)
 _PATHS = ("/", "./", "../", "~/")
@@ -104,6 +103,8 @@ def _names_sets(word: str) -> bool:
         return True
     one_word = len(word.split()) == 1
     if is_pattern(word):
+        from pipeline.retrieval.several_sets import find_sets  # takes longer to import than --help may
+
         try:
             find_sets([local(word)])
         except QpertError as error:

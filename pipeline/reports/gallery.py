@@ -38,7 +38,7 @@ class Photo:
     Attributes:
         image_id: its id.
         uri: where it is.
-        objects: dictionaries of x0, y0, x1, y1 (0..1 of the photo), label and score.
+        objects: dictionaries of x0, y0, x1, y1 (0..1 of the photo), label and score; None says nothing of objects.
         rank: its rank among the hits, from 1.
         score: its cosine.
         error: why the photo could not be indexed.
@@ -51,7 +51,7 @@ class Photo:
 
     image_id: str
     uri: str
-    objects: Sequence[Mapping[str, Any]] = ()
+    objects: Sequence[Mapping[str, Any]] | None = ()
     rank: int | None = None
     score: float | None = None
     error: str | None = None
@@ -173,10 +173,12 @@ def _view(photo: Photo, thumbnails: dict[str, _Thumbnail], rules: SourceRules) -
             thumbnails[photo.uri] = _thumbnail(photo.uri, rules)
         thumbnail = thumbnails[photo.uri]
     # Large boxes first, so that small ones lie on top and can be hovered over.
-    objects = sorted(photo.objects, key=lambda o: -(o["x1"] - o["x0"]) * (o["y1"] - o["y0"]))
-    labels = Counter(printable(o["label"] or "object") for o in photo.objects)
+    found = photo.objects or ()
+    objects = sorted(found, key=lambda o: -(o["x1"] - o["x0"]) * (o["y1"] - o["y0"]))
+    labels = Counter(printable(o["label"] or "object") for o in found)
     names = ", ".join(label if count == 1 else f"{label} ({count})" for label, count in labels.items())
-    plural = "" if len(photo.objects) == 1 else "s"
+    plural = "" if len(found) == 1 else "s"
+    known = f"{len(found)} object{plural}: {names}" if names else "no objects"
     return {
         "name": printable(photo.image_id),
         "uri": printable(photo.uri),
@@ -191,7 +193,7 @@ def _view(photo: Photo, thumbnails: dict[str, _Thumbnail], rules: SourceRules) -
         "frame": _frame(photo.view) if thumbnail.data_uri else None,
         "captions": [(printable(how), printable(text)) for how, text in photo.captions],
         "boxes": [_box(item) for item in objects] if thumbnail.data_uri else [],
-        "summary": f"{len(photo.objects)} object{plural}: {names}" if names else "no objects",
+        "summary": "" if photo.objects is None else known,
     }
 
 

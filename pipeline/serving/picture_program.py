@@ -29,7 +29,8 @@ def picture_of(data: bytes, max_pixels: int, side: int, kind: bytes) -> bytes:
     Raises:
         ImageError: it cannot be decoded.
     """
-    image = decode(data, max_pixels=max_pixels, allow_truncated=True)
+    # What is there of a photo is shown; but what is searched for must be whole, as in an index.
+    image = decode(data, max_pixels=max_pixels, allow_truncated=kind == JPEG)
     if side:
         image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
     buffer = io.BytesIO()

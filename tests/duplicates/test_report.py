@@ -80,4 +80,5 @@ def test_the_gallery_shows_groups(found: Duplicates, tmp_path: Path) -> None:
     write_gallery(tmp_path / "out.html", "Duplicates", sections)
     html = (tmp_path / "out.html").read_text(encoding="utf-8")
     assert "300x100" in html
+    assert "no objects" not in html
     assert "<b>.jpg" not in html

@@ -20,6 +20,7 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.features.fingerprint import weights_identity
 from pipeline.io.images import decode
 from pipeline.method.cuts import cut_around
+from pipeline.queries import query_terms
 from pipeline.queries.encoding import ChosenEncoder, SetEncoder
 from pipeline.queries.query import Query, Term
 from pipeline.queries.searching import Collection
@@ -124,9 +125,19 @@ def test_equal_terms_of_all_queries_are_embedded_once_and_indexed_photos_never(w
     encoder, photo = Counting(), Term(image=png())
     star, like = Term(text="a star"), Term(like="000001.jpg")
     collection.embed([Query((star, photo)), Query((star, photo, like)), Query((Term(text="a dog"),))], encoder)
-    assert encoder.asked == [2, 1]
+    assert encoder.asked == [1, 2]
     collection.embed([Query((like,))], encoder)
-    assert encoder.asked == [2, 1]
+    assert encoder.asked == [1, 2]
+
+
+def test_large_photos_are_not_all_decoded_at_once(write_features: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(query_terms, "_PIXELS_AT_ONCE", 100)
+    collection = Collection.open([write_features(np.eye(4)[:, None])], cache=False)
+    encoder = Counting()
+    photos = [png(width, 6) for width in (8, 9, 20, 7)]
+    (query,) = collection.embed([Query(tuple(Term(image=photo) for photo in photos))], encoder)
+    assert encoder.asked == [2, 1, 1]
+    assert query.vectors.shape == (1, 4)
 
 
 @pytest.mark.parametrize(

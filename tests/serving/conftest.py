@@ -24,6 +24,8 @@ from pipeline.serving.service import Service
 from pipeline.serving.settings import ServeSettings
 
 DIM = 4
+COCA_DIM = 128
+"""D of the bundled coca, whose text tower needs no torch."""
 
 
 class AxisEncoder:
@@ -106,3 +108,16 @@ def make_client(make_service: Callable[..., Service]) -> Callable[..., TestClien
 @pytest.fixture
 def client(make_client: Callable[..., TestClient], axes: str) -> TestClient:
     return make_client(axes)
+
+
+@pytest.fixture
+def coca(write_features: Callable[..., Any], tmp_path: Path) -> str:
+    """A set of 60 photos with random vectors."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    names = [f"{number}.png" for number in range(60)]
+    for name in names:
+        Image.new("RGB", (32, 24), (200, 0, 0)).save(folder / name)
+    vectors = np.random.default_rng(0).standard_normal((60, 1, COCA_DIM))
+    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return str(write_features(vectors, names, folder=folder, name="coca").root)

@@ -124,6 +124,6 @@ def test_only_options_that_say_so_add_up() -> None:
         has: list[str] = Field([], json_schema_extra={"adds": True})
         kinds: list[str] = []
 
-    config = parse(Options, "--has a b --kinds a --has c --kinds b".split(), verb="example")
+    config = parse(Options, ["--has", "a", "b", "--kinds", "a", "--has", "c", "--kinds", "b"], verb="example")
     assert config == Options(has=["a", "b", "c"], kinds=["b"])
     assert parse(Options, [], verb="example") == Options()
