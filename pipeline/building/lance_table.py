@@ -113,8 +113,9 @@ def delete_rows(table: LanceDataset, features: FeatureSet, expected: Mapping[str
     counts = photos_by_file(table)
     for name in [name for name, count in counts.items() if count > expected.get(name, 0) > 0]:
         ids = removed.ids(name)
-        for start in range(0, 0 if ids is None else len(ids), _IDS):
-            listed = ", ".join(map(_quoted, ids[start : start + _IDS].to_pylist()))
+        names = [] if ids is None else ids.to_pylist()
+        for start in range(0, len(names), _IDS):
+            listed = ", ".join(map(_quoted, names[start : start + _IDS]))
             table.delete(f"file = {_quoted(name)} AND image_id IN ({listed})")
     counts = photos_by_file(table)
     for name, count in counts.items():

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 from pyarrow import fs
@@ -82,7 +83,7 @@ class ShardFolder:
             return
         target = self.folder.subfolder(key)
         for name in sorted(os.listdir(made)):
-            retry_on(target.filesystem, lambda name=name: _upload(os.path.join(made, name), target, name))
+            retry_on(target.filesystem, partial(_upload, os.path.join(made, name), target, name))
         target.write_atomically(NOTE, data)
 
     def find_whole(self, key: str, known: ShardNote | None = None, *, check: bool = False) -> ShardNote | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import pydoc
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
 from pipeline.building.build import Build
 from pipeline.building.building_sets import build_indexes, describe_builds
@@ -343,11 +343,21 @@ def test_a_disk_that_is_too_small_is_refused(write_features, monkeypatch) -> Non
         build(root)
 
 
-def test_a_set_behind_a_uri(write_features, tmp_path) -> None:
+def test_shards_of_a_bucket_are_uploaded(write_features) -> None:
     root = write_features(unit_vectors(100), files=2).root
-    uri = f"file://{root}"
-    report = build(uri, shard_size=2**12)
-    assert report.photos == 100
-    assert report.made == 2
-    assert FeatureSet.open(root) is not None
-    assert json.loads(Path(root, "search", "manifest.json").read_text())["fingerprint"] == "0" * 16
+    bucket = Folder("s3://bucket/set", fs.LocalFileSystem(), root)
+    spec = BuildSpec(features=["s3://bucket/set"], shard_size=2**12)
+    report = Build(FeatureSet.open(bucket), spec).run()
+    assert (report.photos, report.made) == (100, 2)
+    shards = Path(root, "search", "all", "shards")
+    assert {path.name for path in shards.iterdir()} == set(entry(root).shards)
+    assert all((shards / key / "shard.json").exists() for key in entry(root).shards)
+    assert Build(FeatureSet.open(bucket), spec).run().made == 0
+    unknown = shards / ("f" * 32)
+    unknown.mkdir()
+    (unknown / "photos.arrow").touch()
+    Build(FeatureSet.open(bucket), spec).run()
+    assert unknown.exists()  # it may be of another build: buckets have no locks
+    os.utime(unknown / "photos.arrow", (0, 0))
+    Build(FeatureSet.open(bucket), spec).run()
+    assert not unknown.exists()
