@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pipeline.errors import QpertError
 from pipeline.serving.errors import error_response
 
-OPEN = ("/", "/healthz")
-"""Answered without a token: the page, which asks for it, and what load balancers look at."""
+OPEN = ("/", "/docs", "/healthz", "/openapi.json")
+"""Answered without a token: the page, which asks for it, what load balancers look at, and what is in the sources."""
 OPEN_BELOW = "/page/"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 MIN_TOKEN, _MAX_TOKEN = 16, 1024

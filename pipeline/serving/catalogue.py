@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pipeline.errors import QpertError
 from pipeline.features.manifest import Manifest
 from pipeline.features.miniatures import miniatures_of
-from pipeline.io.locations import Folder, split, without_options
+from pipeline.io.locations import Folder, is_uri, split, without_options
 from pipeline.queries.searching import Collection
 from pipeline.retrieval.several_sets import find_sets
 from pipeline.serving.embedding import EncoderPool, ServedEncoder
@@ -26,6 +26,8 @@ from pipeline.serving.served_set import OpenedSet, ServedSet, version_text
 from pipeline.serving.settings import ServeSettings
 
 _LABELS = 50
+_SELDOM = 15
+"""How many times as seldom buckets are looked at, where each look is a few requests."""
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 logger = logging.getLogger(__name__)
@@ -86,8 +88,12 @@ class Catalogue:
         return list(self._sets.values())
 
     def _watch(self) -> None:
+        turn = 0
         while not self._stopping.wait(self._settings.reload):
+            turn += 1
             for served in self._sets.values():
+                if is_uri(served.root) and turn % _SELDOM:
+                    continue
                 try:
                     served.check()
                 except Exception:  # the thread must live, whatever storage raises

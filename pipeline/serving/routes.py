@@ -63,7 +63,9 @@ async def search(request: Request, service: Served) -> Response:
     if service.settings.log_queries:
         texts = [query.text or "", *(getattr(term, "text", "") for term in query.terms)]
         access_logger.info(f"query: {printable(' + '.join(filter(None, texts)))}")
-    image = service.reader.needs_image_encoder(query, upload)
+    for name in (query.set, query.compare):
+        service.catalogue.get(name)  # before it waits for its turn
+    image = service.reader.may_embed_photos(query, upload)
     answer = await service.search(lambda: service.searcher.answer(query, upload), image=image)
     return Response(answer.model_dump_json(), media_type="application/json", headers={"cache-control": _NOT_KEPT})
 
@@ -126,10 +128,14 @@ async def _picture(request: Request, service: Service, name: str, image_id: str,
 
 @router.get("/healthz")
 def healthz(service: Served, response: Response) -> Health:
-    """Whether all sets can be searched; `degraded` where some cannot. The server itself is alive if it answers."""
+    """Whether all sets can be searched; `degraded` where some cannot. The server itself is alive if it answers.
+
+    Which sets there are is said only where no token is demanded, since this route asks for none.
+    """
     states = {served.name: served.problem or "ok" for served in service.catalogue.all()}
+    status: Literal["ok", "degraded"] = "ok" if all(state == "ok" for state in states.values()) else "degraded"
     response.headers["cache-control"] = _NOT_KEPT
-    return Health(status="ok" if all(state == "ok" for state in states.values()) else "degraded", sets=states)
+    return Health(status=status, sets=states if service.settings.token is None else {})
 
 
 @router.get("/metrics", response_class=PlainTextResponse)

@@ -56,7 +56,8 @@ class Searcher:
         started = time.perf_counter()
         served = self._catalogue.get(request.set)
         opened = served.current()
-        offset = offset_of(request, opened)
+        mark = query_mark(request, upload)
+        offset = offset_of(request.cursor, mark, opened)
         query = self._query(request, upload, opened, offset)
         hits = self._find(query, served, opened)
         notes = [
@@ -73,7 +74,7 @@ class Searcher:
             set=opened.name,
             index=opened.info.index,
             results=results_of(hits, opened, ranks),
-            cursor=cursor_of(request, opened, end) if hits.more and len(hits) and end < MAX_DEPTH else None,
+            cursor=f"{end}.{opened.version}.{mark}" if hits.more and len(hits) and end < MAX_DEPTH else None,
             took_ms=round(1000 * (time.perf_counter() - started), 3),
             notes=notes,
         )
@@ -164,29 +165,24 @@ def addresses(name: str, image_id: str, part: str = "") -> tuple[str, str]:
     return f"/photos/{place}", f"/thumbnails/{place}"
 
 
-def cursor_of(request: SearchRequest, opened: OpenedSet, offset: int) -> str:
-    """A mark of where an answer ended, which holds for this query and this state of the set."""
-    return f"{offset}.{opened.version}.{_digest(request)}"
-
-
-def offset_of(request: SearchRequest, opened: OpenedSet) -> int:
-    """Where an answer begins.
+def offset_of(cursor: str | None, mark: str, opened: OpenedSet) -> int:
+    """Where an answer begins. A cursor is where the last one ended, the state of the set, and the mark of the query.
 
     Raises:
         RequestError: 409 where the set has changed since, 422 where the cursor belongs to another query.
     """
-    if request.cursor is None:
+    if cursor is None:
         return 0
-    offset, _, rest = request.cursor.partition(".")
-    version, _, digest = rest.partition(".")
-    if digest != _digest(request):
+    offset, version, other = cursor.split(".")
+    if other != mark:
         raise RequestError(422, "the cursor belongs to another query: leave it out for the first photos")
     if version != opened.version:
         raise RequestError(409, "the set has changed since the first photos were shown: search again without a cursor")
     return int(offset)
 
 
-def _digest(request: SearchRequest) -> str:
-    """Of all that the ranking depends on; k and what is compared may change from page to page."""
-    fields = request.model_dump_json(exclude={"cursor", "k", "compare"})
-    return hashlib.sha256(fields.encode()).hexdigest()[:12]
+def query_mark(request: SearchRequest, upload: bytes | None) -> str:
+    """A digest of all that a ranking depends on; k and what is compared may change from page to page."""
+    digest = hashlib.sha256(request.model_dump_json(exclude={"cursor", "k", "compare"}).encode())
+    digest.update(upload or b"")
+    return digest.hexdigest()[:12]

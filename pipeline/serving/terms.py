@@ -64,11 +64,16 @@ class TermReader:
             else:
                 yield Term(image=self._decoded(self._bytes(term, opened)), box=term.box, weight=term.weight)
 
-    def needs_image_encoder(self, request: SearchRequest, upload: bytes | None) -> bool:
-        """Whether a photo may have to be embedded; also where a photo of a set is named, whose box may be stored."""
+    def may_embed_photos(self, request: SearchRequest, upload: bytes | None) -> bool:
+        """Whether a photo may have to be embedded; of a photo of a set, its stored vectors usually do.
+
+        Raises:
+            RequestError: 404 where there is no such set.
+        """
+        own = (None, self._catalogue.get(request.set).name)
         return upload is not None or any(
             isinstance(term, ImageTerm)
-            or (isinstance(term, LikeTerm) and (term.box is not None or term.set is not None))
+            or (isinstance(term, LikeTerm) and (term.box is not None or term.set not in own))
             for term in request.terms
         )
 
