@@ -94,17 +94,18 @@ def _answered(config: Config, collection: Collection, queries: list[Query]) -> l
 
     for note in (*collection.notes, *collection.remarks(queries)):
         logger.warning(note)
-    if collection.index or len(collection.sets) > 1:
+    if config.exact:
+        logger.info(f"comparing all {collection.photos:,} photos of {', '.join(one.name for one in collection.sets)}")
+    elif collection.index or len(collection.sets) > 1:
         logger.info(f"searching {collection.about}")
     encoder = SetEncoder(collection.features[0], weights=config.weights, device=config.device, dtype=config.dtype)
     details = config.form != "table" or config.html is not None
     answers = collection.answer(queries, encoder, rules=config.rules(), details=details)
-    if config.output is None:
-        text = written(answers, config.form, sys.stdout.encoding)
-        if text:
-            print(text)
-    else:
-        write_file(config.output, written(answers, config.form) + "\n")
+    text = written(answers, config.form, None if config.output else sys.stdout.encoding)
+    if config.output is not None:
+        write_file(config.output, f"{text}\n" if text else "")
+    elif text:
+        print(text)
     return answers
 
 

@@ -14,6 +14,8 @@ from jobs.cli import main
 from pipeline.encoders import load_encoder
 from pipeline.errors import QpertError
 from pipeline.features.store import FeatureStore
+from pipeline.queries.searching import Collection
+from pipeline.vectors.snapshot import Snapshot
 from tests.encoders.hostile import AUTO_MAP, plant
 
 WORDS = ("red", "blue", "star", "circle", "dog")
@@ -238,6 +240,19 @@ def test_a_text_that_is_called_like_a_set_is_a_text_behind_its_option(parts, cap
     assert capsys.readouterr().out.splitlines()[0] == "circle"
     assert main(["search", "features", "dog", "circle"]) == 2
     assert "circle is a feature set, but comes after 'dog'" in capsys.readouterr().err
+
+
+def test_an_index_is_named_and_an_exact_search_says_so(features, monkeypatch, capsys):
+    assert main(["search", features, "red star"]) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(Snapshot, "approximate", True)
+    monkeypatch.setattr(Collection, "about", "index ivf-sq8 of 4 photos")
+    assert main(["search", features, "red star", "--json"]) == 0
+    output = capsys.readouterr()
+    assert output.err == "searching index ivf-sq8 of 4 photos\n"
+    assert json.loads(output.out)
+    assert main(["search", features, "red star", "--exact"]) == 0
+    assert capsys.readouterr().err == "comparing all 4 photos of features\n"
 
 
 def test_pages_go_on_where_the_last_one_ended(parts, capsys):
