@@ -57,9 +57,12 @@ class Groups:
 
     def several(self) -> list[Int64]:
         """The groups of at least two photos, each with its leader first."""
-        order = np.argsort(self.leaders, kind="stable")
-        cuts = np.flatnonzero(np.diff(self.leaders[order])) + 1
-        return [group for group in np.split(order, cuts) if len(group) > 1]
+        members = np.bincount(self.leaders, minlength=len(self.leaders))
+        grouped = np.flatnonzero(members[self.leaders] > 1)
+        if not len(grouped):
+            return []
+        order = grouped[np.argsort(self.leaders[grouped], kind="stable")]
+        return np.split(order, np.flatnonzero(np.diff(self.leaders[order])) + 1)
 
 
 def group_all(
