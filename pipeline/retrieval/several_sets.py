@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from urllib.parse import unquote
 
 from pyarrow import fs
 
@@ -17,7 +18,7 @@ from pipeline.features.id_set import IdSet, digest_of
 from pipeline.features.joined_rows import JoinedRows
 from pipeline.features.manifest import differences
 from pipeline.features.provenance import MadeWith
-from pipeline.io.locations import answering, file_type, join, locate, real_place, split, without_options
+from pipeline.io.locations import answering, file_type, is_uri, join, locate, real_place, split, without_options
 
 _SETTINGS = ("perturbation", "multi", "image_size", "encoder")
 """Parts of a set's identity that change the embeddings, whatever the photos."""
@@ -61,10 +62,10 @@ def find_sets(patterns: Sequence[str]) -> list[str]:
 def _matching(pattern: str) -> list[str]:
     bare = without_options(pattern)
     options = pattern[len(bare) :]
-    if not is_pattern(locate(pattern)[1]) or file_type(pattern) != fs.FileType.NotFound:
+    if not is_pattern(bare) or file_type(pattern) != fs.FileType.NotFound:
         return [pattern]
     root, names = bare, list[str]()
-    while is_pattern(locate(root + options)[1]):
+    while is_pattern(unquote(root) if is_uri(root) else root):  # `split` encodes what stays
         root, name = split(root)
         names.insert(0, name)
     if any("**" in name for name in names):

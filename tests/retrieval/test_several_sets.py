@@ -55,6 +55,18 @@ def test_patterns_may_begin_in_the_current_folder(three, tmp_path, monkeypatch):
     assert find_sets([f"{tmp_path.name[:-1]}*/part-1"]) == [f"{tmp_path.name}/part-1"]
 
 
+def test_patterns_find_feature_sets_in_object_stores(three, tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    store = fsspec.filesystem("memory")
+    for features in three:
+        store.put(features.root, f"/{tmp_path.name}/sets/{Path(features.root).name}", recursive=True)
+    bucket = f"fsspec+memory://{tmp_path.name}/sets"
+    for pattern in ("sets/part-[01]", "set[rs]/part-{0..1}", "{rows,sets}/part-[!2]"):
+        found = find_sets([f"fsspec+memory://{tmp_path.name}/{pattern}"])
+        assert found == [f"{bucket}/part-0", f"{bucket}/part-1"]
+    assert join_sets(open_sets([f"{bucket}/*"])).ids == join_sets(three).ids
+
+
 def test_each_set_counts_once_in_the_order_of_the_patterns(three, tmp_path):
     found = find_sets([f"{tmp_path}/part-2", f"{tmp_path}/part-*", f"{tmp_path}/./part-0"])
     assert names(found) == ["part-2", "part-0", "part-1"]
