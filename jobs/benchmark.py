@@ -1,4 +1,4 @@
-"""Measure what things cost: the pipeline, Q-Perturbation in a full-size Q-Former or BLIP-2, ranking for an evaluation.
+"""Measure what things cost: the pipeline, Q-Perturbation in a full-size Q-Former or BLIP-2, evaluation, search.
 
 Examples:
   qpert benchmark                           pipeline and query-former, with 2,000 scenes and the miniature models
@@ -12,6 +12,8 @@ Examples:
   qpert benchmark tune                      fifty settings of tune against one cold evaluation, BLIP-2; needs some 6 GB
   qpert benchmark graph                     reading, writing and bookkeeping alone: 20,000 and 200,000 tiny photos
   qpert benchmark evaluate                  COCO's 5,000 photos x 25,000 captions, simulated, 32 vectors each
+  qpert benchmark search                    20,000 simulated photos with 32 vectors each, by an index and exactly
+  qpert benchmark search --search.photos 100000 1000000 --tmp /data      a curve; a million take some 40 GB
 
 pipeline: against a bare PyTorch loop. Both sides do the same work with the same models on the same photos: the bare
 loop reads, decodes, detects and encodes in batches, in one process with all cores; the pipeline also checks, retries,
@@ -44,6 +46,13 @@ by number of photos. The embeddings are as long as BLIP-2's: 200,000 photos take
 evaluate: time and peak memory of `qpert evaluate` without the encoder, against the matrix product that it cannot avoid
 (run before and after, without reading), and against the usual way, which computes the full score matrix and sorts all
 its rows and columns. Each runs in a process of its own.
+
+search: building an index (qpert build-index), opening it, the times of single queries, queries per second of 1, 8 and
+32 clients, the share of the exact search's ten best that is found, and memory: the process's own, and pages of mapped
+files. Beside it the exact scan against a bare matrix product, and usearch and LanceDB where they are installed, up to
+--search.others photos: a vector per row, --search.fetched of them per query, their photos compared again exactly.
+--search.set measures a set of yours, --search.http a running server. Refuses if the disk would have less than 15 GB
+left.
 """
 
 from __future__ import annotations
@@ -58,6 +67,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.benchmarks.search_options import SearchOptions
 from pipeline.detectors import check_packages
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
@@ -66,7 +76,17 @@ from pipeline.runs.perturbation_config import PerturbationConfig
 from pipeline.runs.spec import IndexSpec
 
 Part = Literal[
-    "pipeline", "start", "query-former", "blip2", "internvl", "open-clip", "rivals", "tune", "graph", "evaluate"
+    "pipeline",
+    "start",
+    "query-former",
+    "blip2",
+    "internvl",
+    "open-clip",
+    "rivals",
+    "tune",
+    "graph",
+    "evaluate",
+    "search",
 ]
 
 
@@ -125,7 +145,7 @@ class Config(BaseModel):
         ["pipeline", "query-former"],
         min_length=1,
         description="what to measure: pipeline, start, query-former, blip2, internvl, open-clip, rivals, tune, graph,"
-        " evaluate",
+        " evaluate, search",
         json_schema_extra={"positional": True},
     )
     source: PathText | None = Field(None, description="folder or list of local photos (default: scenes)")
@@ -148,6 +168,7 @@ class Config(BaseModel):
     open_clip: OpenClipPassConfig = Field(OpenClipPassConfig(), description="the passes of open-clip")
     rivals: RivalsConfig = Field(RivalsConfig(), description="the photos of rivals")
     evaluation: SizesConfig = Field(SizesConfig(), description="the simulated data set of evaluate")
+    search: SearchOptions = Field(SearchOptions(), description="the sets of search")
     graph_photos: list[int] = Field([20_000, 200_000], min_length=1, description="numbers of photos of graph")
     start_photos: int = Field(500, ge=1, description="scenes that start indexes")
     tmp: LocalPath | None = Field(None, description="folder for temporary files (default: the system's)")
@@ -174,6 +195,7 @@ def run(config: Config) -> int:
         "tune": _tune,
         "graph": _graph,
         "evaluate": _evaluate,
+        "search": _search,
     }
     figures: dict[str, Any] = {}
     for part, measure in measures.items():
@@ -330,3 +352,9 @@ def _evaluate(config: Config, folder: Path) -> dict[str, Any]:
 
     costs = measure_evaluation(Sizes(**config.evaluation.model_dump()), folder, threads=config.cpus)
     return _shown(costs) | {"ratio": costs.ratio, "cpu_ratio": costs.cpu_ratio}
+
+
+def _search(config: Config, folder: Path) -> list[dict[str, Any]]:
+    from pipeline.benchmarks.search import measure_search
+
+    return [_shown(figures) for figures in measure_search(config.search, folder)]

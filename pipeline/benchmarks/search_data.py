@@ -116,7 +116,9 @@ class SimulatedPhotos:
 
     def _gaussian(self, draws: np.random.Generator, part: str, count: int) -> Float32:
         scale = np.float32(np.sqrt(_SHARES[part])) * self._deviations
-        return draws.standard_normal((count, self.sizes.dim), np.float32) * scale
+        values: Float32 = draws.standard_normal((count, self.sizes.dim), np.float32)
+        values *= scale
+        return values
 
 
 def _cumulative(count: int, power: float) -> npt.NDArray[np.float64]:

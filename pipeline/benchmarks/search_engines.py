@@ -1,8 +1,8 @@
 """What is measured: the search of a feature set, with and without its index, and other libraries on the same vectors.
 
-Every engine answers a text with the photos that it holds for the best. The other libraries keep one vector per row: the
-`fetched` nearest rows are reduced to distinct photos, and these are compared again exactly, all V vectors of each, in the
-same way as qpert does it.
+Every engine answers a text with the photos that it holds for the best. The other libraries keep one vector per row:
+the `fetched` nearest rows are reduced to distinct photos, and these are compared again exactly, all V vectors of each,
+read as qpert reads them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BEST = 10
 """Photos that a query asks for."""
 _BLOCK = 2048
 """Photos whose vectors are handed on at once."""
-_CONNECTIVITY = 16
+_GRAPH: dict[str, Any] = {"metric": "cos", "dtype": "i8", "connectivity": 16}
 _IDS = "ids.txt"
 
 
@@ -97,12 +97,13 @@ class Usearch(_Rows):
         from usearch.index import Index
 
         super().__init__(root, folder, fetched)
-        self.index: Any = Index.restore(str(folder / "graph.usearch"))
-        self.index.expansion_search = max(effort, fetched)
+        self.index = Index(**_GRAPH, ndim=self.snapshot.features.dim, expansion_search=max(effort, fetched))
+        self.index.load(str(folder / "graph.usearch"))
 
     def nearest(self, text: Float32) -> Int64:
         """See `_Rows`."""
-        keys: Int64 = self.index.search(text, self.fetched, threads=1).keys.astype(np.int64)
+        found: Any = self.index.search(text, self.fetched, threads=1)
+        keys: Int64 = found.keys.astype(np.int64)
         return keys
 
     @staticmethod
@@ -111,7 +112,7 @@ class Usearch(_Rows):
         from usearch.index import Index
 
         snapshot = open_snapshot(str(root))
-        index: Any = Index(ndim=snapshot.features.dim, metric="cos", dtype="i8", connectivity=_CONNECTIVITY)
+        index = Index(**_GRAPH, ndim=snapshot.features.dim)
         for first, vectors in _blocks(snapshot):
             index.add(np.arange(first, first + len(vectors)), vectors)
         index.save(str(folder / "graph.usearch"))
@@ -139,12 +140,14 @@ class Lance(_Rows):
         """See `_Rows`."""
         found = self.table.search(text).distance_type("cosine").nprobes(self.effort)
         rows: pa.Table = found.limit(self.fetched).select(["row", "_distance"]).to_arrow()
-        return rows["row"].to_numpy()
+        numbers: Int64 = rows["row"].to_numpy()
+        return numbers
 
     @staticmethod
     def build(root: Path, folder: Path) -> None:
         """Writes the table and its index."""
         import lancedb
+        from lancedb.index import IvfPq
 
         snapshot = open_snapshot(str(root))
         dim = snapshot.features.dim
@@ -160,7 +163,7 @@ class Lance(_Rows):
                 yield pa.record_batch(columns, schema=schema)
 
         table = lancedb.connect(str(folder)).create_table("vectors", data=batches(), schema=schema)
-        table.create_index(metric="cosine", vector_column_name="vector", index_type="IVF_PQ")
+        table.create_index("vector", config=IvfPq(distance_type="cosine"))
         (folder / _IDS).write_text(ids_digest(snapshot), encoding="utf-8")
 
 

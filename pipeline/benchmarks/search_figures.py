@@ -75,7 +75,8 @@ def queries_per_second(search: Callable[[Any], object], queries: Sequence[Any], 
     Raises:
         Exception: what `search` raised first.
     """
-    counts, errors = [0] * clients, []
+    counts = [0] * clients
+    errors: list[Exception] = []
     begun = time.perf_counter()
 
     def ask(client: int) -> None:

@@ -29,7 +29,7 @@ class Task:
     Attributes:
         work: `build` an index, `truth` (the best photos of each text by the exact search), the rates of the `scan`, or
             `search`.
-        engine: `qpert`, `exact`, or another library.
+        engine: `qpert`, or another library.
         root: the feature set.
         texts: file with the vectors of the texts.
         folder: of the index of another library, and of the truth.
@@ -97,7 +97,8 @@ def run(task: Task, begun: float) -> dict[str, Any] | None:
         rates = measure_scan(root, texts)
         return None if rates is None else dataclasses.asdict(rates)
     if task.work == "truth":
-        return write_truth(root, texts, folder)
+        write_truth(root, texts, folder)
+        return None
     return dataclasses.asdict(_measure(task, texts, begun))
 
 
@@ -118,8 +119,8 @@ def _measure(task: Task, texts: Any, begun: float) -> Measure:
 
     engine: Engine
     root = Path(task.root)
-    if task.engine in ("qpert", "exact"):
-        engine = Qpert(root, exact=task.engine == "exact")
+    if task.engine == "qpert":
+        engine = Qpert(root)
     else:
         folder = Path(task.folder) / task.engine
         engine = OPENERS[task.engine](root, folder, task.fetched, task.effort)

@@ -8,7 +8,7 @@ not in it. Pairs are never stored, so that memory grows with the photos alone, e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +78,7 @@ def group_all(
         groups: none, or those of an interrupted comparison.
         progress: called now and then with `groups`, which may be kept to go on from.
     """
-    shape = _Reading(vectors)
+    at_once = _photos_at_once(vectors)
     for start in range(groups.done, len(vectors), ROWS):
         stop = min(start + ROWS, len(vectors))
         rows = groups.open(start, stop)
@@ -93,7 +93,8 @@ def group_all(
                 columns = groups.open(first, min(first + COLUMNS, len(vectors)))
                 ones, others = sketches.near(leaders, columns, threshold)
                 candidates = np.unique(others)
-                for some in shape.parts(candidates):
+                for part in range(0, len(candidates), at_once):
+                    some = candidates[part : part + at_once]
                     chosen = (others >= some[0]) & (others <= some[-1])
                     of_columns = dict(zip(columns[some].tolist(), vectors.take(columns[some]), strict=True))
                     pairs = leaders[ones[chosen]], columns[others[chosen]]
@@ -127,13 +128,7 @@ def _take_similar(
                 groups.take(leader, photo, similarity)
 
 
-class _Reading:
-    """How many photos are read at once."""
-
-    def __init__(self, vectors: PhotoVectors) -> None:
-        sizes = [rows.size for rows in vectors.take(np.arange(min(1, len(vectors))))]
-        self.photos = max(1, _CELLS // max([1, *sizes]))
-
-    def parts(self, photos: Int64) -> Sequence[Int64]:
-        """`photos` in parts."""
-        return [photos[start : start + self.photos] for start in range(0, len(photos), self.photos)]
+def _photos_at_once(vectors: PhotoVectors) -> int:
+    """How many photos to read together, by the size of the first."""
+    sizes = [rows.size for rows in vectors.take(np.arange(min(1, len(vectors))))]
+    return max(1, _CELLS // max([1, *sizes]))

@@ -13,6 +13,8 @@ from pipeline.features.views import VIEW_TYPE, VIEWS_COLUMN
 
 DEFAULT = ("uri", "width", "height", "taken", "objects")
 ID, IMAGE_ID, PLACE, VIEW, VECTOR = "id", "image_id", "vector_number", "view", "vector"
+REPEATED = (IMAGE_ID, "uri", "objects.list.element.label", f"{VIEW}.kind", "views.list.element.kind", "device", "dtype")
+"""Columns of Parquet files whose values repeat, which are stored with a dictionary; vectors never are."""
 _FURTHER = (pa.field("taken", pa.timestamp("us")),)
 """Columns that some versions of a feature set have."""
 _OWN = ("image_id", "embedding", "error")

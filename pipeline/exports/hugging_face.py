@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.exports.columns import REPEATED
 from pipeline.exports.destination import output_stream
 from pipeline.exports.job import Job, vectors_in, write_about
 
@@ -33,10 +35,10 @@ def write(job: Job) -> None:
         size = 0
         with (
             output_stream(job.folder, "data", f"part-{part:05}.parquet") as file,
-            pq.ParquetWriter(file, job.rows.schema, compression="zstd") as writer,
+            pq.ParquetWriter(file, job.rows.schema, use_dictionary=REPEATED) as writer,
         ):
             while batch is not None and size < _PART_BYTES:
-                writer.write_batch(batch)
+                writer.write_table(pa.Table.from_batches([batch]))  # a group of its own, so that none is gathered
                 size += vectors_in(batch).nbytes
                 batch = next(job.batches, None)
         part += 1

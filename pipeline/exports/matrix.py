@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.exports.columns import VECTOR
+from pipeline.exports.columns import REPEATED, VECTOR
 from pipeline.exports.destination import output_stream
 from pipeline.exports.job import Job, vectors_in, write_about
 
@@ -27,10 +27,10 @@ def write_matrix(job: Job, name: str, before: bytes, after: Iterable[bytes]) -> 
     ids = pa.schema([job.rows.schema.field(column) for column in names])
     with output_stream(job.folder, name) as matrix, output_stream(job.folder, IDS) as table:
         matrix.write(before)
-        with pq.ParquetWriter(table, ids, compression="zstd") as writer:
+        with pq.ParquetWriter(table, ids, compression="zstd", use_dictionary=REPEATED) as writer:
             for batch in job.batches:
                 matrix.write(pa.py_buffer(vectors_in(batch)))
-                writer.write_batch(batch.select(names))
+                writer.write_table(pa.Table.from_batches([batch.select(names)]))
         for part in after:
             matrix.write(part)
     write_about(job)

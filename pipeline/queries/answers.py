@@ -135,9 +135,13 @@ def as_text(answers: Sequence[Hits]) -> str:
             + _folded_text(hit)
             for rank, hit in ranked(hits)
         ]
-        nothing = "no further photo" if hits.offset else "no photo scores high enough"
+        nothing = "no further photo" if hits.offset else f"no photo{_filter_text(hits)} scores high enough"
         blocks.append("\n".join([printable(hits.query), *(lines or [f"      {nothing}"])]))
     return "\n\n".join(blocks)
+
+
+def _filter_text(hits: Hits) -> str:
+    return f" that meets the filters ({printable(hits.filters)})" if hits.filters else ""
 
 
 def _set_text(hit: Hit, width: int) -> str:

@@ -60,7 +60,7 @@ def answer_sections(collection: Collection, queries: Sequence[Query], answers: S
         Section(
             hits.query,
             [_photo(hit, rank) for rank, hit in enumerate(hits, hits.offset + 1)],
-            query.filters.shown(),
+            hits.filters,
             hits.warning,
             _examples(collection, query),
         )

@@ -51,6 +51,7 @@ class Hits(Sequence[Hit]):
         hits: the photos.
         offset: hits left out before the first.
         more: whether there are further hits after the last.
+        filters: in words, which photos count; "" for all.
         rules: which photos may be opened for thumbnails.
         warning: what to know before trusting the hits, see `miniature_warning`; shown above the thumbnails.
     """
@@ -59,6 +60,7 @@ class Hits(Sequence[Hit]):
     hits: tuple[Hit, ...]
     offset: int = field(default=0, kw_only=True, compare=False)
     more: bool = field(default=False, kw_only=True, compare=False)
+    filters: str = field(default="", kw_only=True, compare=False, repr=False)
     rules: SourceRules = field(default=DEFAULT_RULES, repr=False, compare=False)
     warning: str = field(default="", repr=False, compare=False)
 

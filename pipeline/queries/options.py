@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.errors import QpertError
+from pipeline.io.locations import is_uri
 from pipeline.io.paths import LocalPath, PathText, ReportPath, WeightsText, local
 from pipeline.queries.answers import Format
 from pipeline.queries.filters import Filters
@@ -144,7 +146,10 @@ class SearchOptions(BaseModel):
             terms.append(Term(text=text.strip(), weight=weight))
         for word in self.image:
             weight, path = weighted(word)
-            terms.append(Term(image=local(path), box=box, weight=weight))
+            path = local(path)
+            if not is_uri(path) and not os.path.lexists(path):
+                raise QpertError(f"--image {path}: there is no such file; texts stand before --image or behind --text")
+            terms.append(Term(image=path, box=box, weight=weight))
         for word in self.like:
             weight, image_id = weighted(word)
             terms.append(Term(like=image_id, box=box, weight=weight))

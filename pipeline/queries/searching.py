@@ -191,7 +191,14 @@ class Collection:
         shown = groups[query.offset : end]
         hits = iter(self._filled([place for group in shown for place in (group.kept, *group.folded)], details))
         answer = [replace(next(hits), folded=tuple(next(hits) for _ in group.folded)) for group in shown]
-        return Hits(query.title, tuple(answer), offset=query.offset, more=len(groups) > end, warning=self.warning)
+        return Hits(
+            query.title,
+            tuple(answer),
+            offset=query.offset,
+            more=len(groups) > end,
+            filters=query.filters.shown(),
+            warning=self.warning,
+        )
 
     def _folded(self, places: Sequence[Place], threshold: float) -> list[_Group]:
         def vectors(positions: Sequence[int]) -> list[Float32]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,14 +82,14 @@ class ApproximateIndex:
         """
         wanted = max(self.quantiser.settings.rescored, _PER_PHOTO * k)
         vectors = self.quantiser.rotated(query.vectors[query.weights > 0])
-        probes = self._probes(mask)
-        near, lists = self.quantiser.coarse.search(np.ascontiguousarray(vectors), probes)
         selectors = [_Selector(shard, mask) for shard in self.shards]
-        each = max(1, -(-wanted // len(vectors)) if len(vectors) > 1 else wanted)
-        found = [
-            self._nearest(vectors[row : row + 1], lists[row : row + 1], near[row : row + 1], each, selectors)
-            for row in range(len(vectors))
-        ]
+        each = -(-wanted // len(vectors))
+        with _one_thread():
+            near, lists = self.quantiser.coarse.search(np.ascontiguousarray(vectors), self._probes(mask))
+            found = [
+                self._nearest(vectors[row : row + 1], lists[row : row + 1], near[row : row + 1], each, selectors)
+                for row in range(len(vectors))
+            ]
         return np.unique(np.concatenate(found))
 
     def _nearest(
@@ -131,6 +132,19 @@ class ApproximateIndex:
         settings = self.quantiser.settings
         vectors, allowed = self._count(mask)
         return min(settings.lists, -(-settings.probes * vectors // max(1, allowed)))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep FAISS from opening threads in this one, which queries that come at the same time would wait for."""
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 class _Selector:

@@ -250,3 +250,10 @@ def test_without_duplicates_there_are_no_groups(tmp_path: Path) -> None:
     root = write_set(tmp_path / "set", [row(0, similar_photos(0, 1, 1, 8)[0])], (1, 8), files=1)
     found = find_similar([open_snapshot(root, cache=False)], 0.5)
     assert (found.groups, found.surplus, list(found.rows())) == ([], 0, [])
+
+
+def test_a_set_without_any_embedding_has_no_groups(tmp_path: Path) -> None:
+    failed = {**row(0, np.ones((1, 80), np.float32)), "embedding": None, "error": "damaged image"}
+    root = write_set(tmp_path / "set", [failed], (1, 80), files=1)
+    found = find_similar([open_snapshot(root, cache=False)], 0.5)
+    assert (len(found.catalogue), found.groups) == (0, [])

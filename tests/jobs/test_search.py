@@ -312,7 +312,9 @@ def test_a_feature_set_must_be_named(capsys):
     [
         (["red", "--page", "1", "--skip", "2"], "--page and --skip"),
         (["red", "--box", "0,0,1,1"], "--box is a part of one photo"),
-        (["--image", "/nowhere/x.jpg"], "cannot search for the photo /nowhere/x.jpg: file not found"),
+        (["--image", "/nowhere/x.jpg"], "--image /nowhere/x.jpg: there is no such file; texts stand before --image"),
+        (["--image", "/etc"], "cannot search for the photo /etc: cannot read the file: it is a folder"),
+        (["--image", "http://localhost/x.jpg"], "scheme not allowed: http (--allow-scheme http)"),
         (["--minus", "red"], "not only what they should not"),
         (["red", "--minus", "red"], "cancel each other out"),
         (["red", "--json", "--format", "csv"], "two formats"),

@@ -92,6 +92,9 @@ def test_the_table_goes_on_counting_and_names_sets_and_near_duplicates() -> None
     assert " ".join(lines[1].split()) == "11 0.500 part-1 crop 10,20-30,40 /p/a.jpg (and 2 near-duplicates)"
     assert lines[4] == "      no photo scores high enough"
     assert as_text([Hits("a", (), offset=10)]).splitlines()[1] == "      no further photo"
+    assert "no photo that meets the filters (with dog) scores high enough" in as_text(
+        [Hits("a", (), filters="with dog")]
+    )
     one = Hits("a", (Hit("a", "/a", 1.0, folded=(Hit("b", "/b", 1.0),)),))
     assert as_text([one]).endswith("/a  (and 1 near-duplicate)")
 

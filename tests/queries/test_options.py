@@ -16,6 +16,15 @@ from pipeline.queries.query import Query, Term
 NONE = Filters()
 
 
+@pytest.fixture(autouse=True)
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """x.jpg, y.jpg and ~/x.jpg."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("x.jpg", "y.jpg"):
+        (tmp_path / name).touch()
+
+
 def asked(*texts: str, **options: Any) -> list[Query]:
     return SearchOptions(out="features", **options).asked(list(texts), NONE)
 
@@ -74,7 +83,8 @@ def test_options_that_contradict_each_other_are_refused(options: dict[str, Any],
         ({"plus": ["0.5:"]}, "'0.5:' names nothing"),
         ({"plus": ["0:a"]}, "a weight is a number other than 0"),
         ({"plus": ["a"], "minus": ["-1:fence"]}, "--minus -1:fence: what is taken away has no sign"),
-        ({"image": ["a"], "box": "1,2"}, "is no box"),
+        ({"image": ["x.jpg"], "box": "1,2"}, "is no box"),
+        ({"image": ["x.jpg", "a dog"]}, "--image a dog: there is no such file; texts stand before --image"),
         ({"plus": ["a"], "page": 10**6}, "at most 1,000,000 photos"),
     ],
 )

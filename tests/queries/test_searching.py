@@ -146,6 +146,7 @@ def test_filters_choose_among_the_photos_before_the_best_are_taken(write: Any) -
     first, second = collection.answer([query, replace(query, offset=1)], AxisEncoder())
     assert [first[0].image_id, second[0].image_id] == ["b", "c"]
     assert (first.more, second.more) == (True, False)
+    assert first.filters == "with dog"
 
 
 def test_near_duplicates_hang_on_the_best_and_pages_stay_full(write: Any) -> None:

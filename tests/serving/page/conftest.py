@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving.page.looking import Served, Watch
+from tests.serving.page.looking import Served, Watch, wait_for
 from tests.serving.page.material import COUNT, ODD_SET, write_odd_photos
 
 
@@ -36,12 +36,12 @@ def sets(ray_cpu: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sets")
     write_scenes(folder / "scenes", COUNT, 1, "balanced")
     photos = folder / "scenes" / "images"
-    annotations = write_odd_photos(photos, folder / "odd")
+    annotations = write_odd_photos(photos, folder / "photos")
     plain, miniature = PerturbationConfig(preset="none"), DetectorConfig()
     for name, source, perturbation, detector in [
         ("plain", photos, plain, miniature),
         ("perturbed", photos, PerturbationConfig(), miniature),
-        (ODD_SET, folder / "odd", plain, DetectorConfig(model="annotated", annotations=str(annotations))),
+        (ODD_SET, folder / "photos", plain, DetectorConfig(model="annotated", annotations=str(annotations))),
     ]:
         spec = IndexSpec(
             source=str(source),
@@ -108,14 +108,14 @@ def open_page(browser: Any, served: Served) -> Iterator[Callable[..., Any]]:
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, base_url=served.address, **options
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         contexts.append(context)
         page = context.new_page()
         watches.append(Watch(served.address, allow))
         watches[-1].look_at(page)
         prepare(page)
         page.goto(f"/?{query}" if query else "/")
-        page.wait_for_function("document.querySelector('#status').textContent || document.querySelector('.message')")
+        wait_for(page, "document.querySelector('#status').textContent || document.querySelector('.message')")
         return page
 
     yield open_at

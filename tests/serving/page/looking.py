@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,26 @@ def ids(page: Any) -> list[str]:
     return page.eval_on_selector_all(".card", "cards => cards.map(card => card.dataset.id)")
 
 
+def wait_for(page: Any, expression: str, argument: Any = None, seconds: float = 30) -> None:
+    """Waits until a JavaScript expression, or a function of `argument`, is true.
+
+    Playwright's own `wait_for_function` evaluates text within the page, which the page's policy forbids.
+    """
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression, argument):
+        if time.monotonic() > end:
+            raise AssertionError(
+                f"never true: {expression} ({argument!r}); {page.url}: {page.inner_text('body')[:500]}"
+            )
+        page.wait_for_timeout(25)
+
+
 def wait_for_cards(page: Any, count: int = 24) -> None:
-    page.wait_for_function("count => document.querySelectorAll('.card').length >= count", arg=count)
-    page.wait_for_function("document.querySelector('#results').ariaBusy === 'false'")
+    wait_for(page, "count => document.querySelectorAll('.card').length >= count", count)
+    wait_for(page, "document.querySelector('#results').ariaBusy === 'false'")
 
 
 def settle(page: Any) -> None:
     """Waits until no search runs."""
-    page.wait_for_function("document.querySelector('#results').ariaBusy === 'false'")
+    wait_for(page, "document.querySelector('#results').ariaBusy === 'false'")
     page.wait_for_load_state("networkidle")

@@ -19,9 +19,9 @@ ODD_NAMES = [
     "صورة شمسية.jpg",
     "n" * 180 + ".jpg",
     "folder/one two/10 %.jpg",
-    "folder/..two dots/3.jpg",
+    "folder/two..dots/3.jpg",
 ]
-ODD_SET = "odd <b>set</b> & co".replace("/", "-")
+ODD_SET = "odd"
 YEARS = range(2018, 2018 + len(ODD_NAMES))
 
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from tests.serving.page.looking import ids, settle, wait_for_cards
+from tests.serving.page.looking import ids, settle, wait_for, wait_for_cards
 from tests.serving.page.material import ODD_SET, QUERY, YEARS
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ def test_labels_are_suggested_chosen_and_removed(open_page: Callable[..., Any]) 
     label = page.get_attribute("#labels option", "value")
     page.fill("#has", label)
     page.keyboard.press("Enter")
-    page.wait_for_function("location.search.includes('has=')")
+    wait_for(page, "location.search.includes('has=')")
     settle(page)
     assert asked(page) == {"has": [label]}
     assert page.inner_text("#filters-count") == "1"
@@ -36,12 +36,12 @@ def test_labels_are_suggested_chosen_and_removed(open_page: Callable[..., Any]) 
     for objects in page.locator(".card .boxes").all():
         assert label in objects.text_content()
     page.click(".chip.filter [aria-label^=Remove]")
-    page.wait_for_function("!location.search.includes('has=')")
+    wait_for(page, "!location.search.includes('has=')")
     settle(page)
     assert page.locator("#filters .value").count() == 0
     page.fill("#without", label)
     page.keyboard.press("Enter")
-    page.wait_for_function("location.search.includes('without=')")
+    wait_for(page, "location.search.includes('without=')")
     settle(page)
     wait_for_cards(page, 1)
     for objects in page.locator(".card .boxes").all():
@@ -92,7 +92,7 @@ def test_dates_select_photos_by_when_they_were_taken(open_page: Callable[..., An
     page.click("#filters-button")
     page.fill("#taken_from", f"{YEARS[2]}-07-01")
     page.fill("#taken_to", f"{YEARS[4]}-07-01")
-    page.wait_for_function("location.search.includes('taken_to')")
+    wait_for(page, "location.search.includes('taken_to')")
     settle(page)
     assert len(ids(page)) == 3
     page.locator(".card .open").first.click()
@@ -115,7 +115,7 @@ def test_nearly_equal_photos_are_folded(open_page: Callable[..., Any]) -> None:
     assert "alike" in folded.inner_text()
     folded.locator(".open").click()
     page.locator("#photo .alike button").first.click()
-    page.wait_for_function("document.querySelector('#photo dl').innerText.includes('Set')")
+    wait_for(page, "document.querySelector('#photo dl').innerText.includes('Set')")
 
 
 def test_filters_alone_ask_for_words(open_page: Callable[..., Any]) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 
-from tests.serving.page.looking import ids, settle, wait_for_cards
+from tests.serving.page.looking import ids, settle, wait_for, wait_for_cards
 from tests.serving.page.material import LABEL, MARKUP, ODD_NAMES, ODD_SET
 
 pytestmark = pytest.mark.slow
@@ -21,7 +21,7 @@ def test_all_names_are_shown_as_text_and_all_photos_load(open_page: Callable[...
     wait_for_cards(page, len(ODD_NAMES))
     assert sorted(ids(page)) == sorted(ODD_NAMES)
     page.evaluate("document.querySelectorAll('.card img').forEach(image => { image.loading = 'eager'; })")
-    page.wait_for_function("[...document.querySelectorAll('.card img')].every(image => image.naturalWidth > 0)")
+    wait_for(page, "[...document.querySelectorAll('.card img')].every(image => image.naturalWidth > 0)")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert "hit" not in page.title()
     assert page.locator("main img[src='x'], main script").count() == 0
@@ -32,7 +32,7 @@ def test_each_is_opened_linked_and_searched_by(open_page: Callable[..., Any], na
     page = open_page(FOUND)
     wait_for_cards(page, len(ODD_NAMES))
     page.locator(".card .open").nth(ids(page).index(name)).click()
-    page.wait_for_function("document.querySelector('#photo img:last-of-type').naturalWidth > 0")
+    wait_for(page, "document.querySelector('#photo img:last-of-type').naturalWidth > 0")
     assert parse_qs(urlsplit(page.url).query)["photo"] == [name]
     assert "\u202e" not in page.inner_text("#photo")
     page.click("#photo .facts .main")
@@ -55,7 +55,7 @@ def test_labels_are_text_everywhere(open_page: Callable[..., Any]) -> None:
     page.click("#filters-button")
     page.fill("#has", LABEL)
     page.keyboard.press("Enter")
-    page.wait_for_function("location.search.includes('has=')")
+    wait_for(page, "location.search.includes('has=')")
     settle(page)
     assert LABEL in page.inner_text(".chip.filter")
     assert "hit" not in page.title()
@@ -93,5 +93,5 @@ def test_addresses_in_answers_that_lead_elsewhere_are_not_followed(open_page: Ca
     page = open_page(FOUND, prepare=lambda page: page.route("**/search", twist))
     wait_for_cards(page, len(ODD_NAMES))
     page.locator(".card .open").first.click()
-    page.wait_for_function("document.querySelector('#photo img:last-of-type').naturalWidth > 0")
+    wait_for(page, "document.querySelector('#photo img:last-of-type').naturalWidth > 0")
     assert "hit" not in page.title()

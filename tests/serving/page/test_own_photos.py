@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.serving.page.looking import ids, settle, wait_for_cards
+from tests.serving.page.looking import ids, settle, wait_for, wait_for_cards
 
 pytestmark = pytest.mark.slow
 
@@ -91,7 +91,7 @@ def test_there_is_no_link_to_it_and_that_is_said(open_page: Callable[..., Any], 
 def test_what_is_no_photo_is_refused(open_page: Callable[..., Any]) -> None:
     page = open_page(allow=("422",))
     hand_over(page, "drop", b"words", "letter.txt", "text/plain")
-    page.wait_for_function("document.querySelector('#toast').textContent === 'The file is not a photo.'")
+    wait_for(page, "document.querySelector('#toast').textContent === 'The file is not a photo.'")
     assert page.is_visible("text=What are you looking for?")
     hand_over(page, "drop", b"no photo", "broken.jpg")
     page.wait_for_selector(".message.problem")

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.serving.page.looking import ids, settle, wait_for_cards
+from tests.serving.page.looking import ids, settle, wait_for, wait_for_cards
 from tests.serving.page.material import QUERY
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ def terms(page: Any) -> list[Any]:
 def test_a_click_shows_the_photo_large(open_page: Callable[..., Any]) -> None:
     page = open_page(FOUND)
     name = open_photo(page, 1)
-    page.wait_for_function("document.querySelector('#photo img:last-of-type').naturalWidth > 0")
+    wait_for(page, "document.querySelector('#photo img:last-of-type').naturalWidth > 0")
     facts = page.inner_text("#photo dl")
     assert name in facts
     assert "192 \u00d7 192 px" in facts
@@ -63,10 +63,10 @@ def test_the_arrows_lead_to_the_photos_beside_it_and_past_the_page(open_page: Ca
     for _ in range(30):
         shown = page.inner_text("#photo dd")
         page.keyboard.press("ArrowRight")
-        page.wait_for_function("shown => document.querySelector('#photo dd').innerText !== shown", arg=shown)
+        wait_for(page, "shown => document.querySelector('#photo dd').innerText !== shown", shown)
     assert ids(page)[30] in page.inner_text("#photo dd")
     page.keyboard.press("ArrowLeft")
-    page.wait_for_function("name => document.querySelector('#photo dd').innerText.includes(name)", arg=ids(page)[29])
+    wait_for(page, "name => document.querySelector('#photo dd').innerText.includes(name)", ids(page)[29])
     page.go_back()  # one step, however many photos were looked at
     page.wait_for_selector("#photo", state="hidden")
     assert page.evaluate("document.activeElement.closest('.card').dataset.id") == ids(page)[29]
@@ -78,7 +78,8 @@ def test_a_box_finds_more_like_that_part(open_page: Callable[..., Any]) -> None:
     box = page.locator("#photo .box").last
     label = box.inner_text().split()[0]
     box.click()
-    page.wait_for_selector("#photo", state="hidden")
+    wait_for(page, f"document.querySelector('#toast').textContent === 'Looking for more like this {label}.'")
+    assert not page.is_visible("#photo")
     settle(page)
     (term,) = terms(page)
     assert term["like"] == name
@@ -86,7 +87,6 @@ def test_a_box_finds_more_like_that_part(open_page: Callable[..., Any]) -> None:
     assert 0 <= term["box"][0] < term["box"][2] <= 1
     assert "q" not in parse_qs(urlsplit(page.url).query)
     assert f"part of {name}" in page.inner_text(".chip")
-    assert f"more like this {label}" in page.inner_text("#toast")
     wait_for_cards(page, 1)
 
 
@@ -112,7 +112,7 @@ def test_among_the_results_a_click_on_a_box_opens_the_photo_and_one_on_its_name_
     page.wait_for_selector("#photo", state="hidden")
     page.locator(".card").first.hover()
     box.locator("span").click()
-    page.wait_for_function("location.search.includes('box')")
+    wait_for(page, "location.search.includes('box')")
     settle(page)
     assert terms(page)[0]["box"]
 
@@ -133,11 +133,11 @@ def test_more_and_less_are_added_weighed_turned_and_removed(open_page: Callable[
     page.wait_for_selector(".chip.less", state="detached")
     settle(page)
     page.locator(".chip select").last.select_option("2")
-    page.wait_for_function("decodeURIComponent(location.search).includes('\"weight\":2')")
+    wait_for(page, "decodeURIComponent(location.search).includes('\"weight\":2')")
     settle(page)
     assert [term["weight"] for term in terms(page)] == [1, 2]
     page.locator(".chip [aria-label^=Remove]").first.click()
-    page.wait_for_function("document.querySelectorAll('.chip').length === 1")
+    wait_for(page, "document.querySelectorAll('.chip').length === 1")
     settle(page)
     assert [term["like"] for term in terms(page)] == [second]
     assert page.evaluate("document.activeElement.closest('.chip') !== null")
@@ -165,7 +165,7 @@ def test_a_link_to_a_photo_shows_it_again(open_page: Callable[..., Any]) -> None
     other = open_page(urlsplit(page.url).query)
     other.wait_for_selector("#photo[open]")
     wait_for_cards(other)
-    other.wait_for_function("facts => document.querySelector('#photo dl').innerText === facts", arg=facts)
+    wait_for(other, "facts => document.querySelector('#photo dl').innerText === facts", facts)
 
 
 def test_a_link_in_a_new_tab_is_the_photo(open_page: Callable[..., Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving.page.looking import settle, wait_for_cards
+from tests.serving.page.looking import settle, wait_for, wait_for_cards
 from tests.serving.page.material import QUERY
 
 pytestmark = pytest.mark.slow
@@ -182,10 +182,10 @@ def test_a_token_is_asked_for_sent_and_forgotten(open_page: Callable[..., Any]) 
     page.fill("#token", "right")
     page.keyboard.press("Enter")
     wait_for_cards(page)
-    page.wait_for_function("[...document.querySelectorAll('.card img')].slice(0, 4).every(i => i.naturalWidth > 0)")
+    wait_for(page, "[...document.querySelectorAll('.card img')].slice(0, 4).every(i => i.naturalWidth > 0)")
     assert page.evaluate("document.querySelector('.card img').src").startswith("blob:")
     page.locator(".card .open").first.click()
-    page.wait_for_function("document.querySelector('#photo img:last-of-type').naturalWidth > 0")
+    wait_for(page, "document.querySelector('#photo img:last-of-type').naturalWidth > 0")
     assert page.evaluate("localStorage.length") == 0
     assert page.evaluate("Object.values(sessionStorage)") == ["right"]
 

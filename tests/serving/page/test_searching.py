@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.serving.page.looking import ids, wait_for_cards
+from tests.serving.page.looking import ids, wait_for, wait_for_cards
 from tests.serving.page.material import COUNT, QUERY
 
 pytestmark = pytest.mark.slow
@@ -76,8 +76,8 @@ def test_an_address_says_what_is_shown(open_page: Callable[..., Any]) -> None:
     first.keyboard.press("Enter")
     wait_for_cards(first)
     first.select_option("#set", "perturbed")
-    first.wait_for_function("location.search.includes('perturbed')")
-    first.wait_for_function("document.querySelector('#results').ariaBusy === 'false'")
+    wait_for(first, "location.search.includes('perturbed')")
+    wait_for(first, "document.querySelector('#results').ariaBusy === 'false'")
     second = open_page(urlsplit(first.url).query)
     wait_for_cards(second)
     assert ids(second)[:24] == ids(first)[:24]
@@ -92,21 +92,21 @@ def test_going_back_and_forward(open_page: Callable[..., Any]) -> None:
     page.wait_for_timeout(400)
     scrolled = page.evaluate("scrollY")
     assert scrolled > 0
-    page.keyboard.press("/")
-    page.fill("#text", "a large blue circle")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("a large blue circle")
     page.keyboard.press("Enter")
-    page.wait_for_function("before => document.querySelector('.card').dataset.id !== before", arg=before[0])
+    wait_for(page, "before => document.querySelector('.card').dataset.id !== before", before[0])
     assert page.evaluate("scrollY") == 0
     requests = []
     page.on("request", lambda request: requests.append(request.url) if request.url.endswith("/search") else None)
     page.go_back()
-    page.wait_for_function("before => document.querySelector('.card').dataset.id === before", arg=before[0])
+    wait_for(page, "before => document.querySelector('.card').dataset.id === before", before[0])
     assert ids(page)[:24] == before
     assert page.input_value("#text") == QUERY
     assert page.evaluate("scrollY") == pytest.approx(scrolled, abs=2)
     assert requests == []  # what was shown is still known
     page.go_forward()
-    page.wait_for_function("before => document.querySelector('.card').dataset.id !== before", arg=before[0])
+    wait_for(page, "before => document.querySelector('.card').dataset.id !== before", before[0])
     assert page.input_value("#text") == "a large blue circle"
 
 
@@ -140,7 +140,7 @@ def test_the_link_can_be_copied(open_page: Callable[..., Any]) -> None:
     page = open_page(FOUND, permissions=["clipboard-read", "clipboard-write"])
     wait_for_cards(page)
     page.click("#link")
-    page.wait_for_function("document.querySelector('#toast').textContent")
+    wait_for(page, "document.querySelector('#toast').textContent")
     assert page.evaluate("navigator.clipboard.readText()") == page.url
 
 

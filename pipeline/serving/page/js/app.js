@@ -1,15 +1,16 @@
 /** The page: one state, its address, and all that shows it. */
 
-import { Api, Problem } from "./api.js";
+import { makeActions } from "./actions.js";
+import { Api } from "./api.js";
 import { showChips } from "./chips.js";
 import { fillSets, plainFirst, showControls } from "./controls.js";
-import { DataView, dataOf } from "./data_view.js";
+import { DataView } from "./data_view.js";
 import { FilterPanel } from "./filters.js";
 import { keyOf } from "./hits.js";
 import { Images } from "./images.js";
-import { watchForPhotos } from "./intake.js";
 import { Journal } from "./journal.js";
-import { noSets, photoIsGone, problemPanel, warningsOf, welcome } from "./messages.js";
+import { listen } from "./listeners.js";
+import { noSets, photoIsGone, problemPanel, unknownSet, warningsOf, welcome } from "./messages.js";
 import { PhotoView } from "./photo_view.js";
 import { requestOf } from "./request.js";
 import { Results } from "./results.js";
@@ -30,17 +31,8 @@ export class App {
     this.sets = null;
     this.state = readState(location.search);
     this.journal = new Journal((state, kept) => this.#arrive(state, kept));
-    const actions = {
-      open: (hit) => this.go({ photo: { set: hit.set, id: hit.image_id } }),
-      openId: (photo) => this.go({ photo }),
-      like: (hit, part) => this.#like(hit, part),
-      add: (hit, part) => this.#add(hit, part),
-      step: (count) => this.#step(count),
-      close: () => this.#closePhoto(),
-      copy: (text) => this.toast.copy(text, "Id"),
-    };
-    this.actions = actions;
-    this.photo = new PhotoView(elements.photo, { images: this.images, actions });
+    this.actions = makeActions(this);
+    this.photo = new PhotoView(elements.photo, { images: this.images, actions: this.actions });
     this.data = new DataView(elements.data, (text) => this.toast.copy(text, "JSON"));
     this.filters = new FilterPanel(elements.filters, (changes) => this.go(changes));
     this.results = new Results(
@@ -56,7 +48,7 @@ export class App {
       this.api,
       (problem, retry) => this.#explain(problem, retry),
     );
-    this.#listen();
+    listen(this);
   }
 
   /** Asks for the sets, then shows the state of the address. */
@@ -69,7 +61,15 @@ export class App {
       return;
     }
     const { elements } = this;
-    fillSets({ set: elements.set, compare: elements.compare, setChoice: elements["set-choice"], compareChoice: elements["compare-choice"] }, this.sets);
+    fillSets(
+      {
+        set: elements.set,
+        compare: elements.compare,
+        setChoice: elements["set-choice"],
+        compareChoice: elements["compare-choice"],
+      },
+      this.sets,
+    );
     elements.warnings.replaceChildren(...warningsOf(this.sets));
     this.#apply();
   }
@@ -105,6 +105,7 @@ export class App {
   #search() {
     const missing = this.state.terms.filter(({ upload }) => upload && !this.uploads.get(upload));
     if (this.sets.length === 0) this.results.replace(noSets(), "No set of photos is served");
+    else if (!this.#set) this.#askForSet();
     else if (missing.length) this.#askForPhoto(missing);
     else if (!asks(this.state)) {
       const search = (text) => this.go({ text });
@@ -117,7 +118,7 @@ export class App {
 
   #requests() {
     const { compare } = this.state;
-    const own = this.#set?.name ?? this.state.set;
+    const own = this.#set.name;
     const upload = (key) => this.uploads.get(key).base64;
     const names = compare && compare !== own ? plainFirst([own, compare], this.sets) : [own];
     return names.map((name, number) => ({
@@ -129,43 +130,56 @@ export class App {
   #page() {
     const clearFilters = countFilters(this.state) ? () => this.go(NO_FILTERS) : null;
     const { images, state, actions, shown: key } = this;
-    return { images, state, actions, key, clearFilters, again: () => this.#again() };
+    return {
+      images,
+      state,
+      actions,
+      key,
+      clearFilters,
+      again: () => this.again(),
+      arrived: () => this.#describePhoto(),
+    };
   }
 
   #showState() {
     const { elements, state } = this;
-    showControls({ text: elements.text, set: elements.set, compare: elements.compare, filtersCount: elements["filters-count"] }, state, this.#set?.name ?? "");
-    showChips(elements.terms, state, { images: this.images, uploads: this.uploads, set: this.#set?.name, change: (changes) => this.go(changes) });
+    showControls(
+      { text: elements.text, set: elements.set, compare: elements.compare, filtersCount: elements["filters-count"] },
+      state,
+      this.#set?.name ?? "",
+    );
+    showChips(elements.terms, state, {
+      images: this.images,
+      uploads: this.uploads,
+      set: this.#set?.name,
+      change: (changes) => this.go(changes),
+    });
     this.filters.show(state);
     this.filters.suggest(this.#set?.labels ?? []);
     document.title = state.text.trim() ? `${state.text.trim()}: qpert` : "qpert: photo search";
   }
 
   #showPhoto() {
-    const { photo } = this.state;
-    if (!photo) {
+    if (!this.state.photo) {
       if (!this.photo.isOpen) return;
       this.photo.close();
       if (this.viewed) this.results.columns?.focus(this.viewed);
       return;
     }
-    const { hit, place, hits } = this.#find(photo);
+    const { hit, place, hits } = this.results.find(this.#shownPhoto);
     this.viewed = keyOf(hit);
     const more = this.results.listings.some((listing) => listing.results === hits && listing.unfinished);
     this.photo.show(hit, { before: place > 0, after: place >= 0 && (place + 1 < hits.length || more) });
   }
 
-  /** The result that shows a photo, its place, and the results among which it is. */
-  #find({ set, id }) {
-    for (const { results } of this.results.listings) {
-      const place = results.findIndex((hit) => hit.image_id === id && hit.set === set);
-      if (place >= 0) return { hit: results[place], place, hits: results };
-    }
-    return { hit: { set: set || this.#set?.name, image_id: id }, place: -1, hits: [] };
+  /** Says what is known of a photo once results that show it have arrived: a link may have opened it before. */
+  #describePhoto() {
+    if (this.photo.isOpen && !this.photo.described) this.#showPhoto();
   }
 
-  async #step(count) {
-    const { place, hits } = this.#find(this.state.photo);
+  /** Shows the photo that is `count` places further among the results. */
+  async step(count) {
+    const { place, hits } = this.results.find(this.#shownPhoto);
     if (place < 0 || place + count < 0) return;
     if (place + count >= hits.length) await this.results.more();
     const hit = hits[place + count];
@@ -175,44 +189,36 @@ export class App {
     this.#showPhoto();
   }
 
-  #closePhoto() {
+  closePhoto() {
     if (this.journal.canReturn) history.back();
     else this.go({ photo: null });
   }
 
-  #like(hit, { box, label }) {
-    const term = { like: hit.image_id, set: hit.set, weight: 1, ...(box && { box }) };
-    this.go({ text: "", terms: [term], photo: null });
-    this.toast.say(box ? `Looking for more like this ${label}.` : "Looking for more like this photo.");
-  }
-
-  #add(hit, { weight }) {
-    const term = { like: hit.image_id, set: hit.set, weight };
-    this.go({ terms: [...this.state.terms, term], photo: null });
-    this.toast.say(weight > 0 ? "Added: more like this photo." : "Added: less like this photo.");
-  }
-
-  async #take(file) {
-    try {
-      const upload = await this.uploads.add(file);
-      const others = this.state.terms.filter((term) => !term.upload);
-      this.go({ terms: [...others, { upload, weight: 1 }], photo: null });
-      this.toast.say("Searching with your photo. It cannot be part of a link.");
-    } catch (problem) {
-      this.toast.say(problem instanceof Problem ? problem.message : "This file cannot be read.");
-    }
-  }
-
   #askForPhoto(missing) {
     const rest = this.state.terms.filter((term) => !missing.includes(term));
-    const panel = photoIsGone(() => this.elements.file.click(), () => this.go({ terms: rest }));
+    const panel = photoIsGone(
+      () => this.elements.file.click(),
+      () => this.go({ terms: rest }),
+    );
     this.results.replace(panel, "This search was made with a photo that is not part of the link");
+  }
+
+  #askForSet() {
+    const names = this.sets.map(({ name }) => name);
+    const panel = unknownSet(this.state.set, names, (set) => this.go({ set, compare: "" }));
+    this.results.replace(panel, "No such set of photos is served");
+  }
+
+  /** The photo that is shown large; a link that somebody wrote may leave its set out. */
+  get #shownPhoto() {
+    const { set, id } = this.state.photo;
+    return { set: set || this.#set?.name, id };
   }
 
   #explain(problem, retry) {
     return problemPanel(problem, {
       retry,
-      again: () => this.#again(),
+      again: () => this.again(),
       hasToken: Boolean(this.api.token),
       useToken: (token) => {
         this.api.token = token;
@@ -222,7 +228,7 @@ export class App {
   }
 
   /** The same search from its first page. */
-  #again() {
+  again() {
     this.shown = null;
     this.start();
   }
@@ -242,48 +248,14 @@ export class App {
     return set ? this.sets?.find(({ name }) => name === set) : this.sets?.[0];
   }
 
-  #listen() {
-    const { elements } = this;
-    elements.search.addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.shown = asks({ ...this.state, text: elements.text.value }) ? null : this.shown; // the same words again: ask again
-      this.go({ text: elements.text.value.trim() });
-    });
-    elements.set.addEventListener("change", () => {
-      const { compare } = this.state;
-      this.go({ set: elements.set.value, compare: compare === elements.set.value ? "" : compare });
-    });
-    elements.compare.addEventListener("change", () => this.go({ compare: elements.compare.value }));
-    elements["filters-button"].addEventListener("click", () => {
-      elements.filters.hidden = !elements.filters.hidden;
-      elements["filters-button"].setAttribute("aria-expanded", String(!elements.filters.hidden));
-    });
-    elements.boxes.addEventListener("click", () => {
-      const hidden = document.body.classList.toggle("no-boxes");
-      elements.boxes.setAttribute("aria-pressed", String(!hidden));
-    });
-    elements.link.addEventListener("click", () => {
-      const own = this.state.terms.some(({ upload }) => upload);
-      if (own) this.toast.say("There is no link to this search: a photo of your own is not part of it.");
-      else this.toast.copy(location.href, "Link");
-    });
-    elements.json.addEventListener("click", () => this.data.show(dataOf(this.results.listings, location.href)));
-    document.addEventListener("keydown", (event) => {
-      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.target.closest("input:not([type=checkbox]), select, textarea, dialog")) return;
-      event.preventDefault();
-      elements.text.focus();
-      elements.text.select();
-    });
-    addEventListener("online", () => this.#again());
-    addEventListener("scroll", () => this.#keepScroll(), { passive: true });
-    watchForPhotos({ chooser: elements.choose, input: elements.file, veil: elements.veil }, (file) => this.#take(file));
+  /** Forgets what is shown, so that the same search is made again. */
+  forget() {
+    this.shown = null;
   }
 
   /** Keeps the place before a step back or forward, of which the page hears only when it is done. */
-  #keepScroll() {
+  keepScroll() {
     clearTimeout(this.scrolling);
     this.scrolling = setTimeout(() => this.#keep(), 150);
   }
 }
-

@@ -36,7 +36,10 @@ export function makeCard(hit, { images, state, actions }) {
     make("span", { class: "unseen" }, `${printable(said)}; ${objectsText(hit.objects)}`),
     make("span", { class: "unseen spoken-change" }),
   );
-  frame.append(link, boxLayer(hit, (box, label) => actions.like(hit, { box, label }), { tab: false }));
+  frame.append(
+    link,
+    boxLayer(hit, (box, label) => actions.like(hit, { box, label }), { tab: false }),
+  );
   images.show(image, givenAddress(hit.thumbnail, thumbnailAddress(photo, MIDDLE), MIDDLE), () => {
     frame.classList.add("broken");
     frame.append(make("span", { class: "lost", "aria-hidden": "true" }, "This photo cannot be shown"));
@@ -53,17 +56,31 @@ export function makeCard(hit, { images, state, actions }) {
       name(short, { class: "name", title: printable(hit.image_id), "aria-hidden": "true" }),
       make("span", { class: "change", "aria-hidden": "true", hidden: true }),
       make("span", { class: "line-end" }),
-      make("span", { class: "score", title: "Score: the cosine of query and photo", "aria-hidden": "true" }, scoreText(hit.score)),
+      make(
+        "span",
+        { class: "score", title: "Score: the cosine of query and photo", "aria-hidden": "true" },
+        scoreText(hit.score),
+      ),
       hit.folded?.length > 0 && make("span", { class: "folded" }, `+${hit.folded.length} alike`),
       make(
         "span",
         { class: "pair" },
         button(
-          { symbol: "plus", class: "quiet", "aria-label": `Add more like ${printable(short)} to the search`, title: "Add to the search: more like this" },
+          {
+            symbol: "plus",
+            class: "quiet",
+            "aria-label": `Add more like ${printable(short)} to the search`,
+            title: "Add to the search: more like this",
+          },
           () => actions.add(hit, { weight: 1 }),
         ),
         button(
-          { symbol: "minus", class: "quiet", "aria-label": `Add less like ${printable(short)} to the search`, title: "Add to the search: less like this" },
+          {
+            symbol: "minus",
+            class: "quiet",
+            "aria-label": `Add less like ${printable(short)} to the search`,
+            title: "Add to the search: less like this",
+          },
           () => actions.add(hit, { weight: -0.5 }),
         ),
       ),

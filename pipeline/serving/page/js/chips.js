@@ -2,6 +2,7 @@
 
 import { SMALL, thumbnailAddress } from "./api.js";
 import { button, make, name, printable } from "./dom.js";
+import { filterChips } from "./filter_chips.js";
 import { boxText, shortName } from "./hits.js";
 
 const WEIGHTS = [0.25, 0.5, 1, 2];
@@ -30,7 +31,11 @@ function termChip(term, number, { images, uploads, replace, set }) {
   const weights = WEIGHTS.includes(size) ? WEIGHTS : [...WEIGHTS, size].sort((one, other) => one - other);
   return make(
     "div",
-    { class: `chip ${positive ? "more" : "less"}`, role: "group", "aria-label": `${positive ? "more like" : "less like"} ${spoken}` },
+    {
+      class: `chip ${positive ? "more" : "less"}`,
+      role: "group",
+      "aria-label": `${positive ? "more like" : "less like"} ${spoken}`,
+    },
     button(
       {
         symbol: positive ? "plus" : "minus",
@@ -47,7 +52,9 @@ function termChip(term, number, { images, uploads, replace, set }) {
       {
         "aria-label": `Weight of ${spoken}`,
         title: "Weight",
-        on: { change: (event) => replace(number, { ...term, weight: Math.sign(term.weight) * Number(event.target.value) }) },
+        on: {
+          change: (event) => replace(number, { ...term, weight: Math.sign(term.weight) * Number(event.target.value) }),
+        },
       },
       ...weights.map((weight) => make("option", { value: weight, selected: weight === size }, `× ${weight}`)),
     ),
@@ -57,7 +64,8 @@ function termChip(term, number, { images, uploads, replace, set }) {
 
 /** How a term is shown and spoken. */
 function describe(term, { images, uploads, set }) {
-  if (term.text !== undefined) return { label: name(term.text, { class: "what" }), spoken: printable(term.text), picture: null };
+  if (term.text !== undefined)
+    return { label: name(term.text, { class: "what" }), spoken: printable(term.text), picture: null };
   const picture = make("img", { alt: "", width: 32, height: 32 });
   const part = term.box ? "part of " : "";
   const place = term.box ? boxText(term.box) : null;
@@ -65,16 +73,30 @@ function describe(term, { images, uploads, set }) {
     const upload = uploads.get(term.upload);
     if (upload) picture.src = upload.preview;
     const known = upload ? upload.name : "your photo";
-    return { label: name(part + known, { class: "what", title: place }), spoken: printable(part + known), picture: upload ? picture : null };
+    return {
+      label: name(part + known, { class: "what", title: place }),
+      spoken: printable(part + known),
+      picture: upload ? picture : null,
+    };
   }
   images.show(picture, thumbnailAddress({ set: term.set ?? set, id: term.like }, SMALL), () => picture.remove());
   const known = `${part}${shortName(term.like)}`;
-  return { label: name(known, { class: "what", title: [printable(term.like), place].filter(Boolean).join(", ") }), spoken: printable(known), picture };
+  return {
+    label: name(known, { class: "what", title: [printable(term.like), place].filter(Boolean).join(", ") }),
+    spoken: printable(known),
+    picture,
+  };
 }
 
 /** A small form that adds words. */
 function adderOf(state, change) {
-  const input = make("input", { type: "text", "aria-label": "Words to add to the search, or to take away", placeholder: "add words", maxlength: 500, autocomplete: "off" });
+  const input = make("input", {
+    type: "text",
+    "aria-label": "Words to add to the search, or to take away",
+    placeholder: "add words",
+    maxlength: 500,
+    autocomplete: "off",
+  });
   const add = (weight) => {
     const text = input.value.trim();
     if (text) change({ terms: [...state.terms, { text, weight }] });
@@ -85,40 +107,9 @@ function adderOf(state, change) {
     { class: "adder", "aria-label": "Further words", on: { submit: (event) => (event.preventDefault(), add(1)) } },
     input,
     make("button", { class: "quiet", "aria-label": "More like these words", title: "More like these words" }, "+"),
-    button({ text: "−", class: "quiet", "aria-label": "Less like these words", title: "Less like these words" }, () => add(-0.5)),
-  );
-  return form;
-}
-
-function filterChips(state, change) {
-  const { filters } = state;
-  const without = (key, value) => {
-    const rest = { ...filters };
-    const values = Array.isArray(rest[key]) ? rest[key].filter((each) => each !== value) : [];
-    if (values.length) rest[key] = values;
-    else delete rest[key];
-    return () => change({ filters: rest });
-  };
-  const parts = [];
-  for (const value of filters.has ?? []) parts.push(["shows ", value, without("has", value)]);
-  for (const value of filters.without ?? []) parts.push(["without ", value, without("without", value)]);
-  for (const value of filters.path ?? []) parts.push(["path ", value, without("path", value)]);
-  const percent = (fraction) => `${Number((100 * fraction).toPrecision(4))} %`;
-  if (filters.smaller !== undefined) parts.push(["object < ", percent(filters.smaller), without("smaller")]);
-  if (filters.larger !== undefined) parts.push(["object > ", percent(filters.larger), without("larger")]);
-  if (filters.taken_from) parts.push(["from ", filters.taken_from, without("taken_from")]);
-  if (filters.taken_to) parts.push(["to ", filters.taken_to, without("taken_to")]);
-  if (filters.min_width) parts.push(["width ≥ ", `${filters.min_width} px`, without("min_width")]);
-  if (filters.min_height) parts.push(["height ≥ ", `${filters.min_height} px`, without("min_height")]);
-  if (state.minScore !== null) parts.push(["score ≥ ", String(state.minScore), () => change({ minScore: null })]);
-  if (state.fold !== null) parts.push(["folded at ", String(state.fold), () => change({ fold: null })]);
-  if (state.exact) parts.push(["", "without the index", () => change({ exact: false })]);
-  return parts.map(([kind, value, remove]) =>
-    make(
-      "div",
-      { class: "chip filter" },
-      make("span", { class: "what" }, kind, name(value)),
-      button({ symbol: "close", class: "quiet", "aria-label": `Remove the filter: ${kind}${printable(value)}` }, remove),
+    button({ text: "−", class: "quiet", "aria-label": "Less like these words", title: "Less like these words" }, () =>
+      add(-0.5),
     ),
   );
+  return form;
 }

@@ -67,7 +67,10 @@ export class Columns {
     const [before, after] = this.columns;
     const count = Math.min(before.cards.length, after.cards.length);
     this.summary.textContent = summaryOf(before.listing.results, after.listing.results);
-    for (const [column, other, side] of [[before, after, "before"], [after, before, "after"]]) {
+    for (const [column, other, side] of [
+      [before, after, "before"],
+      [after, before, "after"],
+    ]) {
       column.cards.forEach((card, place) => {
         markChange(card, changeOf(column.listing.results[place], other.title, side, count));
       });

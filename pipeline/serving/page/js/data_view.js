@@ -15,7 +15,14 @@ export class DataView {
     const text = JSON.stringify(data, null, 2);
     const title = make("h2", { id: "data-title", tabindex: "-1" }, "What is shown, as JSON");
     this.dialog.replaceChildren(
-      make("header", {}, title, button({ symbol: "close", class: "quiet", "aria-label": "Close", title: "Close (Esc)" }, () => this.dialog.close())),
+      make(
+        "header",
+        {},
+        title,
+        button({ symbol: "close", class: "quiet", "aria-label": "Close", title: "Close (Esc)" }, () =>
+          this.dialog.close(),
+        ),
+      ),
       make(
         "div",
         { class: "ends" },
@@ -45,7 +52,10 @@ export function dataOf(listings, address) {
 
 function withoutImages(request) {
   if (!request.terms) return request;
-  return { ...request, terms: request.terms.map((term) => (term.image ? { ...term, image: "(a photo of your own)" } : term)) };
+  return {
+    ...request,
+    terms: request.terms.map((term) => (term.image ? { ...term, image: "(a photo of your own)" } : term)),
+  };
 }
 
 function save(text) {

@@ -1,6 +1,7 @@
 /** The panel of filters. */
 
 import { button, make } from "./dom.js";
+import { Press } from "./press.js";
 import { ValueList } from "./value_list.js";
 
 const LABELS = "labels";
@@ -14,12 +15,17 @@ export class FilterPanel {
   constructor(form, changed) {
     this.form = form;
     this.changed = changed;
-    const tell = () => this.#tell();
+    // What a click on the panel ends (an input that loses the focus) may add chips above, which move the panel.
+    const press = new Press();
+    const tell = () => press.after(() => this.#tell());
     this.labels = make("datalist", { id: LABELS });
     this.lists = {
-      has: new ValueList({ id: "has", label: "Shows", hint: "a label, such as dog", suggestions: LABELS }, tell),
-      without: new ValueList({ id: "without", label: "Does not show", hint: "a label", suggestions: LABELS }, tell),
-      path: new ValueList({ id: "path", label: "Path", hint: "a pattern, such as 2024/*", length: 500 }, tell),
+      has: new ValueList({ id: "has", label: "Shows", hint: "a label, such as dog", suggestions: LABELS, press }, tell),
+      without: new ValueList(
+        { id: "without", label: "Does not show", hint: "a label", suggestions: LABELS, press },
+        tell,
+      ),
+      path: new ValueList({ id: "path", label: "Path", hint: "a pattern, such as 2024/*", length: 500, press }, tell),
     };
     this.smaller = number("smaller", { min: 0, max: 100, step: "any" });
     this.larger = number("larger", { min: 0, max: 100, step: "any" });
@@ -85,18 +91,23 @@ export class FilterPanel {
     this.form.append(
       make("h2", {}, "Filters"),
       fields("Objects", lists.has.element, lists.without.element),
-      fields(
-        "Size of an object, % of the photo",
-        pair(["Smaller than", this.smaller], ["Larger than", this.larger]),
-      ),
+      fields("Size of an object, % of the photo", pair(["Smaller than", this.smaller], ["Larger than", this.larger])),
       fields("Taken", pair(["From", this.from], ["To", this.to])),
       fields("Photo", lists.path.element, pair(["Width from, px", this.width], ["Height from, px", this.height])),
-      fields("Hits", field("Score from", this.score), check("Fold photos that are nearly the same", this.folding),
+      fields(
+        "Hits",
+        field("Score from", this.score),
+        check("Fold photos that are nearly the same", this.folding),
         field("…if their cosine is at least", this.fold),
-        check("Compare every photo, without the index", this.exact)),
-      make("div", { class: "ends" }, button({ text: "Clear all" }, () => {
-        this.changed({ filters: {}, minScore: null, fold: null, exact: false });
-      })),
+        check("Compare every photo, without the index", this.exact),
+      ),
+      make(
+        "div",
+        { class: "ends" },
+        button({ text: "Clear all" }, () => {
+          this.changed({ filters: {}, minScore: null, fold: null, exact: false });
+        }),
+      ),
       this.labels,
     );
   }

@@ -28,7 +28,14 @@ export function welcome(set, filtered, search) {
         { class: "examples", role: "group", "aria-label": "Objects that are often in these photos" },
         ...labels.map((label) => button({ text: printable(label), class: "example" }, () => search(label))),
       ),
-    set && make("p", { class: "quiet-text" }, `${counted(set.photos, "photo")} in `, name(set.name), `, made with ${printable(set.encoder)}.`),
+    set &&
+      make(
+        "p",
+        { class: "quiet-text" },
+        `${counted(set.photos, "photo")} in `,
+        name(set.name),
+        `, made with ${printable(set.encoder)}.`,
+      ),
   );
 }
 
@@ -47,14 +54,40 @@ export function photoIsGone(choose, remove) {
   return panel(
     "photo",
     "This search was made with a photo of somebody's own",
-    make("p", {}, "Such a photo is not part of a link, and is gone when the page is loaded again. Choose it once more to search with it."),
-    make("div", { class: "ends" }, button({ text: "Choose a photo", class: "main" }, choose), button({ text: "Search without it" }, remove)),
+    make(
+      "p",
+      {},
+      "Such a photo is not part of a link, and is gone when the page is loaded again. Choose it once more to search with it.",
+    ),
+    make(
+      "div",
+      { class: "ends" },
+      button({ text: "Choose a photo", class: "main" }, choose),
+      button({ text: "Search without it" }, remove),
+    ),
   );
 }
 
-/** A set that is served but cannot be read now. */
+/** The set that a link names is not served. @param {string[]} names of those that are. */
+export function unknownSet(set, names, choose) {
+  return panel(
+    "none",
+    "No such set of photos is served",
+    make("p", {}, "This search names the set ", name(set), ", which is not there, or no longer."),
+    make(
+      "div",
+      { class: "ends" },
+      ...names.map((each) => button({ text: `Search in ${printable(each)}` }, () => choose(each))),
+    ),
+  );
+}
+
 export function noSets() {
-  return panel("none", "No set of photos is served", make("p", {}, "Start the server with a feature set: qpert serve features/"));
+  return panel(
+    "none",
+    "No set of photos is served",
+    make("p", {}, "Start the server with a feature set: qpert serve features/"),
+  );
 }
 
 /**
@@ -68,7 +101,10 @@ export function problemPanel(problem, { retry, again, useToken, hasToken }) {
   element.classList.add("problem");
   if (action === "token") element.append(tokenForm(useToken));
   if (action === "again") element.append(button({ text: label, class: "main" }, again));
-  if (action === "retry") element.append(problem.retryAfter ? countdown(problem.retryAfter, retry) : button({ text: label, class: "main" }, retry));
+  if (action === "retry")
+    element.append(
+      problem.retryAfter ? countdown(problem.retryAfter, retry) : button({ text: label, class: "main" }, retry),
+    );
   return element;
 }
 
@@ -107,15 +143,24 @@ function countdown(seconds, retry) {
   return element;
 }
 
-/** The warnings of sets, such as that their models know drawn shapes alone. */
+/** The warnings of sets, such as that their models know drawn shapes alone, and what keeps sets from being searched. */
 export function warningsOf(sets) {
   const warnings = new Set(sets.map(({ warning }) => warning).filter(Boolean));
-  return [...warnings].map((warning) => {
+  const problems = sets
+    .filter(({ problem }) => problem)
+    .map((set) => `${set.name} cannot be searched now\n${set.problem}`);
+  return [...warnings, ...problems].map((warning) => {
     const [title, ...lines] = warning.split("\n");
     return make(
       "details",
       { class: "warning" },
-      make("summary", {}, icon("warning"), make("strong", {}, sentence(printable(title))), make("span", { class: "why" }, "why")),
+      make(
+        "summary",
+        {},
+        icon("warning"),
+        make("strong", {}, sentence(printable(title))),
+        make("span", { class: "why" }, "why"),
+      ),
       ...lines.map((line) => make("p", {}, printable(line))),
     );
   });

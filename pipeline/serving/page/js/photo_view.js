@@ -3,7 +3,7 @@
 import { givenAddress, MIDDLE, photoAddress, SMALL, thumbnailAddress } from "./api.js";
 import { boxLayer } from "./boxes.js";
 import { shape } from "./card.js";
-import { button, make, name, printable } from "./dom.js";
+import { button, icon, make, name, printable } from "./dom.js";
 import { areaText, labelOf, scoreText, shortName, takenText, viewText } from "./hits.js";
 
 export class PhotoView {
@@ -34,13 +34,22 @@ export class PhotoView {
     return this.dialog.open;
   }
 
+  /** Whether more than the id is known of the photo that is shown. */
+  get described() {
+    return this.hit?.rank !== undefined;
+  }
+
   /**
    * @param {object} hit a result, or only its `set` and `image_id` where no more is known.
    * @param {{before: boolean, after: boolean}} steps whether there are photos to step to.
    */
   show(hit, steps) {
+    this.hit = hit;
     const focused = document.activeElement?.dataset?.step;
-    this.dialog.replaceChildren(this.#head(hit, steps), make("div", { class: "photo-body" }, this.#stage(hit), this.#facts(hit)));
+    this.dialog.replaceChildren(
+      this.#head(hit, steps),
+      make("div", { class: "photo-body" }, this.#stage(hit), this.#facts(hit)),
+    );
     if (!this.dialog.open) this.dialog.showModal();
     const step = focused && this.dialog.querySelector(`[data-step="${focused}"]:not(:disabled)`);
     (step ?? this.dialog.querySelector("h2")).focus();
@@ -57,8 +66,28 @@ export class PhotoView {
       "header",
       {},
       make("h2", { id: "photo-title", tabindex: "-1" }, name(shortName(hit.image_id))),
-      button({ symbol: "left", class: "quiet", "data-step": "-1", "aria-label": "Photo before", title: "Photo before (←)", disabled: !before }, () => actions.step(-1)),
-      button({ symbol: "right", class: "quiet", "data-step": "1", "aria-label": "Next photo", title: "Next photo (→)", disabled: !after }, () => actions.step(1)),
+      button(
+        {
+          symbol: "left",
+          class: "quiet",
+          "data-step": "-1",
+          "aria-label": "Photo before",
+          title: "Photo before (←)",
+          disabled: !before,
+        },
+        () => actions.step(-1),
+      ),
+      button(
+        {
+          symbol: "right",
+          class: "quiet",
+          "data-step": "1",
+          "aria-label": "Next photo",
+          title: "Next photo (→)",
+          disabled: !after,
+        },
+        () => actions.step(1),
+      ),
       button({ symbol: "close", class: "quiet", "aria-label": "Close", title: "Close (Esc)" }, () => actions.close()),
     );
   }
@@ -77,7 +106,10 @@ export class PhotoView {
       title: "More like this photo",
       on: { click: () => this.actions.like(hit, {}) },
     });
-    frame.append(whole, boxLayer(hit, (box, label) => this.actions.like(hit, { box, label }), { tab: true }));
+    frame.append(
+      whole,
+      boxLayer(hit, (box, label) => this.actions.like(hit, { box, label }), { tab: true }),
+    );
     this.images.show(small, givenAddress(hit.thumbnail, thumbnailAddress(photo, MIDDLE), MIDDLE), () => small.remove());
     this.images.show(large, givenAddress(hit.photo, photoAddress(photo)), () => {
       frame.classList.add("broken");
@@ -89,7 +121,15 @@ export class PhotoView {
   #facts(hit) {
     const { actions } = this;
     const facts = [
-      ["Id", [name(hit.image_id), button({ symbol: "copy", class: "quiet", "aria-label": "Copy the id", title: "Copy the id" }, () => actions.copy(hit.image_id))]],
+      [
+        "Id",
+        [
+          name(hit.image_id),
+          button({ symbol: "copy", class: "quiet", "aria-label": "Copy the id", title: "Copy the id" }, () =>
+            actions.copy(hit.image_id),
+          ),
+        ],
+      ],
       ["Set", [name(hit.set ?? "")]],
       ["Rank", hit.rank && [hit.rank.toLocaleString("en")]],
       ["Score", Number.isFinite(hit.score) && [scoreText(hit.score)]],
@@ -105,8 +145,26 @@ export class PhotoView {
         "div",
         { class: "ends" },
         button({ text: "More like this", class: "main" }, () => actions.like(hit, {})),
-        button({ symbol: "plus", text: "Add", title: "Add to the search: more like this" }, () => actions.add(hit, { weight: 1 })),
-        button({ symbol: "minus", text: "Less", title: "Add to the search: less like this" }, () => actions.add(hit, { weight: -0.5 })),
+        button({ symbol: "plus", text: "Add", title: "Add to the search: more like this" }, () =>
+          actions.add(hit, { weight: 1 }),
+        ),
+        button({ symbol: "minus", text: "Less", title: "Add to the search: less like this" }, () =>
+          actions.add(hit, { weight: -0.5 }),
+        ),
+        // A link cannot send a token.
+        !this.images.api.token &&
+          make(
+            "a",
+            {
+              class: "button",
+              href: givenAddress(hit.photo, photoAddress({ set: hit.set, id: hit.image_id })),
+              target: "_blank",
+              rel: "noopener",
+              "aria-label": "Open the photo alone in a new tab",
+              title: "Open the photo alone in a new tab",
+            },
+            icon("open"),
+          ),
       ),
       make("dl", {}, ...facts.flatMap(([term, value]) => [make("dt", {}, term), make("dd", {}, ...value)])),
       ...this.#objects(hit),
@@ -123,9 +181,17 @@ export class PhotoView {
         {},
         make(
           "button",
-          { type: "button", class: "object", on: { click: () => this.actions.like(hit, { box: object.box, label: labelOf(object) }) } },
+          {
+            type: "button",
+            class: "object",
+            on: { click: () => this.actions.like(hit, { box: object.box, label: labelOf(object) }) },
+          },
           make("span", {}, labelOf(object)),
-          make("span", { class: "quiet-text" }, `${areaText(object.box)}${Number.isFinite(object.score) ? `, ${object.score.toFixed(2)}` : ""}`),
+          make(
+            "span",
+            { class: "quiet-text" },
+            `${areaText(object.box)}${Number.isFinite(object.score) ? `, ${object.score.toFixed(2)}` : ""}`,
+          ),
         ),
       ),
     );
@@ -139,7 +205,15 @@ export class PhotoView {
     const photos = hit.folded.map((id) => {
       const image = make("img", { alt: printable(shortName(id)), loading: "lazy" });
       this.images.show(image, thumbnailAddress({ set: hit.set, id }, SMALL));
-      return make("li", {}, make("button", { type: "button", title: printable(id), on: { click: () => this.actions.openId({ set: hit.set, id }) } }, image));
+      return make(
+        "li",
+        {},
+        make(
+          "button",
+          { type: "button", title: printable(id), on: { click: () => this.actions.openId({ set: hit.set, id }) } },
+          image,
+        ),
+      );
     });
     return [make("h3", {}, "Nearly the same"), make("ul", { class: "alike" }, ...photos)];
   }

@@ -14,7 +14,8 @@ export function describeProblem(problem, hasToken) {
   const said = printable(problem.message ?? "");
   switch (problem.status) {
     case 0:
-      if (problem.kind === "upload") return { symbol: "photo", title: "This photo cannot be used", text: said, action: null };
+      if (problem.kind === "upload")
+        return { symbol: "photo", title: "This photo cannot be used", text: said, action: null };
       return {
         symbol: "offline",
         title: navigator.onLine ? "The server does not answer" : "You are offline",
@@ -41,9 +42,19 @@ export function describeProblem(problem, hasToken) {
     case 413:
       return { symbol: "photo", title: "The photo is too large", text: said || "Choose a smaller one.", action: null };
     case 429:
-      return { symbol: "wait", title: "Too many requests", text: said || "The server asks you to wait a moment.", ...RETRY };
+      return {
+        symbol: "wait",
+        title: "Too many requests",
+        text: said || "The server asks you to wait a moment.",
+        ...RETRY,
+      };
     case 503:
-      return { symbol: "wait", title: "The server is busy", text: said || "It may be starting, or reading its sets.", ...RETRY };
+      return {
+        symbol: "wait",
+        title: "The server is busy",
+        text: said || "It may be starting, or reading its sets.",
+        ...RETRY,
+      };
     case 400:
     case 415:
     case 422:

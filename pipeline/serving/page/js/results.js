@@ -6,8 +6,8 @@ import { scoreText } from "./hits.js";
 import { Listing } from "./listing.js";
 import { nothingFound } from "./messages.js";
 
-const BY_ITSELF = 480;
 /** Photos until which scrolling fetches more; beyond them the button does, so that the page ends somewhere. */
+const BY_ITSELF = 480;
 
 export class Results {
   /**
@@ -33,6 +33,15 @@ export class Results {
 
   get listings() {
     return this.columns?.columns.map(({ listing }) => listing) ?? [];
+  }
+
+  /** The result that shows a photo, its place, and the results among which it is; without them only what is known. */
+  find({ set, id }) {
+    for (const { results } of this.listings) {
+      const place = results.findIndex((hit) => hit.image_id === id && hit.set === set);
+      if (place >= 0) return { hit: results[place], place, hits: results };
+    }
+    return { hit: { set, image_id: id }, place: -1, hits: [] };
   }
 
   /** Fetches the first page of each request. What was shown stays until the answer is there. */
@@ -85,6 +94,7 @@ export class Results {
     this.places.more.hidden = true;
     this.places.message.replaceChildren(panel);
     this.#tell(spoken);
+    this.places.status.classList.add("unseen"); // the panel says it to those who see it
   }
 
   fail(problem, retry) {
@@ -130,11 +140,15 @@ export class Results {
   #show(columns, page) {
     this.page = page;
     this.places.message.replaceChildren();
+    this.places.status.classList.remove("unseen");
     this.columns = new Columns(this.places.columns, columns, page);
     this.#update();
     const [{ answer }] = this.listings;
     const took = Math.max(...this.listings.map((listing) => listing.answer.took_ms));
-    const parts = [answer.index && printable(answer.index), Number.isFinite(took) && `${took < 10 ? took.toFixed(1) : Math.round(took)} ms`];
+    const parts = [
+      answer.index && printable(answer.index),
+      Number.isFinite(took) && `${took < 10 ? took.toFixed(1) : Math.round(took)} ms`,
+    ];
     this.places.about.textContent = parts.filter(Boolean).join(" · ");
     const notes = new Set(this.listings.flatMap((listing) => listing.answer.notes ?? []));
     this.places.notes.replaceChildren(...[...notes].map((note) => make("p", { class: "note" }, printable(note))));
@@ -153,9 +167,10 @@ export class Results {
     if (this.columns.results.length === 0) this.#tell("No photo found");
     else {
       const each = this.listings.length === 2 ? " in each set" : "";
-      const best = `best score ${scoreText(first.results[0]?.score)}`;
-      this.#tell(`${counted(count, "photo")}${each}${unfinished ? ", more below" : ""} · ${best}`);
+      const best = each ? "" : ` · best score ${scoreText(first.results[0].score)}`;
+      this.#tell(`${counted(count, "photo")}${each}${unfinished ? ", more below" : ""}${best}`);
     }
+    this.page.arrived();
   }
 
   #tell(text) {

@@ -1,6 +1,6 @@
 /** Short news at the edge of the page, read out by screen readers. */
 
-const SHOWN = 5000;
+const SHOWN = 8000;
 
 export class Toast {
   /** @param {HTMLElement} element a live region. */

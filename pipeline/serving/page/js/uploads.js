@@ -15,7 +15,9 @@ export class Uploads {
     if (file.size === 0) throw new Problem(0, "upload", "The file is empty.");
     if (file.type && !file.type.startsWith("image/")) throw new Problem(0, "upload", "The file is not a photo.");
     const blob = file.size > LARGE ? await shrunk(file) : file;
-    const key = [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    const key = [...crypto.getRandomValues(new Uint8Array(8))]
+      .map((byte) => byte.toString(16).padStart(2, "0"))
+      .join("");
     this.photos.set(key, {
       name: file.name || "pasted photo",
       base64: await base64Of(blob),

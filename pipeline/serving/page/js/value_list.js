@@ -1,4 +1,4 @@
-/** An input that takes several values: each is added with Enter or "Add", and removed by its own button. */
+/** An input that takes several values: each is added with Enter, and removed by its own button. */
 
 import { button, make, name, printable } from "./dom.js";
 
@@ -10,9 +10,10 @@ export class ValueList {
    * @param {string} options.hint an example.
    * @param {string} [options.suggestions] id of a <datalist>.
    * @param {number} [options.length] most letters of a value.
+   * @param {import("./press.js").Press} options.press
    * @param {(values: string[]) => void} changed
    */
-  constructor({ id, label, hint, suggestions, length = 200 }, changed) {
+  constructor({ id, label, hint, suggestions, press, length = 200 }, changed) {
     this.values = [];
     this.label = label;
     this.changed = changed;
@@ -31,7 +32,9 @@ export class ValueList {
           event.preventDefault();
           this.#add();
         },
-        change: () => this.#add(),
+        // A suggestion that is chosen is not typed, letter by letter.
+        input: (event) => (event.inputType ?? "insertReplacementText") === "insertReplacementText" && this.#add(),
+        change: () => press.after(() => this.#add()),
       },
     });
     this.shown = make("ul", { class: "values", "aria-label": label, hidden: true });
