@@ -155,8 +155,8 @@ def served_names(places: Sequence[tuple[str, str | None]]) -> list[str]:
     """Names for sets: those of their folders, without what would be hard to write in an address; all different."""
     names: list[str] = []
     for root, variant in places:
-        bare = without_options(root).rstrip("/")
-        folder = split(bare)[1] if "://" in bare else os.path.basename(os.path.abspath(bare))
+        bare = without_options(root)
+        folder = split(bare.rstrip("/"))[1] if is_uri(bare) else os.path.basename(os.path.abspath(bare))
         text = folder if variant is None else f"{folder}-{variant}"
         name = plain = _NOT_IN_NAMES.sub("-", text).strip("-.")[:100] or "set"
         number = 1

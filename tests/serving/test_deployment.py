@@ -46,7 +46,6 @@ def test_ray_serve_accepts_the_example(example: dict[str, Any]) -> None:
         (["http_options", "port"], "http"),
         (["applications", 0, "import_path"], "deployment"),
         (["applications", 0, "deployments", 0, "max_ongoing_requests"], 0),
-        (["applications", 0, "runtime_environment"], {}),
         (["applications", 0, "deployments", 0, "num_replicas"], -1),
         (["applications", 0, "deployments", 0, "ray_actor_options", "num_cpus"], -1),
     ],
