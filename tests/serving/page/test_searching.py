@@ -88,7 +88,7 @@ def test_going_back_and_forward(open_page: Callable[..., Any]) -> None:
     page = open_page(FOUND)
     wait_for_cards(page)
     before = ids(page)[:24]
-    page.mouse.wheel(0, 900)
+    page.evaluate("scrollTo({ top: 900, behavior: 'instant' })")
     page.wait_for_timeout(400)
     scrolled = page.evaluate("scrollY")
     assert scrolled > 0

@@ -66,6 +66,20 @@ export class PhotoView {
       "header",
       {},
       make("h2", { id: "photo-title", tabindex: "-1" }, name(shortName(hit.image_id))),
+      // A link cannot send a token.
+      !this.images.api.token &&
+        make(
+          "a",
+          {
+            class: "button quiet",
+            href: givenAddress(hit.photo, photoAddress({ set: hit.set, id: hit.image_id })),
+            target: "_blank",
+            rel: "noopener",
+            "aria-label": "Open the photo alone in a new tab",
+            title: "Open the photo alone in a new tab",
+          },
+          icon("open"),
+        ),
       button(
         {
           symbol: "left",
@@ -151,20 +165,6 @@ export class PhotoView {
         button({ symbol: "minus", text: "Less", title: "Add to the search: less like this" }, () =>
           actions.add(hit, { weight: -0.5 }),
         ),
-        // A link cannot send a token.
-        !this.images.api.token &&
-          make(
-            "a",
-            {
-              class: "button",
-              href: givenAddress(hit.photo, photoAddress({ set: hit.set, id: hit.image_id })),
-              target: "_blank",
-              rel: "noopener",
-              "aria-label": "Open the photo alone in a new tab",
-              title: "Open the photo alone in a new tab",
-            },
-            icon("open"),
-          ),
       ),
       make("dl", {}, ...facts.flatMap(([term, value]) => [make("dt", {}, term), make("dd", {}, ...value)])),
       ...this.#objects(hit),
