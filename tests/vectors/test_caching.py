@@ -87,6 +87,15 @@ def test_removed_and_restored_rows(root):
     assert_right(root, snapshot)
 
 
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_set_whose_photos_are_all_removed_can_be_searched(root, cache):
+    ids = open_snapshot(str(root), cache=cache).photos.column("image_id").to_pylist()
+    remove(root, ids)
+    snapshot = open_snapshot(str(root), cache=cache)
+    assert answers(snapshot, QUERY, 3) == [[]]
+    assert snapshot.photos.number_of(ids[0]) is None
+
+
 def test_compaction_leaves_a_cache_that_is_made_anew(root):
     old = open_snapshot(str(root))
     old_key = shards_of(root)
