@@ -79,7 +79,7 @@ def _open(features: FeatureSet, version: str, remark: str | None) -> Snapshot:
         live.append(of_shard)
         first += len(of_shard)
     rest = [name for name in files.names if name not in covered]
-    if rest:
+    if rest or not parts:
         counts, table, of_rest = read_photos(features, rest)
         parts.append(Part(first, len(of_rest), ParquetRows(features, counts)))
         tables.append(table)
