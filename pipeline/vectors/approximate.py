@@ -20,10 +20,10 @@ from pipeline.vectors.query_vectors import Bools, Int64, QueryVectors
 
 _EXACT_VECTORS = 1 << 16
 """Allowed vectors below which all are compared: that takes no longer than the lists."""
-_PER_PHOTO = 3
+_PER_PHOTO = 5
 """Photos compared exactly for each that is asked for, at least."""
-_BEYOND = 1.5
-"""Vectors that are looked for first, for each photo: some are of the same photo."""
+_FURTHER = 1.5
+"""Vectors that are looked for again, for each that will do if further photos are as frequent as those found."""
 _PROBES = 32
 """Lists looked into for each vector of a query of many, at least."""
 _THREADS = 4
@@ -114,27 +114,26 @@ class ApproximateIndex:
 
         A text has one vector, and the score of a photo is that of its nearest vector. So the first R different photos
         in the list of all vectors by their approximate score are the R best by that score, whatever the number of
-        vectors per photo: the search is repeated for twice as many vectors until R photos are among those found, or no
-        others are in the lists that are looked into. Of a query of several vectors, the candidates are those of each
-        vector of positive weight, of which there must be one; what is sure for one vector is not for their sum.
+        vectors per photo. The search is repeated for more vectors until R photos are among those found, R at least five
+        times k, or no others are in the lists that are looked into. Of a query of several vectors, the candidates are
+        those of each vector of positive weight, of which there must be one; what is sure for one vector is not for
+        their sum.
 
         Args:
             query: what is looked for.
             k: photos wanted.
             selection: the photos to choose among.
         """
-        wanted = max(self.quantiser.settings.rescored, _PER_PHOTO * k)
         vectors = np.ascontiguousarray(self.quantiser.rotated(query.vectors[query.weights > 0]))
-        each = -(-wanted // len(vectors))
         with _one_thread():
             near, lists = self.quantiser.coarse.search(vectors, self._probes(selection, len(vectors)))
-            found = self._nearest(vectors, lists, near, each, selection)
+            found = self._nearest(vectors, lists, near, -(-_PER_PHOTO * k // len(vectors)), selection)
         return np.unique(np.concatenate(found))
 
     def _nearest(self, vectors: Float32, lists: Int64, near: Float32, wanted: int, selection: Selection) -> list[Int64]:
-        """The photos of the highest approximate scores with each vector [n, D], best first; `wanted` if there are."""
+        """The photos of the highest approximate scores with each vector [n, D]; at least `wanted`, if there are."""
         photos: list[Int64] = [np.zeros(0, np.int64)] * len(vectors)
-        count = int(_BEYOND * wanted) if any(shard.per_photo != 1 for shard in self.shards) else wanted
+        count = max(-(-self.quantiser.settings.rescored // len(vectors)), wanted)
         pending = np.arange(len(vectors))
         shards = [pair for pair in zip(self.shards, selection.bits, strict=True) if pair[1] is not None]
         while len(pending) and shards:
@@ -149,12 +148,12 @@ class ApproximateIndex:
                 # Beyond the first `count` of all, a shard may have more than it was asked for.
                 complete = all(len(result[0][row]) < count for result in results)
                 ranked = np.concatenate([result[1][row] for result in results])[best if complete else best[:count]]
-                _, places = np.unique(ranked, return_index=True)
-                photos[number] = ranked[np.sort(places)[:wanted]]
-                if not complete and len(places) < wanted:
+                photos[number] = np.unique(ranked)
+                if not complete and len(photos[number]) < wanted:
                     left.append(number)
+            fewest = min((len(photos[number]) for number in left), default=wanted)
             pending = np.array(left, np.int64)
-            count *= 2
+            count = int(_FURTHER * count * wanted / fewest) + 1
         return photos
 
     def _probes(self, selection: Selection, vectors: int = 1) -> int:
