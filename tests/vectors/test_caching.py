@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
-from pyarrow import fs
 
 from pipeline.building.building_sets import build_indexes
 from pipeline.building.spec import BuildSpec
@@ -238,20 +236,3 @@ def test_shards_that_are_replaced_while_they_are_opened_are_looked_for_again(roo
     assert kinds(snapshot) == [StoredVectors]
     assert not snapshot.notes
     assert_right(root, snapshot)
-
-
-def test_a_set_in_a_bucket_is_searched_from_copies_of_its_shards(root, monkeypatch, tmp_path):
-    open_snapshot(str(root))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    bucket = in_bucket(root)
-    snapshot = open_snapshot(bucket)
-    assert kinds(snapshot) == [StoredVectors]
-    assert list((tmp_path / "home" / "qpert" / "search").rglob("vectors.npy"))
-    assert_right(root, snapshot)
-    shutil.rmtree(root / "search" / "all")  # copied once
-    assert kinds(open_snapshot(bucket)) == [StoredVectors]
-
-
-def in_bucket(root):
-    """The folder as one of a file system that is not the local one."""
-    return Folder(Path(root).as_uri(), fs.SubTreeFileSystem("/", fs.LocalFileSystem()), str(root).lstrip("/"))
