@@ -45,11 +45,15 @@ class AccessControl:
         # A page of another site could otherwise have its own name resolve to this machine, and read the photos.
         if self._hosts is not None and host_name(headers.get("host", "")) not in self._hosts:
             return 403, "the Host header names another server; start qpert serve with --allow-host to answer to it"
-        # Other sites cannot read answers, as CORS is off. This also keeps them from having searches made.
-        if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+        # Other sites cannot read answers, as CORS is off. This also keeps them from having searches made: they may link
+        # here, but forms, which browsers send as navigation too, are not answered.
+        reads = scope["method"] in ("GET", "HEAD")
+        is_link = reads and headers.get("sec-fetch-mode") == "navigate"
+        if headers.get("sec-fetch-site") == "cross-site" and not is_link:
             return 403, "requests from pages of other sites are not answered"
         path = scope["path"]
-        if self._token is not None and path not in OPEN and not path.startswith(OPEN_BELOW):
+        is_open = reads and (path in OPEN or path.startswith(OPEN_BELOW))
+        if self._token is not None and not is_open:
             scheme, _, given = headers.get("authorization", "").partition(" ")
             given_bytes = given.strip().encode("utf-8", "surrogateescape")
             if scheme.lower() != "bearer" or not hmac.compare_digest(given_bytes, self._token):

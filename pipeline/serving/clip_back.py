@@ -56,7 +56,7 @@ class KnnRequest(Sent):
     text: str | None = Field(None, max_length=MAX_TEXT)
     image: str | None = Field(None, max_length=MAX_IMAGE_TEXT, description="base64")
     image_url: str | None = Field(None, max_length=8_000, description="of a photo of this server; others are refused")
-    embedding_input: list[Finite] | None = Field(None, min_length=1, max_length=2**16)
+    embedding_input: list[Finite] | None = Field(None, min_length=1, max_length=2**14)
     modality: Literal["image"] = Field(description="there are no indices of texts here")
     num_images: Whole = Field(ge=0, le=MAX_RESULTS, description="photos with metadata; at most 1,000 get them")
     indice_name: SetName | None

@@ -76,22 +76,25 @@ class RequestLimits:
         taken = 0
         try:
             self._check_rate(scope)
+            # Nothing here needs the body of a GET; whoever sends one must not wait in line with it.
+            body = b"" if scope["method"] in ("GET", "HEAD") else await self._read(scope, receive)
+            taken = len(body)
+            # Only those whose body is there have a place: slow clients must not take all.
             if self._inside >= self._room:
                 raise RequestError(503, "too many requests at once", retry_after=1)
             self._inside += 1
             try:
-                body = await self._read(scope, receive)
-                taken = len(body)
                 async with self._slots:
                     await self._answer(scope, _replayed(body, receive), send)
             finally:
                 self._inside -= 1
-                self._bytes -= taken
         except RequestError as error:
             response = error_response(error.status, str(error), retry_after=error.retry_after)
             if error.status in (408, 413):  # what is left of the body would be taken for the next request
                 response.headers["connection"] = "close"
             await response(scope, receive, send)
+        finally:
+            self._bytes -= taken
 
     def _check_rate(self, scope: Scope) -> None:
         if self.rate is None or scope["method"] in ("GET", "HEAD"):

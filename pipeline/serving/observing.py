@@ -15,6 +15,8 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.25
 """Seconds."""
 _METHODS = ("GET", "HEAD", "POST")
 _SHOWN = 200
+_ADDRESS = 45
+"""Letters of the longest IPv6 address."""
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -98,8 +100,10 @@ class Observer:
         self.metrics.requests.labels(route, method, str(status)).inc()
         self.metrics.seconds.labels(route).observe(seconds)
         client = scope.get("client")
+        # A proxy's X-Forwarded-For may hold what the client made up.
+        address = printable(client[0][:_ADDRESS].replace(" ", "_")) if client else "-"
         # Without what follows "?", and without bodies: queries say more about people than they think.
         logger.info(
-            f"{client[0] if client else '-'} {printable(scope['method'][:20])} {printable(scope['path'][:_SHOWN])}"
+            f"{address} {printable(scope['method'][:20])} {printable(scope['path'][:_SHOWN])}"
             f" {status} {1000 * seconds:.0f} ms"
         )

@@ -15,14 +15,18 @@ from pipeline.serving.models import SearchRequest
 Model = TypeVar("Model", bound=BaseModel)
 _MAX_QUERY = 2**20
 """Letters of the field `query` of a form; images belong in the field `image`."""
+_MAX_VALUES = 20_000
+"""Values in the JSON of a request. Pydantic has an error for each that does not fit: millions would take minutes."""
 
 
 def parsed(model: type[Model], text: bytes | str) -> Model:
-    """JSON as a model. Deep nesting, NaN, lone surrogates and unknown keys are refused by it.
+    """JSON as a model. Deep nesting, NaN, lone surrogates, unknown keys and masses of values are refused.
 
     Raises:
         RequestError: 422.
     """
+    if text.count("," if isinstance(text, str) else b",") >= _MAX_VALUES:
+        raise RequestError(422, f"the JSON holds more than {_MAX_VALUES:,} values")
     try:
         return model.model_validate_json(text)
     except ValidationError as error:

@@ -89,7 +89,7 @@ def _open(features: FeatureSet, version: str, remark: str | None) -> Snapshot:
         notes.append(
             f"{problem}; photos are compared one by one instead. Make it anew: qpert build-index {features.root}"
         )
-    index = ApproximateIndex(quantiser, tuple(listed)) if quantiser is not None and listed else None
+    index = ApproximateIndex(quantiser, tuple(listed), photos.live) if quantiser is not None and listed else None
     about = _described(photos, entry, index)
     return Snapshot(features, photos, tuple(parts), version, about, tuple(notes), index)
 

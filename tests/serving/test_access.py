@@ -71,6 +71,15 @@ def test_requests_of_other_sites_are_refused(client: TestClient) -> None:
     assert client.get("/", headers=headers | {"sec-fetch-mode": "navigate"}).status_code == 200
     answer = client.get("/sets", headers={"origin": "https://evil.example"})
     assert "access-control-allow-origin" not in answer.headers
+    # A form of another site comes as navigation as well.
+    form = client.post("/search", json={"text": "0"}, headers=headers | {"sec-fetch-mode": "navigate"})
+    assert form.status_code == 403
+
+
+def test_open_paths_are_open_for_reading_alone(guarded: TestClient) -> None:
+    assert guarded.get("/").status_code == 200
+    assert guarded.post("/", content=b"x").status_code == 401
+    assert guarded.post("/page/css/base.css", content=b"x").status_code == 401
 
 
 def test_host_names() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from pipeline.serving.page_files import POLICY
 
@@ -81,6 +82,23 @@ def test_texts_are_logged_only_if_asked_for(
     with caplog.at_level(logging.INFO):
         make_client(axes, log_queries=True).post("/search", json={"text": "secret\x1b[31m"})
     assert "secret\\x1b[31m" in logged()
+
+
+def test_a_made_up_address_forges_no_line_of_the_log(
+    make_client: Callable[..., TestClient], axes: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = make_client(axes)
+    app = client.app
+
+    async def behind_proxy(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope | {"client": ("\x1b[31m1.2.3.4 GET /made-up 200 " + "x" * 1_000, 0)}, receive, send)
+
+    with caplog.at_level(logging.INFO):
+        TestClient(behind_proxy).get("/healthz")
+    line = next(line.getMessage() for line in caplog.records if line.name == "pipeline.serving.access")
+    assert "\x1b" not in line
+    assert len(line.split(" ")) == 6
+    assert len(line) < 100
 
 
 def test_a_fault_says_nothing_of_the_insides(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

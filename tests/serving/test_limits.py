@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -92,6 +93,16 @@ def test_bad_json_is_refused(client: TestClient, body: bytes) -> None:
         assert len(answer.text) < 3_000
 
 
+@pytest.mark.parametrize("path", ["/search", "/knn-service", "/metadata"])
+def test_masses_of_values_are_refused_at_once(client: TestClient, path: str) -> None:
+    body = b"{" + b",".join(b'"a%d":1' % number for number in range(300_000)) + b"}"
+    started = time.perf_counter()
+    answer = client.post(path, content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert "more than 20,000 values" in answer.text
+    assert time.perf_counter() - started < 1
+
+
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/xml", "", "application/x-www-form-urlencoded", "image/png"]
 )
@@ -139,7 +150,7 @@ def request(body: list[bytes], *, seconds: float = 0.0) -> tuple[Scope, Receive]
         part = parts.pop(0) if parts else b""
         return {"type": "http.request", "body": part, "more_body": bool(parts)}
 
-    return {"type": "http", "method": "GET", "path": "/", "headers": [], "client": ("1.2.3.4", 5)}, receive
+    return {"type": "http", "method": "POST", "path": "/", "headers": [], "client": ("1.2.3.4", 5)}, receive
 
 
 async def status_of(app: RequestLimits, scope: Scope, receive: Receive) -> int:
@@ -150,6 +161,16 @@ async def status_of(app: RequestLimits, scope: Scope, receive: Receive) -> int:
 
     await app(scope, receive, send)
     return int(sent[0]["status"])
+
+
+def limited_without_reading() -> RequestLimits:
+    """Of an app that never looks at the body, as the routes of GET."""
+
+    async def work(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    return RequestLimits(work, max_body=100, rate=None, concurrent=2, timeout=5.0)
 
 
 def limited(seconds: float = 0.0, **limits: Any) -> RequestLimits:
@@ -167,6 +188,23 @@ def test_slow_bodies_are_refused() -> None:
     app = limited(body_patience=0.1)
     assert anyio.run(status_of, app, *request([b"x"] * 50, seconds=0.02)) == 408
     assert app._bytes == app._inside == 0
+
+
+def test_slow_bodies_take_nobodys_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.serving.limits.WAITING", 1)
+
+    async def ask() -> tuple[int, int]:
+        app = limited(concurrent=2)
+        slow = [asyncio.create_task(status_of(app, *request([b"x", b"y"], seconds=0.5))) for _ in range(50)]
+        await asyncio.sleep(0.1)
+        post = await status_of(app, *request([b"x"]))
+        scope, receive = request([b"x"] * 9, seconds=9.0)
+        get = await asyncio.wait_for(status_of(limited_without_reading(), scope | {"method": "GET"}, receive), 1)
+        for task in slow:
+            task.cancel()
+        return post, get
+
+    assert asyncio.run(ask()) == (200, 200)
 
 
 def test_slow_work_is_given_up() -> None:
