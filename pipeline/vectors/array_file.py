@@ -36,19 +36,19 @@ class ArrayFile:
     def __init__(self, path: str, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> None:
         self.path, self.dtype, self.shape = path, np.dtype(dtype), shape
         self._row = self.dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+        # Compared, not parsed: NumPy's parser takes a damaged header for a Python expression.
+        header = _header(self.dtype, shape)
+        self._offset = len(header)
         try:
             with open(path, "rb") as file:
-                if np.lib.format.read_magic(file) != (1, 0):
-                    raise ValueError("another version of the format")
-                found = np.lib.format.read_array_header_1_0(file)
-                self._offset = file.tell()
-                size = os.fstat(file.fileno()).st_size
+                fits = file.read(len(header)) == header
+                fits &= os.fstat(file.fileno()).st_size == len(header) + shape[0] * self._row
                 descriptor = os.dup(file.fileno())
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise QpertError(f"{path} cannot be read ({error})") from error
         weakref.finalize(self, os.close, descriptor)
         self._descriptor = descriptor
-        if found != (shape, False, self.dtype) or size != self._offset + shape[0] * self._row:
+        if not fits:
             raise QpertError(f"{path} is damaged: it does not hold {self.dtype} {list(shape)}")
 
     def __len__(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import QpertError
+from pipeline.errors import QpertError, first_line
 from pipeline.features.feature_set import FeatureSet
 from pipeline.io.locations import Folder
 from pipeline.vectors.approximate import ApproximateIndex, ListedShard
@@ -113,10 +113,13 @@ def _load_quantiser(
         return None, None
     folder = features.folder.subfolder(SEARCH, index_name(entry.variant))
     path = folder.join(entry.quantiser or "")
-    info = features.folder.filesystem.get_file_info(folder.at(entry.quantiser or ""))
-    if entry.quantiser is None or not info.is_file or (info.size or 0) > most_bytes(entry.settings, features.dim):
-        return None, f"{path} is missing or damaged"
-    data = folder.read(entry.quantiser) or b""
+    try:
+        info = features.folder.filesystem.get_file_info(folder.at(entry.quantiser or ""))
+        if entry.quantiser is None or not info.is_file or (info.size or 0) > most_bytes(entry.settings, features.dim):
+            return None, f"{path} is missing or damaged"
+        data = folder.read(entry.quantiser) or b""
+    except OSError as error:
+        return None, f"{path} cannot be read ({first_line(error)[:200]})"
     if quantiser_digest(data) != entry.quantiser_digest:
         return None, f"{path} is damaged: it has another digest"
     try:
