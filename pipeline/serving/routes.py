@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.convertors import Convertor, register_url_convertor
 
 from pipeline.printing import printable
 from pipeline.serving.errors import RequestError
@@ -16,6 +17,22 @@ from pipeline.serving.photo_files import Picture
 from pipeline.serving.pictures import MAX_SHOWN
 from pipeline.serving.reading import read_search
 from pipeline.serving.service import Service
+
+class _IdConvertor(Convertor[str]):
+    """An id in an address: like Starlette's `path`, which ends at line breaks, and names of files may hold these."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        """As it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """As it is."""
+        return value
+
+
+register_url_convertor("id", _IdConvertor())
 
 _KEPT = "private, max-age=600"
 """Browsers ask again after ten minutes, and learn by the ETag that nothing has changed."""
@@ -81,9 +98,9 @@ def sets(service: Served) -> SetsAnswer:
     return SetsAnswer(sets=infos)
 
 
-@router.head("/photos/{set}/{image_id:path}", include_in_schema=False)
+@router.head("/photos/{set}/{image_id:id}", include_in_schema=False)
 @router.get(
-    "/photos/{set}/{image_id:path}",
+    "/photos/{set}/{image_id:id}",
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}}}, 304: {"description": "Not modified"}, **problems(404, 422)},
 )
@@ -92,9 +109,9 @@ async def photo(request: Request, set: str, image_id: str, service: Served, part
     return await _picture(request, service, set, image_id, part, MAX_SHOWN)
 
 
-@router.head("/thumbnails/{set}/{image_id:path}", include_in_schema=False)
+@router.head("/thumbnails/{set}/{image_id:id}", include_in_schema=False)
 @router.get(
-    "/thumbnails/{set}/{image_id:path}",
+    "/thumbnails/{set}/{image_id:id}",
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}}}, 304: {"description": "Not modified"}, **problems(404, 422)},
 )

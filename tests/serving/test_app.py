@@ -62,7 +62,7 @@ def test_figures_are_counted_by_route(client: TestClient) -> None:
     client.get("/some/other/path")
     text = client.get("/metrics").text
     assert 'qpert_requests_total{method="POST",route="/search",status="200"} 1.0' in text
-    assert 'route="/photos/{set}/{image_id:path}",status="404"} 1.0' in text
+    assert 'route="/photos/{set}/{image_id:id}",status="404"} 1.0' in text
     assert 'qpert_requests_total{method="GET",route="other",status="404"} 1.0' in text
     assert 'qpert_search_seconds_count{stage="find"} 1.0' in text
     assert 'qpert_set_photos{set="axes"} 4.0' in text

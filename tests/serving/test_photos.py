@@ -123,3 +123,10 @@ def test_a_photo_that_is_gone_is_said_to_be(client: TestClient, photos: Path) ->
     answer = client.get("/photos/axes/1.png")
     assert answer.status_code == 404
     assert "file not found" in answer.json()["error"]["message"]
+
+
+def test_ids_may_hold_line_breaks(client_of: Callable[[dict[str, bytes]], TestClient]) -> None:
+    client = client_of({"a\nb.jpg": photo_bytes((8, 8)), "c.jpg\n": photo_bytes((8, 8))})
+    for kind in ("photos", "thumbnails"):
+        assert opened(client, f"/{kind}/given/a%0Ab.jpg").size == (8, 8)
+        assert opened(client, f"/{kind}/given/c.jpg%0A").size == (8, 8)

@@ -78,6 +78,8 @@ def test_new_and_lost_photos_are_marked(open_page: Callable[..., Any]) -> None:
     assert new == perturbed - plain
     assert lost == plain - perturbed
     assert f"{len(new)} new, {len(lost)} lost" in page.inner_text(".summary")
+    for mark in page.locator(".change").all():  # in a corner of the photo, whatever it says
+        assert mark.bounding_box()["height"] < 40
 
 
 def test_a_photo_is_marked_in_the_other_column(open_page: Callable[..., Any]) -> None:

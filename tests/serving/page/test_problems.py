@@ -204,9 +204,9 @@ def test_a_photo_that_is_gone_is_said_to_be(open_page: Callable[..., Any]) -> No
         FOUND, allow=EXPECTED, prepare=lambda page: (fault.on("**/thumbnails/**")(page), fault.on("**/photos/**")(page))
     )
     wait_for_cards(page)
-    page.wait_for_selector(".card .lost")
+    page.wait_for_selector(".card .unshown")
     page.locator(".card .open").first.click()
-    page.wait_for_selector("#photo .lost")
+    page.wait_for_selector("#photo .unshown")
     settle(page)
 
 

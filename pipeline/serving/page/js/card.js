@@ -42,7 +42,7 @@ export function makeCard(hit, { images, state, actions }) {
   );
   images.show(image, givenAddress(hit.thumbnail, thumbnailAddress(photo, MIDDLE), MIDDLE), () => {
     frame.classList.add("broken");
-    frame.append(make("span", { class: "lost", "aria-hidden": "true" }, "This photo cannot be shown"));
+    frame.append(make("span", { class: "unshown", "aria-hidden": "true" }, "This photo cannot be shown"));
   });
   const short = shortName(hit.image_id);
   return make(

@@ -127,7 +127,7 @@ export class PhotoView {
     this.images.show(small, givenAddress(hit.thumbnail, thumbnailAddress(photo, MIDDLE), MIDDLE), () => small.remove());
     this.images.show(large, givenAddress(hit.photo, photoAddress(photo)), () => {
       frame.classList.add("broken");
-      frame.append(make("p", { class: "lost" }, "This photo cannot be shown. It may have been moved or removed."));
+      frame.append(make("p", { class: "unshown" }, "This photo cannot be shown. It may have been moved or removed."));
     });
     return make("div", { class: "photo-stage" }, frame);
   }
