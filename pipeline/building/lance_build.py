@@ -168,7 +168,7 @@ class LanceBuild:
         return sum(block.num_rows for block in few.iter_blocks(["image_id"]))
 
     def _write(self, files: Sequence[SetFile], work: Work) -> list[list[Any]]:
-        groups = plan_shards(files, {}, int(self.spec.shard_size)).groups
+        groups = plan_shards(files, {}, self.spec.shard_bytes()).groups
         parts = [SetPart.of(self.features, [file.name for file in group], removed=False) for group in groups]
         progress = Progress(len(groups), sum(file.photos for file in files))
         written: list[list[Any]] = [[] for _ in groups]

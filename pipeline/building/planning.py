@@ -15,6 +15,8 @@ from pipeline.building.set_files import SetFile
 
 SHARD_BYTES = 2**30
 """Stored vectors in a shard, in bytes: a task builds one in a few minutes and a few GB of memory."""
+LISTED_SHARD_BYTES = 4 * SHARD_BYTES
+"""The same with inverted lists: a query pays for each list of each shard, so that many small shards answer late."""
 FAN = 4
 """Small shards of about one size that are merged into one, so that a set that grows file by file is rewritten a
 logarithmic number of times, and never has more than a few small shards."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ByteSize, Field, field_validator
 
-from pipeline.building.planning import SHARD_BYTES
+from pipeline.building.planning import LISTED_SHARD_BYTES, SHARD_BYTES
 from pipeline.io.paths import PathText
 from pipeline.runs.options import SessionOptions
 
@@ -71,10 +71,10 @@ class _BuildOptions(BaseModel):
         description="keep the stored vectors beside the codes: hits are scored again from them, memory-mapped; without,"
         " from the Parquet files, which takes longer and no further space",
     )
-    shard_size: ByteSize = Field(
-        default_factory=lambda: ByteSize(SHARD_BYTES),
+    shard_size: ByteSize | None = Field(
+        None,
         description="stored vectors in a shard, the unit of work of a task, such as 256MiB; shards much smaller than it"
-        " are merged in later builds (default: 1GiB)",
+        " are merged in later builds (default: 1GiB of kind exact, else 4GiB: a query looks into every shard's lists)",
     )
     variant: str | None = Field(None, description="which embedding, of a set with several (qpert reproduce)")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of the sample and of training")
@@ -85,11 +85,15 @@ class _BuildOptions(BaseModel):
 
     @field_validator("shard_size")
     @classmethod
-    def _large_enough(cls, size: ByteSize) -> ByteSize:
-        if not _SMALLEST_SHARD <= size <= 2**40:
+    def _large_enough(cls, size: ByteSize | None) -> ByteSize | None:
+        if size is not None and not _SMALLEST_SHARD <= size <= 2**40:
             raise ValueError("choose a size from 1KiB to 1TiB")
         return size
 
 
 class BuildSpec(SessionOptions, _BuildOptions):
     """What to build an index of, of which kind, and on which cluster."""
+
+    def shard_bytes(self, *, listed: bool = False) -> int:
+        """Bytes of stored vectors in a shard, of an index with inverted lists (`listed`) or without."""
+        return int(self.shard_size or (LISTED_SHARD_BYTES if listed else SHARD_BYTES))

@@ -103,7 +103,7 @@ def find_steps(features: FeatureSet, spec: BuildSpec, place: Place) -> Steps:
         if settings.kind != "exact":
             sampled = choose_files(files, sample / max(1.0, vectors / max(1, photos_in(files))), settings.seed)
             quantiser = _quantiser_name(features, spec.variant, sampled, settings, sample)
-    plan = plan_shards(files, shards, int(spec.shard_size))
+    plan = plan_shards(files, shards, spec.shard_bytes(listed=settings.kind != "exact"))
     return Steps(files, vectors, settings, quantiser, sampled, sample, plan, manifest, before, problem)
 
 

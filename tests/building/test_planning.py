@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.building.planning import FAN, plan_shards
 from pipeline.building.set_files import SetFile
+from pipeline.building.spec import BuildSpec
 
 FULL = 1000
 
@@ -108,3 +109,10 @@ def test_any_size_aimed_at_is_fine(size: int) -> None:
     files = files_of(*[50] * 30)
     _, after = carried_out(files, {}, size)
     assert sum(map(len, after.values())) == 30
+
+
+def test_lists_are_kept_in_fewer_and_larger_shards() -> None:
+    assert (
+        BuildSpec(features=["f"]).shard_bytes(listed=True) == 4 * BuildSpec(features=["f"]).shard_bytes() == 4 * 2**30
+    )
+    assert BuildSpec(features=["f"], shard_size=2**20).shard_bytes(listed=True) == 2**20
