@@ -13,13 +13,13 @@ from pipeline.io.locations import Folder
 from pipeline.vectors.approximate import ApproximateIndex, ListedShard
 from pipeline.vectors.caching import make_cache
 from pipeline.vectors.coverage import entry_of, usable_manifest
-from pipeline.vectors.index_manifest import IndexEntry, index_name
+from pipeline.vectors.index_manifest import IndexEntry, ShardNote, index_name
 from pipeline.vectors.layout import SHARDS
 from pipeline.vectors.parquet_rows import ParquetRows, files_of, read_photos
 from pipeline.vectors.photo_table import PhotoTable
 from pipeline.vectors.quantiser import Quantiser, most_bytes, quantiser_digest
 from pipeline.vectors.query_vectors import Bools
-from pipeline.vectors.remote_shards import local_shard
+from pipeline.vectors.remote_shards import drop_copy, local_shard
 from pipeline.vectors.shard import Shard, open_shard
 from pipeline.vectors.snapshot import Part, Snapshot
 from pipeline.vectors.versions import SEARCH, current_version
@@ -134,8 +134,18 @@ def _open_shards(features: FeatureSet, entry: IndexEntry) -> tuple[list[Shard], 
     shards, problems = [], []
     for key, note in sorted(entry.shards.items(), key=lambda item: item[1].kind == "exact"):
         try:
-            shards.append(open_shard(features, key, note, local_shard(folder, key, note)))
+            shards.append(_open_shard(features, folder, key, note))
         except QpertError as error:
             instead = f"its {note.photos:,} photos are compared from the features instead"
             problems.append(f"{error}; {instead}, until it is made anew: qpert build-index {features.root}")
     return shards, problems
+
+
+def _open_shard(features: FeatureSet, folder: Folder, key: str, note: ShardNote) -> Shard:
+    """A shard; a copy of it on this machine that is damaged, or of what was damaged, is copied anew."""
+    try:
+        return open_shard(features, key, note, local_shard(folder, key, note))
+    except QpertError:
+        if not drop_copy(folder, key):
+            raise
+        return open_shard(features, key, note, local_shard(folder, key, note))

@@ -28,11 +28,10 @@ def local_shard(folder: Folder, key: str, note: ShardNote) -> str:
     Raises:
         QpertError: the shard is remote and cannot be copied to ``~/.cache/qpert/search``.
     """
-    if isinstance(folder.filesystem, fs.LocalFileSystem):
+    copy = _place_of_copy(folder, key)
+    if copy is None:
         return folder.at(key)
-    place = hashlib.blake2b(real_place(folder.root).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-    copies = os.path.join(cache_folder(), place)
-    copy = os.path.join(copies, key)
+    copies = os.path.dirname(copy)
     if os.path.isdir(copy):
         return copy
     unfinished = os.path.join(copies, f".{uuid.uuid4().hex}")
@@ -49,6 +48,23 @@ def local_shard(folder: Folder, key: str, note: ShardNote) -> str:
             return copy
         raise QpertError(f"{folder.join(key)} cannot be copied to {copies} ({first_line(error)[:200]})") from error
     return copy
+
+
+def drop_copy(folder: Folder, key: str) -> bool:
+    """Delete the copy of a remote shard; returns whether there was one. Programs that have it open keep it."""
+    copy = _place_of_copy(folder, key)
+    if copy is None or not os.path.isdir(copy):
+        return False
+    shutil.rmtree(copy, ignore_errors=True)
+    return not os.path.isdir(copy)
+
+
+def _place_of_copy(folder: Folder, key: str) -> str | None:
+    """The folder of the copy of a shard, made or not; None for a shard on this machine."""
+    if isinstance(folder.filesystem, fs.LocalFileSystem):
+        return None
+    place = hashlib.blake2b(real_place(folder.root).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return os.path.join(cache_folder(), place, key)
 
 
 def cache_folder() -> str:

@@ -63,3 +63,25 @@ def test_what_cannot_be_copied_is_said_and_read_from_the_features(root, monkeypa
     assert kinds(snapshot) == [ParquetRows]
     assert snapshot.notes
     assert_right(root, snapshot)
+
+
+def test_a_damaged_copy_is_copied_anew(root, tmp_path):
+    open_snapshot(in_bucket(root))
+    (copy,) = (tmp_path / "home").rglob("vectors.npy")
+    whole = copy.read_bytes()
+    for damaged in (whole[:-3], b"\xff" + whole[1:]):
+        copy.write_bytes(damaged)
+        snapshot = open_snapshot(in_bucket(root))
+        assert kinds(snapshot) == [StoredVectors]
+        assert not snapshot.notes
+        assert copy.read_bytes() == whole
+
+
+def test_a_copy_of_a_damaged_shard_does_not_outlive_it(root):
+    """A shard that is made anew has the same name."""
+    (path,) = root.rglob("vectors.npy")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3])
+    assert open_snapshot(in_bucket(root)).notes
+    path.write_bytes(whole)
+    assert kinds(open_snapshot(in_bucket(root))) == [StoredVectors]
