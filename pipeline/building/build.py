@@ -20,7 +20,7 @@ from pipeline.building.progress import Progress
 from pipeline.building.set_files import SetFile, SetPart, features_files
 from pipeline.building.shards import TRAINING_CPUS, make_shard, train_quantiser
 from pipeline.building.spec import BuildSpec
-from pipeline.building.steps import Place, Steps, count_vectors, find_steps, key_of, photos_in
+from pipeline.building.steps import Place, Steps, count_vectors, find_steps, key_of, known_quantiser, photos_in
 from pipeline.building.work import Work, here
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
@@ -113,7 +113,11 @@ class Build:
     def _quantiser(self, steps: Steps, work: Work, progress: Progress) -> bytes:
         """The quantiser that is there, or else one that is trained now and written."""
         name = steps.quantiser or ""
-        found = self.place.folder.read(name)
+        before = steps.before
+        if before is not None and before.quantiser == name:
+            found = known_quantiser(self.place, before)
+        else:  # an interrupted build may have left it
+            found = self.place.folder.read(name)
         if found is not None:
             return found
         progress.training(steps.sample)

@@ -17,6 +17,7 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.io.locations import Folder
 from pipeline.vectors.coverage import usable_manifest
 from pipeline.vectors.index_manifest import IndexEntry, IndexManifest, index_name, shard_key
+from pipeline.vectors.quantiser import quantiser_digest
 from pipeline.vectors.settings import EXACT_BELOW, IndexSettings, chosen_settings, sample_size
 from pipeline.vectors.versions import SEARCH
 
@@ -95,7 +96,7 @@ def find_steps(features: FeatureSet, spec: BuildSpec, place: Place) -> Steps:
     quantiser: str | None = None
     sampled: tuple[SetFile, ...] = ()
     stays = before is not None and not spec.rebuild and alike(before.settings, settings)
-    if stays and before is not None and (before.quantiser is None or place.folder.read(before.quantiser) is not None):
+    if stays and before is not None and (before.quantiser is None or known_quantiser(place, before) is not None):
         quantiser = before.quantiser
         shards = _usable(features, spec.variant, files, settings, before, place)
     else:
@@ -105,6 +106,12 @@ def find_steps(features: FeatureSet, spec: BuildSpec, place: Place) -> Steps:
             quantiser = _quantiser_name(features, spec.variant, sampled, settings, sample)
     plan = plan_shards(files, shards, spec.shard_bytes(listed=settings.kind != "exact"))
     return Steps(files, vectors, settings, quantiser, sampled, sample, plan, manifest, before, problem)
+
+
+def known_quantiser(place: Place, entry: IndexEntry) -> bytes | None:
+    """The quantiser of an index that is there; None if it is missing or damaged."""
+    data = place.folder.read(entry.quantiser or "")
+    return data if data is not None and quantiser_digest(data) == entry.quantiser_digest else None
 
 
 def choose_settings(spec: BuildSpec, vectors: int, dim: int, before: IndexEntry | None) -> IndexSettings:

@@ -174,6 +174,20 @@ def test_what_is_left_open_stays_as_it_is(write_features) -> None:
     assert not list(Path(root, "search", "all").glob("quantiser-*"))
 
 
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_a_damaged_quantiser_is_trained_anew(write_features, rebuild) -> None:
+    root = write_features(unit_vectors(300, v=16)).root
+    build(root, kind="ivf-sq8")
+    before = contents(root)
+    [path] = Path(root, "search", "all").glob("quantiser-*")
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert "damaged" in open_snapshot(root, cache=False).notes[0]
+    assert build(root, kind="ivf-sq8", rebuild=rebuild).trained
+    assert contents(root) == before
+    assert not open_snapshot(root, cache=False).notes
+
+
 def test_a_set_that_has_outgrown_its_quantiser_says_so(write_features) -> None:
     root = write_features(unit_vectors(300)).root
     build(root, kind="ivf-sq8", lists=4)
