@@ -66,7 +66,11 @@ def _open(features: FeatureSet, version: str, remark: str | None) -> Snapshot:
     parts: list[Part] = []
     first = 0
     for shard in shards:
-        of_shard = shard.live(files, covered)
+        try:
+            of_shard = shard.live(files, covered)
+        except QpertError as error:
+            notes.append(_instead(features, shard.note, error))
+            continue
         if not of_shard.any():
             continue
         if quantiser is not None and shard.note.kind != "exact":
@@ -88,6 +92,7 @@ def _open(features: FeatureSet, version: str, remark: str | None) -> Snapshot:
     if problem:
         notes.append(
             f"{problem}; photos are compared one by one instead. Make it anew: qpert build-index {features.root}"
+            " --rebuild"
         )
     index = ApproximateIndex(quantiser, tuple(listed), photos.live) if quantiser is not None and listed else None
     about = _described(photos, entry, index)
@@ -136,9 +141,15 @@ def _open_shards(features: FeatureSet, entry: IndexEntry) -> tuple[list[Shard], 
         try:
             shards.append(_open_shard(features, folder, key, note))
         except QpertError as error:
-            instead = f"its {note.photos:,} photos are compared from the features instead"
-            problems.append(f"{error}; {instead}, until it is made anew: qpert build-index {features.root}")
+            problems.append(_instead(features, note, error))
     return shards, problems
+
+
+def _instead(features: FeatureSet, note: ShardNote, error: QpertError) -> str:
+    return (
+        f"{error}; its {note.photos:,} photos are compared from the features instead, until it is made anew:"
+        f" qpert build-index {features.root} --rebuild"
+    )
 
 
 def _open_shard(features: FeatureSet, folder: Folder, key: str, note: ShardNote) -> Shard:

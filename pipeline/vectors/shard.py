@@ -59,10 +59,12 @@ class Shard:
         Args:
             files: the features files as they are now.
             taken: names of those whose photos other shards have; extended by those that this one has.
+
+        Raises:
+            QpertError: the ids, by which rows are removed, are damaged; `taken` is as it was.
         """
         live = np.zeros(self.note.photos, np.bool_)
         there = set(covered(files, self.note)) - taken
-        taken |= there
         start = 0
         for name, span in self.note.files.items():
             if name in there:
@@ -70,9 +72,14 @@ class Shard:
                 removed = files.removed.ids(name)
                 if removed is not None:
                     ids = self.photos["image_id"].slice(start, span.photos)
-                    ids.validate(full=True)
+                    try:
+                        ids.validate(full=True)  # wrong offsets would read foreign memory
+                    except pa.ArrowException as error:
+                        path = os.path.join(self.folder, PHOTOS)
+                        raise QpertError(f"{path} is damaged: {first_line(error)[:200]}") from error
                     live[start : start + span.photos] = ~np.asarray(pc.is_in(ids, value_set=removed))
             start += span.photos
+        taken |= there
         return live
 
     def vectors(self, features: FeatureSet) -> StoredVectors | ParquetRows:

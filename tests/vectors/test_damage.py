@@ -18,7 +18,7 @@ from pipeline.vectors.parquet_rows import ParquetRows
 from pipeline.vectors.quantiser import quantiser_digest
 from pipeline.vectors.shard_writing import file_digest
 from tests.vectors.indexing import build_index
-from tests.vectors.stored_sets import answers, brute_force, grid, random_queries, write_set
+from tests.vectors.stored_sets import answers, brute_force, grid, random_queries, remove, write_set
 
 RNG = np.random.default_rng(0)
 QUERY = random_queries(RNG, 1, 8)
@@ -220,3 +220,15 @@ def test_a_damaged_features_file_is_named(root):
     path.write_bytes(data)
     with pytest.raises(QpertError, match="part00800"):
         open_snapshot(str(root), cache=False).search(QUERY, 3)
+
+
+def test_damaged_ids_of_a_shard_with_removed_rows(root):
+    """Removed rows are looked up by their ids when a set is opened."""
+    remove(root, [brute_force(root, QUERY[0], 1)[0][0]])
+    path = shard(root) / "photos.arrow"
+    data = path.read_bytes()
+    first = data.index(b".jpg")  # in an id
+    path.write_bytes(data[:first] + b"\xff" + data[first + 1 :])
+    snapshot = open_snapshot(str(root), cache=False)
+    assert "photos.arrow is damaged" in snapshot.notes[0]
+    assert answers(snapshot, [QUERY[0]], 5) == [brute_force(root, QUERY[0], 5)]
