@@ -25,7 +25,8 @@ def parsed(model: type[Model], text: bytes | str) -> Model:
     Raises:
         RequestError: 422.
     """
-    if text.count("," if isinstance(text, str) else b",") >= _MAX_VALUES:
+    commas = text.count(",") if isinstance(text, str) else text.count(b",")
+    if commas >= _MAX_VALUES:
         raise RequestError(422, f"the JSON holds more than {_MAX_VALUES:,} values")
     try:
         return model.model_validate_json(text)

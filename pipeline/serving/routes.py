@@ -18,6 +18,7 @@ from pipeline.serving.pictures import MAX_SHOWN
 from pipeline.serving.reading import read_search
 from pipeline.serving.service import Service
 
+
 class _IdConvertor(Convertor[str]):
     """An id in an address: like Starlette's `path`, which ends at line breaks, and names of files may hold these."""
 
