@@ -19,9 +19,9 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from pipeline.duplicates.formats import Comparison, Format, Preference
 from pipeline.errors import QpertError
@@ -68,12 +68,6 @@ class Config(ReadOptions):
     output: ReportPath | None = Field(None, description="write to this file instead of stdout")
     html: ReportPath | None = Field(None, description="write a report with thumbnails to this file")
     groups: int = Field(20, ge=0, description="most groups in the table and in the report")
-
-    @field_validator("features", mode="before")
-    @classmethod
-    def _one_alone(cls, value: Any) -> Any:
-        """One set alone in a YAML file needs no list."""
-        return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _together(self) -> Config:

@@ -47,6 +47,8 @@ def _flat(values: Mapping[str, Any], known: Mapping[str, Option], path: str, out
             raise QpertError(f"{path}: {outer}{key} is not a switch; write its value, not {str(value).lower()}")
         elif value is None and "short" in option.extra and type(None) not in option.types:
             yield option.target, "none"
+        elif isinstance(value, str) and option.takes_several and str not in option.types:
+            yield option.target, [value]  # one alone needs no list, as on the command line
         else:
             yield option.name if value is None else option.target, value
 

@@ -93,7 +93,7 @@ def Encode(
 
     Tables are as for `Detect`; a column `objects`, of `Detect` or your own, says what the perturbation strengthens.
     Added to those of `Detect` are the columns of a feature set: `embedding`, a list of V * D numbers (V unit vectors of
-    length D), `largest_area`, `device`, `dtype` and `truncated`; `seconds` counts detection and encoding.
+    length D), `largest_area`, `device`, `dtype`, `truncated` and `taken`; `seconds` counts detection and encoding.
 
     Args:
         encoder: one of `pipeline.encoders.list_encoders()`, or a function from `device=` and `dtype=` to an encoder,

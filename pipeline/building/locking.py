@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
+from pipeline.vectors.links import check_no_links
 from pipeline.vectors.versions import SEARCH
 
 
@@ -15,8 +16,9 @@ def index_lock(features: FeatureSet) -> Iterator[None]:
     """Keep other processes from writing to the indexes of a set, see `Folder.exclusive`.
 
     Raises:
-        QpertError: another one does, or they cannot be written to.
+        QpertError: another one does, they cannot be written to, or a link leads out of them.
     """
+    check_no_links(features.folder)
     search = features.folder.subfolder(SEARCH)
     with ExitStack() as stack:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -36,19 +36,19 @@ class ArrayFile:
     def __init__(self, path: str, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> None:
         self.path, self.dtype, self.shape = path, np.dtype(dtype), shape
         self._row = self.dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+        # Compared, not parsed: NumPy's parser takes a damaged header for a Python expression.
+        header = _header(self.dtype, shape)
+        self._offset = len(header)
         try:
             with open(path, "rb") as file:
-                if np.lib.format.read_magic(file) != (1, 0):
-                    raise ValueError("another version of the format")
-                found = np.lib.format.read_array_header_1_0(file)
-                self._offset = file.tell()
-                size = os.fstat(file.fileno()).st_size
+                fits = file.read(len(header)) == header
+                fits &= os.fstat(file.fileno()).st_size == len(header) + shape[0] * self._row
                 descriptor = os.dup(file.fileno())
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise QpertError(f"{path} cannot be read ({error})") from error
         weakref.finalize(self, os.close, descriptor)
         self._descriptor = descriptor
-        if found != (shape, False, self.dtype) or size != self._offset + shape[0] * self._row:
+        if not fits:
             raise QpertError(f"{path} is damaged: it does not hold {self.dtype} {list(shape)}")
 
     def __len__(self) -> int:
@@ -60,17 +60,32 @@ class ArrayFile:
         Raises:
             QpertError: the file has become shorter, or the disk fails.
         """
-        target, count = memoryview(out.reshape(-1).view(np.uint8).data), 0
+        self.gather([start], [len(out)], out)
+
+    def gather(self, starts: Sequence[int], counts: Sequence[int], out: npt.NDArray[Any]) -> None:
+        """Fill `out`, a contiguous array, with rows from several places.
+
+        Args:
+            starts: the first row of each place.
+            counts: how many rows are read there; they add up to the length of `out`.
+            out: [m, ...].
+
+        Raises:
+            QpertError: the file has become shorter, or the disk fails.
+        """
+        target, done = memoryview(out.reshape(-1).view(np.uint8).data), 0
+        descriptor, row, offset = self._descriptor, self._row, self._offset
         try:
-            while count < len(target):  # once, but for signals and very large reads
-                more = os.preadv(self._descriptor, [target[count:]], self._offset + start * self._row + count)
-                if not more:
-                    break
-                count += more
+            for start, count in zip(starts, counts, strict=True):
+                place, end = offset + start * row, done + count * row
+                while done < end:  # once, but for signals and very large reads
+                    more = os.preadv(descriptor, [target[done:end]], place)
+                    if not more:
+                        raise QpertError(f"{self.path} is damaged: it ends early; delete it, it is made anew")
+                    done += more
+                    place += more
         except OSError as error:
             raise QpertError(f"{self.path} cannot be read ({error})") from error
-        if count != out.nbytes:
-            raise QpertError(f"{self.path} is damaged: it ends early; delete it, it is made anew")
 
     def rows(self, start: int, count: int) -> npt.NDArray[Any]:
         """The `count` rows from `start` on."""

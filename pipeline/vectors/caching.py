@@ -26,6 +26,7 @@ from pipeline.vectors.coverage import (
 )
 from pipeline.vectors.index_manifest import IndexEntry, ShardNote, file_identity, index_name, shard_key
 from pipeline.vectors.layout import SHARDS, UNFINISHED
+from pipeline.vectors.links import check_no_links
 from pipeline.vectors.settings import IndexSettings
 from pipeline.vectors.shard import check_sizes
 from pipeline.vectors.shard_writing import write_shard
@@ -64,6 +65,10 @@ def make_cache(features: FeatureSet) -> str | None:
         return f"{folder.root} is read-only and gets no cache, {_ALL}"
     if shutil.disk_usage(folder.path).free < 2 * size + _SPARE:
         return f"the disk of {folder.root} has no room for a cache of {size / 1e9:,.1f} GB, {_ALL}"
+    try:
+        check_no_links(folder)
+    except QpertError as error:
+        return f"{error}; until then every search reads all features"
     try:
         with ExitStack() as stack:
             try:

@@ -119,13 +119,11 @@ class IndexManifest(BaseModel):
             QpertError: it is damaged, or was written by a newer version.
         """
         search = folder.subfolder(SEARCH)
-        info = folder.filesystem.get_file_info(search.at(INDEX_MANIFEST))
         path = search.join(INDEX_MANIFEST)
-        if (info.size or 0) > _MOST_BYTES:
-            raise QpertError(
-                f"{path} is damaged: {info.size:,} bytes; build the index again: qpert build-index {folder.root}"
-            )
         try:
+            size = folder.filesystem.get_file_info(search.at(INDEX_MANIFEST)).size or 0
+            if size > _MOST_BYTES:
+                raise QpertError(f"{path} is damaged: {size:,} bytes; {_again(folder)}")
             data = search.read(INDEX_MANIFEST)
         except OSError as error:
             raise QpertError(f"{path} cannot be read ({first_line(error)[:200]})") from error

@@ -22,6 +22,7 @@ from pipeline.vectors.query_vectors import Int64
 
 _ALIGNED = 64
 _NUMBER = 8
+_PAGE = 4096
 
 
 def layout(sizes: Int64, code_size: int, packed: int) -> tuple[Int64, Int64, int]:
@@ -92,6 +93,14 @@ class InvertedLists:
     index: Any
     vectors: int
     kept_alive: tuple[Any, ...] = field(repr=False)
+
+    def warm(self) -> None:
+        """Look at every page of the mapped file, so that no query has to wait for it."""
+        import faiss
+
+        mapped = self.kept_alive[0]
+        if mapped.totsize:
+            int(faiss.rev_swig_ptr(mapped.ptr, mapped.totsize)[::_PAGE].sum())
 
 
 def open_lists(quantiser: Quantiser, folder: str, vectors: int) -> InvertedLists:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import QpertError
+from pipeline.errors import QpertError, first_line
 from pipeline.features.feature_set import FeatureSet
 from pipeline.io.locations import Folder
 from pipeline.vectors.approximate import ApproximateIndex, ListedShard
@@ -79,7 +79,7 @@ def _open(features: FeatureSet, version: str, remark: str | None) -> Snapshot:
         live.append(of_shard)
         first += len(of_shard)
     rest = [name for name in files.names if name not in covered]
-    if rest:
+    if rest or not parts:
         counts, table, of_rest = read_photos(features, rest)
         parts.append(Part(first, len(of_rest), ParquetRows(features, counts)))
         tables.append(table)
@@ -89,7 +89,7 @@ def _open(features: FeatureSet, version: str, remark: str | None) -> Snapshot:
         notes.append(
             f"{problem}; photos are compared one by one instead. Make it anew: qpert build-index {features.root}"
         )
-    index = ApproximateIndex(quantiser, tuple(listed)) if quantiser is not None and listed else None
+    index = ApproximateIndex(quantiser, tuple(listed), photos.live) if quantiser is not None and listed else None
     about = _described(photos, entry, index)
     return Snapshot(features, photos, tuple(parts), version, about, tuple(notes), index)
 
@@ -113,10 +113,13 @@ def _load_quantiser(
         return None, None
     folder = features.folder.subfolder(SEARCH, index_name(entry.variant))
     path = folder.join(entry.quantiser or "")
-    info = features.folder.filesystem.get_file_info(folder.at(entry.quantiser or ""))
-    if entry.quantiser is None or not info.is_file or (info.size or 0) > most_bytes(entry.settings, features.dim):
-        return None, f"{path} is missing or damaged"
-    data = folder.read(entry.quantiser) or b""
+    try:
+        info = features.folder.filesystem.get_file_info(folder.at(entry.quantiser or ""))
+        if entry.quantiser is None or not info.is_file or (info.size or 0) > most_bytes(entry.settings, features.dim):
+            return None, f"{path} is missing or damaged"
+        data = folder.read(entry.quantiser) or b""
+    except OSError as error:
+        return None, f"{path} cannot be read ({first_line(error)[:200]})"
     if quantiser_digest(data) != entry.quantiser_digest:
         return None, f"{path} is damaged: it has another digest"
     try:

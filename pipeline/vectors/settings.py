@@ -29,8 +29,7 @@ class IndexSettings(BaseModel):
         lists: inverted lists, each of the vectors nearest to its centroid.
         probes: lists that a query looks into.
         pieces: parts of a vector that a product quantiser codes with 4 bits each.
-        rescored: photos per query that are compared again exactly, at least; three times as many as are asked for,
-            where that is more.
+        rescored: vectors per query whose photos are compared again exactly; more where too few photos have them.
         keep_vectors: keep the stored vectors beside the codes, to be compared again; else these are read from Parquet.
         seed: of the training.
     """
@@ -41,7 +40,7 @@ class IndexSettings(BaseModel):
     lists: int = Field(1, ge=1, le=_MOST_LISTS)
     probes: int = Field(1, ge=1, le=_MOST_LISTS)
     pieces: int = Field(1, ge=1, le=4096)
-    rescored: int = Field(300, ge=1, le=100_000)
+    rescored: int = Field(400, ge=1, le=100_000)
     keep_vectors: bool = True
     seed: int = Field(0, ge=0, lt=2**31)
 

@@ -97,15 +97,15 @@ class Snapshot:
         if not queries:
             return []
         mask = self.live if allowed is None else self.live & allowed
-        index = self.index
-        if exact or index is None or not index.worthwhile(mask):
+        selection = None if exact or self.index is None else self.index.selection(allowed)
+        if self.index is None or selection is None or not self.index.worthwhile(selection):
             return self._ranked(queries, k, floor, mask)
         answers = []
         for query in queries:
-            if (query.weights > 0).any():
-                answers += self._ranked([query], k, floor, index.narrowed(query, k, mask))
-            else:  # whatever is far from it, for which there are no lists
-                answers += self._ranked([query], k, floor, mask)
+            # For what is far from all vectors of a query, there are no lists.
+            near = bool((query.weights > 0).any())
+            narrow = self.index.narrowed(query, k, mask, selection) if near else mask
+            answers += self._ranked([query], k, floor, narrow)
         return answers
 
     def _ranked(self, queries: Sequence[QueryVectors], k: int, floor: float, mask: Bools) -> list[Found]:
@@ -116,6 +116,11 @@ class Snapshot:
             if of_part.any():
                 part.vectors.rank(ranking, part.first, of_part)
         return ranking.found()
+
+    def warm(self) -> None:
+        """Read the inverted lists once, for a server: its first queries are then as fast as later ones."""
+        for shard in () if self.index is None else self.index.shards:
+            shard.lists.warm()
 
     def vectors_of(self, numbers: Sequence[int] | Int64) -> list[Float32]:
         """The unit vectors [v, D] of some photos, in the order of `numbers`."""

@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.errors import QpertError
 from pipeline.io.map_ahead import map_ahead
@@ -58,7 +56,7 @@ class StoredVectors:
         """The stored vectors of some photos."""
         counts = self.starts[photos + 1] - self.starts[photos]
         out = np.empty((int(counts.sum()), *self.vectors.shape[1:]), self.vectors.dtype)
-        _gather(self.vectors, self.starts[photos], counts, out)
+        self.vectors.gather(self.starts[photos].tolist(), counts.tolist(), out)
         return Rows(out, counts, self.vectors.path)
 
     def rank(self, ranking: Ranking, first: int, allowed: Bools) -> None:
@@ -156,8 +154,8 @@ class _Tile:
     def gather(self, firsts: Int64, counts: Int64) -> None:
         """Read the vectors of some photos, by their first ones and numbers."""
         count = int(counts.sum())
-        _gather(self.stored.vectors, firsts, counts, self.raw[:count])
-        _gather(self.stored.lengths, firsts, counts, self.lengths[:count])
+        self.stored.vectors.gather(firsts.tolist(), counts.tolist(), self.raw[:count])
+        self.stored.lengths.gather(firsts.tolist(), counts.tolist(), self.lengths[:count])
 
     def maxima(self, starts: Int64, out: Float32) -> None:
         """The highest cosine of the vectors of each photo with each vector of the queries.
@@ -178,14 +176,6 @@ class _Tile:
                 np.max(cosines.reshape(len(out), self.stored.count, -1), axis=1, out=out[:, part])
             else:
                 np.maximum.reduceat(cosines, starts[:-1], axis=0, out=out[:, part])
-
-
-def _gather(file: ArrayFile, firsts: Int64, counts: Int64, out: npt.NDArray[Any]) -> None:
-    """Read rows of a file, in runs of consecutive ones."""
-    end = 0
-    for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
-        file.read(first, out[end : end + count])
-        end += count
 
 
 def _multiply(vectors: Float32, matrix: Float32, out: Float32) -> None:

@@ -20,7 +20,11 @@ def current_version(root: str | Folder | FeatureSet) -> str:
     Folders count by their own modification time, where the storage has one.
     """
     folder = root.folder if isinstance(root, FeatureSet) else Folder.open(root)
-    infos = folder.filesystem.get_file_info([folder.at(*name.split("/")) for name in _WATCHED])
+    watched = [folder.at(*name.split("/")) for name in _WATCHED]
+    try:
+        infos = folder.filesystem.get_file_info(watched)
+    except OSError:  # the index is another user's, and not open to this one
+        infos = folder.filesystem.get_file_info([path for path in watched if SEARCH not in path.split("/")[-2:]])
     marks = folder.subfolder("removed").files(".parquet")
     state = [f"{info.path} {info.type} {info.size} {info.mtime_ns}" for info in (*infos, *marks)]
     return hashlib.blake2b("\n".join(state).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

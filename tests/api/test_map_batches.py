@@ -17,7 +17,7 @@ from pipeline.features.schema import features_schema
 from pipeline.stages.detect import DETECTED
 from tests.encoders.open_clip import plain_clip
 
-ADDED = {"image_id", "error", *DETECTED, "largest_area", "embedding", "device", "dtype", "truncated"}
+ADDED = {"image_id", "error", *DETECTED, "largest_area", "embedding", "device", "dtype", "truncated", "taken"}
 
 
 @pytest.fixture

@@ -32,6 +32,22 @@ def test_a_row_that_is_not_whole_is_a_mistake_of_ours(tmp_path):
         file.write(b"\0" * 12)
 
 
+@pytest.mark.parametrize("place", [0, 6, 8, 10, 30, 66, 100, 127])
+@pytest.mark.parametrize("byte", [b"\xff", b"(", b"\n"])
+def test_damaged_headers_are_refused(tmp_path, place, byte):
+    path = tmp_path / "a.npy"
+    with writing_array(str(path), np.float32, ()) as file:
+        file.write(np.ones(3, np.float32).data)
+    data = path.read_bytes()
+    damaged = data[:place] + byte + data[place + 1 :]
+    path.write_bytes(damaged)
+    if damaged == data:
+        ArrayFile(str(path), np.float32, (3,))
+        return
+    with pytest.raises(QpertError, match="damaged"):
+        ArrayFile(str(path), np.float32, (3,))
+
+
 def test_other_arrays_are_refused(tmp_path):
     path = str(tmp_path / "a.npy")
     np.save(path, np.ones((3, 2), np.float32))

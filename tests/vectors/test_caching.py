@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
-from pyarrow import fs
 
+from pipeline.building.building_sets import build_indexes
+from pipeline.building.spec import BuildSpec
+from pipeline.errors import QpertError
 from pipeline.features.compacting import compact
 from pipeline.features.verifying import verify
 from pipeline.io.locations import Folder
@@ -85,6 +86,40 @@ def test_removed_and_restored_rows(root):
     snapshot = open_snapshot(str(root))
     assert snapshot.live.all()
     assert_right(root, snapshot)
+
+
+@pytest.mark.parametrize("link", ["search", "search/all", "search/all/shards"])
+def test_nothing_is_written_or_deleted_through_links_of_a_set(root, tmp_path, link):
+    """The set may be somebody else's, and the links lead to folders of the user."""
+    precious = tmp_path / "home" / "precious" / "file"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("kept")
+    (root / link).parent.mkdir(parents=True, exist_ok=True)
+    (root / link).symlink_to(tmp_path / "home", target_is_directory=True)
+    snapshot = open_snapshot(str(root))
+    assert "symbolic link" in snapshot.notes[0]
+    assert_right(root, snapshot)
+    with pytest.raises(QpertError, match="symbolic link"):
+        list(build_indexes(BuildSpec(features=[str(root)])))
+    assert [path.name for path in (tmp_path / "home").rglob("*")] == ["precious", "file"]
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_set_whose_photos_are_all_removed_can_be_searched(root, cache):
+    ids = open_snapshot(str(root), cache=cache).photos.column("image_id").to_pylist()
+    remove(root, ids)
+    snapshot = open_snapshot(str(root), cache=cache)
+    assert answers(snapshot, QUERY, 3) == [[]]
+    assert snapshot.photos.number_of(ids[0]) is None
+
+
+def test_an_index_that_cannot_be_looked_at_is_done_without(root):
+    """As one that another user has made in a shared set, not open to others. A link to itself fails for root too."""
+    (root / "search").symlink_to("search")
+    snapshot = open_snapshot(str(root), cache=False)
+    assert "cannot be read" in snapshot.notes[0]
+    assert_right(root, snapshot)
+    assert current_version(str(root)) == snapshot.version
 
 
 def test_compaction_leaves_a_cache_that_is_made_anew(root):
@@ -210,20 +245,3 @@ def test_shards_that_are_replaced_while_they_are_opened_are_looked_for_again(roo
     assert kinds(snapshot) == [StoredVectors]
     assert not snapshot.notes
     assert_right(root, snapshot)
-
-
-def test_a_set_in_a_bucket_is_searched_from_copies_of_its_shards(root, monkeypatch, tmp_path):
-    open_snapshot(str(root))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    bucket = in_bucket(root)
-    snapshot = open_snapshot(bucket)
-    assert kinds(snapshot) == [StoredVectors]
-    assert list((tmp_path / "home" / "qpert" / "search").rglob("vectors.npy"))
-    assert_right(root, snapshot)
-    shutil.rmtree(root / "search" / "all")  # copied once
-    assert kinds(open_snapshot(bucket)) == [StoredVectors]
-
-
-def in_bucket(root):
-    """The folder as one of a file system that is not the local one."""
-    return Folder(Path(root).as_uri(), fs.SubTreeFileSystem("/", fs.LocalFileSystem()), str(root).lstrip("/"))

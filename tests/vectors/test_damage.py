@@ -12,9 +12,7 @@ import pytest
 from safetensors.numpy import load, save
 
 from pipeline.errors import QpertError
-from pipeline.io.locations import Folder
 from pipeline.vectors import approximate
-from pipeline.vectors.index_manifest import IndexManifest
 from pipeline.vectors.opening import open_snapshot
 from pipeline.vectors.parquet_rows import ParquetRows
 from pipeline.vectors.quantiser import quantiser_digest
@@ -214,44 +212,6 @@ def test_offsets_of_text_that_lead_nowhere(root):
         snapshot.search(QUERY, 3)
 
 
-def test_a_manifest_that_is_damaged_or_names_other_places(root):
-    path = root / "search" / "manifest.json"
-    good = path.read_text()
-
-    def moved(manifest):
-        entry = manifest["indexes"]["all"]
-        entry["shards"] = {"../../..": next(iter(entry["shards"].values()))}
-
-    def outside(manifest):
-        (note,) = manifest["indexes"]["all"]["shards"].values()
-        note["sizes"]["../../../../etc/passwd"] = 1
-
-    def elsewhere(manifest):
-        manifest["indexes"]["all"]["quantiser"] = "/etc/passwd"
-
-    def many(manifest):
-        (note,) = manifest["indexes"]["all"]["shards"].values()
-        note["vectors"] = 2**39
-
-    def few(manifest):
-        (note,) = manifest["indexes"]["all"]["shards"].values()
-        next(iter(note["files"].values()))["photos"] = 7
-
-    def newer(manifest):
-        manifest["format"] = 99
-
-    for change in (moved, outside, elsewhere, many, few, newer):
-        path.write_text(good)
-        edit(root, change)
-        assert_said_and_right(root, "damaged" if change is not newer else "upgrade")
-    for text in ("", "[]", "{", '{"format": 1}', "\0" * 50):
-        path.write_text(text)
-        assert_said_and_right(root, "damaged")
-    with path.open("wb") as file:
-        file.truncate((1 << 28) + 1)
-    assert_said_and_right(root, "damaged")
-
-
 def test_a_damaged_features_file_is_named(root):
     write_set(root, [grid(RNG, 2, 8) for _ in range(5)], 2, first=800)
     (path,) = (root / "features").glob("part00800*")
@@ -260,10 +220,3 @@ def test_a_damaged_features_file_is_named(root):
     path.write_bytes(data)
     with pytest.raises(QpertError, match="part00800"):
         open_snapshot(str(root), cache=False).search(QUERY, 3)
-
-
-def test_the_manifest_survives_its_own_text(root):
-    folder = Folder.open(str(root))
-    manifest = IndexManifest.find(folder)
-    manifest.write(folder)
-    assert IndexManifest.find(folder) == manifest

@@ -53,3 +53,9 @@ def test_values_that_yaml_reads_in_its_own_way(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("out: o\ntop_k: yes\n")
     with pytest.raises(QpertError, match="top_k is not a switch; write its value, not true"):
         example("p", "--config", str(tmp_path / "run.yaml"))
+
+
+def test_one_value_alone_needs_no_list(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("out: o\nwords: x\nkinds: a b\n")
+    config = example("p", "--config", str(tmp_path / "run.yaml"))
+    assert (config.words, config.kinds) == (["x"], ["a b"])

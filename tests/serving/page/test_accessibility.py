@@ -42,15 +42,14 @@ STATES: dict[str, tuple[str, Callable[[Any], None]]] = {
     "photo": (FOUND, show_photo),
     "json": (FOUND, show_data),
     "nothing found": (f"{FOUND}&min_score=1", nothing),
-    "problem": (f"{FOUND}&set=nowhere&q=b", nothing),
+    "unknown set": ("q=a&set=nowhere", nothing),
+    "problem": (f"q={'long ' * 500}", nothing),  # refused by the server
     "own photo": (f'{FOUND}&term={{"upload":"gone"}}', nothing),
 }
 
 
 def open_state(open_page: Callable[..., Any], state: str, **options: Any) -> Any:
     query, act = STATES[state]
-    if state == "problem":
-        query = "q=a&set=nowhere"
     page = open_page(query, allow=("Failed to load resource",), **options)
     settle(page)
     act(page)

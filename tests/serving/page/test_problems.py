@@ -102,13 +102,21 @@ def fault_of_api(fault: Fault) -> Callable[[Any], None]:
 
 
 def test_a_refused_search_says_why(open_page: Callable[..., Any]) -> None:
-    page = open_page(f"{FOUND}&set=nowhere", allow=EXPECTED)
+    page = open_page(f"q={'long ' * 500}", allow=EXPECTED)
     page.wait_for_selector(".message.problem")
-    assert page.inner_text(".message h3") == "Not found"
+    assert "2000" in page.inner_text(".message p")
     fault = Fault(422, "invalid", "filters.smaller: too <b>large</b>")
     page = open_page(FOUND, allow=EXPECTED, prepare=fault.on("**/search"))
     page.wait_for_selector(".message.problem")
     assert "too <b>large</b>" in page.inner_text(".message")
+
+
+def test_a_set_that_is_not_served_is_exchanged(open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{FOUND}&set=nowhere")
+    assert page.inner_text(".message h3") == "No such set of photos is served"
+    page.click("text=Search in perturbed")
+    wait_for_cards(page)
+    assert page.input_value("#set") == "perturbed"
 
 
 def test_a_set_that_changed_meanwhile_is_searched_again(open_page: Callable[..., Any]) -> None:
