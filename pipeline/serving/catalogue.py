@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from threading import Event, Thread
 
+import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -125,6 +126,8 @@ class Opener:
         collection = Collection.open([self.root], variant=self.variant)
         encoder = ServedEncoder(collection.features[0], self._pool, settings.weights, settings.device, settings.dtype)
         encoder.texts(["a photo"])  # the first text takes longer than others
+        for one in collection.sets:
+            one.snapshot.warm(psutil.virtual_memory().available // 2)
         info = described(self.name, collection, self.variant)
         return OpenedSet(self.name, collection, encoder, info, version_text(collection.version), time.time())
 

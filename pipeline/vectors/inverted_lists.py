@@ -94,13 +94,17 @@ class InvertedLists:
     vectors: int
     kept_alive: tuple[Any, ...] = field(repr=False)
 
+    @property
+    def bytes(self) -> int:
+        """Size of the mapped file."""
+        return int(self.kept_alive[0].totsize)
+
     def warm(self) -> None:
         """Look at every page of the mapped file, so that no query has to wait for it."""
         import faiss
 
-        mapped = self.kept_alive[0]
-        if mapped.totsize:
-            int(faiss.rev_swig_ptr(mapped.ptr, mapped.totsize)[::_PAGE].sum())
+        if self.bytes:
+            int(faiss.rev_swig_ptr(self.kept_alive[0].ptr, self.bytes)[::_PAGE].sum())
 
 
 def open_lists(quantiser: Quantiser, folder: str, vectors: int) -> InvertedLists:

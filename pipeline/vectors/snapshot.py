@@ -117,10 +117,21 @@ class Snapshot:
                 part.vectors.rank(ranking, part.first, of_part)
         return ranking.found()
 
-    def warm(self) -> None:
-        """Read the inverted lists once, for a server: its first queries are then as fast as later ones."""
-        for shard in () if self.index is None else self.index.shards:
+    def warm(self, most_bytes: int) -> bool:
+        """Read the inverted lists once, for a server: its first queries are then as fast as later ones.
+
+        Args:
+            most_bytes: larger lists are left alone, as they would push each other out of memory.
+
+        Returns:
+            Whether they have been read.
+        """
+        shards = () if self.index is None else self.index.shards
+        if not shards or sum(shard.lists.bytes for shard in shards) > most_bytes:
+            return False
+        for shard in shards:
             shard.lists.warm()
+        return True
 
     def vectors_of(self, numbers: Sequence[int] | Int64) -> list[Float32]:
         """The unit vectors [v, D] of some photos, in the order of `numbers`."""

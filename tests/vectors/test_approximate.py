@@ -148,7 +148,8 @@ def test_photos_that_are_near_are_found(tmp_path, kind, kept):
     assert snapshot.approximate
     assert len(snapshot.index.shards) == len(snapshot.parts) > 1
     assert all(isinstance(part.vectors, ParquetRows) for part in snapshot.parts) == (not kept)
-    snapshot.warm()
+    assert not snapshot.warm(0)
+    assert snapshot.warm(2**30)
     assert "ivf" in snapshot.about
     assert "8 of 32 lists" in snapshot.about
     hit = 0
