@@ -88,6 +88,19 @@ def test_it_goes_on_when_the_connection_is_back(open_page: Callable[..., Any]) -
     assert page.input_value("#text") == "a blue circle"
 
 
+def test_it_goes_on_when_the_server_is_back(open_page: Callable[..., Any]) -> None:
+    fault = Fault(0)
+    page = open_page(FOUND, allow=EXPECTED, prepare=lambda page: page.route("**/*", fault_of_api(fault)))
+    page.wait_for_selector("text=The server does not answer")
+    fault.mended = True
+    wait_for_cards(page)
+
+
+def fault_of_api(fault: Fault) -> Callable[[Any], None]:
+    """The page itself is loaded, as it was before the server stopped."""
+    return lambda route: route.continue_() if route.request.resource_type != "fetch" else fault(route)
+
+
 def test_a_refused_search_says_why(open_page: Callable[..., Any]) -> None:
     page = open_page(f"q={'long ' * 500}", allow=EXPECTED)
     page.wait_for_selector(".message.problem")
@@ -184,6 +197,7 @@ def test_a_token_is_asked_for_sent_and_forgotten(open_page: Callable[..., Any]) 
             page.route(pattern, guard)
 
     page = open_page(FOUND, allow=EXPECTED, prepare=prepare)
+    page.wait_for_function("document.activeElement.id === 'token'")
     page.fill("#token", "wrong")
     page.keyboard.press("Enter")
     page.wait_for_selector("text=This token is not accepted")

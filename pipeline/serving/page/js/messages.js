@@ -5,6 +5,9 @@ import { describeProblem } from "./problems.js";
 
 const EXAMPLES = 6;
 
+/** Milliseconds between looks for a server that does not answer. */
+const LOOK = 3000;
+
 function panel(symbol, title, ...children) {
   return make("div", { class: "message" }, icon(symbol), make("h3", {}, title), ...children);
 }
@@ -99,7 +102,13 @@ export function problemPanel(problem, { retry, again, useToken, hasToken }) {
   const { symbol, title, text, action, label } = describeProblem(problem, hasToken);
   const element = panel(symbol, title, make("p", {}, text));
   element.classList.add("problem");
-  if (action === "token") element.append(tokenForm(useToken));
+  if (action === "token") {
+    const form = tokenForm(useToken);
+    element.append(form);
+    // Else a token that is pasted or typed at once would become a search, and a part of the address.
+    requestAnimationFrame(() => form.isConnected && form.elements.token.focus());
+  }
+  if (problem.kind === "offline") retryWhenAnswered(element, retry);
   if (action === "again") element.append(button({ text: label, class: "main" }, again));
   if (action === "retry")
     element.append(
@@ -125,6 +134,18 @@ function tokenForm(useToken) {
     input,
     make("button", { type: "submit", class: "main" }, "Go on"),
   );
+}
+
+/** Goes on once the server answers again, unless `element` has left the page by then. */
+function retryWhenAnswered(element, retry) {
+  const timer = setInterval(async () => {
+    if (element.isConnected) {
+      const response = await fetch("healthz").catch(() => null);
+      if (!response || !element.isConnected) return;
+      retry();
+    }
+    clearInterval(timer);
+  }, LOOK);
 }
 
 /** A button that presses itself after some seconds, unless it has left the page by then. */
