@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated
 
+from pyarrow import fs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import QpertError, first_line
@@ -121,7 +122,10 @@ class IndexManifest(BaseModel):
         search = folder.subfolder(SEARCH)
         path = search.join(INDEX_MANIFEST)
         try:
-            size = folder.filesystem.get_file_info(search.at(INDEX_MANIFEST)).size or 0
+            info = folder.filesystem.get_file_info(search.at(INDEX_MANIFEST))
+            if info.type == fs.FileType.Unknown:  # reading a pipe would wait forever
+                raise QpertError(f"{path} is no file; delete it")
+            size = info.size or 0
             if size > _MOST_BYTES:
                 raise QpertError(f"{path} is damaged: {size:,} bytes; {_again(folder)}")
             data = search.read(INDEX_MANIFEST)

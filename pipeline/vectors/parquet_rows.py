@@ -121,6 +121,11 @@ def _read_some(features: FeatureSet, name: str, places: Int64) -> list[Rows]:
     with files_of(features).opened(name) as file:
         columns = [column for column in _VECTOR_COLUMNS if column in file.schema_arrow.names]
         fine = np.flatnonzero(np.asarray(pc.is_null(file.read(columns=["error"])["error"])))
+        if len(places) and places[-1] >= len(fine):  # as the index of somebody else may have it
+            raise QpertError(
+                f"{features.root} has fewer photos in {name} than its index says; build that again: qpert build-index"
+                f" {features.root} --rebuild"
+            )
         rows = fine[places]
         ends = np.cumsum([file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)])
         groups = np.searchsorted(ends, rows, side="right")

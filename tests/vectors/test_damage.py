@@ -232,3 +232,26 @@ def test_damaged_ids_of_a_shard_with_removed_rows(root):
     snapshot = open_snapshot(str(root), cache=False)
     assert "photos.arrow is damaged" in snapshot.notes[0]
     assert answers(snapshot, [QUERY[0]], 5) == [brute_force(root, QUERY[0], 5)]
+
+
+def test_an_index_that_claims_more_photos_of_a_file_than_there_are(tmp_path):
+    root = tmp_path / "other"
+    write_set(root, [grid(RNG, 2, 8) for _ in range(60)], 2, files=3)
+    build_index(root, "ivf-sq8", per_shard=1 << 30, lists=8, probes=4, keep_vectors=False)
+
+    def change(manifest):
+        (note,) = manifest["indexes"]["all"]["shards"].values()
+        first, second, _ = note["files"].values()
+        first["photos"], second["photos"] = first["photos"] + 5, second["photos"] - 5
+
+    edit(root, change)
+    with pytest.raises(QpertError, match="fewer photos"):
+        open_snapshot(str(root), cache=False).vectors_of(range(60))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_manifest_that_is_a_pipe_is_not_waited_for(root):
+    (root / "search" / "manifest.json").unlink()
+    os.mkfifo(root / "search" / "manifest.json")
+    snapshot = open_snapshot(str(root), cache=False)
+    assert "no file" in snapshot.notes[0]
