@@ -164,6 +164,20 @@ def test_a_page_that_fails_to_load_is_loaded_again(open_page: Callable[..., Any]
     assert page.locator(".message").count() == 0
 
 
+def test_hits_of_an_earlier_search_fade_while_the_next_one_runs(open_page: Callable[..., Any]) -> None:
+    page = open_page(FOUND)
+    wait_for_cards(page)
+    waiting: list[Any] = []
+    page.route("**/search", lambda route: waiting.append(route))
+    page.fill("#text", "another")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".outdated")
+    assert page.inner_text("#status") == "Searching…"
+    waiting[-1].continue_()  # before it, more photos of the first search may have been asked for
+    page.wait_for_selector(".outdated", state="detached")
+    assert "photos" in page.inner_text("#status")
+
+
 def test_an_older_search_never_shows_over_a_newer_one(open_page: Callable[..., Any]) -> None:
     def delay(route: Any) -> None:
         if route.request.post_data_json["text"] == "slow":

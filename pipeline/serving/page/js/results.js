@@ -6,6 +6,9 @@ import { scoreText } from "./hits.js";
 import { Listing } from "./listing.js";
 import { nothingFound } from "./messages.js";
 
+/** Milliseconds after which it is said that a search takes longer; earlier, it would only flicker. */
+const FADE = 400;
+
 /** Photos until which scrolling fetches more; beyond them the button does, so that the page ends somewhere. */
 const BY_ITSELF = 480;
 
@@ -51,6 +54,7 @@ export class Results {
     this.#busy(true);
     this.places.more.hidden = true;
     if (!this.columns) this.#tell("Searching…");
+    else this.fading = setTimeout(() => this.#fade(), FADE);
     const columns = requests.map(({ title, request }) => ({ title, listing: new Listing(this.api, request) }));
     try {
       await Promise.all(columns.map(({ listing }) => listing.next(running.signal)));
@@ -81,7 +85,15 @@ export class Results {
   stop() {
     this.running?.abort();
     this.running = null;
+    clearTimeout(this.fading);
+    this.places.columns.classList.remove("outdated");
     this.#busy(false);
+  }
+
+  /** What is shown answers an earlier search. */
+  #fade() {
+    this.#tell("Searching…");
+    this.places.columns.classList.add("outdated");
   }
 
   /** Shows `panel` (welcome, a problem) in place of photos. */
