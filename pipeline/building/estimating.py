@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.vectors.quantiser import GRAPH_FROM, TWO_LEVELS
 from pipeline.vectors.settings import IndexSettings, code_bytes
 
 _PHOTO = 250
@@ -14,6 +15,8 @@ _PRODUCTS = 8e9
 """Products of numbers that a core makes a second when vectors are compared with centroids."""
 _ITERATIONS = 12
 """Passes of k-means over the sample, its start included."""
+_LOOKS = 1500
+"""Centroids that the graph compares with a vector to find the nearest."""
 
 
 def bytes_of(settings: IndexSettings, photos: int, vectors: int, dim: int) -> int:
@@ -38,5 +41,7 @@ def seconds_of(settings: IndexSettings, vectors: int, dim: int, sample: int, cor
     reading = (vectors + sample) * dim / _READ
     if settings.kind == "exact":
         return reading / cores
-    compared = vectors + _ITERATIONS * sample
-    return (reading + compared * settings.lists * dim / _PRODUCTS) / cores
+    assigned = vectors * (_LOOKS if settings.lists >= GRAPH_FROM else settings.lists)
+    of_level = 2 * settings.lists**0.5 if settings.lists >= TWO_LEVELS else settings.lists
+    trained = _ITERATIONS * sample * of_level
+    return (reading + (assigned + trained) * dim / _PRODUCTS) / cores

@@ -20,9 +20,9 @@ from pipeline.vectors.settings import IndexSettings
 _CENTROIDS, _CODE, _ROTATION = "centroids", "code", "rotation"
 _CODE_SAMPLE = 1 << 16
 """Vectors that the codes are trained on, at most."""
-_TWO_LEVELS = 1024
+TWO_LEVELS = 1024
 """Lists from which on centroids are trained in two levels: ten times as fast, and as good."""
-_GRAPH = 4096
+GRAPH_FROM = 4096
 """Lists from which on vectors are assigned by a graph of the centroids: other lists than the nearest are rare."""
 _GRAPH_DEGREE, _GRAPH_SEARCH = 32, 32
 _QUERY_BITS = 8
@@ -64,7 +64,7 @@ def _centroids(sample: Float32, settings: IndexSettings) -> Float32:
     import faiss
 
     count = settings.lists
-    if count >= _TWO_LEVELS:
+    if count >= TWO_LEVELS:
         from faiss.contrib.clustering import two_level_clustering
 
         centroids, _ = two_level_clustering(
@@ -149,7 +149,7 @@ class Quantiser:
         Args:
             assigning: vectors will be added, so that their lists have to be found fast.
         """
-        index = self._untrained(self._graph() if assigning and self.settings.lists >= _GRAPH else self.coarse)
+        index = self._untrained(self._graph() if assigning and self.settings.lists >= GRAPH_FROM else self.coarse)
         self._put_code(index)
         index.is_trained = True
         return index
