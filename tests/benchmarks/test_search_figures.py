@@ -59,8 +59,6 @@ def test_an_error_of_a_client_ends_the_measurement():
 
 def test_memory_of_its_own_grows_by_what_is_taken():  # mapped anew, never what was in use before
     before = resident()
-    with mmap.mmap(
-        -1, 2**25, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    ) as block:
+    with mmap.mmap(-1, 2**25, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as block:
         block.write(b"1" * 2**25)
         assert resident().own - before.own > 2**24
