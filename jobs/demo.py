@@ -79,10 +79,10 @@ def run(config: Config) -> int:
     """Runs the demo; returns 0 if all of it worked."""
     check_packages(DetectorConfig())
     # Imported here, as below, because --help must not wait for torch.
+    from pipeline.api.search import search
     from pipeline.datasets.scenes import distinct_scenes
     from pipeline.experiments.material import draw_scenes
     from pipeline.features.feature_set import FeatureSet
-    from pipeline.queries.exact import search
     from pipeline.reports import terminal, write_gallery
     from pipeline.retrieval.evaluation import evaluate
     from pipeline.retrieval.text import EmbeddedTexts, load_text_encoder

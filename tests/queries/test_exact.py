@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from pipeline.errors import QpertError
-from pipeline.queries.exact import search, top_k
+from pipeline.queries.exact import top_k
 from pipeline.queries.hits import Hit, Hits
 from pipeline.retrieval import similarity
 from pipeline.retrieval.similarity import unit
@@ -99,23 +98,6 @@ def test_float32_features_are_searched_too(write_features):
     vectors = random_vectors(10, 1, 8)
     hits = top_k(write_features(vectors, precision="float32"), vectors[4], 1)[0]
     assert (hits[0].image_id, hits[0].score) == ("000004.jpg", pytest.approx(1, abs=1e-6))
-
-
-class AxisEncoder:
-    """The text "n" is the n-th unit vector."""
-
-    dim = 3
-
-    def embed_text(self, texts):
-        return torch.eye(3)[[int(text) for text in texts]]
-
-
-def test_search_embeds_the_texts_with_the_features_own_encoder(write_features, monkeypatch):
-    monkeypatch.setattr("pipeline.queries.exact.load_text_encoder", lambda features, **_: AxisEncoder())
-    features = write_features(np.array([[[1, 0, 0]], [[0, 0.8, 0.6]], [[0, 0, 1]]]), precision="float32")
-    first, second = search(features, ["1", "2"], 2, min_score=0.5)
-    assert first == Hits("1", (Hit("000001.jpg", "/photos/000001.jpg", pytest.approx(0.8)),))
-    assert [hit.image_id for hit in second] == ["000002.jpg", "000001.jpg"]
 
 
 def test_hits_are_a_sequence():
