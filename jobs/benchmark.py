@@ -68,6 +68,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.benchmarks.options import OpenClipPassConfig, PassConfig, RivalsConfig, SizesConfig
 from pipeline.benchmarks.search_options import SearchOptions
 from pipeline.detectors import check_packages
 from pipeline.detectors.config import DetectorConfig
@@ -89,52 +90,6 @@ Part = Literal[
     "evaluate",
     "search",
 ]
-
-
-class SizesConfig(BaseModel):
-    """The simulated data set of `evaluate`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    images: int = Field(5000, ge=1, description="photos")
-    texts: int = Field(25_000, ge=1, description="captions, one for each photo at least")
-    vectors: int = Field(32, ge=1, description="vectors per photo")
-    dim: int = Field(256, ge=1, description="length of a vector")
-
-
-class PassConfig(BaseModel):
-    """The passes of `blip2` and `tune`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    image_size: int = Field(364, ge=14, description="side of the square input in pixels")
-    images: int = Field(1, ge=1, description="photos in the batch")
-    objects: int = Field(6, ge=1, description="boxes per photo")
-    repetitions: int = Field(3, ge=1, description="of every pass; the medians are reported")
-
-
-class OpenClipPassConfig(BaseModel):
-    """The passes of `open-clip`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    models: list[str] = Field(
-        ["ViT-B-16-SigLIP2-256", "ViT-SO400M-16-SigLIP2-384", "PE-Core-L-14-336"],
-        min_length=1,
-        description="names in open_clip",
-    )
-    images: int = Field(1, ge=1, description="photos in the batch")
-    objects: int = Field(6, ge=1, description="boxes per photo")
-    repetitions: int = Field(5, ge=1, description="of every pass; the medians are reported")
-
-
-class RivalsConfig(BaseModel):
-    """The photos of `rivals`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    photos: int = Field(48, ge=1, description="scenes to encode in every way")
-    repetitions: int = Field(3, ge=1, description="of every way, in turn; the medians are reported")
 
 
 class Config(BaseModel):
@@ -208,15 +163,10 @@ def run(config: Config) -> int:
     return 0
 
 
-def _pipeline(config: Config, folder: Path) -> dict[str, float]:
+def _pipeline(config: Config, folder: Path) -> dict[str, Any]:
     # Each part imports what it needs: some take seconds, and `--help` none of them.
-    from pipeline.benchmarks.bare_loop import bare_loop
-    from pipeline.datasets.photos.found_photos import Listing
-    from pipeline.datasets.photos.source import find_photos
+    from pipeline.benchmarks.pipeline_rate import measure_pipeline
     from pipeline.datasets.scenes import write_scenes
-    from pipeline.detectors import load_detector
-    from pipeline.encoders import load_encoder
-    from pipeline.runs.index_run import IndexRun
 
     source = config.source
     if source is None:
@@ -224,46 +174,8 @@ def _pipeline(config: Config, folder: Path) -> dict[str, float]:
         source = str(folder / "scenes" / "images")
     options = {name: value for name, value in config if name in IndexSpec.model_fields}
     spec = IndexSpec(**options | {"source": source, "out": str(folder / "out"), "limit": config.photos})
-    photos = find_photos(source)
-    if not isinstance(photos, Listing) or config.detector.model == "annotated":
-        raise QpertError("the benchmark takes photos in files of their own, and a detector that looks at pixels")
-    paths = [uri for batch in photos.batches(config.photos) for uri in batch.column("uri").to_pylist()]
-
-    cores = config.cpus or os.cpu_count() or 1
-    detector = None if config.detector.model == "none" else load_detector(config.detector)
-    encoder = load_encoder(config.encoder, weights=config.weights)
-    loop = partial(
-        bare_loop, paths, encoder, detector, config.perturbation.build(), batch=config.batch_size, threads=cores
-    )
-    before = loop()
-    outcome = IndexRun(spec).run()
-    if outcome.totals["failed"]:
-        raise QpertError(f"{outcome.totals['failed']} of {len(paths)} photos cannot be indexed: choose others")
-    rate, whole = outcome.counts.warm_rate(), outcome.counts.rate()
-    if rate is None or whole is None:
-        raise QpertError(f"{len(paths)} photos were done before all actors were up; take more --photos")
-    after = loop()
-    bare = 2 / (1 / before + 1 / after)
-    figures = {
-        "photos": len(paths),
-        "cores": cores,
-        "bare_before": before,
-        "bare_after": after,
-        "bare": bare,
-        "pipeline": rate,
-        "ratio": rate / bare,
-        "pipeline_from_first_batch": whole,
-        "seconds_in_all": outcome.seconds,
-    }
-    print(
-        f"{len(paths):,} photos, {config.encoder} and detector {config.detector.model}, {cores} cores\n"
-        f"  bare loop  {bare:8.1f} images/s   ({before:.1f} before, {after:.1f} after; {cores} threads)\n"
-        f"  pipeline   {rate:8.1f} images/s   from when all actors were up to the last batch\n"
-        f"  ratio      {rate / bare:8.2f}\n"
-        f"  from the first batch on, while other actors still started: {whole:.1f} images/s;"
-        f" in all, with Ray, models and files: {outcome.seconds:.0f} s"
-    )
-    return figures
+    rates = measure_pipeline(spec, config.cpus or os.cpu_count() or 1, config.batch_size)
+    return _shown(rates) | {"bare": rates.bare, "ratio": rates.ratio}
 
 
 def _start(config: Config, folder: Path) -> dict[str, Any]:
