@@ -8,6 +8,7 @@ from typing import Any
 
 _RISKY_CELL = re.compile(r"[=@\t\r\n]|[+-](?![-+0-9.,%()\[\]eE ]*$)")
 """Start of a cell that a spreadsheet would take for a formula; a signed number with its interval is not one."""
+_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def is_printable(letter: str, encoding: str | None = None) -> bool:
@@ -45,6 +46,14 @@ def printable_json(value: Any, encoding: str | None = None, indent: int | None =
 def csv_cell(value: Any) -> Any:
     """`value`, with an apostrophe before text that a spreadsheet would run as a formula, the usual way to escape it."""
     return f"'{value}" if isinstance(value, str) and _RISKY_CELL.match(value) else value
+
+
+def size_text(size: float) -> str:
+    """``1.5 GB``; below a kilobyte ``512 bytes``."""
+    for unit, name in _UNITS:
+        if size >= unit:
+            return f"{size / unit:,.1f} {name}"
+    return f"{size:,.0f} bytes"
 
 
 def duration(seconds: float) -> str:

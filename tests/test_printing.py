@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.printing import csv_cell, duration, printable, printable_json, printable_lines
+from pipeline.printing import csv_cell, duration, printable, printable_json, printable_lines, size_text
 
 HOSTILE = {
     "an ANSI sequence": "a\x1b[2Jb",
@@ -68,3 +68,14 @@ def test_numbers_are_unchanged(cell: object) -> None:
 
 def test_duration() -> None:
     assert [duration(seconds) for seconds in (0.4, 65, 3661)] == ["0:00", "1:05", "1:01:01"]
+
+
+def test_sizes_have_the_unit_that_shows_them() -> None:
+    assert [size_text(size) for size in (0, 512, 2048, 3.2e6, 16.4e9, 2e12)] == [
+        "0 bytes",
+        "512 bytes",
+        "2.0 kB",
+        "3.2 MB",
+        "16.4 GB",
+        "2.0 TB",
+    ]

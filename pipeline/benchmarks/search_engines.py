@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,7 +60,7 @@ class Qpert:
         return self.snapshot.search([QueryVectors.single(text)], BEST, exact=self.exact)[0].photos
 
 
-class _Rows:
+class _Rows(ABC):
     """An index of another library with one row for each vector.
 
     Args:
@@ -74,9 +75,9 @@ class _Rows:
         if (folder / _IDS).read_text(encoding="utf-8") != ids_digest(self.snapshot):
             raise QpertError(f"{folder} was built when the photos had other numbers; delete it")
 
+    @abstractmethod
     def nearest(self, text: Float32) -> Int64:
         """The numbers of the nearest rows, best first."""
-        raise NotImplementedError
 
     def search(self, text: Float32) -> Int64:
         """See `Engine`."""

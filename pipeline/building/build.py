@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Iterator
 
-from pipeline.building.build_report import BuildReport, counted, size_text
+from pipeline.building.build_report import BuildReport, counted
 from pipeline.building.cleaning import delete_unused
 from pipeline.building.estimating import bytes_of, memory_of_shard, memory_of_training, seconds_of
 from pipeline.building.locking import index_lock
@@ -25,7 +25,7 @@ from pipeline.building.work import Work, here
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
 from pipeline.io.locations import is_uri
-from pipeline.printing import duration
+from pipeline.printing import duration, size_text
 from pipeline.vectors.index_manifest import IndexEntry, ShardNote
 
 _TRIES = 3

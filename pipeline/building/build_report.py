@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.printing import duration, printable
-
-_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+from pipeline.printing import duration, printable, size_text
 
 
 @dataclass(frozen=True)
@@ -48,14 +46,6 @@ class BuildReport:
             return printable(f"nothing to do: the {what} fits: {size}")
         trained = "trained and " if self.trained else ""
         return printable(f"{what}: {size}; {trained}{counted(self.made, 'shard')} made in {duration(self.seconds)}")
-
-
-def size_text(size: float) -> str:
-    """``1.5 GB``; below a kilobyte ``512 bytes``."""
-    for unit, name in _UNITS:
-        if size >= unit:
-            return f"{size / unit:,.1f} {name}"
-    return f"{size:,.0f} bytes"
 
 
 def counted(number: int, noun: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.building import lance_table
-from pipeline.building.build_report import BuildReport, counted, size_text
+from pipeline.building.build_report import BuildReport, counted
 from pipeline.building.estimating import seconds_of
 from pipeline.building.locking import index_lock
 from pipeline.building.planning import plan_shards
@@ -23,6 +23,7 @@ from pipeline.building.work import Work, here
 from pipeline.errors import QpertError, first_line
 from pipeline.features.feature_set import FeatureSet
 from pipeline.io.locations import is_uri, join, without_options
+from pipeline.printing import size_text
 from pipeline.vectors.settings import Kind, chosen_settings, sample_size
 
 if TYPE_CHECKING:

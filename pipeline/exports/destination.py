@@ -12,6 +12,7 @@ from pyarrow import fs
 from pipeline.errors import QpertError
 from pipeline.io.locations import Folder, answering, file_type, local_path
 from pipeline.io.writable import check_writable
+from pipeline.printing import size_text
 
 IsOurs = Callable[[Folder], bool]
 """Whether what is at a place is an earlier export, of a form that may be replaced."""
@@ -91,7 +92,7 @@ def check_room(out: str, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise QpertError(
-            f"the export takes about {needed / 1e9:,.1f} GB, and {folder} has {free / 1e9:,.1f} GB free; export less"
+            f"the export takes about {size_text(needed)}, and {folder} has {size_text(free)} free; export less"
             " (--limit, --pool mean), or to another disk"
         )
 

@@ -15,6 +15,7 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.features.files import FeatureFiles
 from pipeline.features.live_rows import LiveRows
 from pipeline.io.locations import is_uri
+from pipeline.printing import size_text
 from pipeline.vectors.coverage import (
     covered,
     entry_of,
@@ -64,7 +65,7 @@ def make_cache(features: FeatureSet) -> str | None:
     if not os.access(folder.path, os.W_OK | os.X_OK):
         return f"{folder.root} is read-only and gets no cache, {_ALL}"
     if shutil.disk_usage(folder.path).free < 2 * size + _SPARE:
-        return f"the disk of {folder.root} has no room for a cache of {size / 1e9:,.1f} GB, {_ALL}"
+        return f"the disk of {folder.root} has no room for a cache of {size_text(size)}, {_ALL}"
     try:
         check_no_links(folder)
     except QpertError as error:
@@ -97,7 +98,7 @@ def _write_missing(features: FeatureSet, files: FeatureFiles) -> None:
     size, done = total_bytes(files, ordered), 0
     for group in shard_groups(files, ordered):
         if size > _SLOW:
-            said = f"{done / 1e9:,.1f} of {size / 1e9:,.1f} GB"
+            said = f"{size_text(done)} of {size_text(size)}"
             logger.info("%s: keeping vectors where searches find them fast, %s", features.root, said)
         identities = {file: file_identity(files, file) for file in group}
         key = shard_key(manifest.fingerprint, entry.variant, identities, _EXACT, "")

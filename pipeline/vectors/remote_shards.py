@@ -11,6 +11,7 @@ from pyarrow import fs
 
 from pipeline.errors import QpertError, first_line
 from pipeline.io.locations import Folder, real_place
+from pipeline.printing import size_text
 from pipeline.vectors.index_manifest import ShardNote
 
 _PIECE = 1 << 24
@@ -38,7 +39,7 @@ def local_shard(folder: Folder, key: str, note: ShardNote) -> str:
     try:
         os.makedirs(unfinished)
         if shutil.disk_usage(unfinished).free < note.bytes + _SPARE:
-            raise OSError(f"no room for {note.bytes / 1e9:,.1f} GB")
+            raise OSError(f"no room for {size_text(note.bytes)}")
         for name, size in note.sizes.items():
             _copy(folder, key, name, size, os.path.join(unfinished, name))
         os.rename(unfinished, copy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -119,6 +120,12 @@ def test_a_set_that_is_not_served_is_exchanged(open_page: Callable[..., Any]) ->
     assert page.input_value("#set") == "perturbed"
 
 
+def answer_without_scrolling(fault: Fault, page: Any) -> None:
+    """Searches have the fault, and further photos are loaded by the button alone."""
+    fault.on("**/search")(page)
+    page.add_init_script("window.IntersectionObserver = class { observe() {} unobserve() {} }")
+
+
 def test_a_set_that_changed_meanwhile_is_searched_again(open_page: Callable[..., Any]) -> None:
     fault = Fault(409, "set_changed", "the set has changed")
     fault.mended = True
@@ -126,10 +133,7 @@ def test_a_set_that_changed_meanwhile_is_searched_again(open_page: Callable[...,
         FOUND,
         allow=EXPECTED,
         height=400,
-        prepare=lambda page: (
-            fault.on("**/search")(page),
-            page.add_init_script("window.IntersectionObserver = class { observe() {} unobserve() {} }"),
-        ),
+        prepare=partial(answer_without_scrolling, fault),
     )
     wait_for_cards(page)
     fault.mended = False
@@ -149,10 +153,7 @@ def test_a_page_that_fails_to_load_is_loaded_again(open_page: Callable[..., Any]
     page = open_page(
         FOUND,
         allow=EXPECTED,
-        prepare=lambda page: (
-            fault.on("**/search")(page),
-            page.add_init_script("window.IntersectionObserver = class { observe() {} unobserve() {} }"),
-        ),
+        prepare=partial(answer_without_scrolling, fault),
     )
     wait_for_cards(page)
     fault.mended = False
