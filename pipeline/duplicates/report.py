@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from pipeline.duplicates.finding import Duplicates
-from pipeline.printing import csv_cell, printable, printable_json
+from pipeline.printing import csv_cell, printable, printable_json, size_text
 from pipeline.reports.gallery import Photo, Section
 
 FIELDS = ("group", "similarity", "set", "image_id", "uri", "width", "height", "size", "taken", "largest", "oldest")
@@ -96,13 +96,8 @@ def gallery_sections(found: Duplicates, most: int) -> list[Section]:
 
 def _facts(photo: Mapping[str, Any]) -> str:
     size = "" if photo["width"] is None else f"{photo['width']}x{photo['height']}"
-    return f"{size:>11}  {_bytes(photo['size']):>8}  {_time(photo) or '':<16.16}"
-
-
-def _bytes(count: int | None) -> str:
-    if count is None:
-        return ""
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
+    file = "" if photo["size"] is None else size_text(photo["size"])
+    return f"{size:>11}  {file:>8}  {_time(photo) or '':<16.16}"
 
 
 def _path(photo: Mapping[str, Any], several: bool) -> str:
