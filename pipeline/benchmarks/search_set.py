@@ -18,13 +18,14 @@ from pipeline.errors import QpertError
 from pipeline.features.manifest import Manifest
 from pipeline.features.schema import DICTIONARY, features_schema
 from pipeline.features.store import FeatureStore
+from pipeline.printing import size_text
 
 TEXTS = "texts.npy"
 _SIZES = "sizes.json"
 _FILE_BYTES = 2**28
 """Vectors in a features file."""
 _SPARE = 15 * 10**9
-"""Bytes that stay free on the disk."""
+"""Bytes that stay free on the disk beside a large set; beside a small one, as many as it takes itself."""
 
 
 def write_set(sizes: SearchSizes, texts: int, out: Path) -> None:
@@ -65,22 +66,21 @@ def write_set(sizes: SearchSizes, texts: int, out: Path) -> None:
     noted.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
 
 
-def check_room(folder: Path, needed: int, *, spare: int = _SPARE) -> None:
+def check_room(folder: Path, needed: int) -> None:
     """Refuses before any work if the disk of `folder` lacks room.
 
     Args:
         folder: where `needed` bytes will be written.
         needed: at the same time, at most.
-        spare: bytes that should stay free.
 
     Raises:
         QpertError: with the bytes needed and free.
     """
-    free = shutil.disk_usage(folder).free
+    free, spare = shutil.disk_usage(folder).free, min(needed, _SPARE)
     if needed + spare > free:
         raise QpertError(
-            f"the measurement needs {needed / 1e9:,.1f} GB in {folder}, and {spare / 1e9:,.0f} GB should stay free, but"
-            f" only {free / 1e9:,.1f} GB are: choose fewer photos, or another folder with --tmp"
+            f"the measurement needs {size_text(needed)} in {folder}, and {size_text(spare)} should stay free, but only"
+            f" {size_text(free)} are: choose fewer photos, or another folder with --tmp"
         )
 
 

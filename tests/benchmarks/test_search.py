@@ -33,6 +33,6 @@ def test_options_that_cannot_be_measured_are_refused_before_any_work(tmp_path):
         next(measure_search(SearchOptions(set=str(tmp_path)), tmp_path))
     with pytest.raises(QpertError, match="no such folder"):
         next(measure_search(SearchOptions(**TINY | {"keep": str(tmp_path / "none")}), tmp_path))
-    with pytest.raises(QpertError, match="GB should stay free"):
+    with pytest.raises(QpertError, match="should stay free"):
         next(measure_search(SearchOptions(photos=[10**12]), tmp_path))
     assert not list(tmp_path.iterdir())

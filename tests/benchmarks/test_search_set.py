@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
 from pipeline.benchmarks import search_set
 from pipeline.benchmarks.search_data import SearchSizes, SimulatedPhotos
-from pipeline.benchmarks.search_set import TEXTS, check_room, write_set
+from pipeline.benchmarks.search_set import TEXTS, write_set
 from pipeline.errors import QpertError
 from pipeline.features.feature_set import FeatureSet
+from pipeline.printing import size_text
 
 SIZES = SearchSizes(photos=450, vectors=3, dim=16)
 
@@ -45,7 +48,23 @@ def test_a_part_of_a_set_is_refused(tmp_path):
         write_set(SIZES, 12, tmp_path / "set")
 
 
-def test_too_little_room_is_refused_with_the_bytes_needed(tmp_path):
-    check_room(tmp_path, 1, spare=0)
-    with pytest.raises(QpertError, match=r"needs 1,000,000\.0 GB .*--tmp"):
-        check_room(tmp_path, 10**15)
+@pytest.mark.parametrize(
+    ("needed", "free", "fits"),
+    [
+        (2_000, 4_000, True),
+        (2_000, 3_999, False),
+        (20 * 10**9, 35 * 10**9, True),
+        (20 * 10**9, 35 * 10**9 - 1, False),
+        (0, 0, True),
+    ],
+)
+def test_room_stays_on_the_disk_for_as_much_again_but_not_for_more_than_15_gb(
+    tmp_path, monkeypatch, needed, free, fits
+):
+    usage = shutil.disk_usage(tmp_path)._replace(free=free)
+    monkeypatch.setattr(search_set.shutil, "disk_usage", lambda path: usage)
+    if fits:
+        search_set.check_room(tmp_path, needed)
+        return
+    with pytest.raises(QpertError, match=rf"needs {size_text(needed)} .* only {size_text(free)} are.*--tmp"):
+        search_set.check_room(tmp_path, needed)
