@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
 from pipeline.benchmarks.search_http import Client, measure_http
 from pipeline.errors import QpertError
 
+NEW_TEXT = 0.03
+"""Seconds that a text takes that the server has not seen."""
+
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    seen: ClassVar[set[str]] = set()
 
     def do_POST(self):
         query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         known = self.path == "/qpert/search" and self.headers["Authorization"] == "Bearer secret"
+        if query["text"] not in self.seen:
+            self.seen.add(query["text"])
+            time.sleep(NEW_TEXT)
         results = [{"image_id": f"{query['text']}-{rank}"} for rank in range(query["k"])]
         body = json.dumps({"results": results} if known else {"error": {"code": "unauthorized"}}).encode()
         self.send_response(200 if known else 401)
@@ -29,9 +38,13 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # all clients connect at once
+
+
 @pytest.fixture(scope="module")
 def url():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with Server(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/qpert/"
         server.shutdown()
@@ -43,6 +56,12 @@ def test_a_server_is_measured_with_its_token(url):
     measure = measure_http(client, url, ["horse", "zebra"], seconds=0.05)
     assert list(measure.rates) == [1, 8, 32]
     assert min(measure.rates.values()) > 0
+
+
+def test_latency_is_that_of_texts_that_the_server_has_not_embedded_before(url):
+    texts = [f"a horse and {number} zebras" for number in range(20)]
+    measure = measure_http(Client(url, 2, "secret"), url, texts * 2, seconds=0.2)
+    assert measure.latency.p50 >= 1000 * NEW_TEXT
 
 
 def test_an_error_is_quoted(url):
