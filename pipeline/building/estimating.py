@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline.vectors.quantiser import GRAPH_FROM, TWO_LEVELS
+from pipeline.vectors.quantiser import GRAPH_FROM
 from pipeline.vectors.settings import IndexSettings, code_bytes
+from pipeline.vectors.training import TWO_LEVELS
 
 _PHOTO = 250
 """Bytes of a photo in the table of a shard: id, URI, sizes and a few objects."""

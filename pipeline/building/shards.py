@@ -9,9 +9,9 @@ from pipeline.building.set_files import SetFile, SetPart
 from pipeline.building.shard_folder import ShardFolder
 from pipeline.errors import QpertError
 from pipeline.vectors.index_manifest import ShardNote
-from pipeline.vectors.quantiser import train
 from pipeline.vectors.settings import IndexSettings
 from pipeline.vectors.shard_writing import write_shard
+from pipeline.vectors.training import train
 
 TRAINING_CPUS = 16
 """CPU cores that training uses, if a node has so many."""
@@ -20,7 +20,9 @@ TRAINING_CPUS = 16
 def train_quantiser(part: SetPart, files: Sequence[SetFile], settings: IndexSettings, sample: int) -> bytes:
     """The quantiser of an index, trained on about `sample` vectors of `files`, which are those of `part`."""
     try:
-        return train(read_sample(part.open(), files, sample, settings.seed), settings)
+        whole = settings.kind == "photo-pq"
+        rows = read_sample(part.open(), files, sample, settings.seed, whole=whole)
+        return train(rows.as_unit(), settings, rows.counts)
     except QpertError as error:
         raise _plain(error) from None
 

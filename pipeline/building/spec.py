@@ -10,7 +10,7 @@ from pipeline.building.planning import LISTED_SHARD_BYTES, SHARD_BYTES
 from pipeline.io.paths import PathText
 from pipeline.runs.options import SessionOptions
 
-Kind = Literal["auto", "exact", "ivf-sq8", "ivf-pq", "ivf-rabitq"]
+Kind = Literal["auto", "exact", "ivf-sq8", "ivf-pq", "ivf-rabitq", "photo-pq"]
 _SMALLEST_SHARD = 2**10
 
 
@@ -25,8 +25,9 @@ class _BuildOptions(BaseModel):
     kind: Kind = Field(
         "auto",
         description="exact: stored vectors, memory-mapped; ivf-sq8: a byte per number; ivf-pq: codes of a few bytes per"
-        " vector; ivf-rabitq: a bit per number; auto: exact below 100,000 vectors, ivf-sq8 below a million, then"
-        " ivf-pq; of a set that has an index already, its kind",
+        " vector; ivf-rabitq: a bit per number; photo-pq: such codes photo by photo; auto: exact below 100,000 vectors,"
+        " then photo-pq where a photo has 16 vectors or more, else ivf-sq8, and ivf-pq from a million on; of a set that"
+        " has an index already, its kind",
     )
     engine: Literal["faiss", "lance"] = Field(
         "faiss",
@@ -47,6 +48,13 @@ class _BuildOptions(BaseModel):
         description="lists that a search looks through: more find more, and take longer; an index that is there only"
         " notes another number (default: by --lists)",
     )
+    shortlist: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="share of the photos whose vectors a search of photo-pq looks at: more find more, and take longer;"
+        " an index that is there only notes another number (default: 0.02)",
+    )
     rescored: int | None = Field(
         None,
         ge=1,
@@ -57,7 +65,7 @@ class _BuildOptions(BaseModel):
         None,
         ge=1,
         le=4096,
-        description="bytes per vector of ivf-pq: fewer save space, and miss more; twice as many must divide the length"
+        description="bytes per vector of ivf-pq and photo-pq: fewer save space, and miss more; twice as many must divide the length"
         " of a vector (default: a quarter of it)",
     )
     sample: int | None = Field(

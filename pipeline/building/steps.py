@@ -91,7 +91,7 @@ def find_steps(features: FeatureSet, spec: BuildSpec, place: Place) -> Steps:
     vectors = count_vectors(features, files)
     manifest, problem = usable_manifest(features)  # a damaged one is replaced
     before = manifest.indexes.get(place.name)
-    settings = choose_settings(spec, vectors, features.dim, before)
+    settings = choose_settings(spec, vectors, features.dim, before, photos_in(files))
     sample = spec.sample or sample_size(settings)
     quantiser: str | None = None
     sampled: tuple[SetFile, ...] = ()
@@ -114,12 +114,14 @@ def known_quantiser(place: Place, entry: IndexEntry) -> bytes | None:
     return data if data is not None and quantiser_digest(data) == entry.quantiser_digest else None
 
 
-def choose_settings(spec: BuildSpec, vectors: int, dim: int, before: IndexEntry | None) -> IndexSettings:
+def choose_settings(
+    spec: BuildSpec, vectors: int, dim: int, before: IndexEntry | None, photos: int | None = None
+) -> IndexSettings:
     """The settings that the options ask for; what they leave open stays as it is in the index that is there.
 
     With `rebuild` the lists and codes are chosen anew, by the size that the set has now.
     """
-    names = ("lists", "probes", "rescored", "keep_vectors", "seed")
+    names = ("lists", "probes", "shortlist", "rescored", "keep_vectors", "seed")
     given = {name: getattr(spec, name) for name in names if name in spec.model_fields_set}
     if spec.code_bytes is not None:
         if dim % (_PIECES * spec.code_bytes):
@@ -138,7 +140,7 @@ def choose_settings(spec: BuildSpec, vectors: int, dim: int, before: IndexEntry 
             if kind == "exact" or spec.rebuild or given.get("lists") not in (None, old.lists):
                 kept = {"keep_vectors": old.keep_vectors, "seed": old.seed}
             given = kept | {name: value for name, value in given.items() if value is not None}
-    return chosen_settings(kind, vectors, dim, **given)
+    return chosen_settings(kind, vectors, dim, photos, **given)
 
 
 def alike(one: IndexSettings, other: IndexSettings) -> bool:

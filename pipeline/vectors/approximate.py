@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,11 +19,11 @@ from pipeline.vectors.inverted_lists import InvertedLists
 from pipeline.vectors.quantiser import Quantiser
 from pipeline.vectors.query_vectors import Bools, Int64, QueryVectors
 
-_EXACT_VECTORS = 1 << 16
+EXACT_VECTORS = 1 << 16
 """Allowed vectors below which all are compared: that takes no longer than the lists."""
-_PER_PHOTO = 5
+PER_PHOTO = 5
 """Photos compared exactly for each that is asked for, at least."""
-_FURTHER = 1.5
+FURTHER = 1.5
 """Vectors that are looked for again, for each that will do if further photos are as frequent as those found."""
 _PROBES = 32
 """Lists looked into for each vector of a query of many, at least."""
@@ -74,8 +75,45 @@ class Selection:
         """About how many of the vectors are allowed."""
 
 
+class ApproximateIndex(ABC):
+    """What narrows the photos down to those that are worth comparing exactly."""
+
+    shards: tuple[ListedShard, ...]
+
+    @abstractmethod
+    def selection(self, allowed: Bools | None) -> Selection:
+        """The photos that count, or those of a mask [N] of them."""
+
+    @abstractmethod
+    def worthwhile(self, selection: Selection) -> bool:
+        """Whether it is faster to narrow the photos down than to compare all of them."""
+
+    @abstractmethod
+    def candidates(self, query: QueryVectors, k: int, selection: Selection) -> Int64:
+        """Photos that may be among the k best of a query: their numbers, ascending."""
+
+    @property
+    @abstractmethod
+    def mapped(self) -> list[InvertedLists]:
+        """The mapped files that a search looks into."""
+
+    @property
+    @abstractmethod
+    def looks_at(self) -> str:
+        """What a search looks at, for display."""
+
+    def narrowed(self, query: QueryVectors, k: int, mask: Bools, selection: Selection) -> Bools:
+        """A mask [N] without the photos in shards of this index that are no candidates; see `candidates`."""
+        narrow = mask.copy()
+        for shard in self.shards:
+            narrow[shard.photos] = False
+        found = self.candidates(query, k, selection)
+        narrow[found] = mask[found]
+        return narrow
+
+
 @dataclass(frozen=True, eq=False)
-class ApproximateIndex:
+class ListIndex(ApproximateIndex):
     """The inverted lists of all shards, searched with one look at the centroids.
 
     Attributes:
@@ -93,21 +131,24 @@ class ApproximateIndex:
         """All photos that count."""
         return Selection(self.shards, self.live)
 
+    @property
+    def mapped(self) -> list[InvertedLists]:
+        """See `ApproximateIndex`."""
+        return [shard.lists for shard in self.shards]
+
+    @property
+    def looks_at(self) -> str:
+        """See `ApproximateIndex`."""
+        settings = self.quantiser.settings
+        return f"{settings.probes} of {settings.lists} lists"
+
     def selection(self, allowed: Bools | None) -> Selection:
-        """The photos that count, or those of a mask [N] of them."""
+        """See `ApproximateIndex`."""
         return self.all_live if allowed is None else Selection(self.shards, self.live & allowed)
 
     def worthwhile(self, selection: Selection) -> bool:
-        """Whether lists are faster than comparing all photos, and not all of them would be looked into anyway."""
-        return self._probes(selection) < self.quantiser.settings.lists and selection.allowed > _EXACT_VECTORS
-
-    def narrowed(self, query: QueryVectors, k: int, mask: Bools, selection: Selection) -> Bools:
-        """A mask [N] without the photos in the lists that are not worth comparing with a query; see `candidates`."""
-        narrow = mask.copy()
-        for shard in self.shards:
-            narrow[shard.photos] = False
-        narrow[self.candidates(query, k, selection)] = True
-        return narrow
+        """See `ApproximateIndex`; not where all lists would be looked into anyway."""
+        return self._probes(selection) < self.quantiser.settings.lists and selection.allowed > EXACT_VECTORS
 
     def candidates(self, query: QueryVectors, k: int, selection: Selection) -> Int64:
         """Photos that may be among the k best of a query: their numbers, ascending.
@@ -125,9 +166,9 @@ class ApproximateIndex:
             selection: the photos to choose among.
         """
         vectors = np.ascontiguousarray(self.quantiser.rotated(query.vectors[query.weights > 0]))
-        with _one_thread():
-            near, lists = self.quantiser.coarse.search(vectors, self._probes(selection, len(vectors)))
-            found = self._nearest(vectors, lists, near, -(-_PER_PHOTO * k // len(vectors)), selection)
+        with one_thread():
+            near, lists = self.quantiser.nearest_lists(vectors, self._probes(selection, len(vectors)))
+            found = self._nearest(vectors, lists, near, -(-PER_PHOTO * k // len(vectors)), selection)
         return np.unique(np.concatenate(found))
 
     def _nearest(self, vectors: Float32, lists: Int64, near: Float32, wanted: int, selection: Selection) -> list[Int64]:
@@ -140,7 +181,7 @@ class ApproximateIndex:
             call = partial(
                 search_shard, vectors=vectors[pending], lists=lists[pending], near=near[pending], count=count
             )
-            results = self._map(call, *zip(*shards, strict=True))
+            results = self.map(call, *zip(*shards, strict=True))
             left = []
             for row, number in enumerate(pending.tolist()):
                 scores = np.concatenate([result[0][row] for result in results])
@@ -153,7 +194,7 @@ class ApproximateIndex:
                     left.append(number)
             fewest = min((len(photos[number]) for number in left), default=wanted)
             pending = np.array(left, np.int64)
-            count = int(_FURTHER * count * wanted / fewest) + 1
+            count = int(FURTHER * count * wanted / fewest) + 1
         return photos
 
     def _probes(self, selection: Selection, vectors: int = 1) -> int:
@@ -166,8 +207,9 @@ class ApproximateIndex:
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1), initializer=_stay_alone)
 
-    def _map(self, call: Callable[..., Result], shards: Sequence[Any], bits: Sequence[Any]) -> list[Result]:
-        return list((map if len(shards) == 1 else self._pool.map)(call, shards, bits))
+    def map(self, call: Callable[..., Result], *items: Sequence[Any]) -> list[Result]:
+        """The results of calls for several shards, side by side."""
+        return list((map if len(items[0]) == 1 else self._pool.map)(call, *items))
 
 
 def search_shard(
@@ -216,7 +258,7 @@ def _bits(shard: ListedShard, allowed: Bools) -> npt.NDArray[np.uint8] | None:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Keep FAISS from opening threads in this one, which queries that come at the same time would wait for."""
     import faiss
 

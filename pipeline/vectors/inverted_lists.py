@@ -77,7 +77,7 @@ class ListWriter:
 
 def packing(quantiser: Quantiser) -> int:
     """How many codes are stored together."""
-    return PACKED if quantiser.settings.kind == "ivf-pq" else 1
+    return PACKED if quantiser.settings.kind in ("ivf-pq", "photo-pq") else 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +113,29 @@ def open_lists(quantiser: Quantiser, folder: str, vectors: int) -> InvertedLists
     Raises:
         QpertError: they are missing or damaged.
     """
-    import faiss
-
     path = os.path.join(folder, LISTS)
     count = quantiser.settings.lists
     sizes = ArrayFile(os.path.join(folder, SIZES), np.int64, (count,)).rows(0, count)
-    index = quantiser.empty_index()
     if (sizes < 0).any() or (sizes > vectors).any() or int(sizes.sum()) != vectors:
         raise QpertError(f"{path} is damaged: its lists do not have {vectors:,} vectors")
-    capacities, offsets, total = layout(sizes, index.code_size, packing(quantiser))
+    return map_lists(path, quantiser.empty_index(), sizes, packing(quantiser))
+
+
+def map_lists(path: str, index: Any, sizes: Int64, packed: int) -> InvertedLists:
+    """Map a file of lists.
+
+    Args:
+        path: of the file.
+        index: an empty FAISS index that is to look into them.
+        sizes: int64 [lists], the vectors in each.
+        packed: see `layout`.
+
+    Raises:
+        QpertError: the file is missing or damaged.
+    """
+    import faiss
+
+    capacities, offsets, total = layout(sizes, index.code_size, packed)
     try:
         found = os.stat(path).st_size
     except OSError as error:
@@ -129,13 +143,13 @@ def open_lists(quantiser: Quantiser, folder: str, vectors: int) -> InvertedLists
     if found != total:
         raise QpertError(f"{path} is damaged: {found:,} bytes of {total:,}")
     lists = faiss.OnDiskInvertedLists()
-    lists.nlist, lists.code_size, lists.filename = count, index.code_size, path
+    lists.nlist, lists.code_size, lists.filename = len(sizes), index.code_size, path
     lists.read_only, lists.totsize, lists.prefetch_nthread = True, total, 0
-    lists.lists.resize(count)
+    lists.lists.resize(len(sizes))
     records = np.ascontiguousarray(np.stack([sizes, capacities, offsets], axis=1))
     faiss.memcpy(lists.lists.data(), faiss.swig_ptr(records), records.nbytes)
     if total:
         lists.do_mmap()
     index.replace_invlists(lists, False)
-    index.ntotal = vectors
-    return InvertedLists(index, vectors, (lists, quantiser))
+    index.ntotal = vectors = int(sizes.sum())
+    return InvertedLists(index, vectors, (lists, index.quantizer))

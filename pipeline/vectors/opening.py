@@ -10,12 +10,14 @@ import pyarrow as pa
 from pipeline.errors import QpertError, first_line
 from pipeline.features.feature_set import FeatureSet
 from pipeline.io.locations import Folder
-from pipeline.vectors.approximate import ApproximateIndex, ListedShard
+from pipeline.vectors.approximate import ApproximateIndex, ListedShard, ListIndex
 from pipeline.vectors.caching import make_cache
 from pipeline.vectors.coverage import entry_of, usable_manifest
 from pipeline.vectors.index_manifest import IndexEntry, ShardNote, index_name
 from pipeline.vectors.layout import SHARDS
 from pipeline.vectors.parquet_rows import ParquetRows, files_of, read_photos
+from pipeline.vectors.photo_codes import PhotoCodes
+from pipeline.vectors.photo_index import PhotoIndex
 from pipeline.vectors.photo_table import PhotoTable
 from pipeline.vectors.quantiser import Quantiser, most_bytes, quantiser_digest
 from pipeline.vectors.query_vectors import Bools
@@ -60,6 +62,7 @@ def _open(features: FeatureSet, version: str, remark: str | None) -> Snapshot:
     notes += problems
     quantiser, problem = _load_quantiser(features, entry, shards)
     listed: list[ListedShard] = []
+    codes: list[PhotoCodes] = []
     covered: set[str] = set()
     tables: list[pa.Table] = []
     live: list[Bools] = []
@@ -75,7 +78,12 @@ def _open(features: FeatureSet, version: str, remark: str | None) -> Snapshot:
             continue
         if quantiser is not None and shard.note.kind != "exact":
             try:
-                listed.append(ListedShard(first, shard.starts, shard.lists(quantiser)))
+                if quantiser.inner is None:
+                    listed.append(ListedShard(first, shard.starts, shard.lists(quantiser)))
+                else:
+                    of_photos = shard.directions(quantiser)
+                    codes.append(shard.codes(quantiser, first))
+                    listed.append(ListedShard(first, np.arange(len(of_shard) + 1), of_photos))
             except QpertError as error:
                 problem = str(error)
         parts.append(Part(first, len(of_shard), shard.vectors(features)))
@@ -94,7 +102,10 @@ def _open(features: FeatureSet, version: str, remark: str | None) -> Snapshot:
             f"{problem}; photos are compared one by one instead. Make it anew: qpert build-index {features.root}"
             " --rebuild"
         )
-    index = ApproximateIndex(quantiser, tuple(listed), photos.live) if quantiser is not None and listed else None
+    index: ApproximateIndex | None = None
+    if quantiser is not None and listed:
+        lists = ListIndex(quantiser, tuple(listed), photos.live)
+        index = PhotoIndex(lists, tuple(codes)) if codes else lists
     about = _described(photos, entry, index)
     return Snapshot(features, photos, tuple(parts), version, about, tuple(notes), index)
 
@@ -105,9 +116,8 @@ def _described(photos: PhotoTable, entry: IndexEntry, index: ApproximateIndex | 
     if index is None:
         return f"exact scan of {count:,} photos"
     beside = int(photos.live.sum()) - sum(int(photos.live[shard.photos].sum()) for shard in index.shards)
-    settings = entry.settings
     more = f", {beside:,} photos beside it compared one by one" if beside else ""
-    return f"index {settings.kind} of {count - beside:,} photos, {settings.probes} of {settings.lists} lists{more}"
+    return f"index {entry.settings.kind} of {count - beside:,} photos, {index.looks_at}{more}"
 
 
 def _load_quantiser(

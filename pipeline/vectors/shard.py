@@ -24,6 +24,7 @@ from pipeline.vectors.index_manifest import ShardNote
 from pipeline.vectors.inverted_lists import InvertedLists, open_lists
 from pipeline.vectors.layout import LENGTHS, PHOTOS, VECTORS
 from pipeline.vectors.parquet_rows import ParquetRows
+from pipeline.vectors.photo_codes import PhotoCodes
 from pipeline.vectors.photo_table import photo_schema
 from pipeline.vectors.quantiser import Quantiser
 from pipeline.vectors.query_vectors import Bools, Int64
@@ -93,6 +94,22 @@ class Shard:
             QpertError: they are missing or damaged.
         """
         return open_lists(quantiser, self.folder, self.note.vectors)
+
+    def directions(self, quantiser: Quantiser) -> InvertedLists:
+        """The list of the directions of its photos, of an index `photo-pq`.
+
+        Raises:
+            QpertError: it is missing or damaged.
+        """
+        return open_lists(quantiser, self.folder, self.note.photos)
+
+    def codes(self, quantiser: Quantiser, first: int) -> PhotoCodes:
+        """The codes of its photos' vectors, of an index `photo-pq`; its first photo has the number `first`.
+
+        Raises:
+            QpertError: they are missing or damaged.
+        """
+        return PhotoCodes.open(quantiser, self.folder, np.diff(self.starts), first)
 
 
 def check_sizes(note: ShardNote, folder: str) -> None:

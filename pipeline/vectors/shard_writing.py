@@ -17,6 +17,7 @@ from pipeline.vectors.index_manifest import FileSpan, ShardNote, file_identity
 from pipeline.vectors.inverted_lists import ListWriter
 from pipeline.vectors.layout import LENGTHS, PHOTOS, VECTORS
 from pipeline.vectors.parquet_rows import files_of, read_rows
+from pipeline.vectors.photo_codes import PhotoCodeWriter
 from pipeline.vectors.photo_table import photo_schema
 from pipeline.vectors.quantiser import Quantiser
 from pipeline.vectors.ranking import Rows
@@ -53,7 +54,12 @@ def write_shard(
             raw = stack.enter_context(writing_array(os.path.join(folder, VECTORS), dtype, (features.dim,)))
             lengths = stack.enter_context(writing_array(os.path.join(folder, LENGTHS), np.float32, ()))
         photos = stack.enter_context(_PhotoWriter(os.path.join(folder, PHOTOS), photo_schema(features)))
-        lists = None if quantiser is None else ListWriter(Quantiser.load(quantiser, settings, features.dim))
+        codes = None if quantiser is None else Quantiser.load(quantiser, settings, features.dim)
+        lists = codes_of_photos = None
+        if codes is not None and codes.inner is None:
+            lists = ListWriter(codes)
+        elif codes is not None:
+            codes_of_photos = stack.enter_context(PhotoCodeWriter(codes, folder))
         for name in files:
             count = 0
             for table, rows in read_rows(features, name):
@@ -66,6 +72,8 @@ def write_shard(
                     lengths.write(norms.data)
                 if lists is not None:
                     lists.add(normal)
+                if codes_of_photos is not None:
+                    codes_of_photos.add(normal, rows.counts)
             spans[name] = FileSpan(identity=file_identity(files_of(features), name), photos=count)
     if lists is not None:
         lists.write(folder)

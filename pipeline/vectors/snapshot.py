@@ -41,7 +41,7 @@ class Snapshot:
         features: the set.
         photos: its photos, by number.
         parts: where their vectors are, in the order of the numbers.
-        index: inverted lists of some parts; None if all photos are compared.
+        index: narrows down the photos of some parts; None if all photos are compared.
         version: `current_version` when it was opened.
         about: how it is searched, for display.
         notes: what the user should know, such as that an index is stale.
@@ -118,19 +118,19 @@ class Snapshot:
         return ranking.found()
 
     def warm(self, most_bytes: int) -> bool:
-        """Read the inverted lists once, for a server: its first queries are then as fast as later ones.
+        """Read the codes once, for a server: its first queries are then as fast as later ones.
 
         Args:
-            most_bytes: larger lists are left alone, as they would push each other out of memory.
+            most_bytes: larger ones are left alone, as they would push each other out of memory.
 
         Returns:
             Whether they have been read.
         """
-        shards = () if self.index is None else self.index.shards
-        if not shards or sum(shard.lists.bytes for shard in shards) > most_bytes:
+        mapped = [] if self.index is None else self.index.mapped
+        if not mapped or sum(lists.bytes for lists in mapped) > most_bytes:
             return False
-        for shard in shards:
-            shard.lists.warm()
+        for lists in mapped:
+            lists.warm()
         return True
 
     def vectors_of(self, numbers: Sequence[int] | Int64) -> list[Float32]:

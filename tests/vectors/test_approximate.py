@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.vectors import approximate
+from pipeline.vectors import approximate, photo_index
 from pipeline.vectors.approximate import search_shard
 from pipeline.vectors.opening import open_snapshot
 from pipeline.vectors.parquet_rows import ParquetRows
@@ -20,12 +20,16 @@ from pipeline.vectors.query_vectors import QueryVectors
 from tests.vectors.indexing import build_index
 from tests.vectors.stored_sets import answers, brute_force, grid, random_queries, remove, write_set
 
-KINDS = ["ivf-sq8", "ivf-pq", "ivf-rabitq"]
+LIST_KINDS = ["ivf-sq8", "ivf-pq", "ivf-rabitq"]
+KINDS = [*LIST_KINDS, "photo-pq"]
 
 
 @pytest.fixture(autouse=True)
 def lists_for_small_sets(monkeypatch):
-    monkeypatch.setattr(approximate, "_EXACT_VECTORS", 0)
+    monkeypatch.setattr(approximate, "EXACT_VECTORS", 0)
+    monkeypatch.setattr(photo_index, "EXACT_VECTORS", 0)
+    monkeypatch.setattr(photo_index, "_FEWEST", 1)
+    monkeypatch.setattr(photo_index, "_PER_CANDIDATE", 1)
 
 
 def photos_of(rng, count, vectors, dim, *, multi=False):
@@ -33,10 +37,10 @@ def photos_of(rng, count, vectors, dim, *, multi=False):
 
 
 @st.composite
-def cases(draw):
+def cases(draw, kinds=KINDS):
     return {
         "seed": draw(st.integers(0, 2**32 - 1)),
-        "kind": draw(st.sampled_from(KINDS)),
+        "kind": draw(st.sampled_from(kinds)),
         "vectors": draw(st.sampled_from([1, 3])),
         "multi": draw(st.booleans()),
         "files": draw(st.integers(1, 4)),
@@ -49,7 +53,7 @@ def cases(draw):
     }
 
 
-def make(root, case, rng, *, photos=60, probes=4, rescored=1):
+def make(root, case, rng, *, photos=60, probes=4, shortlist=0.3, rescored=1):
     write_set(
         root,
         photos_of(rng, photos, case["vectors"], 8, multi=case["multi"]),
@@ -63,6 +67,7 @@ def make(root, case, rng, *, photos=60, probes=4, rescored=1):
         per_shard=case["per_shard"],
         lists=8,
         probes=probes,
+        shortlist=shortlist,
         rescored=rescored,
         keep_vectors=case["kept"],
     )
@@ -90,7 +95,7 @@ def test_with_all_lists_and_enough_rescored_answers_are_those_of_brute_force(cas
     rng = np.random.default_rng(case["seed"])
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "set"
-        snapshot = make(root, case, rng, probes=8, rescored=1000)
+        snapshot = make(root, case, rng, probes=8, shortlist=1.0, rescored=1000)
         allowed = None if case["allowed"] is None else rng.random(len(snapshot.photos)) < case["allowed"]
         named = None if allowed is None else set(snapshot.photos.ids(np.flatnonzero(allowed)))
         mask = snapshot.live if allowed is None else snapshot.live & allowed
@@ -104,7 +109,7 @@ def test_with_all_lists_and_enough_rescored_answers_are_those_of_brute_force(cas
 
 @pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True)
-@given(cases())
+@given(cases(LIST_KINDS))
 def test_the_candidates_are_the_best_photos_by_approximate_score(case):
     """Looking for few vectors at first, and for more as long as too few photos are among them, loses none."""
     rng = np.random.default_rng(case["seed"])
@@ -124,7 +129,7 @@ def approximate_scores(snapshot, query):
     index = snapshot.index
     selection = index.selection(None)
     vectors = index.quantiser.rotated(query.vectors)
-    near, lists = index.quantiser.coarse.search(vectors, index._probes(selection))
+    near, lists = index.quantiser.nearest_lists(vectors, index._probes(selection))
     scores: dict[int, float] = {}
     for shard in index.shards:
         every = np.zeros(0, np.uint8)
@@ -143,15 +148,16 @@ def test_photos_that_are_near_are_found(tmp_path, kind, kept):
     centres = rng.standard_normal((20, 32))
     photos = [centres[rng.integers(20)] + 0.3 * rng.standard_normal((3, 32)) for _ in range(400)]
     write_set(tmp_path / "set", photos, 3, files=4)
-    build_index(tmp_path / "set", kind, per_shard=1 << 14, lists=32, probes=8, rescored=40, keep_vectors=kept)
+    options = {"lists": 32, "probes": 8, "shortlist": 0.25, "rescored": 40, "keep_vectors": kept}
+    build_index(tmp_path / "set", kind, per_shard=1 << 14, **options)
     snapshot = open_snapshot(str(tmp_path / "set"))
     assert snapshot.approximate
     assert len(snapshot.index.shards) == len(snapshot.parts) > 1
     assert all(isinstance(part.vectors, ParquetRows) for part in snapshot.parts) == (not kept)
     assert not snapshot.warm(0)
     assert snapshot.warm(2**30)
-    assert "ivf" in snapshot.about
-    assert "8 of 32 lists" in snapshot.about
+    assert kind in snapshot.about
+    assert ("0.25 of them by all their vectors" if kind == "photo-pq" else "8 of 32 lists") in snapshot.about
     hit = 0
     for centre in centres:
         query = QueryVectors.single((centre / np.linalg.norm(centre)).astype(np.float32))
@@ -181,15 +187,15 @@ def test_few_allowed_photos_are_all_compared(tmp_path, monkeypatch):
     build_index(tmp_path / "set", "ivf-pq", lists=32, probes=1, rescored=1)
     snapshot = open_snapshot(str(tmp_path / "set"))
     allowed = np.arange(300) % 40 == 0  # one list in 32 would have too few of these
-    monkeypatch.setattr(approximate.ApproximateIndex, "candidates", None)
+    monkeypatch.setattr(approximate.ListIndex, "candidates", None)
     query = random_queries(rng, 1, 16)[0]
     named = set(snapshot.photos.ids(np.flatnonzero(allowed)))
     assert answers(snapshot, [query], 8, allowed=allowed) == [brute_force(tmp_path / "set", query, 8, allowed=named)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LIST_KINDS)
 def test_a_quantiser_is_the_same_for_the_same_sample(kind):
-    from pipeline.vectors.quantiser import train
+    from pipeline.vectors.training import train
     from pipeline.vectors.settings import chosen_settings
 
     rng = np.random.default_rng(6)

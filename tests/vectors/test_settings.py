@@ -35,3 +35,14 @@ def test_values_that_do_not_fit_are_refused():
     with pytest.raises(QpertError, match="exact"):
         chosen_settings("exact", 1000, 8, keep_vectors=False)
     assert sample_size(chosen_settings("exact", 1000, 8)) == code_bytes(chosen_settings("exact", 1000, 8), 8) == 0
+
+
+def test_photos_of_many_vectors_are_looked_at_as_a_whole():
+    assert chosen_settings("auto", 99_999, 256, 1_000).kind == "exact"
+    assert chosen_settings("auto", 16 * 10_000, 256, 10_000).kind == "photo-pq"
+    assert chosen_settings("auto", 15 * 10_000, 256, 10_000).kind == "ivf-sq8"
+    settings = chosen_settings("auto", 32_000_000, 256, 1_000_000)
+    assert (settings.kind, settings.lists, settings.pieces, settings.shortlist) == ("photo-pq", 1, 128, 0.02)
+    assert sample_size(settings) * 256 * 4 < 1e9
+    with pytest.raises(QpertError, match="no lists to choose"):
+        chosen_settings("photo-pq", 1000, 8, lists=4)
