@@ -146,8 +146,9 @@ class Build:
             else:
                 progress.add(photos_in(group))
         items = [(SetPart.of(self.features, [file.name for file in group]), key) for key, group in todo]
-        largest = max((count_vectors(self.features, group) for _, group in todo), default=0)
-        memory = memory_of_shard(steps.settings, largest, self.features.dim)
+        photos = max((photos_in(group) for _, group in todo), default=0)
+        vectors = max((count_vectors(self.features, group) for _, group in todo), default=0)
+        memory = memory_of_shard(steps.settings, photos, vectors, self.features.dim)
         shared = (steps.settings, quantiser, self.place.shards)
         for number, note in work(make_shard, items, shared=shared, memory=memory, waiting=progress.show):
             key, group = todo[number]

@@ -16,6 +16,8 @@ _PRODUCTS = 8e9
 """Products of numbers that a core makes a second when vectors are compared with centroids."""
 _ITERATIONS = 12
 """Passes of k-means over the sample, its start included."""
+_CODED = 25e6
+"""Numbers of vectors that a core codes a second for `photo-pq`."""
 _LOOKS = 1500
 """Centroids that the graph compares with a vector to find the nearest."""
 
@@ -24,11 +26,14 @@ def bytes_of(settings: IndexSettings, photos: int, vectors: int, dim: int) -> in
     """Bytes of an index on disk."""
     stored = 2 * dim * vectors if settings.keep_vectors else 0
     centroids = 0 if settings.kind == "exact" else 4 * dim * settings.lists
-    return photos * _PHOTO + stored + code_bytes(settings, dim) * vectors + centroids
+    photo = _PHOTO + (dim // 2 + 8 if settings.kind == "photo-pq" else 0)
+    return photos * photo + stored + code_bytes(settings, dim) * vectors + centroids
 
 
-def memory_of_shard(settings: IndexSettings, vectors: int, dim: int) -> int:
+def memory_of_shard(settings: IndexSettings, photos: int, vectors: int, dim: int) -> int:
     """Bytes of memory of the process that makes a shard: its codes, twice while they grow, and the quantiser."""
+    if settings.kind == "photo-pq":  # keeps the codes of the photos alone
+        return _PROCESS + 2 * (dim // 2 + 8) * photos
     return _PROCESS + 2 * code_bytes(settings, dim) * vectors + 3 * 4 * dim * settings.lists
 
 
@@ -42,6 +47,8 @@ def seconds_of(settings: IndexSettings, vectors: int, dim: int, sample: int, cor
     reading = (vectors + sample) * dim / _READ
     if settings.kind == "exact":
         return reading / cores
+    if settings.kind == "photo-pq":
+        return (reading + (vectors + sample) * dim / _CODED) / cores
     assigned = vectors * (_LOOKS if settings.lists >= GRAPH_FROM else settings.lists)
     of_level = 2 * settings.lists**0.5 if settings.lists >= TWO_LEVELS else settings.lists
     trained = _ITERATIONS * sample * of_level

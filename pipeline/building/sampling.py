@@ -39,9 +39,7 @@ def choose_files(files: Sequence[SetFile], photos: float, seed: int) -> tuple[Se
     return tuple(files[number] for number in sorted(chosen))
 
 
-def read_sample(
-    features: FeatureSet, files: Sequence[SetFile], count: int, seed: int, *, whole: bool = False
-) -> Rows:
+def read_sample(features: FeatureSet, files: Sequence[SetFile], count: int, seed: int, *, whole: bool = False) -> Rows:
     """Reads a random sample of the vectors of some files.
 
     Each file is drawn from by itself, so that the sample does not depend on how the files are read.

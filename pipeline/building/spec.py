@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ByteSize, Field, field_validator
+from pydantic import BaseModel, ByteSize, Field, field_validator, model_validator
 
 from pipeline.building.planning import LISTED_SHARD_BYTES, SHARD_BYTES
 from pipeline.io.paths import PathText
@@ -53,7 +53,7 @@ class _BuildOptions(BaseModel):
         gt=0,
         le=1,
         description="share of the photos whose vectors a search of photo-pq looks at: more find more, and take longer;"
-        " an index that is there only notes another number (default: 0.02)",
+        " an index that is there only notes another number (default: 0.05 of 100,000, 0.022 of a million)",
     )
     rescored: int | None = Field(
         None,
@@ -65,8 +65,8 @@ class _BuildOptions(BaseModel):
         None,
         ge=1,
         le=4096,
-        description="bytes per vector of ivf-pq and photo-pq: fewer save space, and miss more; twice as many must divide the length"
-        " of a vector (default: a quarter of it)",
+        description="bytes per vector of ivf-pq and photo-pq: fewer save space, and miss more; twice as many must divide"
+        " the length of a vector (default: a quarter of it)",
     )
     sample: int | None = Field(
         None,
@@ -90,6 +90,12 @@ class _BuildOptions(BaseModel):
     out: PathText | None = Field(
         None, description="where --engine lance writes its table (default: search/lance beside the features)"
     )
+
+    @model_validator(mode="after")
+    def _lance_has_its_own_kinds(self) -> _BuildOptions:
+        if self.engine == "lance" and self.kind == "photo-pq":
+            raise ValueError("--engine lance has no kind photo-pq: choose ivf-pq, ivf-sq8, ivf-rabitq or exact")
+        return self
 
     @field_validator("shard_size")
     @classmethod

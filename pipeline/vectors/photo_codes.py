@@ -39,7 +39,7 @@ class PhotoCodeWriter:
         self._photos = 0
 
     def __enter__(self) -> PhotoCodeWriter:
-        self._file: IO[bytes] = open(os.path.join(self._folder, CODES), "wb")  # noqa: SIM115 - closed by __exit__
+        self._file: IO[bytes] = open(os.path.join(self._folder, CODES), "wb")
         return self
 
     def __exit__(self, *error: object) -> None:

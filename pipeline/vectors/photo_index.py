@@ -60,7 +60,7 @@ class PhotoIndex(ApproximateIndex):
     @property
     def looks_at(self) -> str:
         """See `ApproximateIndex`."""
-        return f"{self.directions.quantiser.settings.shortlist:.3g} of them by all their vectors"
+        return f"{self.directions.quantiser.settings.shortlist:.2%} of them by all their vectors"
 
     def selection(self, allowed: Bools | None) -> Selection:
         """See `ApproximateIndex`."""

@@ -36,7 +36,8 @@ def directions(vectors: Float32, counts: Int64) -> Float32:
     """
     sums: Float32 = np.add.reduceat(vectors, np.cumsum(counts) - counts, axis=0)
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    return sums / np.maximum(lengths, np.finfo(np.float32).tiny)  # vectors that cancel out have no direction
+    sums /= np.maximum(lengths, np.finfo(np.float32).tiny)  # vectors that cancel out have no direction
+    return sums
 
 
 def quantiser_digest(data: bytes) -> str:
@@ -160,7 +161,8 @@ class Quantiser:
     def decoded(self, photos: Float32) -> Float32:
         """The directions [n, D] of photos as their codes of `photo-pq` have them."""
         index = self.empty_index()  # to which its product quantiser belongs
-        return self.centroids + index.pq.decode(index.pq.compute_codes(photos - self.centroids))
+        decoded: Float32 = index.pq.decode(index.pq.compute_codes(photos - self.centroids))
+        return decoded + self.centroids
 
     def train_inner(self, rest: Float32) -> Float32:
         """Train `inner` on what vectors [n, D] differ in from the decoded directions of their photos."""

@@ -17,6 +17,12 @@ _MANY_VECTORS = 16
 """Vectors per photo from which on `photo-pq` finds more in less time than lists of vectors do. Its codes are stored for
 32 vectors at a time, so that photos of fewer waste space."""
 _PHOTO_SAMPLE = 1 << 18
+_SHORTLIST, _SHORTLIST_AT, _SHORTLIST_POWER = 0.05, 100_000, -0.35
+"""Share of the photos that the shortlist of a set of so many takes, and how it falls with their number: what is needed
+for a recall@10 of 0.98 in the simulation of `qpert benchmark search`."""
+_MOST_SHORTLIST = 0.2
+_PHOTO_RESCORED = 200
+"""Vectors whose photos `photo-pq` compares again: its codes are finer than those in lists, as photos are narrow."""
 _PER_LIST = 40
 """Vectors of the sample for each list."""
 _MOST_LISTS = 1 << 16
@@ -28,9 +34,9 @@ class IndexSettings(BaseModel):
     """The parameters of an index. Those of lists and codes mean nothing for the kind `exact`.
 
     Attributes:
-        kind: `exact` compares all vectors. The others compare short codes first, and the photos that these favour again
-            exactly: `ivf-*` those of the vectors in the inverted lists nearest to a query; `photo-pq` one of each photo,
-            and then those of all vectors of the photos on a shortlist.
+        kind: `exact` compares all vectors. The others compare short codes first, and the photos that these favour
+            exactly: `ivf-*` the codes of the vectors in the inverted lists nearest to a query; `photo-pq` one of each
+            photo, and then those of all vectors of the photos on a shortlist.
         lists: inverted lists, each of the vectors nearest to its centroid.
         probes: lists that a query looks into.
         pieces: parts of a vector that a product quantiser codes with 4 bits each.
@@ -46,7 +52,7 @@ class IndexSettings(BaseModel):
     lists: int = Field(1, ge=1, le=_MOST_LISTS)
     probes: int = Field(1, ge=1, le=_MOST_LISTS)
     pieces: int = Field(1, ge=1, le=4096)
-    shortlist: float = Field(0.02, gt=0, le=1)
+    shortlist: float = Field(0.05, gt=0, le=1)
     rescored: int = Field(400, ge=1, le=100_000)
     keep_vectors: bool = True
     seed: int = Field(0, ge=0, lt=2**31)
@@ -82,6 +88,8 @@ def chosen_settings(
     values: dict[str, Any] = {"kind": kind}
     if kind != "exact":
         values["pieces"] = next(pieces for pieces in range(max(1, dim // _SUB_DIM), 0, -1) if dim % pieces == 0)
+    if kind == "photo-pq":
+        values |= {"shortlist": _default_shortlist(vectors if photos is None else photos), "rescored": _PHOTO_RESCORED}
     if kind.startswith("ivf"):
         lists = int(given.get("lists") or _default_lists(vectors))
         values |= {"lists": lists, "probes": min(512, max(min(lists, 16), lists // 8))}
@@ -105,6 +113,11 @@ def _kind_for(vectors: int, photos: int) -> Kind:
     if vectors >= _MANY_VECTORS * photos:
         return "photo-pq"
     return "ivf-sq8" if vectors < _SQ8_BELOW else "ivf-pq"
+
+
+def _default_shortlist(photos: int) -> float:
+    share = _SHORTLIST * (max(1, photos) / _SHORTLIST_AT) ** _SHORTLIST_POWER
+    return float(f"{min(_MOST_SHORTLIST, share):.2g}")
 
 
 def _default_lists(vectors: int) -> int:

@@ -1,4 +1,4 @@
-"""Training the quantiser of an approximate index: centroids first, then the codes of what vectors differ in from them."""
+"""Training the quantiser of an approximate index: centroids, then codes of what vectors differ in from them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ def _centroids(sample: Float32, settings: IndexSettings) -> Float32:
 
     count = settings.lists
     if count == 1:
-        return sample.mean(axis=0, dtype=np.float64)[None].astype(np.float32)
+        mean: Float32 = sample.mean(axis=0, dtype=np.float64)[None].astype(np.float32)
+        return mean
     if count >= TWO_LEVELS:
         from faiss.contrib.clustering import two_level_clustering
 

@@ -157,7 +157,7 @@ def test_photos_that_are_near_are_found(tmp_path, kind, kept):
     assert not snapshot.warm(0)
     assert snapshot.warm(2**30)
     assert kind in snapshot.about
-    assert ("0.25 of them by all their vectors" if kind == "photo-pq" else "8 of 32 lists") in snapshot.about
+    assert ("25.00% of them by all their vectors" if kind == "photo-pq" else "8 of 32 lists") in snapshot.about
     hit = 0
     for centre in centres:
         query = QueryVectors.single((centre / np.linalg.norm(centre)).astype(np.float32))
@@ -195,8 +195,8 @@ def test_few_allowed_photos_are_all_compared(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", LIST_KINDS)
 def test_a_quantiser_is_the_same_for_the_same_sample(kind):
-    from pipeline.vectors.training import train
     from pipeline.vectors.settings import chosen_settings
+    from pipeline.vectors.training import train
 
     rng = np.random.default_rng(6)
     sample = rng.standard_normal((500, 16)).astype(np.float32)

@@ -8,8 +8,8 @@ import pytest
 from pipeline.errors import QpertError
 from pipeline.vectors import photo_index
 from pipeline.vectors.opening import open_snapshot
-from pipeline.vectors.query_vectors import QueryVectors
 from pipeline.vectors.quantiser import Quantiser, directions
+from pipeline.vectors.query_vectors import QueryVectors
 from pipeline.vectors.settings import chosen_settings
 from pipeline.vectors.training import train
 from tests.vectors.indexing import build_index

@@ -42,7 +42,9 @@ def test_photos_of_many_vectors_are_looked_at_as_a_whole():
     assert chosen_settings("auto", 16 * 10_000, 256, 10_000).kind == "photo-pq"
     assert chosen_settings("auto", 15 * 10_000, 256, 10_000).kind == "ivf-sq8"
     settings = chosen_settings("auto", 32_000_000, 256, 1_000_000)
-    assert (settings.kind, settings.lists, settings.pieces, settings.shortlist) == ("photo-pq", 1, 128, 0.02)
+    assert (settings.kind, settings.lists, settings.pieces, settings.shortlist) == ("photo-pq", 1, 128, 0.022)
+    shares = [chosen_settings("photo-pq", 32 * photos, 256, photos).shortlist for photos in (10, 10_000, 10**5, 10**7)]
+    assert shares == [0.2, 0.11, 0.05, 0.01]
     assert sample_size(settings) * 256 * 4 < 1e9
     with pytest.raises(QpertError, match="no lists to choose"):
         chosen_settings("photo-pq", 1000, 8, lists=4)
