@@ -65,8 +65,8 @@ class _BuildOptions(BaseModel):
         None,
         ge=1,
         le=4096,
-        description="bytes per vector of ivf-pq and photo-pq: fewer save space, and miss more; twice as many must divide"
-        " the length of a vector (default: a quarter of it)",
+        description="bytes per vector of ivf-pq and photo-pq: fewer save space, and miss more; twice as many must"
+        " divide the length of a vector (default: a quarter of it)",
     )
     sample: int | None = Field(
         None,
