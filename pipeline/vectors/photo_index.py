@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.retrieval.similarity import Float32
 from pipeline.vectors.approximate import (
@@ -29,10 +30,14 @@ from pipeline.vectors.inverted_lists import InvertedLists
 from pipeline.vectors.photo_codes import PhotoCodes
 from pipeline.vectors.query_vectors import Bools, Int64, QueryVectors
 
+Bits = npt.NDArray[np.uint8]
+
 _FEWEST = 1000
 """Photos on a shortlist, at least."""
 _PER_CANDIDATE = 4
 """Photos on a shortlist for each that is to be compared exactly, at least."""
+_SPARE, _SPARE_PHOTOS = 1.5, 100
+"""A shard is asked for so many times its share of a shortlist first, and so many photos more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,54 +88,85 @@ class PhotoIndex(ApproximateIndex):
             k: photos wanted.
             selection: the photos to choose among.
         """
+        settings = self.directions.quantiser.settings
         vectors = np.ascontiguousarray(query.vectors[query.weights > 0])
         wanted = -(-PER_PHOTO * k // len(vectors))
-        share = self.directions.quantiser.settings.shortlist / len(vectors)
-        most = max(_FEWEST // len(vectors), _PER_CANDIDATE * wanted, math.ceil(share * selection.allowed))
-        rescored = max(-(-self.directions.quantiser.settings.rescored // len(vectors)), wanted)
+        share = math.ceil(settings.shortlist * selection.allowed / len(vectors))
+        most = max(_FEWEST // len(vectors), _PER_CANDIDATE * wanted, share)
+        rescored = max(-(-settings.rescored // len(vectors)), wanted)
         with one_thread():
             found = [
-                self._nearest(vector, *self._shortlist(vector, most, selection), rescored, wanted) for vector in vectors
+                self._nearest(vector, self._shortlist(vector, most, selection), rescored, wanted) for vector in vectors
             ]
         return np.unique(np.concatenate(found))
 
-    def _shortlist(self, vector: Float32, most: int, selection: Selection) -> tuple[Int64, Float32]:
-        """The photos whose directions are nearest to a query [D], ascending, and their approximate products with it."""
-        lists = np.zeros((1, 1), np.int64)
-        near = vector[None] @ self.directions.quantiser.centroids.T
-        shards = [pair for pair in zip(self.shards, selection.bits, strict=True) if pair[1] is not None]
-        if not shards:
-            return np.zeros(0, np.int64), np.zeros(0, np.float32)
-        counts = [min(most, len(shard.starts) - 1) for shard, _ in shards]
-        call = partial(search_shard, vectors=vector[None], lists=lists, near=near)
-        results = self.directions.map(
-            lambda shard, bits, count: call(shard, bits, count=count), *zip(*shards, strict=True), counts
-        )
-        scores = np.concatenate([result[0][0] for result in results])
-        photos = np.concatenate([result[1][0] for result in results])
-        if len(scores) > most:
-            best = np.argpartition(-scores, most - 1)[:most]
-            scores, photos = scores[best], photos[best]
-        photos, places = np.unique(photos, return_index=True)
-        return photos, scores[places]
+    def _shortlist(self, vector: Float32, most: int, selection: Selection) -> list[_Listed]:
+        """The `most` photos whose directions are nearest to a query [D], and those that score like the last, by shard."""
+        call = partial(self._directions_in, vector=vector)
+        numbers = [number for number, bits in enumerate(selection.bits) if bits is not None]
+        sizes = {number: len(self.shards[number].starts) - 1 for number in numbers}
+        # About as many of each shard; if they are the best of all, there may be more.
+        counts = {number: min(size, _share(most, size, sum(sizes.values()))) for number, size in sizes.items()}
+        found: dict[int, _Listed] = {}
+        pending = numbers
+        while pending:
+            bits = [selection.bits[number] for number in pending]
+            found |= zip(pending, self.directions.map(call, pending, bits, [counts[n] for n in pending]), strict=True)
+            scores = np.concatenate([found[number].scores for number in numbers])
+            limit = np.partition(scores, len(scores) - most)[len(scores) - most] if len(scores) > most else -np.inf
+            pending = [
+                number
+                for number in numbers
+                if counts[number] < sizes[number]
+                and len(found[number].scores) == counts[number]
+                and found[number].scores[-1] >= limit
+            ]
+            counts |= {number: min(sizes[number], max(most, 2 * counts[number])) for number in pending}
+        return [found[number].above(limit) for number in numbers]
 
-    def _nearest(self, vector: Float32, photos: Int64, scores: Float32, count: int, wanted: int) -> Int64:
+    def _directions_in(self, number: int, bits: Bits, count: int, vector: Float32) -> _Listed:
+        """The photos of a shard whose directions are nearest to a query [D], best first."""
+        near = vector[None] @ self.directions.quantiser.centroids.T
+        (scores,), (photos,) = search_shard(
+            self.shards[number], bits, vector[None], np.zeros((1, 1), np.int64), near, count
+        )
+        return _Listed(self.codes[number], photos, scores)
+
+    def _nearest(self, vector: Float32, shortlist: list[_Listed], count: int, wanted: int) -> Int64:
         """The photos on a shortlist whose vectors are nearest to a query [D]; at least `wanted`, if there are."""
-        starts = [shard.first for shard in self.codes]
-        cuts = np.searchsorted(photos, starts[1:])
-        parts = zip(self.codes, np.split(photos, cuts), np.split(scores, cuts), strict=True)
-        some = [part for part in parts if len(part[1])]
-        while some:
-            call = partial(PhotoCodes.search, vector=vector, count=count)
-            results = self.directions.map(
-                lambda shard, photos, scores: call(shard, photos=photos, scores=scores),  # noqa: B023 - used at once
-                *zip(*some, strict=True),
-            )
-            complete = all(len(result[0]) < count for result in results)
-            order = np.argsort(-np.concatenate([result[0] for result in results]), kind="stable")
-            ranked = np.concatenate([result[1] for result in results])[order if complete else order[:count]]
+        shortlist = [listed for listed in shortlist if len(listed.photos)]
+        while shortlist:
+            results = self.directions.map(partial(_vectors_of, vector=vector, count=count), shortlist)
+            complete = all(len(scores) < count for scores, _ in results)
+            order = np.argsort(-np.concatenate([scores for scores, _ in results]), kind="stable")
+            ranked = np.concatenate([photos for _, photos in results])[order if complete else order[:count]]
             found = np.unique(ranked)
             if complete or len(found) >= wanted:
                 return found
             count = int(FURTHER * count * wanted / max(1, len(found))) + 1
         return np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class _Listed:
+    """Photos of a shard: numbers in the snapshot, and approximate products of their directions with a query."""
+
+    codes: PhotoCodes
+    photos: Int64
+    scores: Float32
+
+    def above(self, limit: float) -> _Listed:
+        """Those of at least this score, in the order in which their codes are stored."""
+        kept = self.scores >= limit
+        photos, scores = self.photos[kept], self.scores[kept]
+        order = np.argsort(photos)
+        return _Listed(self.codes, photos[order], scores[order])
+
+
+def _share(most: int, size: int, total: int) -> int:
+    """Photos that a shard of this size is asked for at first."""
+    return math.ceil(_SPARE * most * size / total) + _SPARE_PHOTOS
+
+
+def _vectors_of(listed: _Listed, vector: Float32, count: int) -> tuple[Float32, Int64]:
+    return listed.codes.search(vector, listed.photos, listed.scores, count)
