@@ -101,7 +101,7 @@ class PhotoIndex(ApproximateIndex):
         return np.unique(np.concatenate(found))
 
     def _shortlist(self, vector: Float32, most: int, selection: Selection) -> list[_Listed]:
-        """The `most` photos whose directions are nearest to a query [D], and those that score like the last, by shard."""
+        """The photos whose directions are nearest to a query [D], shard by shard: `most`, and ties of the last."""
         call = partial(self._directions_in, vector=vector)
         numbers = [number for number, bits in enumerate(selection.bits) if bits is not None]
         sizes = {number: len(self.shards[number].starts) - 1 for number in numbers}
