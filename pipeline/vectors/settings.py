@@ -21,7 +21,7 @@ _SHORTLIST, _SHORTLIST_AT, _SHORTLIST_POWER = 0.05, 100_000, -0.35
 """Share of the photos that the shortlist of a set of so many takes, and how it falls with their number: what is needed
 for a recall@10 of 0.98 in the simulation of `qpert benchmark search`."""
 _MOST_SHORTLIST = 0.2
-_PHOTO_RESCORED = 200
+_PHOTO_RESCORED = 250
 """Vectors whose photos `photo-pq` compares again: its codes are finer than those in lists, as photos are narrow."""
 _PER_LIST = 40
 """Vectors of the sample for each list."""
