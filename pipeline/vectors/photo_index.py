@@ -28,6 +28,7 @@ from pipeline.vectors.approximate import (
 )
 from pipeline.vectors.inverted_lists import InvertedLists
 from pipeline.vectors.photo_codes import PhotoCodes
+from pipeline.vectors.quantiser import directions
 from pipeline.vectors.query_vectors import Bools, Int64, QueryVectors
 
 Bits = npt.NDArray[np.uint8]
@@ -36,6 +37,8 @@ _FEWEST = 1000
 """Photos on a shortlist, at least."""
 _PER_CANDIDATE = 4
 """Photos on a shortlist for each that is to be compared exactly, at least."""
+_FEW_VECTORS = 4
+"""Vectors of a query that are looked for one by one, each of which takes a look at all photos."""
 _SPARE, _SPARE_PHOTOS = 1.5, 100
 """A shard is asked for so many times its share of a shortlist first, and so many photos more."""
 
@@ -80,8 +83,9 @@ class PhotoIndex(ApproximateIndex):
     def candidates(self, query: QueryVectors, k: int, selection: Selection) -> Int64:
         """See `ApproximateIndex`.
 
-        Of a query of several vectors, the candidates are those of each vector of positive weight, of which there must
-        be one; the shortlist is divided among them.
+        Of a query of a few vectors, the candidates are those of each vector of positive weight, of which there must be
+        one; the shortlist is divided among them. A query of many, such as a photo, is taken as a whole, as the photos
+        are: the candidates are those whose directions are nearest to the sum of its vectors.
 
         Args:
             query: what is looked for.
@@ -90,6 +94,14 @@ class PhotoIndex(ApproximateIndex):
         """
         settings = self.directions.quantiser.settings
         vectors = np.ascontiguousarray(query.vectors[query.weights > 0])
+        if len(vectors) > _FEW_VECTORS:
+            weighted = vectors * query.weights[query.weights > 0, None]
+            whole = directions(weighted, np.array([len(weighted)]))[0]
+            with one_thread():
+                found = [
+                    listed.photos for listed in self._shortlist(whole, max(PER_PHOTO * k, settings.rescored), selection)
+                ]
+            return np.sort(np.concatenate(found))
         wanted = -(-PER_PHOTO * k // len(vectors))
         share = math.ceil(settings.shortlist * selection.allowed / len(vectors))
         most = max(_FEWEST // len(vectors), _PER_CANDIDATE * wanted, share)

@@ -121,6 +121,31 @@ def test_near_photos_are_found_with_a_short_shortlist(tmp_path):
     assert hit >= 290
 
 
+@pytest.mark.slow
+def test_a_photo_is_found_by_its_vectors_with_those_that_are_alike(tmp_path, monkeypatch):
+    rng = np.random.default_rng(14)
+    centres = rng.standard_normal((20, DIM))
+    photos = [centres[number % 20] + 0.5 * rng.standard_normal((16, DIM)) for number in range(600)]
+    write_set(tmp_path / "set", photos, 16, files=3)
+    build_index(tmp_path / "set", "photo-pq", rescored=50)
+    snapshot = open_snapshot(str(tmp_path / "set"))
+    hit, looks = 0, []
+    directions_in = photo_index.PhotoIndex._directions_in
+
+    def counted(index, number, bits, count, vector):
+        looks.append(number)
+        return directions_in(index, number, bits, count, vector)
+
+    monkeypatch.setattr(photo_index.PhotoIndex, "_directions_in", counted)
+    for number in range(0, 600, 40):
+        query = QueryVectors(snapshot.vectors_of([number])[0], np.full(16, 1 / 16, np.float32))
+        found, exact = answers(snapshot, [query], 8)[0], brute_force(tmp_path / "set", query, 8)
+        assert found[0] == exact[0]
+        hit += len({*found} & {*exact})
+    assert hit >= 0.97 * 8 * 15
+    assert len(looks) <= 2 * 3 * 15  # at all photos once, and not for each vector
+
+
 def test_a_quantiser_is_the_same_for_the_same_sample_and_needs_photos():
     rng = np.random.default_rng(12)
     sample = rng.standard_normal((320, DIM)).astype(np.float32)
