@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load, save
 
 from pipeline.errors import QpertError
-from pipeline.vectors import approximate
+from pipeline.vectors import approximate, photo_index
 from pipeline.vectors.opening import open_snapshot
 from pipeline.vectors.parquet_rows import ParquetRows
 from pipeline.vectors.quantiser import quantiser_digest
@@ -26,9 +26,19 @@ QUERY = random_queries(RNG, 1, 8)
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    monkeypatch.setattr(approximate, "_EXACT_VECTORS", 0)
+    monkeypatch.setattr(approximate, "EXACT_VECTORS", 0)
     write_set(tmp_path / "set", [grid(RNG, 2, 8) for _ in range(60)], 2, files=3)
     build_index(tmp_path / "set", "ivf-sq8", per_shard=1 << 30, lists=8, probes=4, rescored=1000)
+    assert open_snapshot(str(tmp_path / "set"), cache=False).approximate
+    return tmp_path / "set"
+
+
+@pytest.fixture
+def photo_root(tmp_path, monkeypatch):
+    """A set with an index of the kind photo-pq."""
+    monkeypatch.setattr(photo_index, "EXACT_VECTORS", 0)
+    write_set(tmp_path / "set", [grid(RNG, 3, 8) for _ in range(60)], 3, files=3)
+    build_index(tmp_path / "set", "photo-pq", per_shard=1 << 30, shortlist=1.0, rescored=1000)
     assert open_snapshot(str(tmp_path / "set"), cache=False).approximate
     return tmp_path / "set"
 
@@ -255,3 +265,45 @@ def test_a_manifest_that_is_a_pipe_is_not_waited_for(root):
     os.mkfifo(root / "search" / "manifest.json")
     snapshot = open_snapshot(str(root), cache=False)
     assert "no file" in snapshot.notes[0]
+
+
+@pytest.mark.parametrize("name", ["codes.bin", "lists.bin", "lists.npy"])
+@pytest.mark.parametrize("how", ["gone", "short", "long", "empty"])
+def test_codes_of_photos_that_are_lost_or_of_another_size(photo_root, name, how):
+    path = shard(photo_root) / name
+    data = path.read_bytes()
+    path.unlink()
+    if how != "gone":
+        path.write_bytes({"short": data[:-9], "long": data + b"x", "empty": b""}[how])
+    assert_said_and_right(photo_root, name)
+    if how != "gone":
+        note_sizes(photo_root)
+        assert not assert_said_and_right(photo_root, name).approximate
+
+
+def test_numbers_of_photos_that_lead_nowhere_or_to_others_are_dropped(photo_root):
+    path = shard(photo_root) / "codes.bin"
+    data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+    record = len(data) // 60  # 32 codes and three numbers
+    numbers = np.resize(np.array([2**40, -5, 59, -(2**63)], np.int64), 3 * 60).reshape(60, 3)
+    for photo in range(60):
+        place = photo * record + 32 * 2
+        data[place : place + 24] = numbers[photo].view(np.uint8)
+    path.write_bytes(data.tobytes())
+    snapshot = open_snapshot(str(photo_root), cache=False)
+    assert snapshot.approximate
+    assert {*answers(snapshot, QUERY, 12)[0]} <= {*brute_force(photo_root, QUERY[0], 60)}
+    allowed = np.arange(60) % 2 == 0  # 59 is not
+    assert all(number % 2 == 0 for number in snapshot.search(QUERY, 12, allowed=allowed)[0].photos)
+
+
+@pytest.mark.parametrize("how", ["gone", "shape", "nan"])
+def test_codebooks_of_photos_that_are_not_what_they_should_be(photo_root, how):
+    (path,) = (photo_root / "search" / "all").glob("quantiser-*")
+    tensors = load(path.read_bytes())
+    inner = {"shape": tensors["inner_code"][:2].copy(), "nan": tensors["inner_code"] * np.float32(np.nan)}
+    changed = {name: tensor for name, tensor in tensors.items() if name != "inner_code"}
+    data = save(changed if how == "gone" else {**changed, "inner_code": inner[how]})
+    path.write_bytes(data)
+    edit(photo_root, lambda manifest: manifest["indexes"]["all"].update(quantiser_digest=quantiser_digest(data)))
+    assert not assert_said_and_right(photo_root, "qpert build-index").approximate
