@@ -26,7 +26,7 @@ def build_index(
 
     Args:
         features: a feature set, or its path or URI.
-        kind: `exact`, `ivf-sq8`, `ivf-pq`, `ivf-rabitq`, or `auto` for one by the size of the set.
+        kind: `exact`, `ivf-sq8`, `ivf-pq`, `ivf-rabitq`, `photo-pq`, or `auto` for one by the size of the set.
         rebuild: train anew and make all shards again.
         options: further fields of `pipeline.building.spec.BuildSpec`, the options of ``qpert build-index``, such as
             `lists`, `probes`, `keep_vectors` or `engine`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
@@ -77,32 +77,23 @@ class PhotoCodeWriter:
 
         packer = self._packer
         capacities, offsets, total = layout(counts, packer.code_size, PACKED)
-        places = np.repeat(np.cumsum(capacities) - capacities - np.cumsum(counts) + counts, counts) + np.arange(
-            len(rest)
-        )
         padded = np.zeros((int(capacities.sum()), rest.shape[1]), np.float32)
-        padded[places] = rest
+        padded[_places(np.cumsum(capacities) - capacities, counts)] = rest
         packer.reset()
         packer.add(padded)
         codes = faiss.vector_to_array(packer.codes)
         out = np.zeros(total, np.uint8)
-        _scatter(out, offsets, codes, capacities * packer.code_size)
+        sizes = capacities * packer.code_size
+        out[_places(offsets, sizes)] = codes
         numbers = np.repeat(np.arange(self._photos, self._photos + len(counts)), counts)
-        _scatter(out, offsets + capacities * packer.code_size, numbers.view(np.uint8), counts * numbers.itemsize)
+        out[_places(offsets + sizes, counts * numbers.itemsize)] = numbers.view(np.uint8)
         return out.tobytes()
 
 
-def _scatter(out: Any, offsets: Int64, data: Any, lengths: Int64) -> None:
-    """Put consecutive pieces of `data` of these lengths to `offsets` of `out`."""
-    start = 0
-    if len(lengths) and (lengths == lengths[0]).all() and (np.diff(offsets) == np.diff(offsets)[:1]).all():
-        step = int(offsets[1] - offsets[0]) if len(offsets) > 1 else int(lengths[0])
-        rows = np.lib.stride_tricks.as_strided(out[int(offsets[0]) :], (len(lengths), int(lengths[0])), (step, 1))
-        rows[:] = data[: lengths.sum()].reshape(len(lengths), -1)
-        return
-    for offset, length in zip(offsets.tolist(), lengths.tolist(), strict=True):
-        out[offset : offset + length] = data[start : start + length]
-        start += length
+def _places(starts: Int64, lengths: Int64) -> Int64:
+    """The places of pieces of these lengths that begin at `starts`, piece after piece."""
+    places: Int64 = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(int(lengths.sum()))
+    return places
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ EXACT_BELOW = 100_000
 """Vectors below which all are compared: that takes some ten milliseconds."""
 _SQ8_BELOW = 1_000_000
 _MANY_VECTORS = 16
-"""Vectors per photo from which on `photo-pq` finds more in less time than lists of vectors do. Its codes are stored for
-32 vectors at a time, so that photos of fewer waste space."""
+"""Vectors per photo from which on a set gets `photo-pq`, measured with 32. Its codes are stored for 32 vectors at a
+time, so that photos of fewer waste space."""
 _PHOTO_SAMPLE = 1 << 18
 _SHORTLIST, _SHORTLIST_AT, _SHORTLIST_POWER = 0.05, 100_000, -0.35
 """Share of the photos that the shortlist of a set of so many takes, and how it falls with their number: what is needed
