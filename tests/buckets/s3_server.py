@@ -48,7 +48,7 @@ class S3Server:
         """A client of boto3, which has nothing in common with what is tested."""
         import boto3
 
-        return boto3.client(
+        return boto3.Session().client(
             "s3",
             endpoint_url=self.url,
             aws_access_key_id=self.key,
