@@ -39,7 +39,7 @@ from tests.hosts.ray_hosts import roles_on, start_cluster, wait_until_open
 LINKS = {"link-20": 20.0, "link-300": 300.0, "driver-link": 120.0}
 """Seconds for which a link is cut."""
 KINDS = ("worker", "host", "driver", *LINKS)
-WORKERS, DELAY, DROP = 2, 0.05, 0.02
+WORKERS, DELAY, DROP = 2, 0.05, 0.03
 PORT, BUCKET = 5000, "qpert"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -55,9 +55,9 @@ def draw(seed: int, total: int, roles: Sequence[str]) -> tuple[Fault, bool]:
 class Fleet:
     """The hosts of the runs: a head, one for drivers, and workers that come and go."""
 
-    def __init__(self, network: Network, env: dict[str, str]) -> None:
+    def __init__(self, network: Network, env: dict[str, str], skew: float) -> None:
         self.network = network
-        self.cluster, self.driver, self.workers = start_cluster(network, WORKERS, env=env)
+        self.cluster, self.driver, self.workers = start_cluster(network, WORKERS, env=env, skew=skew)
         self.cut: dict[Host, threading.Timer] = {}
 
     def restore(self) -> None:
@@ -188,7 +188,7 @@ def start_bucket(network: Network, stack: ExitStack) -> str:
     return f"http://{proxy.address[0]}:{proxy.address[1]}"
 
 
-def run_all(photos: int, seeds: Sequence[int], work: Path) -> list[Result] | None:
+def run_all(photos: int, seeds: Sequence[int], work: Path, skew: float = 0.0) -> list[Result] | None:
     """Each seed's run, said as it ends. None when there is nothing to compare with."""
     results = list[Result]()
     with ExitStack() as stack:
@@ -199,7 +199,7 @@ def run_all(photos: int, seeds: Sequence[int], work: Path) -> list[Result] | Non
         far.images = f"s3://{BUCKET}/images"
         for path in Path(local.images).iterdir():
             boto3.client("s3").upload_file(str(path), BUCKET, f"images/{path.name}")
-        fleet = Fleet(network, {**KEYS, "AWS_ENDPOINT_URL": endpoint})
+        fleet = Fleet(network, {**KEYS, "AWS_ENDPOINT_URL": endpoint}, skew)
         reference = str(network.folder / "undisturbed")
         result = Trial(fleet, local, reference, work / "undisturbed.log").run(-1, None)
         if not result.problems:
@@ -229,12 +229,13 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0, help="of the first run; the next ones count on from it")
     parser.add_argument("--photos", type=int, default=192, help=f"a multiple of {BLOCK}, as all blocks must be equal")
+    parser.add_argument("--skew", type=float, default=0.0, help="minutes by which a worker's clock is ahead (faketime)")
     parser.add_argument("--json", type=Path, help="write the results there")
     words = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # with what is to be removed
     os.environ.pop("RAY_ADDRESS", None)
     work = Path(tempfile.mkdtemp(prefix="hosts-chaos-"))
-    results = run_all(words.photos // BLOCK * BLOCK, range(words.seed, words.seed + words.runs), work)
+    results = run_all(words.photos // BLOCK * BLOCK, range(words.seed, words.seed + words.runs), work, words.skew)
     if results is None:
         return 2
     if words.json is not None:

@@ -54,7 +54,7 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        budget = self.dice.randrange(1, 20_000) if self.dice.random() < self.drop else None
+        budget = self.dice.randrange(1, 1000) if self.dice.random() < self.drop else None
         try:
             back, forth = await asyncio.open_connection(*self.target)
         except OSError:

@@ -56,7 +56,7 @@ def test_some_connections_break_half_way(server: tuple[str, int]) -> None:
     for _ in range(20):
         try:
             assert ask(proxy.address, b"a" * 100_000) == b"a" * 200_000
-        except ConnectionError:
+        except OSError:  # a reset, or "not connected" where it came before the end was sent
             broken += 1
     assert proxy.dropped == broken
     assert 3 < broken < 17
@@ -67,6 +67,6 @@ def test_a_target_that_is_gone_is_a_broken_connection() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         proxy = Proxy(closed.getsockname(), "127.0.0.1")
-        with pytest.raises(ConnectionError):
+        with pytest.raises(OSError, match="reset|not connected"):
             ask(proxy.address, b"a")
     proxy.close()
