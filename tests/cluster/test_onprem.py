@@ -57,8 +57,11 @@ def test_ray_rejects_mistakes_in_it(field: str, value: Any) -> None:
 
 def test_it_differs_from_the_cloud_only_where_the_machines_do() -> None:
     here, cloud = cluster(ONPREM), cluster()
-    for part in ("file_mounts", "rsync_exclude", "head_start_ray_commands", "worker_start_ray_commands"):
+    for part in ("file_mounts", "rsync_exclude", "worker_start_ray_commands"):
         assert here[part] == cloud[part]
+    head = [command.replace(" RAY_enable_autoscaler_v2=0", "") for command in here["head_start_ray_commands"]]
+    assert head == cloud["head_start_ray_commands"]
+    assert head != here["head_start_ray_commands"]
     assert [command in here["setup_commands"] for command in cloud["setup_commands"]] == [True, False, True, True]
 
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,16 +27,9 @@ import pyarrow.parquet as pq
 import yaml
 
 from pipeline.datasets.scenes import write_scenes
+from tests.hosts.fake_gpu import A100, GTX_1080_TI
 from tests.hosts.namespaces import ROOT, Host, Network
-from tests.hosts.ssh_machine import (
-    A100,
-    GTX_1080_TI,
-    SHARED,
-    environment,
-    furnish,
-    make_key,
-    serve_ssh,
-)
+from tests.hosts.ssh_machine import SHARED, environment, furnish, make_key, serve_ssh
 
 FILE = ROOT / "cluster-onprem.yaml"
 BIN = Path(sys.prefix) / "bin"
@@ -50,12 +43,13 @@ def installed(command: str) -> str:
     return re.sub(r"\b(torch|torchvision)==[\d.+a-z]+", lambda found: f"{found[1]}=={version(found[1])}", command)
 
 
-def adapted(head: Host, workers: list[Host]) -> dict[str, Any]:
-    """`cluster-onprem.yaml` for these hosts."""
+def adapted(head: Host, workers: list[Host], pip: bool) -> dict[str, Any]:
+    """`cluster-onprem.yaml` for these hosts, with or without what `pip` does on them."""
     config: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     config["provider"] |= {"head_ip": head.address, "worker_ips": [worker.address for worker in workers]}
     config["auth"]["ssh_user"] = "root"
-    config["setup_commands"] = [installed(command) for command in config["setup_commands"]]
+    commands = [installed(command) for command in config["setup_commands"]]
+    config["setup_commands"] = [command for command in commands if pip or "bin/pip" not in command]
     return config
 
 
@@ -81,34 +75,40 @@ class Cluster:
         here = environment()
         return {**here, "PATH": f"{BIN}:{here['PATH']}", "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
 
-    def ray(self, *words: str, timeout: float = 300) -> str:
-        """Runs `ray WORDS` at the desk, in this checkout; what it says is kept, with the time."""
+    def ray(self, *words: str, log: Sequence[str] = (), timeout: float = 400) -> str:
+        """Runs `ray WORDS` at the desk, in this checkout; what it says is kept, with the time.
+
+        Args:
+            words: of the command.
+            log: further ones that are not shown.
+            timeout: seconds.
+        """
         begin, shown = time.monotonic(), shlex.join(["ray", *words]).replace(str(self.file), FILE.name)
         says = ""
         try:
-            says = self.desk.run([BIN / "ray", *words], timeout, self.environment(), cwd=ROOT)
+            says = self.desk.run([BIN / "ray", *words, *log], timeout, self.environment(), cwd=ROOT)
         except RuntimeError as error:
             says = str(error)
             raise
         finally:
-            took = time.monotonic() - begin
-            self.seconds[shown] = took
-            self.said.append(f"$ {shown}\n{says.strip()}\n({took:.1f} s)\n")
+            self.seconds[shown] = time.monotonic() - begin
+            self.said.append(f"$ {shown}\n{says.strip()}\n({self.seconds[shown]:.1f} s)\n")
         return says
 
-    def up(self) -> None:
-        """Until `ray status` names all workers."""
-        self.ray("up", str(self.file), "--yes", "--no-config-cache")
-        end = time.monotonic() + 200
-        while self.gpus() < len(self.workers):
-            if time.monotonic() > end:
-                raise RuntimeError(f"not all workers came:\n{self.monitor()}")
-            time.sleep(1)
+    def launcher(self, verb: str, *words: str) -> str:
+        """`ray VERB cluster-onprem.yaml WORDS`, said as in a terminal."""
+        return self.ray(verb, str(self.file), *words, log=("--log-style", "pretty", "--log-color", "false"))
 
-    def gpus(self) -> float:
-        """How many the cluster has, by `ray status`."""
-        found = re.search(r"/([\d.]+) GPU", self.ray("exec", str(self.file), "ray status"))
-        return float(found[1]) if found else 0.0
+    def up(self) -> None:
+        """Until Ray runs on all workers; `ray status` names them."""
+        self.launcher("up", "--yes")
+        begin = time.monotonic()
+        while not all(map(self.services, self.workers)):
+            if time.monotonic() > begin + 300:
+                raise RuntimeError(f"not all workers came:\n{self.monitor()}")
+            time.sleep(0.5)
+        self.seconds["until Ray runs on all workers"] = time.monotonic() - begin
+        self.launcher("exec", "ray status")
 
     def monitor(self) -> str:
         """The end of the autoscaler's log on the head."""
@@ -132,14 +132,18 @@ class Cluster:
         options = ["--address", address, "--working-dir", "."]
         return self.ray("job", "submit", *options, "--", "python", "-m", "jobs", *words)
 
-    def ray_processes(self, host: Host) -> int:
+    def services(self, host: Host) -> int:
         """How many of Ray's own services run there."""
         return sum(process.name() in ("raylet", "gcs_server") for process in host.processes())
 
 
 @contextmanager
-def machines() -> Iterator[Cluster]:
-    """Three machines with SSH, and a desk with the key, the token and this checkout."""
+def machines(pip: bool = True) -> Iterator[Cluster]:
+    """Three machines with SSH, and a desk with the key, the token and this checkout.
+
+    Args:
+        pip: let the setup install; else machines have what is installed here, and the code comes with each job.
+    """
     with Network() as network:
         key = make_key(network)
         desk, head, fast, slow = (network.add(name) for name in ("desk", "head", "a100", "gtx1080ti"))
@@ -151,14 +155,14 @@ def machines() -> Iterator[Cluster]:
         (home / ".ray" / "auth_token").write_text(TOKEN)
         (home / ".ray" / "auth_token").chmod(0o600)
         file = network.folder / FILE.name
-        file.write_text(yaml.safe_dump(adapted(head, [fast, slow]), sort_keys=False))
+        file.write_text(yaml.safe_dump(adapted(head, [fast, slow], pip), sort_keys=False))
         yield Cluster(network, desk, head, [fast, slow], file)
 
 
 def use(cluster: Cluster, photos: int) -> dict[str, Any]:
     """Uploads photos, indexes them by a job, and counts what came of it."""
     write_scenes(cluster.network.folder / "scenes", photos, seed=5)
-    cluster.ray("rsync-up", str(cluster.file), f"{cluster.network.folder}/scenes/images/", f"{PHOTOS}/")
+    cluster.launcher("rsync-up", f"{cluster.network.folder}/scenes/images/", f"{PHOTOS}/")
     with cluster.dashboard() as address:
         kinds = ("--accelerators", A100.label, GTX_1080_TI.label, "--wait", "5")
         cluster.submit(address, "index", PHOTOS, "--out", FEATURES, *kinds, "--block-size", "4")
@@ -188,8 +192,8 @@ def main() -> None:
             with cluster.dashboard() as address:
                 cluster.submit(address, "index", PHOTOS, "--out", FEATURES, "--accelerators", A100.label)
             begin = time.monotonic()
-            cluster.ray("down", str(cluster.file), "--yes")
-            while any(cluster.ray_processes(host) for host in cluster.workers) and time.monotonic() < begin + 300:
+            cluster.launcher("down", "--yes")
+            while any(cluster.services(host) for host in cluster.workers) and time.monotonic() < begin + 300:
                 time.sleep(1)
             found["workers stopped after"] = round(time.monotonic() - begin, 1)
         finally:

@@ -12,10 +12,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.cluster.ray_compat import ACCELERATOR
+from tests.hosts.fake_gpu import FakeGpu, write_driver
 from tests.hosts.namespaces import Host, Network
 
 SSHD = "/usr/sbin/sshd"
@@ -23,39 +23,6 @@ SHARED = "/srv"
 """The same folder on all machines, as if by NFS."""
 HOME = Path("/root")
 KEY = HOME / ".ssh" / "qpert"
-
-# torch would look for a real card; models run on the CPU.
-_FAKE_DEVICE = """
-import sys
-from importlib.machinery import PathFinder
-class Finder:
-    def find_spec(self, name, path, target=None):
-        spec = PathFinder.find_spec(name, path) if name == "pipeline.workers.device" else None
-        if spec:
-            execute = spec.loader.exec_module
-            def exec_module(module):
-                execute(module)
-                found = module.this_device
-                def this_device(gpu):
-                    return module.Device("cpu", {name!r}, {capability!r}) if gpu else found(gpu)
-                module.this_device = this_device
-            spec.loader.exec_module = exec_module
-        return spec
-sys.meta_path.insert(0, Finder())
-"""
-
-
-@dataclass(frozen=True)
-class FakeGpu:
-    """A card that a machine says it has: Ray's label, its memory in MiB and its compute capability."""
-
-    label: str
-    memory: int
-    capability: str
-
-
-A100 = FakeGpu("A100", 81920, "8.0")
-GTX_1080_TI = FakeGpu("GeForce-GTX-1080-Ti", 11264, "6.1")
 
 
 def missing() -> str | None:
@@ -112,15 +79,7 @@ def _settings(home: Path, gpu: FakeGpu | None) -> list[str]:
     settings = ["export RAY_USAGE_STATS_ENABLED=0 RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0"]
     if gpu is None:
         return settings
-    tools = home / "fake"
-    tools.mkdir()
-    major, _, minor = gpu.capability.partition(".")
-    device = {"name": f"cuda:{gpu.label}", "capability": (int(major), int(minor))}
-    (tools / "sitecustomize.py").write_text(_FAKE_DEVICE.format(**device))
-    query = {"compute_cap": gpu.capability, "memory.total,compute_cap": f"{gpu.memory}, {gpu.capability}"}
-    cases = [f"*--query-gpu={fields}\\ *) echo '{answer}' ;;" for fields, answer in query.items()]
-    (tools / "nvidia-smi").write_text("\n".join(["#!/bin/sh", 'case "$*" in', *cases, "esac", ""]))
-    (tools / "nvidia-smi").chmod(0o755)
+    write_driver(home / "fake", gpu)
     labels, resources = json.dumps({ACCELERATOR: gpu.label}), json.dumps({"GPU": 1})
     return [
         *settings,
