@@ -151,6 +151,7 @@ def machines(pip: bool = True) -> Iterator[Cluster]:
         for host, gpu in ((head, None), (fast, A100), (slow, GTX_1080_TI)):
             furnish(network, host, key, gpu)
             serve_ssh(network, host)
+        (network.folder / "shared" / "qpert").mkdir()
         (home / ".ray").mkdir()
         (home / ".ray" / "auth_token").write_text(TOKEN)
         (home / ".ray" / "auth_token").chmod(0o600)

@@ -6,6 +6,7 @@ it through a root of their own. What a container runtime adds and this cannot: c
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -25,9 +26,12 @@ LINKS = ("bin", "sbin", "lib", "lib64")
 def build_image(network: Network) -> Path:
     """The layer that holds qpert, as a wheel installed over the packages of this environment."""
     folder = network.folder / "image"
-    for name in ("layer", "work"):
+    for name in ("layer", "work", "source"):
         (folder / name).mkdir(parents=True)
-    build = ["-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "wheels", ROOT]
+    copy = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    for name in " ".join(copy).split():
+        subprocess.run(["cp", "-a", ROOT / name, folder / "source"], check=True)
+    build = ["-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "wheels", folder / "source"]
     subprocess.run([sys.executable, *build], check=True, capture_output=True)
     (wheel,) = (folder / "wheels").glob("*.whl")
     host = network.add("image")
