@@ -1,4 +1,4 @@
-"""Shared by the tests of `cluster.yaml`, the Dockerfile and `kuberay/`: the files, parsed and checked by their users.
+"""Shared by the tests of the launcher's files, the Dockerfile and `kuberay/`: these, parsed and checked by their users.
 
 `kuberay_schema.json` holds facts of KubeRay 1.7.0, from version v1 of its resource definition rayjobs.ray.io: of every
 field that our manifests use, and of the fields above it, the keywords type, required, enum, minimum, maximum, pattern,
@@ -23,9 +23,10 @@ from jobs.cli.parsing import parse
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster.yaml"
+ONPREM = ROOT / "cluster-onprem.yaml"
 DOCKERFILE = ROOT / "Dockerfile"
 MANIFESTS = sorted((ROOT / "kuberay").glob("*.yaml"))
-FILES = [CLUSTER, *MANIFESTS]
+FILES = [CLUSTER, ONPREM, *MANIFESTS]
 CUDA_12 = "+cu126"
 A100, GTX_1080_TI, P100 = "A100", "GeForce-GTX-1080-Ti", "P100"
 """Ray's labels for the GPUs whose full names are in `test_gpu_labels_are_those_that_ray_derives`."""
@@ -41,8 +42,8 @@ def uncommented_lines(path: Path) -> list[str]:
     return re.sub(r" *\\\n *", " ", text).splitlines()
 
 
-def cluster() -> dict[str, Any]:
-    return dict(yaml.safe_load(CLUSTER.read_text(encoding="utf-8")))
+def cluster(path: Path = CLUSTER) -> dict[str, Any]:
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def manifest(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`cluster.yaml`, the Dockerfile and `kuberay/` agree with each other, the documentation and `pyproject.toml`."""
+"""The launcher's files, the Dockerfile and `kuberay/` agree with each other, the documentation and `pyproject.toml`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tests.cluster.files import (
     FILES,
     GTX_1080_TI,
     MANIFESTS,
+    ONPREM,
     P100,
     ROOT,
     commands,
@@ -44,9 +45,10 @@ def test_documentation_names_the_same_gpus(page: str) -> None:
     assert named
     assert all(config_of(command).accelerators == [A100, GTX_1080_TI] for command in named)
     assert config_of(commands(CLUSTER)[0]).accelerators == [A100, P100]
+    assert config_of(commands(ONPREM)[0]).accelerators == [A100, GTX_1080_TI]
 
 
-@pytest.mark.parametrize("path", [CLUSTER, DOCKERFILE], ids=name_of)
+@pytest.mark.parametrize("path", [CLUSTER, ONPREM, DOCKERFILE], ids=name_of)
 def test_installed_versions_are_those_that_the_project_allows(path: Path) -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     dependencies = text.partition("\ndependencies = [\n")[2].partition("\n]\n")[0]
@@ -60,7 +62,7 @@ def test_installed_versions_are_those_that_the_project_allows(path: Path) -> Non
         assert len({version.public for version in versions}) == 1, "nodes may differ in the build, not in the version"
     builds = {Version(version).local for name, version in pinned if name != "ray"}
     # The Dockerfile takes the build as an argument; its CPU image has one of its own.
-    assert builds == ({None, CUDA_12.removeprefix("+")} if path == CLUSTER else {None})
+    assert builds == ({None, CUDA_12.removeprefix("+")} if path != DOCKERFILE else {None})
 
 
 def pins(path: Path) -> list[tuple[str, str]]:
@@ -74,8 +76,9 @@ def pins(path: Path) -> list[tuple[str, str]]:
 
 
 def test_images_and_nodes_have_the_same_versions() -> None:
-    public = [{(name, Version(version).public) for name, version in pins(path)} for path in (CLUSTER, DOCKERFILE)]
-    assert public[0] == public[1]
+    paths = (CLUSTER, ONPREM, DOCKERFILE)
+    public = [{(name, Version(version).public) for name, version in pins(path)} for path in paths]
+    assert public[0] == public[1] == public[2]
     assert len(public[0]) == 3
 
 
@@ -97,4 +100,4 @@ def test_the_images_of_a_job_are_those_that_the_dockerfile_makes(path: Path) -> 
 def test_ray_versions_agree(path: Path) -> None:
     version = manifest(path)["spec"]["rayClusterSpec"]["rayVersion"]
     assert ("ray", version) in pins(DOCKERFILE)
-    assert f"ray=={version} " in CLUSTER.read_text(encoding="utf-8")
+    assert all(f"ray=={version} " in file.read_text(encoding="utf-8") for file in (CLUSTER, ONPREM))
