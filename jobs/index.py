@@ -12,6 +12,8 @@ Examples:
   qpert index photos/ --out features/ --detector hf:google/owlv2-base-patch16-ensemble --classes "dog" "red kite"
   qpert index photos.txt --out features/ --allow-scheme https --root /data        what the list may name
   qpert index photos/ --out features/ --exclude raw '*.tmp.*'                     files and folders to leave out
+  qpert index photos/ --out features/ --part 3/20           one part of twenty: other runs add the others, before,
+                                                            at the same time or later; searched as one set
   qpert index photos/ --out features/ --dry-run             say what would be done
 
 Interrupted? Run the same command again: it goes on where it stopped. Photos added to the source since are indexed too,
@@ -26,9 +28,11 @@ Ray, loading models and the first batches are left out. A run too short for that
 from __future__ import annotations
 
 import logging
+from typing import Literal
 
 from pydantic import Field
 
+from pipeline.datasets.photos.part import Part
 from pipeline.detectors import check_packages
 from pipeline.runs.spec import IndexSpec
 
@@ -41,6 +45,12 @@ class Config(IndexSpec):
     retry_failed: bool = Field(False, description="index photos that failed before once more")
     keep_removed: bool = Field(False, description="photos that the source no longer has stay in use")
     prune: bool = Field(False, description="delete the rows of photos that the source no longer has, or has changed")
+    part: str | None = Field(
+        None, description="index only one part of the photos, such as 3/20, into a set that as many runs fill together"
+    )
+    part_by: Literal["photo", "folder"] = Field(
+        "photo", description="what is in one part as a whole; by folder, a part need not list the other parts' folders"
+    )
     strict: bool = Field(False, description="exit with 1 when a photo failed")
     dry_run: bool = Field(False, description="print what would be done and stop")
 
@@ -51,7 +61,8 @@ def run(config: Config) -> int:
     from pipeline.runs.index_run import IndexRun  # imports torch and Ray, which `--help` does without
 
     flags = {name: getattr(config, name) for name in ("retry_failed", "keep_removed", "prune")}
-    index_run = IndexRun(config, **flags)
+    part = None if config.part is None else Part.parse(config.part, config.part_by)
+    index_run = IndexRun(config, **flags, part=part)
     if config.dry_run:
         print(index_run.describe())
         return 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.api.options import check_options
+from pipeline.datasets.photos.part import Part
 from pipeline.detectors import DetectorConfig
 from pipeline.features.feature_set import FeatureSet
 from pipeline.method.settings import Perturbation
@@ -26,6 +27,8 @@ def index(
     retry_failed: bool = False,
     keep_removed: bool = False,
     prune: bool = False,
+    part: str | None = None,
+    part_by: Literal["photo", "folder"] = "photo",
     **options: Any,
 ) -> FeatureSet:
     """Finds the objects of photos and embeds the photos object-aware, like ``qpert index``.
@@ -47,6 +50,8 @@ def index(
         retry_failed: index photos that failed before once more.
         keep_removed: photos that the source no longer has stay in use.
         prune: delete the rows of photos that the source no longer has, or has changed.
+        part: index only one part of the photos, such as "3/20", into a set that as many runs fill together.
+        part_by: what is in one part as a whole.
         options: further fields of `pipeline.runs.spec.IndexSpec`, the options of ``qpert index``.
 
     Raises:
@@ -54,7 +59,9 @@ def index(
     """
     chosen = {"encoder": encoder, "weights": weights, "detector": detector, "perturbation": perturbation}
     spec = check_options(IndexSpec, source=source, out=out, **chosen, **options)
-    report = IndexRun(spec, retry_failed=retry_failed, keep_removed=keep_removed, prune=prune).run().report
+    one = None if part is None else Part.parse(part, part_by)
+    run = IndexRun(spec, retry_failed=retry_failed, keep_removed=keep_removed, prune=prune, part=one)
+    report = run.run().report
     for line in (*report.warnings, *filter(None, [report.failures])):
         warnings.warn(line, stacklevel=2)
     return FeatureSet.open(spec.out)

@@ -10,6 +10,7 @@ from pyarrow import fs
 from pipeline.errors import QpertError
 from pipeline.features.checkpoint import stem
 from pipeline.features.ledger import Ledger
+from pipeline.features.part_names import place
 
 _NAMED = 5
 AGAIN = "Run the same qpert index again to make them anew; qpert verify looks at all the others as well."
@@ -31,7 +32,7 @@ class Damage:
 
     def __str__(self) -> str:
         photos = "" if self.rows is None else f", {self.rows:,} photos"
-        return f"features/{self.name} ({self.reason}{photos})"
+        return f"{place(self.name)} ({self.reason}{photos})"
 
 
 class DamagedFileError(QpertError):

@@ -21,6 +21,7 @@ from pipeline.features.files import FEATURES, FeatureFiles
 from pipeline.features.joined_rows import JoinedRows
 from pipeline.features.live_rows import LiveRows
 from pipeline.features.manifest import Manifest
+from pipeline.features.parts import files_of, part_folders
 from pipeline.features.schema import known_columns, mismatch
 from pipeline.features.views import chosen_groups, padded, vector_groups
 from pipeline.io.locations import Folder
@@ -72,17 +73,20 @@ class FeatureSet:
             variants = "; ".join(manifest.variants) or "one embedding of each photo, without a name"
             problem = f"no variant {variant!r}" if variant else "several variants"
             raise QpertError(f"{folder.root} has {problem}; it has: {variants}")
-        files = FeatureFiles.of(folder, manifest)
+        files = files_of(folder, manifest)
         files.check_complete()
         if manifest.state == "running":
-            warnings.warn(f"{folder.root} is not finished; run the same qpert index again to complete it", stacklevel=2)
+            unfinished = f"; {manifest.parts_text()}" if manifest.parts else ""
+            again = "run the same qpert index again to complete it"
+            warnings.warn(f"{folder.root} is not finished{unfinished}; {again}", stacklevel=2)
         elif (more := rows_too_many(_expected_rows(files), manifest.counts.get("photos"))) is not None:
             warnings.warn(f"{folder.root}: {more}; run the same qpert index again, which corrects this", stacklevel=2)
         if not files.names and manifest.state == "complete":
             raise QpertError(f"{folder.root} holds no photos: the source had none when it was indexed")
         if not files.names or manifest.vectors is None or manifest.dim is None:
             raise QpertError(f"{folder.root} holds no features yet; run the same qpert index again to complete it")
-        check_tables(folder.subfolder(FEATURES))
+        for part in part_folders(folder, manifest).values():
+            check_tables(part.subfolder(FEATURES))
         _open_unnoted(files)
         with files.opened(files.names[0]) as file:
             schema = file.schema_arrow

@@ -20,8 +20,8 @@ from pipeline.errors import QpertError, first_line
 from pipeline.features.checkpoint import committed_stems
 from pipeline.features.damage import AGAIN, Damage, DamagedFileError, judge, lost_files, modified
 from pipeline.features.ledger import FileNote, Ledger, footer_digest
-from pipeline.features.manifest import Manifest
 from pipeline.features.marks import Marks
+from pipeline.features.part_names import place
 from pipeline.features.schema import missing_column
 from pipeline.io.locations import Folder, is_uri
 from pipeline.io.map_ahead import map_ahead
@@ -83,11 +83,6 @@ class FeatureFiles:
         removed = Marks.read(folder, "removed")
         return cls(folder, fingerprint, ledger, present, tuple(names), tuple(damages), removed)
 
-    @classmethod
-    def of(cls, folder: Folder, manifest: Manifest) -> FeatureFiles:
-        """The files of the set that has this manifest."""
-        return cls.snapshot(folder, manifest.fingerprint, complete=manifest.state == "complete")
-
     def check_complete(self) -> None:
         """Raise a QpertError if a listing shows that files are lost or damaged."""
         if self.damages:
@@ -96,7 +91,7 @@ class FeatureFiles:
 
     def path(self, name: str) -> str:
         """The path of a features file in the file system of `folder`."""
-        return self.folder.at(FEATURES, name)
+        return self.folder.at(place(name))
 
     def note(self, name: str) -> FileNote | None:
         """The entry of a file in the ledger."""

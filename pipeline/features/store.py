@@ -8,6 +8,7 @@
     listing/photos.parquet   the photos of the source, from which a run starts
     tokens/                  image tokens, if they are kept (tokens.py)
     rerank/KEY/              scores of re-ranking, a feature set of its own, whose run starts from pairs.parquet
+    parts/03-of-20/          one part of a set that is made in parts, a feature set of its own (parts.py)
 
 The Parquet files hold plain Arrow types only, so that DuckDB, pandas and Polars read them without this package.
 """
@@ -28,6 +29,8 @@ from pipeline.features.feature_set import FeatureSet
 from pipeline.features.files import FEATURES, FeatureFiles
 from pipeline.features.manifest import Manifest
 from pipeline.features.marks import add_marks
+from pipeline.features.part_names import PARTS, part_name
+from pipeline.features.parts import files_of, part_folders
 from pipeline.features.tokens import TokenFiles
 from pipeline.io.locations import Folder
 from pipeline.io.retrying_files import retry_on, retrying
@@ -90,7 +93,11 @@ class FeatureStore:
 
     def files_of(self, manifest: Manifest) -> FeatureFiles:
         """A snapshot of the files of the set that has this manifest."""
-        return FeatureFiles.of(self.folder, manifest)
+        return files_of(self.folder, manifest)
+
+    def part(self, number: int, count: int) -> FeatureStore:
+        """One of `count` parts of the set, a feature set of its own."""
+        return FeatureStore(self.folder.subfolder(PARTS, part_name(number, count)))
 
     def counts(self, manifest: Manifest) -> dict[str, int]:
         """``photos``, ``failed`` and ``objects`` that count; a QpertError if files are lost or damaged."""
@@ -100,7 +107,9 @@ class FeatureStore:
 
     def file_sizes(self) -> list[int]:
         """The bytes of each features file."""
-        return [info.size or 0 for info in self.folder.subfolder(FEATURES).files(".parquet")]
+        manifest = self.find_manifest()
+        folders = [self.folder] if manifest is None else part_folders(self.folder, manifest).values()
+        return [info.size or 0 for folder in folders for info in folder.subfolder(FEATURES).files(".parquet")]
 
     def mend(self, fingerprint: str, counted: Progress = _quiet, *, adopt: bool = True) -> tuple[Damage, ...]:
         """Repair what earlier runs left, see `mending.mend`; returns the files that were lost or damaged."""
@@ -135,8 +144,12 @@ class FeatureStore:
         return removing.forget_failures(self.files(fingerprint, complete=True))
 
     def compact(self, *, merge: bool = True, counted: Progress = _quiet) -> compacting.Compacted:
-        """Rewrite files without the rows that no longer count, see `compacting.compact`."""
-        return compacting.compact(self.folder, merge=merge, counted=counted)
+        """Rewrite files without the rows that no longer count, see `compacting.compact`; part by part."""
+        before = after = dropped = 0
+        for folder in part_folders(self.folder, self.manifest()).values():
+            done = compacting.compact(folder, merge=merge, counted=lambda files, so_far=before: counted(so_far + files))  # type: ignore[misc]
+            before, after, dropped = before + done.before, after + done.after, dropped + done.dropped
+        return compacting.Compacted(before, after, dropped)
 
     def verify(self, counted: Progress = _quiet) -> verifying.Verified:
         """Read everything and report what is wrong, see `verifying.verify`."""

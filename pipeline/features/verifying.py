@@ -17,6 +17,8 @@ from pipeline.features.id_set import IdSet
 from pipeline.features.ledger import FileNote, Ledger
 from pipeline.features.manifest import Manifest
 from pipeline.features.marks import SCHEMAS, Marks
+from pipeline.features.part_names import PARTS
+from pipeline.features.parts import part_folders
 from pipeline.io.locations import Folder
 
 
@@ -40,7 +42,29 @@ class Verified:
 
 
 def verify(folder: Folder, counted: Callable[[int], object] = lambda files: None) -> Verified:
-    """Read all features of a set.
+    """Read all features of a set, part by part if it has several; see `verify_part`."""
+    manifest = Manifest.read(folder)
+    if manifest.parts is None:
+        return verify_part(folder, counted)
+    files = photos = removed = 0
+    problems, remarks, ids = list[str](), list[str](), IdSet()
+    for name, part in part_folders(folder, manifest).items():
+        before = files
+        found = verify_part(part, lambda count, before=before: counted(before + count), ids)  # type: ignore[misc]
+        files, photos, removed = files + found.files, photos + found.photos, removed + found.removed
+        problems += [f"{PARTS}/{name}: {line}" for line in found.problems]
+        remarks += [f"{PARTS}/{name}: {line}" for line in found.remarks]
+    if manifest.state == "running":
+        remarks.append(manifest.parts_text())
+    if not problems and (repeated := len(ids.repeated())):
+        problems.append(f"{repeated:,} photos are in several parts: ids must be unique in all files of the source")
+    return Verified(files, photos, removed, tuple(problems), tuple(remarks))
+
+
+def verify_part(
+    folder: Folder, counted: Callable[[int], object] = lambda files: None, all_ids: IdSet | None = None
+) -> Verified:
+    """Read all features of an ordinary set, or of a part.
 
     Damaged files are recorded in the ledger, so that the next run indexes their photos again; a set of an earlier
     version gets a ledger. If the set is read-only, nothing is recorded.
@@ -48,6 +72,7 @@ def verify(folder: Folder, counted: Callable[[int], object] = lambda files: None
     Args:
         folder: the feature set.
         counted: called now and then with the number of files read.
+        all_ids: the ids that count are added here as well.
 
     Raises:
         QpertError: there is no feature set, its ledger or marks are damaged, or a run is writing to it.
@@ -59,7 +84,7 @@ def verify(folder: Folder, counted: Callable[[int], object] = lambda files: None
             writable = True
         except OSError:
             writable = False
-        files = FeatureFiles.of(folder, manifest)
+        files = FeatureFiles.snapshot(folder, manifest.fingerprint, complete=manifest.state == "complete")
         problems, remarks = [f"{damage}" for damage in files.damages], []
         ids, notes, damaged, removed = IdSet(), dict[str, FileNote](), set[str](), 0
         known = [name for name in files.names if files.note(name) is not None]
@@ -80,7 +105,8 @@ def verify(folder: Folder, counted: Callable[[int], object] = lambda files: None
             notes[name], wrong, live = result
             problems += [f"features/{name}: {line}" for line in wrong]
             removed += notes[name].rows - len(live)
-            ids.add(live)
+            for live_ids in (ids,) if all_ids is None else (ids, all_ids):
+                live_ids.add(live)
         if repeated := len(ids.repeated()):
             problems.append(f"{repeated:,} photos have several rows; the next run keeps the latest of them")
         total = manifest.counts.get("photos")

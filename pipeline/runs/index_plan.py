@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cluster.machines import Machines
 from pipeline.cluster.pools import Pool, plan_pools
 from pipeline.datasets.photos.found_photos import Listing, Shards
+from pipeline.datasets.photos.part import Part
 from pipeline.datasets.photos.source import find_photos
 from pipeline.detectors import (
     check_annotations,
@@ -38,6 +39,7 @@ from pipeline.runs.index_options import (
     with_absolute_paths,
     with_recorded_default,
 )
+from pipeline.runs.parts import check_division
 from pipeline.runs.resume import Resume
 from pipeline.runs.spec import OBJECTS, IndexSpec, Variants
 from pipeline.workers.worker import Worker
@@ -87,6 +89,7 @@ class IndexPlan:
         encoder: embeds them.
         variants: several embeddings of each photo; None for the one of `spec.perturbation`.
         sample: where `photos` come from, if they are a sample.
+        part: the part of `spec.out` that `store` is, if it has several.
     """
 
     spec: IndexSpec
@@ -95,6 +98,7 @@ class IndexPlan:
     encoder: EncoderChoice
     variants: Variants | None = None
     sample: PhotoSample | None = None
+    part: Part | None = None
 
     @classmethod
     def of(
@@ -104,6 +108,7 @@ class IndexPlan:
         *,
         encoder: EncoderChoice | None = None,
         sample: PhotoSample | None = None,
+        part: Part | None = None,
         fetch: bool = True,
     ) -> IndexPlan:
         """Checks the options and finds the photos.
@@ -113,6 +118,7 @@ class IndexPlan:
             variants: see `IndexPlan`.
             encoder: takes the place of the one that `spec` names.
             sample: takes the place of the photos that `spec` names.
+            part: index only this part of the photos, into a part of the set.
             fetch: weights of the detector may be downloaded.
 
         Raises:
@@ -132,6 +138,8 @@ class IndexPlan:
             check_shuffles(spec.detector)
         check_detector(spec.detector, fetch=fetch)
         check_writable(spec.out)
+        whole = FeatureStore(spec.out)
+        check_division(whole, part)
         if variants is None and "perturbation" not in spec.model_fields_set:
             spec = with_recorded_default(spec)
         if sample is not None:
@@ -144,8 +152,10 @@ class IndexPlan:
                 id_column=spec.id_column,
                 rules=spec.rules(),
                 out=spec.out,
+                part=part,
             )
-        return cls(with_absolute_paths(spec), FeatureStore(spec.out), photos, encoder, variants, sample)
+        store = whole if part is None else whole.part(part.number, part.count)
+        return cls(with_absolute_paths(spec), store, photos, encoder, variants, sample, part)
 
     @property
     def settings(self) -> tuple[Perturbation | None, ...]:
@@ -164,7 +174,7 @@ class IndexPlan:
         what = identity(self.spec, self.encoder, self.variants)
         if self.sample is not None:
             what["sample"] = self.sample.wanted
-        return as_recorded(self.store.find_manifest(), what)
+        return as_recorded(FeatureStore(self.spec.out).find_manifest(), what)
 
     @cached_property
     def _prompts(self) -> bytes | None:

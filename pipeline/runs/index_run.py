@@ -11,13 +11,16 @@ from tempfile import TemporaryDirectory
 from pipeline.cluster.machines import Machines
 from pipeline.cluster.session import is_local, ray_session
 from pipeline.cluster.waiting import NamedGpus
+from pipeline.datasets.photos.part import Part
 from pipeline.datasets.scenes.recognition import are_scenes
 from pipeline.errors import QpertError
 from pipeline.features.manifest import Manifest
 from pipeline.features.miniatures import miniatures_of, warning_of
+from pipeline.features.store import FeatureStore
 from pipeline.runs.encoder_choice import EncoderChoice
 from pipeline.runs.index_plan import IndexPlan, PhotoSample
 from pipeline.runs.outcome import Outcome
+from pipeline.runs.parts import begin_part, check_settings
 from pipeline.runs.report import describe, lost_text, report
 from pipeline.runs.resume import Resume, inspect, mend_earlier
 from pipeline.runs.run_stats import RunStats
@@ -40,6 +43,7 @@ class IndexRun:
         begun: the command has found all GPU types of `spec.accelerators` before: those that are left will do.
         encoder: takes the place of the one that `spec` names.
         sample: takes the place of the photos that `spec` names.
+        part: index only this part of the photos, into a part of the set that other runs fill as well.
     """
 
     spec: IndexSpec
@@ -50,6 +54,7 @@ class IndexRun:
     begun: bool = False
     encoder: EncoderChoice | None = None
     sample: PhotoSample | None = None
+    part: Part | None = None
 
     def __post_init__(self) -> None:
         """Refuses options that contradict each other."""
@@ -97,27 +102,35 @@ class IndexRun:
                 logger.warning(lost_text(resume.lost))
             manifest = _manifest(plan, resume)
             _warn_of_miniatures(manifest)
+            if self.part is not None:
+                begin_part(FeatureStore(plan.spec.out), self.part, manifest)
             resume.write(plan.store)
             if resume.manifest is not None and self.retry_failed:
                 resume = self._forget_failures(plan, resume)
-            if resume.manifest is not None and resume.todo == 0:
-                outcome = _confirm(plan, resume, manifest.scenes)
+            if resume.todo == 0 and (resume.manifest is not None or self.part is not None):
+                outcome = _confirm(plan, resume.manifest or manifest, manifest.scenes)
             else:
                 outcome = self._index(plan, resume, manifest)
             resume.photos.skipped.update(outcome.counts.skipped)
-            if not outcome.totals["photos"]:  # of tars, only reading them tells
+            if not outcome.totals["photos"] and self.part is None:  # of tars, only reading them tells
                 raise QpertError(f"{plan.spec.source} holds no photos")
             pruned = None
             if self.prune and resume.manifest is not None:
                 pruned = plan.store.compact(merge=False)
             said = report(plan, resume, outcome, keep_removed=self.keep_removed, pruned=pruned)
+            if self.part is not None:
+                said.done.append(f"{plan.spec.out}: {FeatureStore(plan.spec.out).manifest().parts_text()}")
             said.warnings.extend(filter(None, [warning_of(manifest)]))  # last, so that it is not overlooked
             return replace(outcome, report=said)
 
     def _plan(self, *, fetch: bool) -> IndexPlan:
-        return IndexPlan.of(self.spec, self.variants, encoder=self.encoder, sample=self.sample, fetch=fetch)
+        return IndexPlan.of(
+            self.spec, self.variants, encoder=self.encoder, sample=self.sample, part=self.part, fetch=fetch
+        )
 
     def _inspect(self, plan: IndexPlan, scratch: str) -> Resume:
+        if self.part is not None:
+            check_settings(FeatureStore(plan.spec.out), plan.identity)
         listing, comparing = Counting("photos listed"), Counting("photos compared with their rows")
         resume = inspect(
             plan.store,
@@ -148,7 +161,7 @@ class IndexRun:
         spec = plan.spec
         plan.encoder.prepare(runs_here=is_local(spec.address))
         if resume.manifest is not None:
-            logger.info(f"going on in {spec.out}: {resume.done:,} photos are done")
+            logger.info(f"going on in {plan.store.root}: {resume.done:,} photos are done")
             manifest = manifest.model_copy(update={"vectors": resume.manifest.vectors, "dim": resume.manifest.dim})
         gpus = NamedGpus(spec.accelerators, spec.wait, begun=self.begun)
         return index_photos(
@@ -180,15 +193,14 @@ def _warn_of_miniatures(manifest: Manifest) -> None:
         warnings.warn(text, stacklevel=3)
 
 
-def _confirm(plan: IndexPlan, resume: Resume, scenes: bool | None) -> Outcome:
+def _confirm(plan: IndexPlan, manifest: Manifest, scenes: bool | None) -> Outcome:
     """Counts what is there, where nothing is left to do: rows may have gone out of use since."""
-    assert resume.manifest is not None
     with plan.store.lock():
-        totals = plan.store.note_committed(resume.manifest.fingerprint).counts()
+        totals = plan.store.note_committed(manifest.fingerprint).counts()
         # All of the first photos are done, which does not complete an interrupted run over more of them.
-        state = resume.manifest.state if plan.spec.limit else "complete"
+        state = manifest.state if plan.spec.limit else "complete"
         update = {"state": state, "counts": totals, "scenes": scenes}
-        plan.store.write_manifest(resume.manifest.model_copy(update=update))
+        plan.store.write_manifest(manifest.model_copy(update=update))
     return Outcome(RunStats(), totals)
 
 

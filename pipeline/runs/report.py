@@ -43,7 +43,7 @@ def report(
     if pruned is not None:
         source.append(f"pruned  {pruned.dropped:,} rows from {pruned.before:,} files")
     embedded = totals["photos"] - totals["failed"]
-    holds = f"{spec.out} holds {embedded:,} photos with {totals['objects']:,} objects"
+    holds = f"{plan.store.root} holds {embedded:,} photos with {totals['objects']:,} objects"
     if plan.perturbs and embedded and not totals["objects"]:
         warnings.append(
             "NO OBJECTS in any photo, so Q-Perturbation changed nothing; is this the right detector"
@@ -52,8 +52,8 @@ def report(
     files = plan.store.files(fingerprint(plan.identity))
     if spec.detector.annotations and spec.detector.model == "annotated":
         warnings += annotation_remarks(files, spec.detector.annotations)
-    named = failure_lines(files, totals["failed"], spec.out)
-    failures = f"{totals['failed']:,} photos could not be indexed; the column error of {spec.out} says why"
+    named = failure_lines(files, totals["failed"], plan.store.root)
+    failures = f"{totals['failed']:,} photos could not be indexed; the column error of {plan.store.root} says why"
     return Report(
         [*lines, *source, holds, *named], source, [*filter(None, warnings)], failures if totals["failed"] else None
     )
@@ -75,7 +75,7 @@ def describe(plan: IndexPlan, resume: Resume, machines: Machines, *, keep_remove
         **{stage: f"{pool} ({models[stage]})" for stage, pool in layout.pools.items() if not pool.shared},
         **({"detect+encode": f"{shared[0]} ({'; '.join(models.values())})"} if shared else {}),
         **({"classes": f"{len(classes):,}: {', '.join(classes)}"} if classes else {}),
-        "write": f"{spec.out}/features: files of {layout.file_rows:,} photos, {spec.precision}",
+        "write": f"{plan.store.root}/features: files of {layout.file_rows:,} photos, {spec.precision}",
         "perturbation": ", ".join(f"{name} {value}" for name, value in perturbation.items()) or "none",
         **_further(plan),
         "fingerprint": fingerprint(plan.identity),

@@ -123,7 +123,7 @@ def inspect(
         photos = replace(photos, saved=note)
     if manifest is None:
         return Resume(None, _total(photos, limit, counted), 0, 0, photos)
-    _same(store.root, manifest, identity)
+    check_same(store.root, manifest, identity)
     files = store.files_of(manifest)
     lost = list(files.damages)
 
@@ -206,7 +206,8 @@ def _repeated(indexed: IdSet) -> bool:
     return False
 
 
-def _same(root: str, manifest: Manifest, identity: Mapping[str, Any]) -> None:
+def check_same(root: str, manifest: Manifest, identity: Mapping[str, Any]) -> None:
+    """Refuses to go on in a set that was made with other settings; the QpertError says what differs."""
     if manifest.fingerprint != fingerprint(identity):
         lines = "\n       ".join(differences(manifest.identity, identity)) or "the format of the fingerprint"
         preset = preset_of(manifest.identity.get("perturbation"))

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.datasets.photos.found_photos import LISTING_SCHEMA, Listing
+from pipeline.datasets.photos.part import Part
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.fingerprint import fingerprint
-from pipeline.features.manifest import Manifest
+from pipeline.features.manifest import PARTED_FORMAT, Manifest
 from pipeline.features.schema import features_schema
 from pipeline.features.store import FeatureStore
 from pipeline.io.photo_state import digest_of
@@ -105,6 +106,19 @@ def make_set(out: str, source: Source, *, files: int = 3, ledger: bool = True, f
     if ledger:
         counts = FeatureStore(out).note_committed(MARK).counts()
         manifest(out, counts=counts)
+
+
+def make_parts(out: str, source: Source, numbers: Iterable[int], count: int) -> None:
+    """Write the parts with these `numbers`, of `count`, of a set of all photos of `source`; each in two files."""
+    manifest(out, state="running", vectors=None, dim=None, format=PARTED_FORMAT, parts=count)
+    for number in numbers:
+        part = FeatureStore(out).part(number, count).root
+        names = [name for name in source.names() if Part(number, count).has(name)]
+        for at, some in enumerate(np.array_split(np.array(names), 2)):
+            if len(some):
+                commit(part, f"run_{at}", rows_of_photos(source, some.tolist()))
+        manifest(part)
+        manifest(part, counts=FeatureStore(part).note_committed(MARK).counts())
 
 
 def manifest(out: str, **changes: Any) -> Manifest:

@@ -15,7 +15,7 @@ from pipeline.errors import QpertError
 from pipeline.features.store import FeatureStore
 from pipeline.io import locations
 from pipeline.vectors.opening import open_snapshot
-from tests.features.stored import MARK, make_set, some_photos
+from tests.features.stored import MARK, make_parts, make_set, some_photos
 
 ROWS = pa.table({"image_id": ["a", "b"]})
 
@@ -75,6 +75,8 @@ def test_tables_that_runs_start_from(tmp_path: Path) -> None:
 
 def test_collecting_photos_skips_every_folder_of_a_set(tmp_path: Path) -> None:
     store = FeatureStore(str(tmp_path / "out"))
+    make_set(store.root, some_photos(tmp_path / "photos", 2))
+    make_parts(store.root, some_photos(tmp_path / "photos", 2), [1, 2], 2)
     make_set(store.root, some_photos(tmp_path / "photos", 2))
     open_snapshot(store.root)  # the first search makes the raw cache
     store.write_listing(ROWS.schema, ROWS.to_batches)

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.features.feature_set import FeatureSet
-from pipeline.features.files import FeatureFiles
 from pipeline.features.ledger import Ledger
 from pipeline.features.manifest import Manifest
 from pipeline.features.marks import add_marks
+from pipeline.features.parts import files_of
 from pipeline.features.schema import features_schema
 from pipeline.features.views import View
 from pipeline.io.locations import Folder
@@ -98,14 +98,14 @@ def write_ledger(root: Path) -> None:
     """Enter all files of a set in its ledger."""
     folder = Folder.open(str(root))
     (root / "committed.json").unlink(missing_ok=True)
-    files = FeatureFiles.of(folder, Manifest.read(folder))
+    files = files_of(folder, Manifest.read(folder))
     Ledger({name: files.examine(name, whole=False) for name in files.names}).write(folder)
 
 
 def remove(root: Path, ids: Iterable[str]) -> None:
     """Take rows out of use."""
     folder = Folder.open(str(root))
-    files = FeatureFiles.of(folder, Manifest.read(folder))
+    files = files_of(folder, Manifest.read(folder))
     wanted = set(ids)
     rows = [
         {"file": name, "image_id": image_id, "reason": "gone"}

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from pipeline.datasets.boxes.collector import PackedBoxes, possible_size
 from pipeline.datasets.names import PhotoIndex, plain_stem
 from pipeline.errors import QpertError
-from pipeline.features.files import FeatureFiles
 from pipeline.features.manifest import Manifest
+from pipeline.features.parts import files_of
 from pipeline.io.locations import Folder
 
 _COLUMNS = ("image_id", "width", "height", "objects", "error")
@@ -32,7 +32,7 @@ def read_feature_boxes(folder: Path) -> PackedBoxes:
     """
     root = Folder.open(str(folder))
     manifest = Manifest.read(root)
-    files = FeatureFiles.of(root, manifest)
+    files = files_of(root, manifest)
     files.check_complete()
     if manifest.state == "running":
         warnings.warn(f"{folder} is not finished: photos that it lacks have no boxes", stacklevel=3)

@@ -14,6 +14,7 @@ from pyarrow import fs
 
 from pipeline.datasets.photos.folder_entries import OURS, Entries, local_entries, remote_entries, state_of
 from pipeline.datasets.photos.own_output import OWN_FOLDERS, is_feature_set
+from pipeline.datasets.photos.part import Part
 from pipeline.datasets.photos.patterns import compile_pattern, is_pattern
 from pipeline.datasets.photos.rules import DEFAULT_RULES, NOT_CHOSEN, SourceRules
 from pipeline.datasets.photos.skipped import Skipped
@@ -49,6 +50,7 @@ class FolderWalk:
         rules: their `exclude` applies.
         out: the feature set that is being made, whose files are left out.
         skipped: counts of the last iteration.
+        part: if it is by folder, only its folders are entered.
     """
 
     root: str
@@ -56,6 +58,7 @@ class FolderWalk:
     rules: SourceRules = DEFAULT_RULES
     out: str | None = None
     skipped: Skipped = field(default_factory=Skipped)
+    part: Part | None = None
 
     def __iter__(self) -> Iterator[str]:
         """The paths of the files."""
@@ -141,7 +144,7 @@ class FolderWalk:
                 self._skip(OURS, shown, folder=True)
             elif self.rules.exclude and self.rules.excludes(prefix + name):
                 self._skip(NOT_CHOSEN, shown, folder=is_folder)
-            else:
+            elif prefix or self.part is None or self.part.by != "folder" or self.part.has(name):
                 names.append(name)
         return entries._replace(names=names)
 
@@ -169,7 +172,9 @@ class _Level:
         return self._subfolders[self._next - 1 : self._next - 1 + count]
 
 
-def glob(pattern: str, rules: SourceRules = DEFAULT_RULES, out: str | None = None) -> FolderWalk:
+def glob(
+    pattern: str, rules: SourceRules = DEFAULT_RULES, out: str | None = None, part: Part | None = None
+) -> FolderWalk:
     """The files that match a pattern (see `compile_pattern`), below the folder that it starts from.
 
     A part of the pattern that is the name of an existing folder is taken literally.
@@ -183,7 +188,7 @@ def glob(pattern: str, rules: SourceRules = DEFAULT_RULES, out: str | None = Non
         if not name or not is_pattern(locate(root)[1]):
             raise QpertError(f"there is no folder {root}")
         root, rest = above, f"{name}/{rest}"
-    return FolderWalk(root, compile_pattern(rest), rules, out)
+    return FolderWalk(root, compile_pattern(rest), rules, out, part=part)
 
 
 def _is_folder(path: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.io.locations import join, locate
 
-OWN_FOLDERS = ("features", "checkpoint", "listing", "removed", "rerank", "search", "seen", "tokens")
+OWN_FOLDERS = ("features", "checkpoint", "listing", "parts", "removed", "rerank", "search", "seen", "tokens")
 """Folders of a feature set."""
 _MAX_BYTES = 16 * 1024**2
 """Bytes of a manifest that are read: it may hold the names of very many files."""

@@ -20,6 +20,7 @@ from pipeline.datasets.photos.folder_walk import FolderWalk, FoundFile, glob
 from pipeline.datasets.photos.found_photos import Item, Kind, Listing, Shards
 from pipeline.datasets.photos.list_file import NamedItem, check_utf8, is_list, place_of, read_list
 from pipeline.datasets.photos.parquet_shards import table_places, table_shards
+from pipeline.datasets.photos.part import Part
 from pipeline.datasets.photos.patterns import is_pattern
 from pipeline.datasets.photos.photo_columns import Columns
 from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
@@ -42,6 +43,7 @@ def find_photos(
     id_column: str | None = None,
     rules: SourceRules = DEFAULT_RULES,
     out: str | None = None,
+    part: Part | None = None,
 ) -> Listing | Shards:
     """Determine what kind of source `source` is, and find its photos.
 
@@ -59,6 +61,7 @@ def find_photos(
         id_column: column of a Parquet source with unique ids; by default the URI, or the file's name and row number.
         rules: what may be read, and which files are photos. The source itself may lie anywhere.
         out: folder of the feature set that is being made, which is not part of the source.
+        part: find only the photos of this part, which may be none.
 
     Raises:
         QpertError: the source does not exist, lies in `out`, holds no photos, several kinds of them or none that the
@@ -71,7 +74,7 @@ def find_photos(
     if kind == fs.FileType.NotFound:
         if not is_pattern(locate(source)[1]):
             raise QpertError(f"there is no {source}")
-        photos = _from_walk("glob", source, glob(absolute(source), rules, out), wanted, out)
+        photos = _from_walk("glob", source, glob(absolute(source), rules, out, part), wanted, out)
     elif kind == fs.FileType.File:
         folder, name = split(absolute(source))
         if is_list(name):
@@ -79,7 +82,7 @@ def find_photos(
         else:
             photos = _from_one_file(source, folder, name, wanted, _trusting(rules, source))
     elif kind == fs.FileType.Directory:
-        photos = _from_walk("folder", source, FolderWalk(absolute(source), None, rules, out), wanted, out)
+        photos = _from_walk("folder", source, FolderWalk(absolute(source), None, rules, out, part=part), wanted, out)
     else:
         raise QpertError(f"{source} is neither a file nor a folder but a named pipe, a socket or a device")
     if wanted != Columns() and not photos.kind.startswith("parquet"):
@@ -87,7 +90,17 @@ def find_photos(
             f"--uri-column, --bytes-column and --id-column are for Parquet, but {source} is a {photos.kind} of photos;"
             " leave them out, or name the Parquet files"
         )
-    return photos
+    return photos if part is None or kind != fs.FileType.File else _part_of_file(photos, part)
+
+
+def _part_of_file(photos: Listing | Shards, part: Part) -> Listing:
+    """Some of the photos that one list or table names."""
+    if isinstance(photos, Shards):
+        raise QpertError(f"{photos.source} is one file, which --part does not divide; name a folder of such files")
+    if part.by == "folder":
+        raise QpertError(f"{photos.source} is one file: --part-by folder is for photos in folders")
+    named = photos.items
+    return replace(photos, items=lambda: (item for item in named() if part.has(item.image_id)))
 
 
 def _trusting(rules: SourceRules, source: str) -> SourceRules:
@@ -119,18 +132,22 @@ def _from_walk(kind: Kind, source: str, walk: FolderWalk, wanted: Columns, out: 
         no_photos = next(files.photos(), None) is None
         if no_photos and not (files.tables if only == "table" else files.tars):
             files = SourceFiles(source, walk.root, walk.files, walk.skipped, rules)  # has no files of that kind
-    return _from_source_files(kind, files, wanted)
+    return _from_source_files(kind, files, wanted, part=walk.part)
 
 
 def _from_source_files(
-    kind: Kind, files: SourceFiles, wanted: Columns, rules: SourceRules | None = None
+    kind: Kind, files: SourceFiles, wanted: Columns, rules: SourceRules | None = None, part: Part | None = None
 ) -> Listing | Shards:
-    """The photos of sorted files; `rules` for the photos in them, if they differ from those of the files."""
+    """The photos of sorted files that belong to `part`; `rules` for those in them, if they differ from the files'."""
     source, root, rules, skipped = files.source, files.root, rules or files.rules, files.skipped
 
     def items() -> Iterator[Item]:
         for file in files.photos():
-            yield Item(file.name, join(root, file.name), file.size, file.mtime)
+            if part is None or part.has(file.name):
+                yield Item(file.name, join(root, file.name), file.size, file.mtime)
+
+    def places(found: list[FoundFile]) -> dict[str, str]:
+        return {file.name: join(root, file.name) for file in found if part is None or part.has(file.name)}
 
     photos = files.photos()
     if next(photos, None) is not None:
@@ -139,12 +156,12 @@ def _from_source_files(
                 pass
         return Listing(kind, source, items, rules=rules, skipped=skipped)
     if files.tars:
-        tars = {file.name: join(root, file.name) for file in files.tars}
-        return Shards("webdataset", source, tar_shards(tars, rules), rules, skipped)
+        return Shards("webdataset", source, tar_shards(places(files.tars), rules), rules, skipped)
+    if part is not None and not places(files.tables) and (files.tables or part.by == "folder"):
+        return Shards("parquet of bytes", source, (), rules, skipped)
     if not files.tables:
         raise QpertError(f"{source} holds no photos, tars or Parquet files{_left_out(skipped)}")
-    tables = {file.name: join(root, file.name) for file in files.tables}
-    columns, shards = table_shards(tables, wanted)
+    columns, shards = table_shards(places(files.tables), wanted)
     if not any(shard.rows for shard in shards):
         raise QpertError(f"{source} names no photos: its Parquet has no rows")
     if columns.data is not None:
