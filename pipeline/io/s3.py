@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -53,11 +54,6 @@ class S3Bucket:
         Raises:
             QpertError: there is no such profile, or the endpoint is no URL.
         """
-        import boto3
-        import botocore
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
-
         options = dict(parse_qsl(take_apart(uri)[2].lstrip("?")))
         endpoint = options.get("endpoint_override")
         if endpoint and "://" not in endpoint:
@@ -66,28 +62,12 @@ class S3Bucket:
         if options.get("tls_verify_certificates", "true").lower() in ("false", "0"):
             verify = False
         region = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        variables = tuple(item for item in os.environ.items() if item[0].startswith("AWS_"))
         try:
-            session = boto3.Session()
-            config = Config(connect_timeout=CONNECT, read_timeout=READ, retries={"total_max_attempts": tries})
-            if session.get_credentials() is None:  # as pyarrow: such requests are not signed
-                config = config.merge(Config(signature_version=botocore.UNSIGNED))
-            region = region or session.region_name or "us-east-1"
-
-            def client(**further: Any) -> Any:
-                return session.client(
-                    "s3",
-                    endpoint_url=endpoint,
-                    region_name=region,
-                    verify=verify,
-                    config=config.merge(Config(**further)),
-                )
-
-            made = client()
-            if not (urlsplit(made.meta.endpoint_url).hostname or "").endswith(".amazonaws.com"):
-                made = client(s3={"addressing_style": "path"})  # as pyarrow does where an endpoint is given
-        except (BotoCoreError, ValueError) as error:
+            client = _client(endpoint or None, region or None, verify, tries, variables)
+        except _errors() as error:
             raise QpertError(f"{masked(uri)}: {first_line(error)}") from error
-        return cls(made, urlsplit(take_apart(uri)[0]).netloc.rpartition("@")[2])
+        return cls(client, take_apart(uri)[0].partition("://")[2].rpartition("@")[2])
 
     def ask(self, uri: str) -> None:
         """Sends one small request, to learn at once what would otherwise be retried for minutes, or hidden.
@@ -117,3 +97,34 @@ class S3Bucket:
 def code_of(error: Exception) -> str:
     """The code in an answer of the store, such as ``NoSuchKey``; a number where it has none."""
     return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+
+
+@lru_cache(maxsize=64)
+def _client(
+    endpoint: str | None,
+    region: str | None,
+    verify: bool | str | None,
+    tries: int,
+    variables: tuple[tuple[str, str], ...],
+) -> Any:
+    """A client of boto3, kept because making one takes a while; `variables` of the environment tell them apart."""
+    import boto3
+    import botocore
+    from botocore.config import Config
+
+    session = boto3.Session()
+    config = Config(connect_timeout=CONNECT, read_timeout=READ, retries={"total_max_attempts": tries})
+    if session.get_credentials() is None:  # as with pyarrow, requests are not signed then
+        config = config.merge(Config(signature_version=botocore.UNSIGNED))
+    region = region or session.region_name or "us-east-1"
+    client = session.client("s3", endpoint_url=endpoint, region_name=region, verify=verify, config=config)
+    if (urlsplit(client.meta.endpoint_url).hostname or "").endswith(".amazonaws.com"):
+        return client
+    config = config.merge(Config(s3={"addressing_style": "path"}))  # as pyarrow does where an endpoint is given
+    return session.client("s3", endpoint_url=endpoint, region_name=region, verify=verify, config=config)
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    from botocore.exceptions import BotoCoreError
+
+    return BotoCoreError, ValueError
