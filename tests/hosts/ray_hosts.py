@@ -22,7 +22,13 @@ BIN = Path(sys.executable).parent
 STORE = 100 * 2**20
 DRIVER = "driver"
 """A resource of the host that runs the drivers of jobs."""
-SLOW = {"RAY_worker_register_timeout_seconds": "300", "RAY_raylet_start_wait_time_s": "300", "RAY_worker_niceness": "0"}
+SLOW = {
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_worker_niceness": "0",
+}
+"""Patience of Ray with a machine that has more to do."""
 
 
 class RayHosts:
