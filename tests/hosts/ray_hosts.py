@@ -145,8 +145,12 @@ def start_cluster(
         clocks = [shifted_clock(skew), *[{}] * (workers - 1)]
         begun = [pool.submit(cluster.start, host, cpus, env=clock) for host, clock in zip(hosts, clocks, strict=True)]
         begun.append(pool.submit(cluster.start, driver, 0, resources={DRIVER: 1}))
-        for each in begun:
-            each.result()
+        try:
+            for each in begun:
+                each.result()
+        except BaseException:
+            network.close()  # else the pool waits for what is not to start any more
+            raise
     cluster.wait_for_jobs()
     return cluster, driver, hosts
 
