@@ -22,7 +22,13 @@ BIN = Path(sys.executable).parent
 STORE = 100 * 2**20
 DRIVER = "driver"
 """A resource of the host that runs the drivers of jobs."""
-SLOW = {"RAY_worker_register_timeout_seconds": "300", "RAY_raylet_start_wait_time_s": "300", "RAY_worker_niceness": "0"}
+SLOW = {
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_worker_niceness": "0",
+}
+"""Patience of Ray with a machine that has more to do."""
 
 
 class RayHosts:
@@ -139,8 +145,12 @@ def start_cluster(
         clocks = [shifted_clock(skew), *[{}] * (workers - 1)]
         begun = [pool.submit(cluster.start, host, cpus, env=clock) for host, clock in zip(hosts, clocks, strict=True)]
         begun.append(pool.submit(cluster.start, driver, 0, resources={DRIVER: 1}))
-        for each in begun:
-            each.result()
+        try:
+            for each in begun:
+                each.result()
+        except BaseException:
+            network.close()  # else the pool waits for what is not to start any more
+            raise
     cluster.wait_for_jobs()
     return cluster, driver, hosts
 

@@ -67,6 +67,6 @@ def test_a_target_that_is_gone_is_a_broken_connection() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         proxy = Proxy(closed.getsockname(), "127.0.0.1")
-        with pytest.raises(OSError, match="reset|not connected"):
+        with pytest.raises(OSError, match=r"reset|not connected"):
             ask(proxy.address, b"a")
     proxy.close()
