@@ -55,14 +55,13 @@ def adapted(head: Host, workers: list[Host], pip: bool) -> dict[str, Any]:
 
 @dataclass
 class Cluster:
-    """The machines, and the desk from which they are commanded; `seconds` by command."""
+    """The machines, and the desk from which they are commanded; what was `said` there is a transcript."""
 
     network: Network
     desk: Host
     head: Host
     workers: list[Host]
     file: Path
-    seconds: dict[str, float] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
 
     @property
@@ -91,8 +90,7 @@ class Cluster:
             says = str(error)
             raise
         finally:
-            self.seconds[shown] = time.monotonic() - begin
-            self.said.append(f"$ {shown}\n{says.strip()}\n({self.seconds[shown]:.1f} s)\n")
+            self.said.append(f"$ {shown}\n{says.strip()}\n({time.monotonic() - begin:.1f} s)\n")
         return says
 
     def launcher(self, verb: str, *words: str) -> str:
@@ -107,7 +105,7 @@ class Cluster:
             if time.monotonic() > begin + 300:
                 raise RuntimeError(f"not all workers came:\n{self.monitor()}")
             time.sleep(0.5)
-        self.seconds["until Ray runs on all workers"] = time.monotonic() - begin
+        self.said.append(f"Ray runs on all workers {time.monotonic() - begin:.1f} s later\n")
         self.launcher("exec", "ray status")
 
     def monitor(self) -> str:
@@ -197,9 +195,11 @@ def main() -> None:
             while any(cluster.services(host) for host in cluster.workers) and time.monotonic() < begin + 300:
                 time.sleep(1)
             found["workers stopped after"] = round(time.monotonic() - begin, 1)
+            cluster.up()  # the same machines again
+            cluster.launcher("down", "--yes")
         finally:
             print("\n".join(cluster.said))
-        print(json.dumps({**found, "seconds": cluster.seconds}, indent=1, default=str))
+        print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
