@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,13 +100,21 @@ class Cluster:
     def up(self) -> None:
         """Until Ray runs on all workers; `ray status` names them."""
         self.launcher("up", "--yes")
-        begin = time.monotonic()
-        while not all(map(self.services, self.workers)):
-            if time.monotonic() > begin + 300:
-                raise RuntimeError(f"not all workers came:\n{self.monitor()}")
-            time.sleep(0.5)
-        self.said.append(f"Ray runs on all workers {time.monotonic() - begin:.1f} s later\n")
+        self.wait(self.all_up, "Ray runs on all workers")
         self.launcher("exec", "ray status")
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Until something holds; its time is kept."""
+        begin = time.monotonic()
+        while not condition():
+            if time.monotonic() > begin + 300:
+                raise RuntimeError(f"not in five minutes: {what}\n{self.monitor()}")
+            time.sleep(0.5)
+        self.said.append(f"{what} {time.monotonic() - begin:.1f} s later\n")
+
+    def all_up(self) -> bool:
+        """Whether Ray runs on all workers."""
+        return all(map(self.services, self.workers))
 
     def monitor(self) -> str:
         """The end of the autoscaler's log on the head."""
@@ -190,11 +198,14 @@ def main() -> None:
             found = use(cluster, photos)
             with cluster.dashboard() as address:
                 cluster.submit(address, "index", PHOTOS, "--out", FEATURES, "--accelerators", A100.label)
-            begin = time.monotonic()
+            lost = cluster.workers[0]
+            for process in lost.processes():
+                if process.name() == "raylet":
+                    process.kill()
+            cluster.wait(lambda: not cluster.services(lost), f"Ray has died on {lost.name}")
+            cluster.wait(cluster.all_up, "it runs there again")
             cluster.launcher("down", "--yes")
-            while any(cluster.services(host) for host in cluster.workers) and time.monotonic() < begin + 300:
-                time.sleep(1)
-            found["workers stopped after"] = round(time.monotonic() - begin, 1)
+            cluster.wait(lambda: not any(map(cluster.services, cluster.workers)), "Ray has ended on all workers")
             cluster.up()  # the same machines again
             cluster.launcher("down", "--yes")
         finally:
