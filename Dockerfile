@@ -11,6 +11,9 @@
 # container toolkit. The process has no root rights (user 1000, as in Ray's own images): folders that it writes to must
 # be writable for that user.
 #
+# A tag can be moved. For images that can be built again take the base by digest, --build-arg
+# BASE=python:3.11.13-slim-bookworm@sha256:..., as `docker buildx imagetools inspect` prints it.
+#
 # NOT VERIFIED: hadolint accepts this file, but no image was built from it, and that the tag of the base image and
 # torch's builds +cpu and +cu126 exist was not looked up.
 ARG BASE=python:3.11.13-slim-bookworm
@@ -27,10 +30,10 @@ RUN python -m build --wheel --no-isolation --outdir /wheels .
 
 # hadolint ignore=DL3006
 FROM ${BASE} AS base
-# libgl1 and libglib2.0-0: for OpenCV, which ultralytics needs; wget: for the probes that KubeRay adds to its pods.
+# For OpenCV, which ultralytics needs.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --no-install-recommends -y libgl1 libglib2.0-0 wget \
+    && apt-get install --no-install-recommends -y libgl1 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 --gid users qpert \
     && mkdir /data \

@@ -24,6 +24,8 @@ SCRIPTS = {
     "tests.end_to_end.mixed_gpus",
     "tests.hosts.chaos",
     "tests.hosts.mixed_gpus",
+    "tests.hosts.launch",
+    "tests.hosts.pods",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from pipeline.cluster.ray_compat import ACCELERATOR
 from tests.cluster.files import (
     A100,
+    DOCKERFILE,
     GTX_1080_TI,
     MANIFESTS,
     checked_by_ray_start,
@@ -44,6 +46,10 @@ def test_kuberay_accepts_the_job(path: Path) -> None:
         ("spec/rayClusterSpec/workerGroupSpecs/1/template/spec/nodeSelectors", {}),
         ("spec/rayClusterSpec/workerGroupSpecs/1/template/spec/containers/0/resources/limits/memory", "24 GB"),
         ("spec/rayClusterSpec/workerGroupSpecs/1", {"groupName": "empty"}),
+        ("spec/rayClusterSpec/headGroupSpec/template/spec/securityContext/runAsNotRoot", True),
+        ("spec/rayClusterSpec/headGroupSpec/template/spec/containers/0/securityContext/capabilities", ["ALL"]),
+        ("spec/submitterPodTemplate/spec/containers/0/securityContext/readOnlyRootFileSystem", True),
+        ("spec/preRunningDeadlineSeconds", 0),
     ],
 )
 @pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
@@ -87,3 +93,37 @@ def test_every_pod_sees_photos_and_features(path: Path) -> None:
         mounts = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
         for folder in (config.source, config.out):
             assert any(folder.startswith(f"{path}/") and name in volumes for path, name in mounts.items())
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
+def test_no_pod_has_more_rights_than_the_standard_restricted_allows(path: Path) -> None:
+    """Of the Pod Security Standards; for all containers, those that KubeRay adds included."""
+    spec = manifest(path)["spec"]
+    rays = spec["rayClusterSpec"]
+    groups = [rays["headGroupSpec"], *rays["workerGroupSpecs"]]
+    pods = [template["spec"] for template in (*(group["template"] for group in groups), spec["submitterPodTemplate"])]
+    user = re.search(r"useradd .*--uid (\d+) --gid users", DOCKERFILE.read_text(encoding="utf-8"))
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert user is not None
+        assert pod["securityContext"]["runAsUser"] == int(user[1])
+        assert {name for volume in pod["volumes"] for name in volume} <= {"name", "emptyDir", "persistentVolumeClaim"}
+    for container in (*(container for pod in pods for container in pod["containers"]), rays["autoscalerOptions"]):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        }
+        assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]
+        assert {"name": "HOME", "value": "/tmp"} in container["env"]
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=name_of)
+def test_only_the_head_has_the_token_of_a_service_account(path: Path) -> None:
+    """The autoscaler beside it talks to Kubernetes; nobody else does."""
+    spec = manifest(path)["spec"]
+    rays = spec["rayClusterSpec"]
+    assert "automountServiceAccountToken" not in rays["headGroupSpec"]["template"]["spec"]
+    others = [*(group["template"] for group in rays["workerGroupSpecs"]), spec["submitterPodTemplate"]]
+    assert all(template["spec"]["automountServiceAccountToken"] is False for template in others)

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,14 +55,13 @@ def adapted(head: Host, workers: list[Host], pip: bool) -> dict[str, Any]:
 
 @dataclass
 class Cluster:
-    """The machines, and the desk from which they are commanded; `seconds` by command."""
+    """The machines, and the desk from which they are commanded; what was `said` there is a transcript."""
 
     network: Network
     desk: Host
     head: Host
     workers: list[Host]
     file: Path
-    seconds: dict[str, float] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
 
     @property
@@ -91,8 +90,7 @@ class Cluster:
             says = str(error)
             raise
         finally:
-            self.seconds[shown] = time.monotonic() - begin
-            self.said.append(f"$ {shown}\n{says.strip()}\n({self.seconds[shown]:.1f} s)\n")
+            self.said.append(f"$ {shown}\n{says.strip()}\n({time.monotonic() - begin:.1f} s)\n")
         return says
 
     def launcher(self, verb: str, *words: str) -> str:
@@ -102,13 +100,21 @@ class Cluster:
     def up(self) -> None:
         """Until Ray runs on all workers; `ray status` names them."""
         self.launcher("up", "--yes")
-        begin = time.monotonic()
-        while not all(map(self.services, self.workers)):
-            if time.monotonic() > begin + 300:
-                raise RuntimeError(f"not all workers came:\n{self.monitor()}")
-            time.sleep(0.5)
-        self.seconds["until Ray runs on all workers"] = time.monotonic() - begin
+        self.wait(self.all_up, "Ray runs on all workers")
         self.launcher("exec", "ray status")
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Until something holds; its time is kept."""
+        begin = time.monotonic()
+        while not condition():
+            if time.monotonic() > begin + 300:
+                raise RuntimeError(f"not in five minutes: {what}\n{self.monitor()}")
+            time.sleep(0.5)
+        self.said.append(f"{what} {time.monotonic() - begin:.1f} s later\n")
+
+    def all_up(self) -> bool:
+        """Whether Ray runs on all workers."""
+        return all(map(self.services, self.workers))
 
     def monitor(self) -> str:
         """The end of the autoscaler's log on the head."""
@@ -192,14 +198,19 @@ def main() -> None:
             found = use(cluster, photos)
             with cluster.dashboard() as address:
                 cluster.submit(address, "index", PHOTOS, "--out", FEATURES, "--accelerators", A100.label)
-            begin = time.monotonic()
+            lost = cluster.workers[0]
+            for process in lost.processes():
+                if process.name() == "raylet":
+                    process.kill()
+            cluster.wait(lambda: not cluster.services(lost), f"Ray has died on {lost.name}")
+            cluster.wait(cluster.all_up, "it runs there again")
             cluster.launcher("down", "--yes")
-            while any(cluster.services(host) for host in cluster.workers) and time.monotonic() < begin + 300:
-                time.sleep(1)
-            found["workers stopped after"] = round(time.monotonic() - begin, 1)
+            cluster.wait(lambda: not any(map(cluster.services, cluster.workers)), "Ray has ended on all workers")
+            cluster.up()  # the same machines again
+            cluster.launcher("down", "--yes")
         finally:
             print("\n".join(cluster.said))
-        print(json.dumps({**found, "seconds": cluster.seconds}, indent=1, default=str))
+        print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

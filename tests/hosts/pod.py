@@ -68,7 +68,12 @@ class Pod:
 
 
 def start_pod(
-    network: Network, name: str, layer: Path, environment: Mapping[str, str], driver: Path | None = None
+    network: Network,
+    name: str,
+    layer: Path,
+    environment: Mapping[str, str],
+    driver: Path | None = None,
+    logs: bool = False,
 ) -> Pod:
     """A new pod with the volumes of the manifest: /data for all, /tmp of its own; and what KubeRay adds for Ray.
 
@@ -78,6 +83,7 @@ def start_pod(
         layer: from `build_image`.
         environment: of its container.
         driver: a folder of `fake_gpu.write_driver`, for a node with a GPU.
+        logs: /tmp/ray is a volume too, which a head shares with its autoscaler.
     """
     host, root = network.add(name), network.folder / "pods" / name
     for folder in (root, network.folder / "data"):
@@ -92,7 +98,8 @@ def start_pod(
     volumes += [["--bind", users, root / "etc/passwd"]]
     # A home that others may not look into, such as root's, would hide Python from the user.
     volumes += [["-t", "overlay", "-o", f"lowerdir={layer}:{sys.prefix}", "overlay", root / environment_folder]]
-    volumes += [["-t", "tmpfs", "-o", f"mode=2777,gid={GROUP}", "tmpfs", root / "tmp"]]  # an emptyDir, by fsGroup
+    empty = ["-t", "tmpfs", "-o", f"mode=2777,gid={GROUP}", "tmpfs"]  # an emptyDir, by fsGroup
+    volumes += [[*empty, root / "tmp"]]
     volumes += [["--bind", network.folder / "data", root / "data"]]
     if driver:
         volumes += [["--bind", "-o", "ro", driver, root / "opt/driver"]]
@@ -100,6 +107,7 @@ def start_pod(
     steps = [["mount", *mounts[0]], ["mkdir", "-p", *(root / name for name in made)]]
     steps += [["ln", "-s", f"usr/{name}", root / name] for name in LINKS]
     steps += [["mount", *volume] for volume in volumes]
+    steps += [["mkdir", root / "tmp/ray"], ["mount", *empty, root / "tmp/ray"]] if logs else []
     steps += [["chown", f"root:{GROUP}", network.folder / "data"], ["chmod", "2775", network.folder / "data"]]
     steps += [["mount", "-o", "remount,ro", root]]
     host.run(["sh", "-ec", "\n".join(shlex.join(map(str, step)) for step in steps)])

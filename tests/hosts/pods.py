@@ -79,7 +79,7 @@ class Attempt:
     def _start(self, name: str, group: dict[str, Any], head: str | None) -> None:
         variables = kuberay.environment(group, name, TOKEN, head)
         driver = self.drivers[group["labels"][ACCELERATOR]] if head else None
-        self.pods[name] = pod = start_pod(self.network, name, self.layer, variables, driver)
+        self.pods[name] = pod = start_pod(self.network, name, self.layer, variables, driver, logs=head is None)
         command = kuberay.start_command(group, head)
         if head:
             command = f"{kuberay.wait_command(head)}\n{command}"
