@@ -57,12 +57,12 @@ class _Worker:
         self.generation, self.since, self.up = 0, 0.0, True
 
 
-class Simulation:
+class _Simulation:
     """One run; `run` simulates it."""
 
     def __init__(self, work: Workload) -> None:
         self.work, self.costs = work, work.overheads
-        self.random = random.Random(work.failures.seed)
+        self.random = random.Random(work.failures.seed)  # noqa: S311
         self.now = self.driver_free = self.driver_busy = self.lost = 0.0
         self.first = self.last = 0.0
         self.committed = self.repeated = self.failed = self.blocks_read = self.files = self.attempts = 0
@@ -111,7 +111,7 @@ class Simulation:
                 worker.up = True
             self.free.append([deque(stage), deque()])  # actors without a block, and with one
         self.written: list[tuple[int, int]] = []  # blocks that wait for a file, and the nodes that hold them
-        self.in_files = 0
+        self.waiting = self.in_files = 0
         begun = self.now + self.costs.start + self.work.listing
         self.driver_free = begun
         self.first = self.first or begun
@@ -187,14 +187,16 @@ class Simulation:
             self._dispatch(stage + 1)
         else:
             self.written.append((photos, worker.node))
+            self.waiting += photos
             self._write()
         self._dispatch(stage)
 
     def _write(self) -> None:
         """Writes a file once there are blocks enough, or no more to come."""
-        waiting = sum(photos for photos, _ in self.written)
+        waiting = self.waiting
         if waiting and (waiting >= self.work.file_rows or waiting + self.in_files + self.committed == self.work.photos):
             self.written.clear()
+            self.waiting = 0
             self.in_files += waiting
             self._push(self._driver() + self.costs.file, self._commit, self.attempt, waiting)
 
@@ -230,6 +232,7 @@ class Simulation:
         held = [photos for photos, where in self.written if where == node]
         self.written = [(photos, where) for photos, where in self.written if where != node]
         self.unread += sum(held)
+        self.waiting -= sum(held)
         self.repeated += sum(held)
         self.lost += sum(held) * sum(stage[0].seconds for stage in self.work.stages)
         before = self.failed
@@ -245,9 +248,14 @@ class Simulation:
     def _fail_driver(self) -> None:
         """Loses all that is not committed; the same command begins again."""
         self.failed += 1
-        half_done = sum(photos for photos, _ in self.written) + self.in_files
+        half_done = self.waiting + self.in_files
         half_done += sum(sum(worker.blocks) for workers in self.workers for worker in workers)
         self.repeated += half_done
         self.lost += half_done * sum(stage[0].seconds for stage in self.work.stages)
         self._begin()
         self._push(self.now + self.random.expovariate(self.work.failures.driver / 3600), self._fail_driver)
+
+
+def simulate(work: Workload) -> Simulated:
+    """Simulates one run to its end."""
+    return _Simulation(work).run()
