@@ -6,44 +6,14 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from pipeline.simulation.workload import Workload
+from pipeline.simulation.workload import Simulated, Workload
 
 AHEAD = 2
 """Blocks that an actor has at most, the one that it works on included (`max_tasks_in_flight_per_actor`)."""
 _READ_AHEAD = 2
 """Blocks per actor of a stage that are read or made before they are needed."""
-
-
-@dataclass(frozen=True)
-class Simulated:
-    """What a simulated run took.
-
-    Attributes:
-        seconds: wall-clock time.
-        working: of these, between the start of the actors' work and the last file.
-        busy: stage -> seconds of work, summed over its actors.
-        driver_busy: seconds in which the driver was at work.
-        repeated: photos that were read again, since they or their results were lost.
-        lost: seconds of actors on work that was lost.
-        failures: actors, machines and drivers that failed.
-        attempts: times that the command was started.
-        blocks: that were read.
-        files: that were written.
-    """
-
-    seconds: float
-    working: float
-    busy: tuple[float, ...]
-    driver_busy: float
-    repeated: int
-    lost: float
-    failures: int
-    attempts: int
-    blocks: int
-    files: int
 
 
 class _Worker:
@@ -206,25 +176,26 @@ class _Simulation:
             self.committed += photos
             self.files += 1
 
-    def _kill(self, worker: _Worker, down: float | None = None) -> None:
-        """Loses an actor: its blocks go to others, and it is back after a while."""
+    def _kill(self, worker: _Worker, down: float = 0.0) -> None:
+        """Loses an actor: Ray repeats its blocks in the process that takes its place."""
         stage = next(number for number, workers in enumerate(self.workers) if worker in workers)
         self.failed += 1
         if worker.blocks:
             self.lost += max(0.0, self.now - worker.since)
             self.repeated += worker.blocks[0]
-            self.queues[stage].extendleft(reversed(worker.blocks))
-        worker.blocks.clear()
         worker.generation += 1
         worker.up = False
-        self._push(self.now + (down or 0.0) + self.costs.restart, self._back, stage, worker, worker.generation)
-        self._dispatch(stage)
+        self._push(self.now + down + self.costs.restart, self._back, stage, worker, worker.generation)
 
     def _back(self, stage: int, worker: _Worker, generation: int) -> None:
-        if generation == worker.generation and not worker.up:
-            worker.up = True
-            self.free[stage][0].append(worker)
-            self._dispatch(stage)
+        if generation != worker.generation:
+            return  # the whole command has begun again
+        worker.up = True
+        if worker.blocks:
+            self._start(stage, worker, self._driver())
+        if len(worker.blocks) < AHEAD:
+            self.free[stage][len(worker.blocks)].append(worker)
+        self._dispatch(stage)
 
     def _fail_node(self) -> None:
         """Loses a machine, with its actors and the results on it that are in no file yet."""

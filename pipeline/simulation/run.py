@@ -18,9 +18,9 @@ from pipeline.runs.graph import IO_CPUS
 from pipeline.runs.index_plan import IndexPlan, Layout
 from pipeline.runs.resume import Resume
 from pipeline.runs.spec import IndexSpec
-from pipeline.simulation.events import Simulated, simulate
+from pipeline.simulation.events import simulate
 from pipeline.simulation.options import SimulateConfig, by_name
-from pipeline.simulation.workload import Actor, Failures, Workload
+from pipeline.simulation.workload import Actor, Failures, Simulated, Workload
 
 _SIMULATED = 25
 """Parts that are simulated, each with failures of its own; further ones are taken to be like them."""
