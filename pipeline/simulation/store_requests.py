@@ -10,6 +10,8 @@ _PER_LIST = 1000
 """Names in an answer of a store that lists."""
 _TAR = 1000
 """Photos in a tar."""
+_READ = 4 * 2**20
+"""Bytes of a tar that are read by a request."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,24 @@ class Requests:
 
 
 A_PHOTO = Requests(1 / _PER_LIST, 2)
-"""Of a photo in a file of its own, which is listed, asked for its size and read."""
-A_TAR = Requests(1 / _PER_LIST, 2)
-A_FILE = Requests(12, 12)
-"""Of a features file, its commitment included, as counted by `tests.simulation.store_counts`."""
+"""Of a photo in a file of its own: its size is asked for, and it is read."""
+A_FILE = Requests(21, 7)
+"""Of a features file of 128 MB, written in pieces of 10 MB, its commitment and its entry in the ledger included."""
 A_RUN = Requests(100, 150)
-"""Of the start and end of a run."""
+"""Of the start and end of a run, about."""
 
 
 def requests_of(options: SimulateConfig, photos: int, files: int, runs: int) -> Requests:
-    """All requests of some runs, photos that were read again included."""
-    sources = A_TAR * (photos / _TAR) if options.tars else A_PHOTO * photos
+    """All requests of some runs, as counted at a server of the S3 protocol.
+
+    Args:
+        options: the photos.
+        photos: how many are read, repetitions included.
+        files: features files that are written.
+        runs: starts of the command.
+    """
+    a_tar = Requests(1 / _PER_LIST, 2 + _TAR * options.photo_size * 1000 / _READ)
+    sources = a_tar * (photos / _TAR) if options.tars else A_PHOTO * photos
     return sources + A_FILE * files + A_RUN * runs
 
 
