@@ -26,6 +26,7 @@ SCRIPTS = {
     "tests.hosts.mixed_gpus",
     "tests.hosts.launch",
     "tests.hosts.pods",
+    "tests.simulation.real_runs",
 }
 
 

@@ -25,7 +25,7 @@ LAYERS = (
     ("stages",),
     ("cluster",),
     ("runs",),
-    ("building", "diagnosis", "duplicates", "experiments", "exports", "queries"),
+    ("building", "diagnosis", "duplicates", "experiments", "exports", "queries", "simulation"),
     ("serving",),
     ("benchmarks",),
     ("miniature", "reproduction", "tuning"),

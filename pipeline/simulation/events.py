@@ -6,44 +6,14 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from pipeline.simulation.workload import Workload
+from pipeline.simulation.workload import Simulated, Workload
 
 AHEAD = 2
 """Blocks that an actor has at most, the one that it works on included (`max_tasks_in_flight_per_actor`)."""
 _READ_AHEAD = 2
 """Blocks per actor of a stage that are read or made before they are needed."""
-
-
-@dataclass(frozen=True)
-class Simulated:
-    """What a simulated run took.
-
-    Attributes:
-        seconds: wall-clock time.
-        working: of these, between the start of the actors' work and the last file.
-        busy: stage -> seconds of work, summed over its actors.
-        driver_busy: seconds in which the driver was at work.
-        repeated: photos that were read again, since they or their results were lost.
-        lost: seconds of actors on work that was lost.
-        failures: actors, machines and drivers that failed.
-        attempts: times that the command was started.
-        blocks: that were read.
-        files: that were written.
-    """
-
-    seconds: float
-    working: float
-    busy: tuple[float, ...]
-    driver_busy: float
-    repeated: int
-    lost: float
-    failures: int
-    attempts: int
-    blocks: int
-    files: int
 
 
 class _Worker:
@@ -57,12 +27,12 @@ class _Worker:
         self.generation, self.since, self.up = 0, 0.0, True
 
 
-class Simulation:
+class _Simulation:
     """One run; `run` simulates it."""
 
     def __init__(self, work: Workload) -> None:
         self.work, self.costs = work, work.overheads
-        self.random = random.Random(work.failures.seed)
+        self.random = random.Random(work.failures.seed)  # noqa: S311
         self.now = self.driver_free = self.driver_busy = self.lost = 0.0
         self.first = self.last = 0.0
         self.committed = self.repeated = self.failed = self.blocks_read = self.files = self.attempts = 0
@@ -111,7 +81,7 @@ class Simulation:
                 worker.up = True
             self.free.append([deque(stage), deque()])  # actors without a block, and with one
         self.written: list[tuple[int, int]] = []  # blocks that wait for a file, and the nodes that hold them
-        self.in_files = 0
+        self.waiting = self.in_files = 0
         begun = self.now + self.costs.start + self.work.listing
         self.driver_free = begun
         self.first = self.first or begun
@@ -187,14 +157,16 @@ class Simulation:
             self._dispatch(stage + 1)
         else:
             self.written.append((photos, worker.node))
+            self.waiting += photos
             self._write()
         self._dispatch(stage)
 
     def _write(self) -> None:
         """Writes a file once there are blocks enough, or no more to come."""
-        waiting = sum(photos for photos, _ in self.written)
+        waiting = self.waiting
         if waiting and (waiting >= self.work.file_rows or waiting + self.in_files + self.committed == self.work.photos):
             self.written.clear()
+            self.waiting = 0
             self.in_files += waiting
             self._push(self._driver() + self.costs.file, self._commit, self.attempt, waiting)
 
@@ -204,25 +176,26 @@ class Simulation:
             self.committed += photos
             self.files += 1
 
-    def _kill(self, worker: _Worker, down: float | None = None) -> None:
-        """Loses an actor: its blocks go to others, and it is back after a while."""
+    def _kill(self, worker: _Worker, down: float = 0.0) -> None:
+        """Loses an actor: Ray repeats its blocks in the process that takes its place."""
         stage = next(number for number, workers in enumerate(self.workers) if worker in workers)
         self.failed += 1
         if worker.blocks:
             self.lost += max(0.0, self.now - worker.since)
             self.repeated += worker.blocks[0]
-            self.queues[stage].extendleft(reversed(worker.blocks))
-        worker.blocks.clear()
         worker.generation += 1
         worker.up = False
-        self._push(self.now + (down or 0.0) + self.costs.restart, self._back, stage, worker, worker.generation)
-        self._dispatch(stage)
+        self._push(self.now + down + self.costs.restart, self._back, stage, worker, worker.generation)
 
     def _back(self, stage: int, worker: _Worker, generation: int) -> None:
-        if generation == worker.generation and not worker.up:
-            worker.up = True
-            self.free[stage][0].append(worker)
-            self._dispatch(stage)
+        if generation != worker.generation:
+            return  # the whole command has begun again
+        worker.up = True
+        if worker.blocks:
+            self._start(stage, worker, self._driver())
+        if len(worker.blocks) < AHEAD:
+            self.free[stage][len(worker.blocks)].append(worker)
+        self._dispatch(stage)
 
     def _fail_node(self) -> None:
         """Loses a machine, with its actors and the results on it that are in no file yet."""
@@ -230,6 +203,7 @@ class Simulation:
         held = [photos for photos, where in self.written if where == node]
         self.written = [(photos, where) for photos, where in self.written if where != node]
         self.unread += sum(held)
+        self.waiting -= sum(held)
         self.repeated += sum(held)
         self.lost += sum(held) * sum(stage[0].seconds for stage in self.work.stages)
         before = self.failed
@@ -245,9 +219,14 @@ class Simulation:
     def _fail_driver(self) -> None:
         """Loses all that is not committed; the same command begins again."""
         self.failed += 1
-        half_done = sum(photos for photos, _ in self.written) + self.in_files
+        half_done = self.waiting + self.in_files
         half_done += sum(sum(worker.blocks) for workers in self.workers for worker in workers)
         self.repeated += half_done
         self.lost += half_done * sum(stage[0].seconds for stage in self.work.stages)
         self._begin()
         self._push(self.now + self.random.expovariate(self.work.failures.driver / 3600), self._fail_driver)
+
+
+def simulate(work: Workload) -> Simulated:
+    """Simulates one run to its end."""
+    return _Simulation(work).run()

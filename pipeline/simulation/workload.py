@@ -1,4 +1,4 @@
-"""What is simulated: photos, actors, and what a run costs beside the work of its stages."""
+"""What is simulated, photos, actors, failures, and what a run costs beside its work; and what comes of it."""
 
 from __future__ import annotations
 
@@ -90,3 +90,32 @@ class Workload:
     def nodes(self) -> int:
         """Machines that the actors are on."""
         return 1 + max(actor.node for stage in self.stages for actor in stage)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What a simulated run took.
+
+    Attributes:
+        seconds: wall-clock time.
+        working: of these, between the start of the actors' work and the last file.
+        busy: stage -> seconds of work, summed over its actors.
+        driver_busy: seconds in which the driver was at work.
+        repeated: photos that were read again, since they or their results were lost.
+        lost: seconds of actors on work that was lost.
+        failures: actors, machines and drivers that failed.
+        attempts: times that the command was started.
+        blocks: that were read.
+        files: that were written.
+    """
+
+    seconds: float
+    working: float
+    busy: tuple[float, ...]
+    driver_busy: float
+    repeated: int
+    lost: float
+    failures: int
+    attempts: int
+    blocks: int
+    files: int

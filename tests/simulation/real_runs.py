@@ -1,7 +1,8 @@
 """Small real runs with made-up stage times, timed block by block, beside their simulation.
 
-    python -m tests.simulation.real_runs FOLDER fit        measures the overheads, and prints them
-    python -m tests.simulation.real_runs FOLDER check      other runs, and what the simulation says of them
+    python -m tests.simulation.real_runs FOLDER fit        makes the runs that overheads are taken from
+    python -m tests.simulation.real_runs FOLDER check      makes other runs
+    python -m tests.simulation.real_runs FOLDER compare    simulates all of them with the overheads of the former
 
 Each run is a process of its own. An encoder that sleeps takes the place of a model, so two cores serve several actors.
 """
@@ -17,13 +18,19 @@ import time
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.benchmarks.graph_alone import TrivialEncoder, write_tiny
+from pipeline.simulation.events import simulate
+from pipeline.simulation.workload import Actor, Failures, Overheads, Workload
 
 LOG, TAKEN, KILLED = "log", "taken", "killed"
+_PROBE = 4
+"""Photos of the probe that each encoder embeds first."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +130,70 @@ def measure(folder: Path, name: str, run: Run) -> dict[str, object]:
     }
 
 
+def batches_of(found: dict[str, Any]) -> dict[int, list[tuple[float, float, int]]]:
+    """Actor -> its calls of the model (began, ended, photos), without the first one: the probe."""
+    calls: dict[int, list[tuple[float, float, int]]] = {}
+    for began, ended, actor, photos in found["batches"]:
+        calls.setdefault(int(actor), []).append((began, ended, int(photos)))
+    return {actor: some[1:] if some[0][2] == _PROBE else some for actor, some in calls.items()}
+
+
+def overheads_of(folder: Path) -> Overheads:
+    """What the runs of `FIT` took beside their work."""
+    starts, ends, between, restarts = [], [], [], []
+    for name in FIT:
+        found = json.loads((folder / f"{name}.json").read_text())
+        actors = batches_of(found)
+        if found["killed"] is not None:
+            again = min(calls[0][0] for actor, calls in actors.items() if actor >= len(found["run"]["paces"]))
+            restarts.append(again - found["killed"])
+            continue
+        starts.append(mean(calls[0][0] for calls in actors.values()))
+        ends.append(found["seconds"] - max(calls[-1][1] for calls in actors.values()))
+        for calls in actors.values():
+            idle = calls[-1][1] - calls[0][0] - sum(ended - began for began, ended, _ in calls)
+            blocks = sum(photos for _, _, photos in calls) / found["block"]
+            between.append(idle / (blocks - 1))
+    driver = Overheads().driver
+    file = Overheads().file
+    return Overheads(mean(starts) - 2 * driver, mean(between), driver, file, mean(ends) - file, mean(restarts))
+
+
+def compare(folder: Path) -> None:
+    """Prints each run beside its simulation: the whole, and from the first block to the end of the last."""
+    costs = overheads_of(folder)
+    print(", ".join(f"{name} {seconds:.3f}" for name, seconds in asdict(costs).items()))
+    print(f"{'':<18} {'measured':>16} {'simulated':>16} {'ratio':>12}   load")
+    for name in (*FIT, *CHECK):
+        found = json.loads((folder / f"{name}.json").read_text())
+        run, actors = found["run"], batches_of(found)
+        killed = () if found["killed"] is None else ((found["killed"], 0, 0),)
+        work = Workload(
+            run["photos"],
+            (tuple(Actor(pace) for pace in run["paces"]),),
+            block_rows=found["block"],
+            file_rows=found["file"],
+            readers=2,
+            overheads=costs,
+            failures=Failures(killed=killed),
+        )
+        simulated = simulate(work)
+        first = min(calls[0][0] for calls in actors.values())
+        measured = found["seconds"], max(calls[-1][1] for calls in actors.values()) - first
+        expected = simulated.seconds, simulated.working - costs.file
+        figures = [f"{one:7.1f} {other:7.1f} s" for one, other in (measured, expected)]
+        ratios = [one / other for one, other in zip(expected, measured, strict=True)]
+        print(f"{name:<18} {figures[0]:>16} {figures[1]:>16} {ratios[0]:6.2f} {ratios[1]:5.2f}   {found['load']:.0f}")
+
+
 def main(folder: Path, what: str) -> None:
     """Makes the runs and writes what they took to `folder`."""
     if what.startswith("{"):
         given = json.loads(what)
         index(folder, Run(given["photos"], tuple(given["paces"]), given["kill"]))
+        return
+    if what == "compare":
+        compare(folder)
         return
     for name, run in (FIT if what == "fit" else CHECK).items():
         found = measure(folder, name, run)

@@ -23,12 +23,14 @@ from pipeline.io.locations import locate
 _MAX_NAME = 4096
 _HOLES = 100
 """A sparse file this many times larger than its data is not a photo: encoded photos have no holes."""
+_BUFFER = 4 * 2**20
+"""Bytes of a tar that are read at once: each read of a bucket is a request, and headers have 512 bytes."""
 
 
 def members(path: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """Yield each member with the open tar; a tar in a bucket is read once from front to back."""
     filesystem, inner = locate(path)
-    with filesystem.open_input_stream(inner, compression=None) as raw:
+    with filesystem.open_input_stream(inner, compression=None, buffer_size=_BUFFER) as raw:
         tar = tarfile.TarFile(fileobj=TarStream(raw), tarinfo=Header, ignore_zeros=True)  # type: ignore[arg-type]
         with closing(tar):
             while (member := tar.next()) is not None:
