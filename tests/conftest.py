@@ -20,7 +20,7 @@ os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")
 os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ["MPLBACKEND"] = "agg"  # whatever notebook the tests are run from
 
-pytest_plugins = ["tests.marking"]
+pytest_plugins = ["tests.marking", "tests.buckets.fixtures"]
 
 
 @pytest.fixture(scope="session")
