@@ -67,10 +67,18 @@ def run(config: Config) -> int:
     if config.table != "proof":
         check_packages(config.detector)
     # Imported here, as below, because --help must not wait for torch.
+    from pipeline.experiments.mirror import working_folder
+
+    check_writable(config.out)
+    with working_folder(config.out, config.address, dry_run=config.dry_run) as out:
+        return _reproduce(config.model_copy(update={"out": out}))
+
+
+def _reproduce(config: Config) -> int:
+    """All of it, into a local folder."""
     from pipeline.detectors import check_annotations, check_detector
     from pipeline.experiments.material import draw_scenes
 
-    check_writable(config.out)
     encoders = _encoders(config)
     if config.table != "proof":
         check_detector(config.detector, fetch=not config.dry_run)

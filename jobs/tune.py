@@ -19,7 +19,8 @@ the same command goes on where it stopped; no setting is embedded twice. Any sea
 by name can be used.
 
 Under --out: report.md with tables C and D (or one for every two fields), the same as CSV, heat maps as PNG,
-trials.parquet with every figure of every setting, and Ray Tune's record (tensorboard --logdir OUT/ENCODER/tune).
+trials.parquet with every figure of every setting, and Ray Tune's record (tensorboard --logdir OUT/ENCODER/tune). For
+a bucket the work is done in a copy of it on this machine, and copied back every 20 seconds.
 """
 
 from __future__ import annotations
@@ -48,20 +49,22 @@ def run(config: Config) -> int:
         raise QpertError("--search optuna needs optuna: pip install 'qpert[optuna]'")
     # Imported here, because --help must not wait for torch and Ray.
     from pipeline.detectors import check_annotations, check_detector
+    from pipeline.experiments.mirror import working_folder
     from pipeline.tuning.planning import plan_runs
 
     check_writable(config.out)
-    runs = plan_runs(config)
-    if config.dry_run:
-        print("\n".join(tuning.plan() for tuning in runs))
-        return 0
-    if config.detector is not None:
-        check_detector(config.detector)
-        if config.strict_annotations:
-            check_annotations(config.detector)
-    failures = 0
-    for tuning in runs:
-        report, failed = tuning.run()
-        print(report)
-        failures += failed
+    with working_folder(config.out, config.address, dry_run=config.dry_run) as folder:
+        runs = plan_runs(config.model_copy(update={"out": folder}))
+        if config.dry_run:
+            print("\n".join(tuning.plan() for tuning in runs))
+            return 0
+        if config.detector is not None:
+            check_detector(config.detector)
+            if config.strict_annotations:
+                check_annotations(config.detector)
+        failures = 0
+        for tuning in runs:
+            report, failed = tuning.run()
+            print(report)
+            failures += failed
     return 1 if failures else 0

@@ -8,15 +8,19 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from pipeline.io.uris import masked
 from pipeline.printing import printable, printable_lines
 
 
 class MessageFormatter(logging.Formatter):
-    """Progress as it is, on one line; warnings and errors as ``warning: TEXT``. Nothing in them acts on a terminal."""
+    """Progress as it is, on one line; warnings and errors as ``warning: TEXT``.
+
+    Keys in URIs are hidden, and nothing acts on a terminal.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """`record` as text, without a line break at its end."""
-        text = super().format(record)
+        text = masked(super().format(record))
         if record.levelno < logging.WARNING:
             return printable(text)
         return f"{record.levelname.lower()}: {printable_lines(text)}"

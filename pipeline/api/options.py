@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import QpertError
+from pipeline.io.locations import ask_buckets_first
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -28,6 +29,7 @@ def check_options(model: type[Model], /, **values: Any) -> Model:
         extra = model.model_fields[name].json_schema_extra if name in model.model_fields else None
         if isinstance(value, str | list | tuple) and isinstance(extra, dict) and "short" in extra:
             values[name] = {extra["short"]: value}
+    ask_buckets_first()
     try:
         return model(**values)
     except ValidationError as error:

@@ -18,6 +18,8 @@ from pipeline.cluster.local_ray import session_parent, started_here
 from pipeline.cluster.ray_compat import QUIET_VARIABLES, SESSION_VARIABLES, SUBMITTED_JOB, start_ray
 from pipeline.errors import QpertError, first_line
 
+_OF_BUCKETS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
+
 
 @contextmanager
 def ray_session(
@@ -162,9 +164,11 @@ def _check_reachable(address: str, where: str) -> None:
 def _packages() -> dict[str, Any] | None:
     """The runtime environment of a driver that joins a cluster: our two packages, whatever the nodes have installed.
 
+    And where its buckets are, but no keys: Ray shows these variables on its dashboard, and nodes have their own keys.
     None for a submitted job, which brings its working directory.
     """
     if SUBMITTED_JOB in os.environ:
         return None
     root = Path(__file__).parents[2]
-    return {"py_modules": [str(root / "pipeline"), str(root / "jobs")]}
+    variables = {name: os.environ[name] for name in _OF_BUCKETS if os.environ.get(name)}
+    return {"py_modules": [str(root / "pipeline"), str(root / "jobs")], "env_vars": variables}

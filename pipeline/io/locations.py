@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from urllib.parse import quote, unquote
+from functools import lru_cache
 
-from filelock import FileLock, Timeout
 from pyarrow import fs
 
 from pipeline.errors import QpertError, first_line
+from pipeline.io.exclusive import check_held, local_lock, remote_lock
 from pipeline.io.retrying_files import retry_on, retrying
+from pipeline.io.s3 import S3Bucket
+from pipeline.io.uris import is_uri as is_uri
+from pipeline.io.uris import join as join
+from pipeline.io.uris import keys_in, masked, take_apart
+from pipeline.io.uris import split as split
+from pipeline.io.uris import without_options as without_options
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_OPTIONS = re.compile(r"\?\w+=.*", re.DOTALL)
-_LEGAL = "/!$&'()*+,;=:@"
-"""Characters that need no encoding in the path of a URI, besides letters, digits and ``_.-~``."""
-
-
-def is_uri(path: str) -> bool:
-    """Whether `path` names a file system by its scheme (a Windows drive letter is not a scheme)."""
-    return _SCHEME.match(path) is not None
+_at_once = False
+"""Whether this process asks every bucket first whether it answers, see `ask_buckets_first`."""
 
 
 def locate(path: str) -> tuple[fs.FileSystem, str]:
@@ -39,11 +37,49 @@ def locate(path: str) -> tuple[fs.FileSystem, str]:
     """
     if not is_uri(path):
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(path))
+    if keys_in(path):
+        raise QpertError(
+            f"{masked(path)}: the key in this URI would be written into features and messages. Leave it out, and set"
+            " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        )
+    uri = join(path)
+    if uri.startswith("s3://"):
+        head, inner, options = take_apart(uri)
+        filesystem = _bucket(
+            head, options, _at_once, tuple(item for item in os.environ.items() if item[0][:4] == "AWS_")
+        )
+        return filesystem, (head.removeprefix("s3://") + inner).rstrip("/")
     with answering(path, "cannot open the URI:"):
-        filesystem, inner = fs.FileSystem.from_uri(join(path))
+        filesystem, inner = fs.FileSystem.from_uri(uri)
     if not isinstance(filesystem, fs.LocalFileSystem):
         filesystem = retrying(filesystem)
     return filesystem, inner.rstrip("/") or inner
+
+
+def ask_buckets_first() -> None:
+    """From now on, find out within seconds that a bucket does not answer this process, instead of trying for long.
+
+    For the process that the user waits for. Its workers are patient: a bucket that answered once will do so again.
+    """
+    global _at_once
+    _at_once = True
+
+
+@lru_cache(maxsize=64)
+def _bucket(head: str, options: str, ask: bool, variables: tuple[tuple[str, str], ...]) -> fs.FileSystem:
+    """The file system of a bucket, kept because a new one for every photo would mean a new connection for each.
+
+    Args:
+        head: scheme and bucket.
+        options: of the URI.
+        ask: see `ask_buckets_first`.
+        variables: of the environment, on which it depends.
+    """
+    if ask:
+        S3Bucket.of(head + options).ask(head + options)
+    with answering(head + options, "cannot open the URI:"):
+        filesystem, _ = fs.FileSystem.from_uri(head + options)
+    return retrying(filesystem)
 
 
 def file_type(path: str) -> fs.FileType:
@@ -66,14 +102,19 @@ def answering(path: str, problem: str = "cannot look at") -> Iterator[None]:
         raise
     except Exception as error:
         kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
-        raise QpertError(f"{problem} {path} ({kind}{first_line(error)[:300]})") from error
+        raise QpertError(f"{problem} {masked(path)} ({kind}{masked(first_line(error))[:300]}{_hint(error)})") from error
+
+
+def _hint(error: Exception) -> str:
+    """What to do where a store refuses without saying why."""
+    return "; may the credentials in use do this?" if "ACCESS_DENIED" in str(error) else ""
 
 
 def local_path(path: str) -> str | None:
     """The local path of `path`, a path or a URI; None if it is not on this machine."""
     if not is_uri(path):
         return os.path.abspath(os.path.expanduser(path))
-    head, inner, _ = _take_apart(path)
+    head, inner, _ = take_apart(path)
     scheme, _, host = head.partition("://")
     local = scheme.lower() in ("file", "local", "fsspec+file", "fsspec+local") and host.lower() in ("", "localhost")
     return os.path.abspath(inner) if local else None
@@ -84,7 +125,7 @@ def real_place(path: str) -> str:
     local = local_path(path)
     if local is not None:
         return os.path.realpath(local)
-    head, inner, _ = _take_apart(path)
+    head, inner, _ = take_apart(path)
     scheme, _, host = head.partition("://")
     return f"{scheme.lower()}://{host.rpartition('@')[2]}{posixpath.normpath(inner) if inner else ''}".rstrip("/")
 
@@ -103,36 +144,6 @@ def absolute(path: str) -> str:
 def as_uri(path: str) -> str:
     """`path` as a valid URI, even if it is local."""
     return join(path) if is_uri(path) else join("file:///", absolute(path).lstrip("/"))
-
-
-def join(base: str, *parts: str) -> str:
-    """`base` (a path or a URI) extended by `parts`, which are plain names and paths; in a URI they get encoded."""
-    if not is_uri(base):
-        return posixpath.join(base.rstrip("/") or "/", *parts)
-    head, inner, options = _take_apart(base)
-    return head + (quote("/".join([inner.rstrip("/"), *parts]), _LEGAL) or "/") + options
-
-
-def split(path: str) -> tuple[str, str]:
-    """The folder of `path` (a path or a URI) and the decoded name in it: the inverse of `join`."""
-    if not is_uri(path):
-        return posixpath.split(path)
-    head, inner, options = _take_apart(path)
-    folder, name = posixpath.split(inner.rstrip("/"))
-    return join(head + options, folder.strip("/")), name
-
-
-def without_options(path: str) -> str:
-    """`path` without the options at the end of a URI."""
-    return _OPTIONS.sub("", path) if is_uri(path) else path
-
-
-def _take_apart(uri: str) -> tuple[str, str, str]:
-    """Scheme and host, the decoded path (which begins with a slash if it is not empty), and the options."""
-    bare = without_options(uri)
-    scheme, _, rest = bare.partition("://")
-    host, slash, inner = rest.partition("/")
-    return f"{scheme}://{host}", slash + unquote(inner), uri[len(bare) :]
 
 
 @dataclass(frozen=True)
@@ -179,11 +190,13 @@ class Folder:
             return None
 
     def write_atomically(self, name: str, data: bytes) -> None:
-        """Like the function of this name."""
+        """Like the function of this name; not without the lock, if this process took one of the folder."""
+        self.check_lock()
         _replace(self.filesystem, self.at(name), data)
 
     def delete(self, name: str) -> None:
-        """Delete a file, if it exists."""
+        """Delete a file, if it exists; not without the lock, if this process took one of the folder."""
+        self.check_lock()
         with suppress(FileNotFoundError):
             self.filesystem.delete_file(self.at(name))
 
@@ -193,31 +206,22 @@ class Folder:
         files = [info for info in infos if info.type == fs.FileType.File and info.path.endswith(suffix)]
         return sorted(files, key=lambda info: str(info.path))
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Keep other processes that use this from writing here; a missing folder is created.
 
-        The operating system drops the lock when the process ends, even if it is killed. Object stores have no locks:
-        there, nothing is prevented.
+        The operating system drops the lock when the process ends, even if it is killed. In a bucket it ends a minute
+        after that, see `pipeline.io.bucket_lock`; where a store has no locks, a warning says so.
 
         Raises:
             QpertError: another process holds the lock.
+            OSError: the folder cannot be written to.
         """
-        if is_uri(self.root):
-            yield
-            return
-        os.makedirs(self.path, exist_ok=True)
-        try:
-            lock = FileLock(self.at(".lock"), timeout=0)
-            lock.acquire()
-        except Timeout:
-            raise QpertError(
-                f"another run is writing to {self.root}; wait until it ends, or choose another --out"
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
+        local = local_path(self.root)
+        return remote_lock(self.root) if local is None else local_lock(local, self.root)
+
+    def check_lock(self) -> None:
+        """Raises a QpertError if this process has lost the lock that it took of this folder, or of one above it."""
+        check_held(self.root)
 
 
 def write_atomically(path: str, data: bytes) -> None:

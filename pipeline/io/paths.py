@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 
 from pipeline.io.locations import absolute, is_uri, join, without_options
 from pipeline.io.model_weights import split_weights
+from pipeline.io.uris import keys_in, without_keys
 
 _FILE_URI = re.compile(r"(?i:file):(?://(?:localhost)?(?=/)|(?!//))(/.*)", re.DOTALL)
 _HOME = re.compile(r"(?<=[:+])~(?=[^:+/]*(?:/|$))")
@@ -20,11 +21,21 @@ _HOME = re.compile(r"(?<=[:+])~(?=[^:+/]*(?:/|$))")
 
 
 def local(path: str) -> str:
-    """`path` with ``~`` expanded and without ``file://``; other URIs are unchanged."""
+    """`path` with ``~`` expanded and without ``file://``; other URIs are unchanged, but for keys in them."""
+    if keys := keys_in(path):
+        _use_keys(*keys)
+        return without_keys(path)
     uri = _FILE_URI.fullmatch(path)
     if uri is not None and without_options(path) == path:
         return unquote(uri[1])
     return path if is_uri(path) else os.path.expanduser(path)
+
+
+def _use_keys(key: str, secret: str) -> None:
+    """Moves the keys of a URI to where all that reads and writes finds them: as part of URIs they would be stored."""
+    for name, value in (("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", secret)):
+        if os.environ.setdefault(name, value) != value:
+            raise ValueError(f"its key is not that of {name}, and a command has one key: name the key in one place")
 
 
 def canonical(path: str) -> str:

@@ -19,7 +19,9 @@ class ReproductionSpec(AnnotationOptions, RunOptions):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     preset: Literal["miniature", "flickr30k", "coco"] = Field("miniature", description="the data set")
-    out: LocalPath = Field("reproduction", description="folder for features and reports; all nodes must see it")
+    out: PathText = Field(
+        "reproduction", description="folder or bucket for features and reports; all nodes must see it"
+    )
     images: PathText | None = Field(None, description="folder of the photos (with subfolders)")
     captions: LocalPath | None = Field(None, description="captions in any form that qpert evaluate reads")
     annotations: LocalPath | None = Field(None, description="true boxes in any form that qpert evaluate reads")

@@ -81,6 +81,7 @@ class Attempts:
         self.files = self.begun_with = self._committed()
         self.in_vain, self.number, self.status = 0, 0, StatusLine()
         self.stopped: str | None = None  # why the attempt was ended for a faster one
+        self.lost: QpertError | None = None  # another run has taken over the lock
         self.gpus = 0.0  # GPUs that are free once the session has ended
 
     def run(
@@ -133,6 +134,12 @@ class Attempts:
         started = time.time()
 
         def look(counts: RunStats) -> None:
+            try:
+                self.store.folder.check_lock()
+            except QpertError as error:
+                self.lost = error
+                run_actor.request_stop.remote(str(error))
+                return
             self.on_counts(counts)
             pace = pace_of(counts, started) if self.stopped is None else None
             if pace is not None and (restart := rescaling.poll(pace)):
@@ -160,6 +167,8 @@ class Attempts:
         It makes sense after a failure of the machines, in a session that is ours to end, and at most twice in a row
         without progress.
         """
+        if self.lost is not None:
+            raise self.lost from error
         reason, self.stopped = self.stopped, None
         if reason is not None:
             logger.info(reason)

@@ -9,7 +9,6 @@ from typing import Any
 from pipeline.encoders import can_match, check_perturbable, miniature_encoders
 from pipeline.errors import QpertError
 from pipeline.experiments.paper import WEIGHTS
-from pipeline.io.locations import is_uri
 from pipeline.tuning.objective import OWN_MINUS_SHUFFLED, Objective
 from pipeline.tuning.run import TuningRun
 from pipeline.tuning.search import Search
@@ -25,8 +24,6 @@ def plan_runs(spec: TuningSpec) -> list[TuningRun]:
     Raises:
         QpertError: options that are wrong or do not go together, or a search that cannot be done.
     """
-    if is_uri(spec.out):
-        raise QpertError(f"--out {spec.out}: Ray Tune and the reports need a folder that all nodes see, not a URI")
     if spec.detector is not None and spec.detector.model == "none":
         raise QpertError("--detector none leaves nothing to perturb with")
     search, space = make_search(spec), make_space(spec)

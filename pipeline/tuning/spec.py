@@ -24,7 +24,9 @@ class _Tuning(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    out: PathText = Field("tuning", description="folder for tokens, features and reports; all nodes must see it")
+    out: PathText = Field(
+        "tuning", description="folder or bucket for tokens, features and reports; all nodes must see it"
+    )
     images: PathText | None = Field(None, description="folder of the photos (with subfolders); default: draw scenes")
     captions: LocalPath | None = Field(None, description="captions in any form that qpert evaluate reads")
     annotations: LocalPath | None = Field(None, description="true boxes in any form that qpert evaluate reads")

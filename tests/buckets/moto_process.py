@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--ip", default="127.0.0.1")
     parser.add_argument("--bucket", default="bucket", help="made at the start")
     parser.add_argument("--objects", type=int, default=0, help="so many one-byte objects many/000/0000000.jpg ...")
+    parser.add_argument("--folder-size", type=int, default=1000, help="of these objects")
     parser.add_argument(
         "--strict", action="store_true", help="refuse other keys than the one printed, and no key at all"
     )
@@ -36,7 +37,7 @@ def main() -> None:
     iam.put_user_policy("tester", "everything", json.dumps(POLICY))
     s3.create_bucket(options.bucket, "us-east-1")
     for number in range(options.objects):
-        s3.put_object(options.bucket, f"many/{number // 1000:03}/{number:07}.jpg", b"x")
+        s3.put_object(options.bucket, f"many/{number // options.folder_size:03}/{number:07}.jpg", b"x")
     if options.strict:
         settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
     server = ThreadedMotoServer(options.ip, options.port, verbose=False)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,7 @@ class S3Server:
 
     def client(self) -> Any:
         """A client of boto3, which has nothing in common with what is tested."""
-        import boto3
-
-        return boto3.client(
-            "s3",
-            endpoint_url=self.url,
-            aws_access_key_id=self.key,
-            aws_secret_access_key=self.secret,
-            region_name=REGION,
-        )
+        return _client(self.url, self.key, self.secret)
 
     def names(self, bucket: str, prefix: str = "") -> list[str]:
         """The keys of a bucket."""
@@ -72,6 +65,14 @@ class S3Server:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             client.upload_file(str(path), bucket, f"{prefix}/{path.relative_to(folder).as_posix()}")
         return f"s3://{bucket}/{prefix}"
+
+
+@lru_cache
+def _client(url: str, key: str, secret: str) -> Any:
+    import boto3
+
+    keys = {"aws_access_key_id": key, "aws_secret_access_key": secret}
+    return boto3.Session().client("s3", endpoint_url=url, region_name=REGION, **keys)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from pipeline.cluster.rescaling import Pace
 from pipeline.cluster.waiting import NamedGpus
 from pipeline.errors import QpertError
 from pipeline.features.store import FeatureStore
+from pipeline.io.locations import Folder
 from pipeline.runs import attempts as module
 from pipeline.runs.attempts import Attempts, pace_of, readable
 from pipeline.runs.run_stats import RunStats
@@ -255,3 +256,31 @@ def test_an_interrupted_user_is_told_what_to_do(write_features: Callable[..., An
     attempts = Attempts(FeatureStore(write_features([[[1.0, 0.0]]]).folder), "f00", None, execute=interrupt)
     with pytest.raises(KeyboardInterrupt, match="run the same command again to go on where it stopped"):
         attempts.run(lambda there: Planned(), find)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_run_whose_lock_was_taken_over_ends(
+    write_features: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a bucket, where a run that could not be seen for long may find another one in its place."""
+    stops: list[str] = []
+
+    @contextmanager
+    def watched(run_actor: Any, todo: object, look: Callable[[RunStats], None], *of: Any) -> Iterator[None]:
+        look(RunStats())
+        yield
+
+    def lost(folder: Folder) -> None:
+        raise QpertError("another run has taken over")
+
+    def stopped(graph: Any, run_actor: Any, **options: Any) -> None:
+        raise ray.exceptions.RayError("stopped")
+
+    run_actor = SimpleNamespace(request_stop=SimpleNamespace(remote=stops.append))
+    monkeypatch.setattr(module, "start_run_actor", lambda actors: run_actor)
+    monkeypatch.setattr(module, "progress", watched)
+    attempts = Attempts(FeatureStore(write_features([[[1.0, 0.0]]]).folder), "f00", None, execute=stopped)
+    monkeypatch.setattr(Folder, "check_lock", lost)
+    with pytest.raises(QpertError, match="another run has taken over"):
+        attempts.run(lambda machines: Planned(), lambda: Machines(4.0))
+    assert stops == ["another run has taken over"]
