@@ -39,6 +39,8 @@ _REFUSED = re.compile(r"HTTP status (?:3\d\d|4(?!08|29)\d\d)")
 _OUTAGE = re.compile(
     r"NETWORK_CONNECTION|SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING"
     r"|HTTP status (?:408|429|5\d\d)|Status\(UNAVAILABLE"
+    r"|ServiceUnavailable|SlowDown|InternalError|RequestTimeout|\(5\d\d\)|Could not connect|Connection was closed"
+    r"|Read timeout on|Connect timeout on"  # these as boto3 says them
 )
 _RETRIED = "qpert_retried"
 

@@ -18,14 +18,25 @@ from pipeline.errors import first_line
 logger = logging.getLogger(__name__)
 SAID_AFTER, SAID_EVERY = 5.0, 60.0
 """Seconds of waiting that are not worth a line, and seconds between two lines of the log."""
-_STATUS = re.compile(r"HTTP status (\d{3})")
+_STATUS = re.compile(r"HTTP status (?P<arrow>\d{3})|\((?P<boto>5\d\d)\)")
 _ANSWERS = {
     "SLOW_DOWN": "answers 503, slow down",
     "SERVICE_UNAVAILABLE": "answers 503",
     "INTERNAL_FAILURE": "answers 500",
+    "SlowDown": "answers 503, slow down",
+    "ServiceUnavailable": "answers 503",
+    "InternalError": "answers 500",
     "REQUEST_TIMEOUT": "answers that it waited too long",
 }
-_SILENCE = ("NETWORK_CONNECTION", "Connection reset", "timed out", "curlCode", "CURL error")
+_SILENCE = (
+    "NETWORK_CONNECTION",
+    "Connection reset",
+    "timed out",
+    "timeout on",
+    "curlCode",
+    "CURL error",
+    "Could not connect",
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ def problem_of(error: BaseException) -> str:
         if code in text:
             return words
     if status := _STATUS.search(text):
-        return f"answers {status[1]}"
+        return f"answers {status['arrow'] or status['boto']}"
     if isinstance(error, ConnectionError | TimeoutError) or any(word in text for word in _SILENCE):
         return "does not answer"
     return f"fails ({first_line(error)[:80]})"
