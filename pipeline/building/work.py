@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from pipeline.errors import QpertError, one_line
-from pipeline.io.retrying import transient
+from pipeline.io.retrying import transient, was_retried
 from pipeline.printing import printable
 
 logger = logging.getLogger(__name__)
@@ -120,10 +120,9 @@ def _may_try_again(error: BaseException, failed: int) -> None:
     cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
     if isinstance(cause, QpertError):
         raise cause from None
-    lasting = isinstance(error, ray.exceptions.RayTaskError) and not transient(cause)
-    if lasting:
+    if isinstance(error, ray.exceptions.RayTaskError) and not transient(cause):
         raise error from None
-    if failed >= TRIES:
+    if failed >= TRIES or was_retried(cause):
         raise QpertError(
             f"a task failed {failed} times ({one_line(cause)}); run the same command again to go on with what is done;"
             " --verbose shows more"

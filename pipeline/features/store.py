@@ -34,6 +34,7 @@ from pipeline.features.parts import files_of, part_folders
 from pipeline.features.tokens import TokenFiles
 from pipeline.io.locations import Folder
 from pipeline.io.retrying_files import retry_on, retrying
+from pipeline.io.storage_waits import Listener
 
 Progress = Callable[[int], object]
 
@@ -169,14 +170,14 @@ class FeatureStore:
         self.ray_filesystem().create_dir(name, recursive=True)
         return name
 
-    def ray_filesystem(self) -> fs.FileSystem:
+    def ray_filesystem(self, listener: Listener | None = None) -> fs.FileSystem:
         """A file system whose root is this set, for Ray Data, which then sees only names that we chose.
 
         Ray parses paths and URIs in ways of its own: it loses options and escapes of URIs, cuts a path at ``?`` before
         it looks at the suffix, and takes ``a=b`` for a column. Failed operations are retried, on a local path as well,
-        which may be mounted from another machine.
+        which may be mounted from another machine; `listener` is told in the processes that use the file system.
         """
-        return fs.SubTreeFileSystem(self.folder.path, retrying(self.folder.filesystem))
+        return fs.SubTreeFileSystem(self.folder.path, retrying(self.folder.filesystem, listener))
 
     @property
     def tokens(self) -> TokenFiles:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def map_ahead(call: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+def map_ahead(call: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result]:
     """The results of `call` for each item, in order, at most `threads` calls ahead of their consumer.
 
     Unlike `ThreadPoolExecutor.map` this holds only so many results in memory.

@@ -28,6 +28,8 @@ MAX_FOOTER = 2**27
 """Bytes of metadata: a file needs a few thousand per row group."""
 
 _AT_ONCE = 16
+_TAIL = 2**16
+"""Bytes at the end of a file that are read first: most footers are shorter."""
 _MAGIC = b"PAR1"
 _NAME = b"ARROW:extension:name"
 _NEUTRAL = b"ARROW:extension-name"
@@ -68,15 +70,18 @@ def open_table(
         filesystem, path = locate(path)
     try:
         with filesystem.open_input_file(path) as file:
-            _refuse_extensions(file, name)
+            end = _end(file, name)
+            _refuse_extensions(end, name)
+            plain = {"schema_depth_limit": MAX_DEPTH, "arrow_extensions_enabled": False}
             with pq.ParquetFile(
                 file,
+                # From what was read already: a bucket takes its time for every request.
+                metadata=pq.ParquetFile(pa.BufferReader(end), **plain).metadata,
                 buffer_size=buffer_size,
                 pre_buffer=not buffer_size,
                 read_dictionary=list(dictionaries) or None,
-                schema_depth_limit=MAX_DEPTH,
                 page_checksum_verification=checksums,
-                arrow_extensions_enabled=False,
+                **plain,
             ) as table:
                 _check_schema(table.schema_arrow, name)
                 yield table
@@ -134,19 +139,25 @@ def _check_table(filesystem: fs.FileSystem, path: str) -> None:
         pass
 
 
-def _refuse_extensions(file: pa.NativeFile, name: str) -> None:
-    """Search the footer, which holds the Arrow schema once or, in a malicious file, several times."""
+def _end(file: pa.NativeFile, name: str) -> bytes:
+    """The footer of a file and what follows it, read at once unless the footer is long."""
     size = file.size()
-    file.seek(max(size - 8, 0))
-    tail = file.read(8)
-    length = int.from_bytes(tail[:4], "little")
-    if size < 12 or tail[4:] != _MAGIC or length > size - 8:
+    file.seek(max(size - _TAIL, 0))
+    end = bytes(file.read(_TAIL))
+    length = int.from_bytes(end[-8:-4], "little")
+    if size < 12 or end[-4:] != _MAGIC or length > size - 8:
         raise pa.ArrowInvalid("it does not end like one" if size else "it is empty")
     if length > MAX_FOOTER:
         raise QpertError(f"{name}: {length} bytes of metadata, limit {MAX_FOOTER}")
-    file.seek(size - 8 - length)
-    footer = file.read(length)
+    if (missing := length + 8 - len(end)) > 0:
+        file.seek(size - length - 8)
+        end = bytes(file.read(missing)) + end
     file.seek(0)
+    return end[-length - 8 :]
+
+
+def _refuse_extensions(footer: bytes, name: str) -> None:
+    """Search the footer, which holds the Arrow schema once or, in a malicious file, several times."""
     if not any(form in footer for form in _in_base64(_NAME)):
         return
     extensions = [extension for schema in _SCHEMA.findall(footer) for extension in _extensions(schema)]

@@ -1,6 +1,7 @@
 """A file system that wraps another one and retries operations that fail with a transient error.
 
-Storage is retried here and nowhere else: users of such a file system must not retry once more.
+Storage is retried here and nowhere else: users of such a file system must not retry once more, and the clients of
+object stores below it are told not to: pyarrow's for S3 would make 31 requests, in six seconds, of each of our tries.
 """
 
 from __future__ import annotations
@@ -8,25 +9,37 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
 
 from pipeline.io.retrying import retry
+from pipeline.io.storage_waits import Listener, listen
 
 Result = TypeVar("Result")
 _PIECE = 8 * 2**20
 KEPT = 64 * 2**20
 """Bytes of a file being written that are buffered in memory; beyond, it is buffered in a temporary file."""
+_GCS_RETRIES = timedelta(seconds=2)
+"""For which Google's client retries by itself: it takes no zero."""
 
 
-def retrying(filesystem: fs.FileSystem) -> fs.FileSystem:
+def retrying(filesystem: fs.FileSystem, listener: Listener | None = None) -> fs.FileSystem:
     """`filesystem` with every operation retried, and reading resumed where it failed.
 
     What is written to a file is buffered until the file is closed; then all of it is written, and retried as a whole.
+
+    Args:
+        filesystem: to wrap.
+        listener: is told of all waits of the processes that the file system is sent to, see `storage_waits.listen`.
     """
-    return filesystem if is_retrying(filesystem) else fs.PyFileSystem(_Retrying(filesystem))
+    if is_retrying(filesystem):
+        if listener is None:
+            return filesystem
+        filesystem = filesystem.handler.inner
+    return fs.PyFileSystem(_Retrying(filesystem, listener))
 
 
 def is_retrying(filesystem: fs.FileSystem) -> bool:
@@ -42,8 +55,11 @@ def retry_on(filesystem: fs.FileSystem, call: Callable[[], Result]) -> Result:
 class _Retrying(fs.FileSystemHandler):  # type: ignore[misc]
     """Implements the operations for pyarrow."""
 
-    def __init__(self, inner: fs.FileSystem) -> None:
-        self.inner = inner
+    def __init__(self, inner: fs.FileSystem, listener: Listener | None = None) -> None:
+        self.inner, self.listener = _not_retrying(inner), listener
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (self.inner, self.listener)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Retrying) and bool(self.inner == other.inner)
@@ -103,6 +119,25 @@ class _Retrying(fs.FileSystemHandler):  # type: ignore[misc]
 
     def _at(self, path: str) -> Callable[[], pa.NativeFile]:
         return lambda: self.inner.open_input_file(path)
+
+
+def _not_retrying(filesystem: fs.FileSystem) -> fs.FileSystem:
+    """The same without retries of its own. Needed after unpickling as well, which forgets the strategy."""
+    if filesystem.type_name == "s3":
+        _, (settings,) = filesystem.__reduce__()
+        # Opened late, a small file is one request instead of three, and leaves no upload behind that never completes.
+        settings = settings | {"allow_delayed_open": True}
+        return fs.S3FileSystem(**settings, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1))
+    if filesystem.type_name == "gcs":
+        _, (settings,) = filesystem.__reduce__()
+        return fs.GcsFileSystem(**settings | {"retry_time_limit": settings["retry_time_limit"] or _GCS_RETRIES})
+    return filesystem
+
+
+def _arrived(inner: fs.FileSystem, listener: Listener | None) -> _Retrying:
+    if listener is not None:
+        listen(listener)
+    return _Retrying(inner, listener)
 
 
 def _once(call: Callable[[], None], done: Callable[[], bool]) -> None:

@@ -18,6 +18,7 @@ from pipeline.cluster.pools import Pool
 from pipeline.cluster.ray_compat import data_settings
 from pipeline.features.schema import DICTIONARY
 from pipeline.features.store import FeatureStore
+from pipeline.io.storage_waits import listen
 from pipeline.runs.committed import checkpoint_of
 from pipeline.stages.stage_actor import Step, stage_actor
 from pipeline.workers.reporting import Reporter
@@ -118,7 +119,15 @@ class Graph:
 def run_graph(graph: Graph, run_actor: Any | None = None, *, verbose: bool = False) -> None:
     """Runs it to the end in the current Ray session; what is committed already is skipped."""
     reporter = Reporter(run_actor)
-    with resumable(graph.store, graph.fingerprint, verbose, graph.patience) as write:
+    before = listen(reporter.send)
+    try:
+        _run(graph, reporter, verbose)
+    finally:
+        listen(before)
+
+
+def _run(graph: Graph, reporter: Reporter, verbose: bool) -> None:
+    with resumable(graph.store, graph.fingerprint, verbose, graph.patience, reporter) as write:
         photos = graph.source(graph.store, graph.block_rows, reporter)
         for stage in graph.stages:
             photos = photos.map_batches(**stage.map_batches(graph.worker, graph.block_rows, reporter))
@@ -127,7 +136,11 @@ def run_graph(graph: Graph, run_actor: Any | None = None, *, verbose: bool = Fal
 
 @contextmanager
 def resumable(
-    store: FeatureStore, fingerprint: str, verbose: bool = False, patience: float = PATIENCE
+    store: FeatureStore,
+    fingerprint: str,
+    verbose: bool = False,
+    patience: float = PATIENCE,
+    reporter: Reporter | None = None,
 ) -> Iterator[Callable[[Dataset, int], None]]:
     """A context in which a dataset is made and written to the features of `store`, with Ray's checkpoints on.
 
@@ -141,7 +154,7 @@ def resumable(
     def write(dataset: Dataset, rows: int) -> None:
         dataset.write_parquet(
             store.FEATURES,
-            filesystem=store.ray_filesystem(),
+            filesystem=store.ray_filesystem(None if reporter is None else reporter.send),
             min_rows_per_file=rows,
             use_dictionary=list(DICTIONARY),
             write_page_checksum=True,

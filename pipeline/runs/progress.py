@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.cluster.waiting import LONG, waiting_line
 from pipeline.errors import one_line
+from pipeline.io.storage_waits import waiting_text
 from pipeline.printing import duration, printable
 from pipeline.runs.run_stats import RunStats
 from pipeline.runs.status_line import StatusLine
@@ -90,7 +91,9 @@ class _Problems:
 
 
 def progress_line(stats: RunStats, total: int | None) -> str:
-    """One line: ``1,280 of 2,000 photos (64 %), 212 images/s, 0:03 left, 2 failed``."""
+    """One line: ``1,280 of 2,000 photos (64 %), 212 images/s, 0:03 left, 2 failed``, or what it waits for."""
+    if wait := stats.storage.now():
+        return printable(waiting_text(wait.problem, wait.seconds, wait.limit))
     if not stats.photos and stats.loading:
         return "loading models ..."
     if not stats.photos:
@@ -120,6 +123,9 @@ def summary(stats: RunStats, seconds: float) -> str:
     for stage, names in stats.devices.items():
         devices = ", ".join(f"{number} x {name}" for name, number in Counter(names).items())
         lines.append(f"{stage:<7} {stats.seconds.get(stage, 0.0):,.1f} s of work on {devices}")
+    if stats.storage.retries:
+        longest = duration(stats.storage.longest)
+        lines.append(f"storage {stats.storage.retries:,} requests tried again; the longest wait was {longest}")
     return "\n".join(lines)
 
 

@@ -4,14 +4,47 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.datasets.photos.skipped import Skipped
+from pipeline.io.retrying import LONGEST_PAUSE
+from pipeline.io.storage_waits import SAID_AFTER, StorageAnswers, StorageWaits
 from pipeline.workers.device_check import Kind
 from pipeline.workers.reporting import BatchDone, DeviceProbe, DeviceUp, Event, Fetched, FilesSkipped, Loading
 
 _HISTORY = 4096
 """Most entries of `RunStats.history`."""
+
+
+@dataclass
+class StorageTrouble:
+    """Storage that had to be asked again, by all processes of a run.
+
+    Attributes:
+        retries: how often.
+        longest: seconds of the longest wait.
+        waiting: the last wait that was heard of; None after one has ended.
+        heard: time.time() when it was.
+    """
+
+    retries: int = 0
+    longest: float = 0.0
+    waiting: StorageWaits | None = None
+    heard: float = 0.0
+
+    def record(self, event: StorageWaits | StorageAnswers) -> None:
+        """Adds an event. After an end, others that still wait will say so with their next try."""
+        self.longest = max(self.longest, event.seconds)
+        self.waiting = event if isinstance(event, StorageWaits) else None
+        self.retries += isinstance(event, StorageWaits)
+        self.heard = time.time()
+
+    def now(self) -> StorageWaits | None:
+        """The wait that is worth a line now: it has taken a while, and its process still lives."""
+        silent = time.time() - self.heard
+        if self.waiting is None or self.waiting.seconds + silent < SAID_AFTER or silent > 2 * LONGEST_PAUSE:
+            return None
+        return replace(self.waiting, seconds=self.waiting.seconds + silent)
 
 
 @dataclass
@@ -36,6 +69,7 @@ class RunStats:
         warm: time.time() and `done` when every actor was up and a batch had left the last stage; None before that.
         actors: how many actors there will be, to know when all are up; None leaves `warm` out.
         begun: actors that have begun to load their model, repetitions included.
+        storage: waits for storage.
     """
 
     photos: int = 0
@@ -55,6 +89,7 @@ class RunStats:
     warm: tuple[float, Counter[str]] | None = None
     actors: int | None = None
     begun: int = 0
+    storage: StorageTrouble = field(default_factory=StorageTrouble)
 
     def record(self, event: Event) -> None:
         """Adds what `event` reports; events that are not about statistics are ignored."""
@@ -75,6 +110,8 @@ class RunStats:
                 self.skipped.update(skipped)
             case BatchDone():
                 self._record_batch(event)
+            case StorageWaits() | StorageAnswers():
+                self.storage.record(event)
 
     def images_per_second(self) -> float | None:
         """What every command calls images/s: photos per second of wall-clock time once all actors are at work.

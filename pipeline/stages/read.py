@@ -20,11 +20,13 @@ from pipeline.datasets.photos.skipped import Skipped
 from pipeline.errors import QpertError
 from pipeline.io.locations import is_uri
 from pipeline.io.photo_state import FILE_STATE, digest_of
+from pipeline.io.storage_waits import listen
 from pipeline.workers.reporting import Fetched, FilesSkipped, Reporter
 
 
 def read_photos(listing: pa.Table, reporter: Reporter, rules: SourceRules = DEFAULT_RULES) -> pa.Table:
     """Rows of `PHOTO_SCHEMA` for rows of `LISTING_SCHEMA`."""
+    listen(reporter.send)
     started = perf_counter()
     uris = listing["uri"].to_pylist()
     read_one = partial(_read, rules=rules)
@@ -56,6 +58,7 @@ def _read(uri: str | None, rules: SourceRules) -> bytes | str:
 def _read_shard(
     shard: Shard, rows: int, limit: int | None, rules: SourceRules, reporter: Reporter
 ) -> Iterator[pa.Table]:
+    listen(reporter.send)
     started, skipped = perf_counter(), Skipped()
     for table in read_shard(shard, rows, limit, rules, partial(read_named, rules=rules), skipped):
         reporter.send(Fetched(table.num_rows, perf_counter() - started, table["data"].nbytes))

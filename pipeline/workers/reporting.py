@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.datasets.photos.skipped import Skipped
+from pipeline.io.storage_waits import StorageEvent
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ class WorkDone:
     work: str
 
 
-Event = Loading | DeviceUp | DeviceProbe | SmallerMicroBatch | Fetched | FilesSkipped | BatchDone | WorkDone
+Event = (
+    Loading | DeviceUp | DeviceProbe | SmallerMicroBatch | Fetched | FilesSkipped | BatchDone | WorkDone | StorageEvent
+)
 
 
 class Reporter:

@@ -55,7 +55,7 @@ def test_the_last_error_is_raised(error: Exception) -> None:
         raise error
 
     with pytest.raises(type(error)) as raised:
-        retry(call, tries=3)
+        retry(call, tries=3, patience=0)
     assert raised.value is error
     assert calls == (3 if error in PASSES else 1)
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.datasets.photos.skipped import Skipped
-from pipeline.runs.progress import progress_line
+from pipeline.io.storage_waits import StorageAnswers, StorageWaits
+from pipeline.runs.progress import progress_line, summary
 from pipeline.runs.run_stats import RunStats
 from pipeline.workers.reporting import (
     BatchDone,
@@ -52,6 +53,25 @@ def test_events_add_up() -> None:
     assert stats.seconds == {"detect": 1.5, "encode": 1.0}
     assert stats.work == {("detect", "cpu"): (64, 1.5), ("encode", "cpu"): (128, 1.0)}
     assert stats.done == {"detect": 64, "encode": 128}
+
+
+def test_waits_for_storage_are_counted_and_shown_while_they_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    stats = recorded(StorageWaits("answers 503", 1.0, 600.0))
+    assert progress_line(stats, 10) == "starting workers ..."  # too short to be worth a word
+    stats.record(StorageWaits("answers 503", 118.0, 600.0))
+    now[0] += 5
+    line = "the store answers 503; waiting, 3rd minute of 10, nothing is lost"
+    assert progress_line(stats, 10) == line
+    stats.record(StorageAnswers(301.0))
+    assert progress_line(stats, 10) == "starting workers ..."
+    stats.record(StorageWaits("answers 503", 124.0, 600.0))  # another process still waits
+    assert progress_line(stats, 10) == line
+    now[0] += 60  # it has died
+    assert progress_line(stats, 10) == "starting workers ..."
+    assert "storage 3 requests tried again; the longest wait was 5:01" in summary(stats, 400.0)
+    assert "storage" not in summary(RunStats(), 1.0)
 
 
 def test_what_was_read_and_skipped_adds_up() -> None:

@@ -75,7 +75,7 @@ def read_file(uri: str, rules: SourceRules) -> bytes:
     if local is not None:
         return retry(lambda: _read_local(local, rules))
     if scheme_of(uri) in WEB:
-        return retry(lambda: fetch(uri.removeprefix("fsspec+"), rules))
+        return retry(lambda: fetch(uri.removeprefix("fsspec+"), rules), patience=0)  # one site of many
     _check_endpoint(uri, rules)
     return _read_remote(uri, rules)  # its file system retries by itself
 

@@ -83,12 +83,10 @@ def read_texts(file: str, columns: Sequence[str], groups: list[int] | None = Non
     Raises:
         DamagedTable: the file cannot be read, or breaks off.
     """
-    with open_table(file) as table:
-        schema = table.schema_arrow
-        known = list(dict.fromkeys(columns))
-        dictionaries = [column for column in known if not pa.types.is_integer(type_of(schema, column) or pa.null())]
-    # A few bytes can repeat one long text a million times, so texts stay dictionaries and are kept once.
-    with open_table(file, dictionaries=dictionaries) as table:
+    known = list(dict.fromkeys(columns))
+    # A few bytes can repeat one long text a million times, so texts stay dictionaries and are kept once. Arrow leaves
+    # other types, such as numbers, as they are.
+    with open_table(file, dictionaries=known) as table:
         for batch in table.iter_batches(_ROWS, groups, columns=known):
             texts = [_texts(values_of(batch, column)) for column in columns]
             for start in range(0, batch.num_rows, _PIECE):

@@ -8,7 +8,7 @@ import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import cast
 
 from pipeline.datasets.photos.formats import file_kind, not_a_photo
@@ -18,20 +18,21 @@ from pipeline.datasets.photos.rules import NOT_CHOSEN, SourceRules
 from pipeline.datasets.photos.shard import Photo, member_uri
 from pipeline.datasets.photos.skipped import Skipped
 from pipeline.datasets.photos.tar_stream import Header, TarStream
-from pipeline.io.locations import locate
+from pipeline.io.locations import is_uri, locate
+from pipeline.io.reading_ahead import ReadAhead
 
 _MAX_NAME = 4096
 _HOLES = 100
 """A sparse file this many times larger than its data is not a photo: encoded photos have no holes."""
-_BUFFER = 4 * 2**20
-"""Bytes of a tar that are read at once: each read of a bucket is a request, and headers have 512 bytes."""
 
 
 def members(path: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """Yield each member with the open tar; a tar in a bucket is read once from front to back."""
     filesystem, inner = locate(path)
-    with filesystem.open_input_stream(inner, compression=None, buffer_size=_BUFFER) as raw:
-        tar = tarfile.TarFile(fileobj=TarStream(raw), tarinfo=Header, ignore_zeros=True)  # type: ignore[arg-type]
+    with filesystem.open_input_stream(inner, compression=None) as raw, ExitStack() as reading:
+        # Every small read of a bucket would be a request of its own.
+        stream = reading.enter_context(ReadAhead(raw)) if is_uri(path) else raw
+        tar = tarfile.TarFile(fileobj=TarStream(stream), tarinfo=Header, ignore_zeros=True)  # type: ignore[arg-type]
         with closing(tar):
             while (member := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined] # otherwise it keeps every header

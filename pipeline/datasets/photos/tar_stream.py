@@ -11,6 +11,8 @@ from typing import IO, Any, cast
 
 import pyarrow as pa
 
+from pipeline.io.reading_ahead import ReadAhead
+
 MAX_HEADER = 2**20
 """Bytes that the headers of one member may take: long names, extended attributes, maps of sparse files."""
 MAX_ZEROS = 2**20
@@ -33,7 +35,7 @@ class TarStream:
     closed = False
     name = None
 
-    def __init__(self, raw: pa.NativeFile) -> None:
+    def __init__(self, raw: pa.NativeFile | ReadAhead) -> None:
         self._raw = raw
         self._ahead = bytes(raw.read(_BLOCK))
         self._at = 0
@@ -132,7 +134,7 @@ class _CountedStream:
 
     closed = False
 
-    def __init__(self, ahead: bytes, raw: pa.NativeFile) -> None:
+    def __init__(self, ahead: bytes, raw: pa.NativeFile | ReadAhead) -> None:
         self._ahead, self._raw = ahead, raw
         self.taken = 0
 
