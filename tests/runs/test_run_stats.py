@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.datasets.photos.skipped import Skipped
 from pipeline.runs.progress import progress_line
+from pipeline.runs.report import wrong_decompositions
 from pipeline.runs.run_stats import RunStats
 from pipeline.workers.reporting import (
     BatchDone,
@@ -52,6 +53,18 @@ def test_events_add_up() -> None:
     assert stats.seconds == {"detect": 1.5, "encode": 1.0}
     assert stats.work == {("detect", "cpu"): (64, 1.5), ("encode", "cpu"): (128, 1.0)}
     assert stats.done == {"detect": 64, "encode": 128}
+
+
+def test_wrong_decompositions_add_up_by_device() -> None:
+    stats = recorded(
+        BatchDone("encode", "cuda:A", 8, 1.0, decompositions=432, repeated=2),
+        BatchDone("encode", "cuda:A", 8, 1.0, decompositions=432),
+        BatchDone("encode", "cuda:B", 8, 1.0, decompositions=72),
+        encoded(8, 1.0),
+    )
+    assert stats.decompositions == {"cuda:A": (864, 2), "cuda:B": (72, 0)}
+    (line,) = wrong_decompositions(stats)
+    assert line.startswith("2 of 864 eigendecompositions on cuda:A were wrong and were repeated on the CPU")
 
 
 def test_what_was_read_and_skipped_adds_up() -> None:
