@@ -81,7 +81,7 @@ def checked(matrices: Tensor, solve: Callable[[Tensor], Decomposition] | None = 
 
 
 def are_right(matrices: Tensor, sigma: Tensor, vectors: Tensor) -> Tensor:
-    """Whether, for each of b decompositions, vectors are orthonormal, and eigenvectors of these eigenvalues, which ascend."""
+    """For each [b], whether its vectors are orthonormal, and eigenvectors of these eigenvalues, which ascend."""
     off, residual, falling = errors(matrices, sigma, vectors)
     return (off <= TOLERANCE) & (residual <= TOLERANCE) & (falling <= TOLERANCE)
 

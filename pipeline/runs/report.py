@@ -68,7 +68,7 @@ def wrong_decompositions(stats: RunStats) -> list[str]:
     """A line for each kind of device whose eigendecompositions were wrong and had to be repeated."""
     return [
         f"{wrong:,} of {checked:,} eigendecompositions on {device} were wrong and were repeated on the CPU: the"
-        " features are right, the run was slower; qpert benchmark gpu shows which batches fail there, a newer torch may not"
+        " features are right, the run was slower; qpert benchmark gpu shows which batches fail, a newer torch may not"
         for device, (checked, wrong) in stats.decompositions.items()
         if wrong
     ]
