@@ -61,8 +61,7 @@ class OperatorWork:
         with perturbing(sites, self._record):
             attend()
         keys = next(iter(self._keys.values()))
-        photos, heads, _, width = keys.shape
-        self._queries = torch.randn(photos, queries, heads, width, device=keys.device).transpose(1, 2)
+        self._queries = {name: _random_queries(of_site, queries) for name, of_site in self._keys.items()}
         self._groups = pool_object_keys(*batch_coverage(objects, grid), perturbation, keys.device)
         self.operators = self.construct()
 
@@ -84,11 +83,17 @@ class OperatorWork:
 
     def enhance(self) -> list[Tensor]:
         """Random queries, perturbed with the operator of each site."""
-        return [perturb(self._queries, operator) for operator in self.operators.values()]
+        return [perturb(self._queries[name], operator) for name, operator in self.operators.items()]
 
     def _record(self, name: str, keys: Tensor) -> Tensor:
         self._keys[name] = keys
         return keys.new_zeros(*keys.shape[:2], keys.shape[-1], keys.shape[-1], dtype=torch.float32)
+
+
+def _random_queries(keys: Tensor, count: int) -> Tensor:
+    """Queries [B, H, count, d] for keys [B, H, N, d]; sites differ in heads and widths."""
+    photos, heads, _, width = keys.shape
+    return torch.randn(photos, count, heads, width, device=keys.device).transpose(1, 2)
 
 
 def mean_tokens(objects: Sequence[Objects], grid: Grid) -> float:

@@ -60,16 +60,17 @@ def find_accelerator(wanted: str | None) -> Accelerator:
     Raises:
         QpertError: there is none, or torch cannot use this one.
     """
-    found = torch.accelerator.current_accelerator(check_available=True) if wanted is None else torch.device(wanted)
+    try:
+        found = torch.accelerator.current_accelerator(check_available=True) if wanted is None else torch.device(wanted)
+        if found is not None:
+            torch.empty(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise QpertError(f"--gpu.device {wanted} cannot be used here: {str(error).splitlines()[0]}") from error
     if found is None:
         raise QpertError(
             f"torch {torch.__version__} sees no GPU on this machine: nothing to measure; --gpu.device cpu rehearses the"
             " measurements with small models"
         )
-    try:
-        torch.empty(1, device=found)
-    except (RuntimeError, AssertionError) as error:
-        raise QpertError(f"--gpu.device {wanted} cannot be used here: {str(error).splitlines()[0]}") from error
     if found.type == "cuda":
         both = ("bfloat16", "float16")
         own = torch.cuda.get_device_capability(found)

@@ -45,6 +45,8 @@ def measure_gpu(config: GpuConfig, perturbation: Perturbation | None = None) -> 
     build = torch.version.cuda or torch.version.hip or "without CUDA"
     report = GpuReport(accelerator.name, f"{torch.__version__} ({build})", accelerator.memory, small, config.objects)
     learned = [name for name, entry in ENCODERS.items() if entry.miniature]
+    if small and config.families:
+        learned = config.families
     with _problems(report, "eigendecompositions"):
         report.solvers = measure_solvers(accelerator, BATCHES[:4] if small else BATCHES, SIZES[:2] if small else SIZES)
     with _problems(report, "parity"):
