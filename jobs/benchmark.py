@@ -8,6 +8,7 @@ Examples:
   qpert benchmark blip2                     its share of a whole pass, with ViT-g, and captions; needs some 6 GB
   qpert benchmark internvl                  its cost in InternVL-14B's layers, by number of objects; needs some 4 GB
   qpert benchmark open-clip                 its share of a whole pass of SigLIP2 and PE-Core; needs some 6 GB
+  qpert benchmark gpu --json gpu.json       what this machine's GPU does, and whether it is right: ten minutes
   qpert benchmark rivals                    its price beside regions, crops, tiles, clusters and a higher resolution
   qpert benchmark tune                      fifty settings of tune against one cold evaluation, BLIP-2; needs some 6 GB
   qpert benchmark graph                     reading, writing and bookkeeping alone: 20,000 and 200,000 tiny photos
@@ -35,6 +36,11 @@ often the model has it: the cost of all sixteen cross-attentions, and of four of
 
 open-clip: whole image passes of open_clip's models (--open-clip.models) at their real size, with random weights in
 float32. One photo, six boxes and torch's own number of threads, unless options say otherwise.
+
+gpu: without Ray and without downloads: every family of encoders at its real size with random weights, in bfloat16 and
+float16: images per second by batch, memory, and the parts of Q-Perturbation; embeddings of the miniatures against the
+CPU's; eigendecompositions by size of the batch, and whether they are right; decoding; recovery from a full memory. On
+CUDA, ROCm or MPS. --gpu.device cpu rehearses all of it with the miniatures, where there is no GPU.
 
 rivals: images per second, vectors, tower passes and bytes per photo of plain encoding, Q-Perturbation and what else
 helps small objects (index --multi; --image-size of twice the side), by the encode stage without Ray, in turn on the
@@ -68,7 +74,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.benchmarks.options import OpenClipPassConfig, PassConfig, RivalsConfig, SizesConfig
+from pipeline.benchmarks.options import GpuConfig, OpenClipPassConfig, PassConfig, RivalsConfig, SizesConfig
 from pipeline.benchmarks.search_options import SearchOptions
 from pipeline.detectors import check_packages
 from pipeline.detectors.config import DetectorConfig
@@ -84,6 +90,7 @@ Part = Literal[
     "blip2",
     "internvl",
     "open-clip",
+    "gpu",
     "rivals",
     "tune",
     "graph",
@@ -100,8 +107,8 @@ class Config(BaseModel):
     parts: list[Part] = Field(
         ["pipeline", "query-former"],
         min_length=1,
-        description="what to measure: pipeline, start, query-former, blip2, internvl, open-clip, rivals, tune, graph,"
-        " evaluate, search",
+        description="what to measure: pipeline, start, query-former, blip2, internvl, open-clip, gpu, rivals, tune,"
+        " graph, evaluate, search",
         json_schema_extra={"positional": True},
     )
     source: PathText | None = Field(None, description="folder or list of local photos (default: scenes)")
@@ -122,6 +129,7 @@ class Config(BaseModel):
     repetitions: int = Field(9, ge=1, description="of query-former's and internvl's passes; the medians are reported")
     blip2: PassConfig = Field(PassConfig(), description="the passes of blip2 and tune")
     open_clip: OpenClipPassConfig = Field(OpenClipPassConfig(), description="the passes of open-clip")
+    gpu: GpuConfig = Field(GpuConfig(), description="what gpu measures")
     rivals: RivalsConfig = Field(RivalsConfig(), description="the photos of rivals")
     evaluation: SizesConfig = Field(SizesConfig(), description="the simulated data set of evaluate")
     search: SearchOptions = Field(SearchOptions(), description="the sets of search")
@@ -147,6 +155,7 @@ def run(config: Config) -> int:
         "blip2": _blip2,
         "internvl": _internvl,
         "open-clip": _open_clip,
+        "gpu": _gpu,
         "rivals": _rivals,
         "tune": _tune,
         "graph": _graph,
@@ -215,6 +224,13 @@ def _open_clip(config: Config, folder: Path) -> dict[str, Any]:
     return _shown(
         measure_models(passes.models, passes.images, passes.objects, passes.repetitions, config.perturbation.build())
     )
+
+
+def _gpu(config: Config, folder: Path) -> dict[str, Any]:
+    from pipeline.benchmarks.gpu.measuring import measure_gpu
+
+    _set_threads(config.cpus)
+    return _shown(measure_gpu(config.gpu, config.perturbation.build()))
 
 
 def _rivals(config: Config, folder: Path) -> dict[str, Any]:

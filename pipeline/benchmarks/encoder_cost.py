@@ -93,4 +93,4 @@ def device_name(device: torch.device) -> str:
     """The name of a GPU, or the CPU with its threads, for tables of times."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads"
+    return f"cpu, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type

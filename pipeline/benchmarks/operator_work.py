@@ -8,10 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.encoders.sites import perturbing
+from pipeline.method.backgrounds import distinctive_keys
+from pipeline.method.eigen import eigh
 from pipeline.method.object_keys import pool_object_keys
 from pipeline.method.objects import Grid, Objects, batch_coverage
-from pipeline.method.operator import object_operator, perturb
+from pipeline.method.operator import object_operator, perturb, weighted_keys
 from pipeline.method.settings import Perturbation
+from pipeline.method.subspaces import gram
 
 _SMALLEST, _LARGEST, _ASPECT = 0.005, 0.5, 2.0
 
@@ -58,8 +61,8 @@ class OperatorWork:
         with perturbing(sites, self._record):
             attend()
         keys = next(iter(self._keys.values()))
-        photos, heads, _, width = keys.shape
-        self._queries = torch.randn(photos, queries, heads, width, device=keys.device).transpose(1, 2)
+        self._queries = {name: _random_queries(of_site, queries) for name, of_site in self._keys.items()}
+        self._groups = pool_object_keys(*batch_coverage(objects, grid), perturbation, keys.device)
         self.operators = self.construct()
 
     def construct(self) -> dict[str, Tensor]:
@@ -68,13 +71,29 @@ class OperatorWork:
         groups = pool_object_keys(*batch_coverage(self._objects, self._grid), self._perturbation, device)
         return {name: object_operator(keys, groups, self._perturbation) for name, keys in self._keys.items()}
 
+    def grams(self) -> list[Tensor]:
+        """A part of `construct`: the Gram matrices of the objects' keys, by site and group."""
+        rows, keys = self._perturbation.operator == "eigenvector-rows", self._keys.values()
+        shared = [distinctive_keys(of_site, None, self._perturbation) for of_site in keys]
+        return [gram(weighted_keys(of_site, group), rows=rows) for of_site in shared for group in self._groups]
+
+    def decompose(self, grams: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """A part of `construct`: the eigendecompositions of what `grams` returned."""
+        return [eigh(matrices) for matrices in grams]
+
     def enhance(self) -> list[Tensor]:
         """Random queries, perturbed with the operator of each site."""
-        return [perturb(self._queries, operator) for operator in self.operators.values()]
+        return [perturb(self._queries[name], operator) for name, operator in self.operators.items()]
 
     def _record(self, name: str, keys: Tensor) -> Tensor:
         self._keys[name] = keys
         return keys.new_zeros(*keys.shape[:2], keys.shape[-1], keys.shape[-1], dtype=torch.float32)
+
+
+def _random_queries(keys: Tensor, count: int) -> Tensor:
+    """Queries [B, H, count, d] for keys [B, H, N, d]; sites differ in heads and widths."""
+    photos, heads, _, width = keys.shape
+    return torch.randn(photos, count, heads, width, device=keys.device).transpose(1, 2)
 
 
 def mean_tokens(objects: Sequence[Objects], grid: Grid) -> float:

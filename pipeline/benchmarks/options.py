@@ -42,6 +42,25 @@ class OpenClipPassConfig(BaseModel):
     repetitions: int = Field(5, ge=1, description="of every pass; the medians are reported")
 
 
+class GpuConfig(BaseModel):
+    """What `gpu` measures."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: str | None = Field(
+        None, description="torch device; cpu rehearses with small models (default: the first GPU)"
+    )
+    families: list[str] | None = Field(
+        None, min_length=1, description="parts of the names of encoders to measure (default: all)"
+    )
+    batches: list[int] | None = Field(
+        None, min_length=1, description="photos per pass, in ascending order (default: 1, 8, 32, 128)"
+    )
+    objects: int = Field(6, ge=1, description="boxes per photo")
+    repetitions: int = Field(3, ge=1, description="of every pass; the medians are reported")
+    minutes: float = Field(10, gt=0, description="no further encoder is begun after three quarters of this")
+
+
 class RivalsConfig(BaseModel):
     """The photos of `rivals`."""
 

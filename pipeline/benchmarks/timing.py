@@ -25,5 +25,5 @@ def interleaved(works: list[Callable[[], object]], repetitions: int, device: tor
 
 
 def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

@@ -98,12 +98,17 @@ def subspace_kind(perturbation: Perturbation) -> tuple[object, ...]:
     return p.tokens, p.artefacts, p.operator == _ROWS, exact, p.pca, background, boxes
 
 
-def _group_subspaces(keys: Tensor, group: ObjectTokens, perturbation: Perturbation) -> Subspaces:
+def weighted_keys(keys: Tensor, group: ObjectTokens) -> Tensor:
+    """The weighted keys float32 [g, H, n, d] of a group's objects, from all keys [B, H, N, d]."""
     head = torch.arange(keys.shape[1], device=keys.device)[:, None]
     object_keys = keys[group.photo[:, None, None], head, group.index[:, None]].float()  # a copy [g, H, n, d]
     object_keys *= group.weights[:, None, :, None]
+    return object_keys
+
+
+def _group_subspaces(keys: Tensor, group: ObjectTokens, perturbation: Perturbation) -> Subspaces:
     with torch.autocast(keys.device.type, enabled=False):
-        return _decompose(object_keys, perturbation)
+        return _decompose(weighted_keys(keys, group), perturbation)
 
 
 def projector(keys: Tensor, perturbation: Perturbation) -> Tensor:

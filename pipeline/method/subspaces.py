@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pipeline.method.eigen import eigh
+
 _TIE = 1e-6
 """A contribution ratio this little above the threshold is equal to it: eigenvalues carry fp32 rounding."""
 _TINY, _HUGE = 2.0**-40, 2.0**55
@@ -69,9 +71,18 @@ def _in_range(keys: Tensor, largest: Tensor) -> tuple[Tensor, Tensor]:
     return keys.masked_fill(broken, 0), broken
 
 
+def gram(keys: Tensor, *, rows: bool = False) -> Tensor:
+    """The smaller of (mK)(mK)^T and (mK)^T (mK) for weighted keys [..., n, d]; the latter for `rows`."""
+    return keys @ keys.mT if _few(keys, rows) else keys.mT @ keys
+
+
+def _few(keys: Tensor, rows: bool) -> bool:
+    return keys.shape[-2] < keys.shape[-1] and not rows
+
+
 def _by_gram(keys: Tensor, rows: bool) -> Subspaces:
-    few = keys.shape[-2] < keys.shape[-1] and not rows
-    sigma, vectors = torch.linalg.eigh(keys @ keys.mT if few else keys.mT @ keys)  # ascending
+    few = _few(keys, rows)
+    sigma, vectors = eigh(gram(keys, rows=rows))  # ascending
     if rows:
         return Subspaces(sigma, vectors.flip(-1).mT.flip(-1))
     if few:

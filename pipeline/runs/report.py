@@ -16,6 +16,7 @@ from pipeline.runs.named_photos import annotation_remarks, failure_lines
 from pipeline.runs.outcome import Outcome, Report
 from pipeline.runs.progress import device_report, gpu_warning, summary
 from pipeline.runs.resume import Resume
+from pipeline.runs.run_stats import RunStats
 from pipeline.runs.spec import OBJECTS
 
 
@@ -39,7 +40,11 @@ def report(
         attempts = f"        (since attempt {outcome.attempts} began; the totals are below)"
         lines = [summary(counts, outcome.seconds), *([attempts] if outcome.attempts > 1 else [])]
         lines += [devices] if devices else []
-        warnings += [differ, gpu_warning(counts, outcome.machines.gpus, spec.accelerators)]
+        warnings += [
+            differ,
+            *wrong_decompositions(counts),
+            gpu_warning(counts, outcome.machines.gpus, spec.accelerators),
+        ]
     if pruned is not None:
         source.append(f"pruned  {pruned.dropped:,} rows from {pruned.before:,} files")
     embedded = totals["photos"] - totals["failed"]
@@ -57,6 +62,16 @@ def report(
     return Report(
         [*lines, *source, holds, *named], source, [*filter(None, warnings)], failures if totals["failed"] else None
     )
+
+
+def wrong_decompositions(stats: RunStats) -> list[str]:
+    """A line for each kind of device whose eigendecompositions were wrong and had to be repeated."""
+    return [
+        f"{wrong:,} of {checked:,} eigendecompositions on {device} were wrong and were repeated on the CPU: the"
+        " features are right, the run was slower; qpert benchmark gpu shows which batches fail, a newer torch may not"
+        for device, (checked, wrong) in stats.decompositions.items()
+        if wrong
+    ]
 
 
 def describe(plan: IndexPlan, resume: Resume, machines: Machines, *, keep_removed: bool) -> str:

@@ -67,6 +67,7 @@ class RunStats:
         skipped: what tars hold besides photos.
         differences: largest 1 - cosine of each kind of device to the most exact one, see `DeviceCheck`.
         warm: time.time() and `done` when every actor was up and a batch had left the last stage; None before that.
+        decompositions: device -> eigendecompositions that were checked there, and those of them that were wrong.
         actors: how many actors there will be, to know when all are up; None leaves `warm` out.
         begun: actors that have begun to load their model, repetitions included.
         storage: waits for storage.
@@ -87,6 +88,7 @@ class RunStats:
     skipped: Skipped = field(default_factory=Skipped)
     differences: dict[Kind, float] = field(default_factory=dict)
     warm: tuple[float, Counter[str]] | None = None
+    decompositions: dict[str, tuple[int, int]] = field(default_factory=dict)
     actors: int | None = None
     begun: int = 0
     storage: StorageTrouble = field(default_factory=StorageTrouble)
@@ -166,6 +168,9 @@ class RunStats:
         before = self.work.get((stage, batch.device), (0, 0.0))
         self.work[stage, batch.device] = before[0] + batch.photos, before[1] + batch.seconds
         self.done[stage] += batch.photos
+        if batch.decompositions:
+            checked, wrong = self.decompositions.get(batch.device, (0, 0))
+            self.decompositions[batch.device] = checked + batch.decompositions, wrong + batch.repeated
         if batch.last:
             self.photos += batch.photos
             self.objects += batch.objects

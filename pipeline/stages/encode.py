@@ -28,6 +28,7 @@ from pipeline.stages.other_views import Cuts, OtherViews
 from pipeline.stages.photo_stage import READ_PHOTOS, Outcomes, PhotoColumns, PhotoStage
 from pipeline.workers.photo_mapper import Row
 from pipeline.workers.reporting import DeviceProbe, Reporter
+from pipeline.workers.transfer import stack_on
 from pipeline.workers.worker import Worker, load_model
 
 
@@ -140,7 +141,7 @@ class EncodeStage(PhotoStage[Prepared, Encoded]):
     def run(self, items: Sequence[Prepared]) -> list[Encoded]:
         """See `PhotoStage`."""
         objects = [photo.objects for photo in items]
-        tokens = self.encoder.backbone(torch.stack([photo.pixels for photo in items]))
+        tokens = self.encoder.backbone(stack_on([photo.pixels for photo in items], self.encoder.device))
         vectors = self.encoder.embed_each(tokens, objects, self.settings)
         embeddings = list(torch.cat([of_setting.flatten(1) for of_setting in vectors], 1).cpu().numpy())
         views: list[tuple[View, ...]] = [(View(WHOLE),)] * len(items)

@@ -19,6 +19,7 @@ from pipeline.stages.encode import EncoderBuilder
 from pipeline.stages.photo_stage import Outcomes, PhotoStage
 from pipeline.workers.photo_mapper import Row
 from pipeline.workers.reporting import Reporter
+from pipeline.workers.transfer import stack_on
 from pipeline.workers.worker import Worker, load_model
 
 MATCH_SCHEMA = pa.schema([("image_id", pa.string()), ("scores", pa.list_(pa.float32())), ("error", pa.string())])
@@ -73,7 +74,7 @@ class MatchStage(PhotoStage[Candidates, Scores]):
     @torch.inference_mode()
     def run(self, items: Sequence[Candidates]) -> list[Scores]:
         """See `PhotoStage`. The image tokens of all photos are computed together, the scores photo by photo."""
-        tokens = self.encoder.backbone(torch.stack([photo.pixels for photo in items]))
+        tokens = self.encoder.backbone(stack_on([photo.pixels for photo in items], self.encoder.device))
         results = []
         for number, photo in enumerate(items):
             texts = [self.texts[text] for text in photo.texts]

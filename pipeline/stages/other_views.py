@@ -19,6 +19,7 @@ from pipeline.method.cuts import as_box, cut_around, tiles
 from pipeline.method.objects import Objects, batch_coverage
 from pipeline.stages.multi_config import MultiConfig
 from pipeline.workers.memory import CPU_PHOTOS, GPU_PHOTOS, free_memory, out_of_memory
+from pipeline.workers.transfer import stack_on
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class OtherViews:
         pixels = [photo.pixels[number] for photo, numbers in zip(cuts, chosen, strict=True) for number in numbers]
 
         def encode(start: int, end: int) -> Tensor:
-            return self.encoder.embed(self.encoder.backbone(torch.stack(pixels[start:end])))
+            return self.encoder.embed(self.encoder.backbone(stack_on(pixels[start:end], self.encoder.device)))
 
         vectors = self._in_calls(len(pixels), encode)
         parts = torch.split(vectors, [len(numbers) for numbers in chosen])

@@ -16,6 +16,7 @@ from PIL import Image
 from pipeline.datasets.photos.rules import DEFAULT_RULES, SourceRules
 from pipeline.errors import QpertError
 from pipeline.io.photo_state import digest_of
+from pipeline.method.eigen import take_checks
 from pipeline.stages.columns import column_values, objects_to_row, set_column
 from pipeline.stages.probe_photos import PROBE_ID, probe_photos
 from pipeline.stages.read import read_photos
@@ -197,7 +198,15 @@ class PhotoStage(ABC, Generic[Item, Result]):
 
     def _report(self, table: pa.Table, outcomes: Outcomes[Result], waiting: int) -> None:
         seconds = sum(spent or 0.0 for spent in outcomes.seconds)
-        batch = BatchDone(self.stage, self.device.name, waiting, seconds)
+        checks = take_checks()
+        batch = BatchDone(
+            self.stage,
+            self.device.name,
+            waiting,
+            seconds,
+            decompositions=checks.matrices,
+            repeated=checks.repeated,
+        )
         if self.last:
             failures = Counter(error for error in outcomes.errors if error is not None)
             lists = table["objects"] if "objects" in table.column_names else pa.array([], pa.list_(pa.null()))

@@ -65,6 +65,7 @@ class BatchDone:
     """Photos have left `stage`, after `seconds` of work on `device`.
 
     Only the last stage reports their objects and failures (reason -> photos), and those that failed before it.
+    `decompositions` were checked on the device, and `repeated` of them were wrong, see `pipeline.method.eigen`.
     """
 
     stage: str
@@ -74,6 +75,8 @@ class BatchDone:
     objects: int = 0
     failures: Mapping[str, int] = field(default_factory=dict)
     last: bool = False
+    decompositions: int = 0
+    repeated: int = 0
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ def test_an_unknown_part_is_refused(capsys):
     assert main(["benchmark", "photos/"]) == 2
     said = capsys.readouterr().err
     parts = (
-        "'pipeline', 'start', 'query-former', 'blip2', 'internvl', 'open-clip', 'rivals', 'tune', 'graph', 'evaluate'"
-        " or 'search'"
+        "'pipeline', 'start', 'query-former', 'blip2', 'internvl', 'open-clip', 'gpu', 'rivals', 'tune', 'graph',"
+        " 'evaluate' or 'search'"
     )
     assert f"PARTS: Input should be {parts}, not 'photos/'" in said
 

@@ -10,6 +10,7 @@ import pytest
 from pipeline.datasets.photos.skipped import Skipped
 from pipeline.io.storage_waits import StorageAnswers, StorageWaits
 from pipeline.runs.progress import progress_line, summary
+from pipeline.runs.report import wrong_decompositions
 from pipeline.runs.run_stats import RunStats
 from pipeline.workers.reporting import (
     BatchDone,
@@ -72,6 +73,18 @@ def test_waits_for_storage_are_counted_and_shown_while_they_last(monkeypatch: py
     assert progress_line(stats, 10) == "starting workers ..."
     assert "storage 3 requests tried again; the longest wait was 5:01" in summary(stats, 400.0)
     assert "storage" not in summary(RunStats(), 1.0)
+
+
+def test_wrong_decompositions_add_up_by_device() -> None:
+    stats = recorded(
+        BatchDone("encode", "cuda:A", 8, 1.0, decompositions=432, repeated=2),
+        BatchDone("encode", "cuda:A", 8, 1.0, decompositions=432),
+        BatchDone("encode", "cuda:B", 8, 1.0, decompositions=72),
+        encoded(8, 1.0),
+    )
+    assert stats.decompositions == {"cuda:A": (864, 2), "cuda:B": (72, 0)}
+    (line,) = wrong_decompositions(stats)
+    assert line.startswith("2 of 864 eigendecompositions on cuda:A were wrong and were repeated on the CPU")
 
 
 def test_what_was_read_and_skipped_adds_up() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,13 @@ import ray
 import torch
 from PIL import Image
 
+from pipeline.encoders import load_encoder
 from pipeline.errors import QpertError
 from pipeline.features.schema import features_schema
 from pipeline.io.photo_state import digest_of
+from pipeline.method import eigen
 from pipeline.method.objects import Objects
+from pipeline.method.settings import Perturbation
 from pipeline.runs.progress import progress_line
 from pipeline.runs.run_stats import RunStats
 from pipeline.stages.detect import DETECTED, DetectStage
@@ -80,6 +85,36 @@ def test_the_last_stage_reports_all_photos_with_failures_and_objects(
     assert (first.stage, first.photos, first.objects, first.failures, first.last) == ("detect", 5, 0, {}, False)
     assert (last.stage, last.photos, last.objects, last.last) == ("encode", 6, 2, True)
     assert last.failures == {"empty file": 1, "file not found": 1, "not an image": 1}
+
+
+def test_a_solver_that_is_wrong_on_purpose_is_reported_and_changes_no_feature(
+    photos: pa.Table, tiny_detector: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = DetectStage(tiny_detector, Worker(), Reporter())(photos)
+
+    def features() -> tuple[list[Any], LocalReporter]:
+        reporter = LocalReporter()
+        build = partial(load_encoder, "coca")
+        stage = EncodeStage(build, [Perturbation.paper()], False, "float32", Worker(micro_batch=8), reporter)
+        return stage(found)["embedding"].to_pylist(), reporter
+
+    want, reporter = features()
+    assert reporter.stats.decompositions == {}
+    right, calls = torch.linalg.eigh, itertools.count()
+
+    def every_second_wrong(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        sigma, vectors = right(matrices)
+        return sigma, vectors if next(calls) % 2 else vectors.roll(1, -1)
+
+    monkeypatch.setattr(eigen, "_TRUSTED", ())
+    monkeypatch.setattr(eigen, "_WORTH", 10**9)
+    monkeypatch.setattr(torch.linalg, "eigh", every_second_wrong)  # the device's, then the CPU's
+    got, reporter = features()
+    ((checked, repeated),) = reporter.stats.decompositions.values()
+    assert checked == repeated > 0
+    for one, other in zip(got, want, strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or one == pytest.approx(other, abs=1e-5)
 
 
 def test_columns_may_have_other_names_and_ids_may_be_missing(

@@ -1,0 +1,1 @@
+"""What an accelerator does with the models here, without Ray and without downloads: `qpert benchmark gpu`."""

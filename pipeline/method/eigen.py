@@ -1,0 +1,118 @@
+"""Eigendecompositions of many small symmetric matrices: on all CPU threads, and checked on every other device.
+
+LAPACK takes one matrix after the other, so torch computes a batch on one CPU thread however many it has. On a GPU a
+batch is one call of a vendor's library, and there are public reports of wrong results without an error: those are
+multiplied out, which costs little beside the decomposition, and what is wrong is repeated on the CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+TOLERANCE = 1e-3
+"""Largest error of a right result, of entries relative to the largest. A right one is off by some 1e-6 in float32, or
+by 5e-4 where products are multiplied out in TF32; bfloat16 moves an embedding by more; wrong results are off by 1."""
+_TRUSTED = ("cpu",)
+"""Kinds of devices whose results are not checked."""
+_WORTH = 8
+"""Matrices that are worth a thread of their own."""
+
+Decomposition = tuple[Tensor, Tensor]
+"""Eigenvalues [..., n], ascending, and the eigenvectors in the columns of [..., n, n]."""
+
+
+@dataclass
+class Checks:
+    """What became of decompositions on devices.
+
+    Attributes:
+        matrices: decompositions that were checked.
+        repeated: those among them that were wrong, or that the device cannot do, and were repeated on the CPU.
+    """
+
+    matrices: int = 0
+    repeated: int = 0
+
+
+_checks = Checks()
+
+
+def take_checks() -> Checks:
+    """The counts of this process since the last call."""
+    global _checks
+    taken, _checks = _checks, Checks()
+    return taken
+
+
+def eigh(matrices: Tensor) -> Decomposition:
+    """As `torch.linalg.eigh`, for finite symmetric matrices float32 [..., n, n]."""
+    flat = matrices.reshape(math.prod(matrices.shape[:-2]), *matrices.shape[-2:])
+    sigma, vectors = on_threads(flat) if flat.device.type in _TRUSTED else checked(flat)
+    return sigma.view(matrices.shape[:-1]), vectors.view(matrices.shape)
+
+
+def checked(matrices: Tensor, solve: Callable[[Tensor], Decomposition] | None = None) -> Decomposition:
+    """The decompositions of [b, n, n] by `solve`; the CPU's where that is wrong, fails, or lacks the operation.
+
+    Args:
+        matrices: on any device.
+        solve: None for `torch.linalg.eigh` on the matrices' own device.
+    """
+    try:
+        sigma, vectors = (solve or torch.linalg.eigh)(matrices)
+        wrong = ~are_right(matrices, sigma, vectors)
+    except RuntimeError as error:  # of the vendor's library, no convergence, or NotImplementedError
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        sigma, vectors = matrices.new_empty(matrices.shape[:-1]), torch.empty_like(matrices)
+        wrong = matrices.new_ones(len(matrices), dtype=torch.bool)
+    _checks.matrices += len(matrices)
+    if wrong.any():
+        _checks.repeated += int(wrong.sum())
+        right = on_threads(matrices[wrong].cpu())
+        sigma[wrong], vectors[wrong] = (part.to(matrices.device) for part in right)
+    return sigma, vectors
+
+
+def are_right(matrices: Tensor, sigma: Tensor, vectors: Tensor) -> Tensor:
+    """For each [b], whether its vectors are orthonormal, and eigenvectors of these eigenvalues, which ascend."""
+    off, residual, falling = errors(matrices, sigma, vectors)
+    return (off <= TOLERANCE) & (residual <= TOLERANCE) & (falling <= TOLERANCE)
+
+
+def errors(matrices: Tensor, sigma: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Three errors [b] of decompositions; NaN where these are not finite.
+
+    Returns:
+        The largest entry of V^T V - I; that of G V - V diag(sigma), and the largest step down from an eigenvalue to the
+        next, both relative to the largest entry of G.
+    """
+    unit = torch.eye(matrices.shape[-1], device=matrices.device, dtype=matrices.dtype)
+    scale = matrices.abs().amax((-2, -1)).clamp(min=torch.finfo(matrices.dtype).tiny)
+    residual = (matrices @ vectors - vectors * sigma[:, None]).abs().amax((-2, -1)) / scale
+    falling = (sigma - sigma.cummax(-1).values).abs().amax(-1) / scale
+    return (vectors.mT @ vectors - unit).abs().amax((-2, -1)), residual, falling
+
+
+def on_threads(matrices: Tensor) -> Decomposition:
+    """`torch.linalg.eigh` of [b, n, n] on the CPU, bit for bit, with as many threads as torch has."""
+    threads = min(torch.get_num_threads(), len(matrices) // _WORTH)
+    if threads < 2 or matrices.requires_grad:
+        sigma, vectors = torch.linalg.eigh(matrices)
+        return sigma, vectors
+    sigma, vectors = matrices.new_empty(matrices.shape[:-1]), torch.empty_like(matrices).mT  # strides as eigh returns
+    inference = torch.is_inference_mode_enabled()  # which a new thread does not know
+
+    def solve(part: Tensor, values: Tensor, columns: Tensor) -> None:
+        with torch.inference_mode(inference):
+            torch.linalg.eigh(part, out=(values, columns))
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(solve, *(whole.chunk(threads) for whole in (matrices, sigma, vectors))))
+    return sigma, vectors
