@@ -111,11 +111,12 @@ class Trial:
         for source, count in (("list.txt", 20), ("parquet", 40), ("tars", 40), ("photos/00000*.jpg", 10)):
             out = f"s3://bucket/of-{source.partition('.')[0].partition('/')[0]}-{count}"
             self.qpert("index", f"s3://bucket/{source}", "--out", out, *INDEX)
-            self.qpert("index", f"s3://bucket/{source}", "--out", out, *INDEX, says="nothing")
+            self.qpert("index", f"s3://bucket/{source}", "--out", out, *INDEX, says="nothing to do|indexed 0 photos")
             self.qpert("verify", out, says=f"{count} photos")
 
     def search(self) -> None:
         """By texts and photos, exactly and by an index; exports; duplicates."""
+        self.qpert("index", self.photos, "--out", "s3://bucket/features", *INDEX)
         plain = self.qpert("search", "s3://bucket/features", "a small red star", "--json", says="000")
         self.qpert("search", "s3://bucket/features", "--image", "s3://bucket/photos/000003.jpg", says="000003.jpg")
         self.qpert("search", "s3://bucket/features", "a star", "--html", str(self.scratch / "found.html"))
@@ -192,7 +193,7 @@ def main() -> None:
         name: getattr(Trial, name) for name in ("index", "sources", "search", "evaluate", "tune", "reproduce", "serve")
     }
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of {', '.join(steps)}; search and serve need index")
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of {', '.join(steps)}; serve needs search")
     chosen = parser.parse_args().steps or list(steps)
     with TemporaryDirectory(prefix="qpert-buckets-") as scratch, s3_server() as server:
         trial = Trial(server, Path(scratch))
