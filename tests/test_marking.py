@@ -57,6 +57,7 @@ def test_something_else():
         ("python -m jobs search features star", False),
         ("python -m jobs", False),
         ("python -m tests.end_to_end.chaos --runs 3", True),
+        ("python -m tests.buckets.verbs tune", True),
         ("python tests/cluster/local_session.py", True),
         ("python --version", False),
     ],

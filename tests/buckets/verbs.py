@@ -172,10 +172,12 @@ class Trial:
             client = httpx.Client(base_url=match[1], timeout=60)
             answer = client.post("/search", json={"text": "a small red star", "k": 3}).raise_for_status().json()
             [served] = client.get("/sets").raise_for_status().json()["sets"]
-            photo = client.get(f"/thumbnails/{served['name']}/{answer['hits'][0]['image_id']}").raise_for_status()
-            assert len(answer["hits"]) == 3
+            photo = client.get(f"/thumbnails/{served['name']}/{answer['results'][0]['image_id']}").raise_for_status()
+            assert len(answer["results"]) == 3
             assert photo.content.startswith(b"\xff\xd8")
-            print(f"  qpert serve: {len(answer['hits'])} hits, a thumbnail of {len(photo.content):,} bytes", flush=True)
+            print(
+                f"  qpert serve: {len(answer['results'])} hits, a thumbnail of {len(photo.content):,} bytes", flush=True
+            )
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(timeout=60)
@@ -184,7 +186,7 @@ class Trial:
 def found(output: str) -> list[dict[str, object]]:
     """The hits in the JSON of a search."""
     answer = json.loads(output[output.index("[") if output.lstrip().startswith("[") else output.index("{") :])
-    return list(answer[0]["hits"] if isinstance(answer, list) else answer["hits"])
+    return list(answer[0]["results"])
 
 
 def main() -> None:
