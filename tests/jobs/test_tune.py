@@ -116,7 +116,7 @@ def test_the_best_is_not_confirmed_on_searched_photos(capsys: pytest.CaptureFixt
 
 
 def test_a_bucket_is_refused_as_output_on_a_cluster() -> None:
-    with pytest.raises(QpertError, match="--out s3://bucket/tuning: .* which the nodes of a cluster do not see"):
+    with pytest.raises(QpertError, match=r"--out s3://bucket/tuning: .* which the nodes of a cluster do not see"):
         run(Config(out="s3://bucket/tuning", address="head:6379"))
 
 
