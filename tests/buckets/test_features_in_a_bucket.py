@@ -42,7 +42,7 @@ def answers(words: list[str], capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-def test_they_are_searched_indexed_exported_checked_and_compacted(
+def test_they_are_searched_indexed_exported_evaluated_checked_and_compacted(
     s3: S3Server, features: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bucket = features.split("/")[2]
@@ -56,6 +56,11 @@ def test_they_are_searched_indexed_exported_checked_and_compacted(
     assert cli.main(["export", features, "--to", "npy", "--out", f"s3://{bucket}/vectors"]) == 0
     assert "vectors/export.json" in s3.names(bucket, "vectors/")
     assert cli.main(["duplicates", features]) == 0
+    captions, boxes = next((tmp_path / "scenes").glob("*.json")), tmp_path / "scenes"
+    assert cli.main(["evaluate", features, "--captions", str(captions), "--annotations", str(boxes)]) == 0
+    assert "R@1" in capsys.readouterr().out
+    assert cli.main(["index", f"s3://{bucket}/photos/00000*.jpg", "--out", f"s3://{bucket}/new", "--dry-run"]) == 0
+    assert "10 photos" in capsys.readouterr().out
     assert cli.main(["verify", features]) == 0
     assert cli.main(["compact", features]) == 0
     capsys.readouterr()
