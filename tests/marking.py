@@ -20,11 +20,12 @@ COMMANDS = {"benchmark", "demo", "index", "plan", "reproduce", "tune"}
 """Commands of qpert that start Ray, unless they only say what they would do."""
 SCRIPTS = {
     "pipeline.benchmarks.graph_alone",
+    "tests.buckets.verbs",
     "tests.end_to_end.chaos",
     "tests.end_to_end.mixed_gpus",
     "tests.hosts.chaos",
-    "tests.hosts.mixed_gpus",
     "tests.hosts.launch",
+    "tests.hosts.mixed_gpus",
     "tests.hosts.pods",
     "tests.simulation.real_runs",
 }

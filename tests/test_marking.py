@@ -59,6 +59,7 @@ def test_something_else():
         ("python -m tests.end_to_end.chaos --runs 3", True),
         ("nsenter --target 7 --net -- setpriv --pdeathsig KILL -- /bin/ray start --head", True),
         ("nsenter --target 7 --net -- setpriv --pdeathsig KILL -- ip link set lo up", False),
+        ("python -m tests.buckets.verbs tune", True),
         ("python tests/cluster/local_session.py", True),
         ("python --version", False),
     ],

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from pipeline.errors import QpertError, first_line
+from pipeline.io.s3_answers import read_files
 from pipeline.io.uris import masked, take_apart
 
 CONNECT, READ = 3, 5
@@ -113,15 +114,18 @@ def _client(
     from botocore.config import Config
 
     session = boto3.Session()
-    config = Config(connect_timeout=CONNECT, read_timeout=READ, retries={"total_max_attempts": tries})
+    config = Config(
+        connect_timeout=CONNECT, read_timeout=READ, retries={"total_max_attempts": tries}, max_pool_connections=32
+    )
     if session.get_credentials() is None:  # as with pyarrow, requests are not signed then
         config = config.merge(Config(signature_version=botocore.UNSIGNED))
     region = region or session.region_name or "us-east-1"
     client = session.client("s3", endpoint_url=endpoint, region_name=region, verify=verify, config=config)
-    if (urlsplit(client.meta.endpoint_url).hostname or "").endswith(".amazonaws.com"):
-        return client
-    config = config.merge(Config(s3={"addressing_style": "path"}))  # as pyarrow does where an endpoint is given
-    return session.client("s3", endpoint_url=endpoint, region_name=region, verify=verify, config=config)
+    if not (urlsplit(client.meta.endpoint_url).hostname or "").endswith(".amazonaws.com"):
+        config = config.merge(Config(s3={"addressing_style": "path"}))  # as pyarrow does where an endpoint is given
+        client = session.client("s3", endpoint_url=endpoint, region_name=region, verify=verify, config=config)
+    client.meta.events.register("before-parse.s3.ListObjectsV2", read_files)
+    return client
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -111,11 +111,12 @@ class Trial:
         for source, count in (("list.txt", 20), ("parquet", 40), ("tars", 40), ("photos/00000*.jpg", 10)):
             out = f"s3://bucket/of-{source.partition('.')[0].partition('/')[0]}-{count}"
             self.qpert("index", f"s3://bucket/{source}", "--out", out, *INDEX)
-            self.qpert("index", f"s3://bucket/{source}", "--out", out, *INDEX, says="nothing")
+            self.qpert("index", f"s3://bucket/{source}", "--out", out, *INDEX, says="nothing to do|indexed 0 photos")
             self.qpert("verify", out, says=f"{count} photos")
 
     def search(self) -> None:
         """By texts and photos, exactly and by an index; exports; duplicates."""
+        self.qpert("index", self.photos, "--out", "s3://bucket/features", *INDEX)
         plain = self.qpert("search", "s3://bucket/features", "a small red star", "--json", says="000")
         self.qpert("search", "s3://bucket/features", "--image", "s3://bucket/photos/000003.jpg", says="000003.jpg")
         self.qpert("search", "s3://bucket/features", "a star", "--html", str(self.scratch / "found.html"))
@@ -171,10 +172,12 @@ class Trial:
             client = httpx.Client(base_url=match[1], timeout=60)
             answer = client.post("/search", json={"text": "a small red star", "k": 3}).raise_for_status().json()
             [served] = client.get("/sets").raise_for_status().json()["sets"]
-            photo = client.get(f"/thumbnails/{served['name']}/{answer['hits'][0]['image_id']}").raise_for_status()
-            assert len(answer["hits"]) == 3
+            photo = client.get(f"/thumbnails/{served['name']}/{answer['results'][0]['image_id']}").raise_for_status()
+            assert len(answer["results"]) == 3
             assert photo.content.startswith(b"\xff\xd8")
-            print(f"  qpert serve: {len(answer['hits'])} hits, a thumbnail of {len(photo.content):,} bytes", flush=True)
+            print(
+                f"  qpert serve: {len(answer['results'])} hits, a thumbnail of {len(photo.content):,} bytes", flush=True
+            )
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(timeout=60)
@@ -183,7 +186,7 @@ class Trial:
 def found(output: str) -> list[dict[str, object]]:
     """The hits in the JSON of a search."""
     answer = json.loads(output[output.index("[") if output.lstrip().startswith("[") else output.index("{") :])
-    return list(answer[0]["hits"] if isinstance(answer, list) else answer["hits"])
+    return list(answer[0]["results"])
 
 
 def main() -> None:
@@ -192,7 +195,7 @@ def main() -> None:
         name: getattr(Trial, name) for name in ("index", "sources", "search", "evaluate", "tune", "reproduce", "serve")
     }
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of {', '.join(steps)}; search and serve need index")
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of {', '.join(steps)}; serve needs search")
     chosen = parser.parse_args().steps or list(steps)
     with TemporaryDirectory(prefix="qpert-buckets-") as scratch, s3_server() as server:
         trial = Trial(server, Path(scratch))

@@ -11,7 +11,8 @@ import pytest
 
 from jobs import cli
 from jobs.cli.parsing import parse
-from jobs.tune import Config
+from jobs.tune import Config, run
+from pipeline.errors import QpertError
 from pipeline.tuning.planning import make_space
 from pipeline.tuning.space import FINER, PAPER, Range
 
@@ -114,9 +115,9 @@ def test_the_best_is_not_confirmed_on_searched_photos(capsys: pytest.CaptureFixt
     assert cli.main(["tune", "--dry-run", *words, "--out", str(tmp_path / "out"), "--confirm-split", "none"]) == 0
 
 
-def test_a_uri_is_refused_as_output(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["tune", "--out", "s3://bucket/tuning"]) == 2
-    assert "need a folder that all nodes see, not a URI" in capsys.readouterr().err
+def test_a_bucket_is_refused_as_output_on_a_cluster() -> None:
+    with pytest.raises(QpertError, match=r"--out s3://bucket/tuning: .* which the nodes of a cluster do not see"):
+        run(Config(out="s3://bucket/tuning", address="head:6379"))
 
 
 class Reached(BaseException):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pyarrow import fs
@@ -10,10 +11,15 @@ from pyarrow import fs
 from pipeline.datasets.photos.ignored_names import reason_to_ignore
 from pipeline.errors import QpertError
 from pipeline.io.locations import answering, is_inside
+from pipeline.io.s3 import S3Bucket
+from pipeline.io.s3_listing import Listed, exists, pages
 
 NOT_UTF8 = "files and folders whose names are not UTF-8"
 SPECIAL = "named pipes, sockets and devices"
 OURS = "feature sets of qpert"
+MANIFEST = "manifest.json"
+WHOLE = 20_000
+"""Entries of a folder of a bucket from which on they are not all kept."""
 State = tuple[int | None, int | None]
 """Size in bytes and time of change (microseconds since the epoch, UTC) of a file; None if unknown."""
 
@@ -22,18 +28,21 @@ class Entries(NamedTuple):
     """The entries of a folder.
 
     Attributes:
-        names: files and folders in order.
+        names: files and folders in order. Of a large folder in a bucket they come as they are listed, and the other
+            fields tell of those that have come last.
         folders: the names that are folders.
         links: the folders that are symbolic links.
         states: states of the files, if listing the folder tells.
         left_out: reason and name of each entry that was left out.
+        has_manifest: whether one of them is ``manifest.json``.
     """
 
-    names: list[str]
+    names: Iterable[str]
     folders: set[str]
     links: set[str]
     states: dict[str, State]
     left_out: list[tuple[str, str]]
+    has_manifest: bool = False
 
 
 def state_of(path: str) -> State:
@@ -89,7 +98,7 @@ def local_entries(folder: str, out: str | None) -> Entries:
         raise QpertError(f"cannot read the folder {folder}: {error}{hint}") from error
     names.sort()
     left_out.sort()
-    return Entries(names, folders, links, {}, left_out)
+    return Entries(names, folders, links, {}, left_out, MANIFEST in names)
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
@@ -128,7 +137,48 @@ def remote_entries(filesystem: fs.FileSystem, folder: str) -> Entries:
             states[info.base_name] = info.size, _micros(info.mtime_ns)
         else:
             left_out.append((SPECIAL, info.base_name))
-    return Entries(sorted([*states, *folders]), folders, set(), states, sorted(left_out))
+    return Entries(sorted([*states, *folders]), folders, set(), states, sorted(left_out), MANIFEST in states)
+
+
+def bucket_entries(bucket: S3Bucket, folder: str, whole: int = WHOLE) -> Entries:
+    """The entries of a folder of an S3 bucket; those of a large one as they are listed, so that memory is bounded.
+
+    Args:
+        bucket: the bucket.
+        folder: bucket and path, as pyarrow has them.
+        whole: entries from which on a folder is large.
+
+    Raises:
+        QpertError: the folder cannot be read.
+    """
+    path = folder.partition("/")[2]
+    listed = pages(bucket, path)
+    found = Entries([], set(), set(), {}, [])
+    for page in listed:
+        _sort_in(page, found)
+        if len(found.states) + len(found.folders) >= whole:
+            key = f"{path}/{MANIFEST}".lstrip("/")
+            return found._replace(names=_as_listed(found, listed), has_manifest=exists(bucket, key))
+    return found._replace(names=sorted([*found.states, *found.folders]), has_manifest=MANIFEST in found.states)
+
+
+def _as_listed(found: Entries, listed: Iterable[list[Listed]]) -> Iterator[str]:
+    yield from sorted([*found.states, *found.folders])
+    for page in listed:
+        found.states.clear()
+        found.folders.clear()
+        _sort_in(page, found)
+        yield from sorted([*found.states, *found.folders])
+
+
+def _sort_in(page: Iterable[Listed], found: Entries) -> None:
+    for item in page:
+        if (reason := reason_to_ignore(item.name)) is not None:
+            found.left_out.append((reason, item.name + "/" * item.is_folder))
+        elif item.is_folder:
+            found.folders.add(item.name)
+        else:
+            found.states[item.name] = item.size, item.mtime
 
 
 def _is_text(name: str) -> bool:

@@ -12,7 +12,14 @@ from typing import NamedTuple
 
 from pyarrow import fs
 
-from pipeline.datasets.photos.folder_entries import OURS, Entries, local_entries, remote_entries, state_of
+from pipeline.datasets.photos.folder_entries import (
+    OURS,
+    Entries,
+    bucket_entries,
+    local_entries,
+    remote_entries,
+    state_of,
+)
 from pipeline.datasets.photos.own_output import OWN_FOLDERS, is_feature_set
 from pipeline.datasets.photos.part import Part
 from pipeline.datasets.photos.patterns import compile_pattern, is_pattern
@@ -20,6 +27,7 @@ from pipeline.datasets.photos.rules import DEFAULT_RULES, NOT_CHOSEN, SourceRule
 from pipeline.datasets.photos.skipped import Skipped
 from pipeline.errors import QpertError
 from pipeline.io.locations import file_type, join, local_path, locate, real_place, split
+from pipeline.io.s3 import S3Bucket
 
 _AHEAD = 16
 """Folders of a bucket that are listed concurrently."""
@@ -75,11 +83,15 @@ class FolderWalk:
         # A bucket answers slowly but concurrently: while one folder is read, the next are being listed.
         futures: dict[str, Future[Entries]] = {}
         with ThreadPoolExecutor(_AHEAD) as pool:
+            bucket = S3Bucket.of(self.root) if self.root[:5].lower() == "s3://" else None
+
+            def listed(folder: str) -> Entries:
+                return remote_entries(filesystem, folder) if bucket is None else bucket_entries(bucket, folder)
 
             def list_ahead(folders: Iterable[str]) -> None:
                 for folder in folders:
                     if folder not in futures:
-                        futures[folder] = pool.submit(remote_entries, filesystem, folder)
+                        futures[folder] = pool.submit(listed, folder)
 
             def entries(folder: str) -> Entries:
                 list_ahead([folder])
@@ -124,20 +136,23 @@ class FolderWalk:
                 self._skip(OURS, path + "/", folder=True)
                 continue
             inner = entries(folder)
-            if "manifest.json" in inner.names and is_feature_set(join(self.root, path)):
+            if inner.has_manifest and is_feature_set(join(self.root, path)):
                 self._skip(OURS, path + "/", folder=True)
                 continue
             stack.append(_Level(folder, path + "/", real, self._included(path + "/", inner)))
 
     def _included(self, prefix: str, entries: Entries) -> Entries:
         """The entries that are not left out; the others are counted."""
-        for reason, name in entries.left_out:
-            self._skip(reason, prefix + name, folder=name.endswith("/"))
         own: tuple[str, ...] = ()
-        if not prefix and (self._is_out() or ("manifest.json" in entries.names and is_feature_set(self.root))):
+        if not prefix and (self._is_out() or (entries.has_manifest and is_feature_set(self.root))):
             own = OWN_FOLDERS
-        names = []
+        names = self._chosen(prefix, entries, own)
+        return entries._replace(names=list(names) if isinstance(entries.names, list) else names)
+
+    def _chosen(self, prefix: str, entries: Entries, own: tuple[str, ...]) -> Iterator[str]:
+        self._count_left_out(prefix, entries)
         for name in entries.names:
+            self._count_left_out(prefix, entries)
             is_folder = name in entries.folders
             shown = f"{prefix}{name}/" if is_folder else prefix + name
             if is_folder and name in own:
@@ -145,8 +160,13 @@ class FolderWalk:
             elif self.rules.exclude and self.rules.excludes(prefix + name):
                 self._skip(NOT_CHOSEN, shown, folder=is_folder)
             elif prefix or self.part is None or self.part.by != "folder" or self.part.has(name):
-                names.append(name)
-        return entries._replace(names=names)
+                yield name
+        self._count_left_out(prefix, entries)
+
+    def _count_left_out(self, prefix: str, entries: Entries) -> None:
+        for reason, name in entries.left_out:
+            self._skip(reason, prefix + name, folder=name.endswith("/"))
+        entries.left_out.clear()
 
     def _is_out(self) -> bool:
         return self.out is not None and real_place(self.root) == self._out
@@ -163,7 +183,8 @@ class _Level:
     def __init__(self, folder: str, prefix: str, real: str, entries: Entries) -> None:
         self.folder, self.prefix, self.real, self.entries = folder, prefix, real, entries
         self.names = iter(entries.names)
-        self._subfolders = [name for name in entries.names if name in entries.folders]
+        known = entries.names if isinstance(entries.names, list) else ()
+        self._subfolders = [name for name in known if name in entries.folders]
         self._next = 0
 
     def next_folders(self, count: int) -> list[str]:
