@@ -25,10 +25,12 @@ DRIVER = "driver"
 SLOW = {
     "RAY_worker_register_timeout_seconds": "300",
     "RAY_raylet_start_wait_time_s": "300",
-    "RAY_agent_register_timeout_ms": "300000",
     "RAY_worker_niceness": "0",
 }
 """Patience of Ray with a machine that has more to do."""
+NAMES = ("metrics-export", "dashboard-agent-grpc", "dashboard-agent-listen", "runtime-env-agent")
+PORTS = dict(zip(NAMES, range(8090, 8094), strict=True))
+"""Known ones, as a raylet ends itself where its agents do not tell it theirs within 15 s."""
 
 
 class RayHosts:
@@ -79,13 +81,8 @@ class RayHosts:
 
     def _start(self, host: Host, words: list[str], env: Mapping[str, str] | None = None) -> None:
         self.starts[host.name] = words, dict(env or {})
-        command = [
-            str(BIN / "ray"),
-            "start",
-            f"--node-ip-address={host.address}",
-            f"--object-store-memory={STORE}",
-            *words,
-        ]
+        command = [str(BIN / "ray"), "start", f"--node-ip-address={host.address}", *words]
+        command += [f"--object-store-memory={STORE}", *(f"--{name}-port={port}" for name, port in PORTS.items())]
         log = self.network.folder / f"{host.name}.log"
         with log.open("a") as file:  # no pipe: the daemons would keep it open
             how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file}
