@@ -24,11 +24,14 @@ DRIVER = "driver"
 """A resource of the host that runs the drivers of jobs."""
 SLOW = {
     "RAY_worker_register_timeout_seconds": "300",
-    "RAY_raylet_start_wait_time_s": "300",
-    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_raylet_start_wait_time_s": "60",
     "RAY_worker_niceness": "0",
 }
 """Patience of Ray with a machine that has more to do."""
+NAMES = ("metrics-export", "dashboard-agent-grpc", "dashboard-agent-listen", "runtime-env-agent")
+PORTS = dict(zip(NAMES, range(8090, 8094), strict=True))
+TRIES = 3
+"""To start Ray on a host: a raylet ends itself where its agents are not up within 15 s, as on a busy machine."""
 
 
 class RayHosts:
@@ -71,27 +74,23 @@ class RayHosts:
 
     def restart(self, host: Host) -> None:
         """End all that runs on a host, and start Ray as it was."""
-        for process in host.processes():
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        _kill_all(host)
         words, env = self.starts[host.name]
         self._start(host, words, env)
 
     def _start(self, host: Host, words: list[str], env: Mapping[str, str] | None = None) -> None:
         self.starts[host.name] = words, dict(env or {})
-        command = [
-            str(BIN / "ray"),
-            "start",
-            f"--node-ip-address={host.address}",
-            f"--object-store-memory={STORE}",
-            *words,
-        ]
+        command = [str(BIN / "ray"), "start", f"--node-ip-address={host.address}", *words]
+        command += [f"--object-store-memory={STORE}", *(f"--{name}-port={port}" for name, port in PORTS.items())]
         log = self.network.folder / f"{host.name}.log"
-        with log.open("a") as file:  # no pipe: the daemons would keep it open
-            how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file}
-            code = host.popen(command, self.env | dict(env or {}), **how).wait(300)
-        if code:
-            raise RuntimeError(f"Ray does not start on {host.name}: {log.read_text()[-3000:]}")
+        for _ in range(TRIES):
+            with log.open("a") as file:  # no pipe: the daemons would keep it open
+                how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file}
+                code = host.popen(command, self.env | dict(env or {}), **how).wait(300)
+            if code == 0 and self.runs_on(host):
+                return
+            _kill_all(host)
+        raise RuntimeError(f"Ray does not start on {host.name}: {log.read_text()[-3000:]}")
 
     def runs_on(self, host: Host) -> bool:
         """Whether a raylet does."""
@@ -180,6 +179,12 @@ def wait_until_open(address: tuple[str, int], seconds: float = 60) -> None:
 def _capacity(cpus: int, gpus: int, labels: Mapping[str, str], resources: Mapping[str, float]) -> list[str]:
     words = [f"--num-cpus={cpus}", f"--num-gpus={gpus}", f"--resources={json.dumps(resources)}"]
     return [*words, f"--labels={','.join(f'{name}={text}' for name, text in labels.items())}"] if labels else words
+
+
+def _kill_all(host: Host) -> None:
+    for process in host.processes():
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _name(process: psutil.Process) -> str:
