@@ -107,8 +107,8 @@ class Cluster:
         """Until something holds; its time is kept."""
         begin = time.monotonic()
         while not condition():
-            if time.monotonic() > begin + 300:
-                raise RuntimeError(f"not in five minutes: {what}\n{self.monitor()}")
+            if time.monotonic() > begin + 600:
+                raise RuntimeError(f"not in ten minutes: {what}\n{self.monitor()}")
             time.sleep(0.5)
         self.said.append(f"{what} {time.monotonic() - begin:.1f} s later\n")
 
@@ -191,13 +191,15 @@ def main() -> None:
     """Prints the transcript and the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=200)
-    photos = parser.parse_args().photos
-    with machines() as cluster:
+    parser.add_argument("--no-pip", dest="pip", action="store_false", help="what is installed here is there already")
+    options, found = parser.parse_args(), dict[str, Any]()
+    with machines(options.pip) as cluster:
         try:
             cluster.up()
-            found = use(cluster, photos)
-            with cluster.dashboard() as address:
-                cluster.submit(address, "index", PHOTOS, "--out", FEATURES, "--accelerators", A100.label)
+            found = use(cluster, options.photos)
+            cluster.launcher("down", "--yes")
+            cluster.wait(lambda: not any(map(cluster.services, cluster.workers)), "Ray has ended on all workers")
+            cluster.up()  # the same machines again
             lost = cluster.workers[0]
             for process in lost.processes():
                 if process.name() == "raylet":
@@ -205,12 +207,9 @@ def main() -> None:
             cluster.wait(lambda: not cluster.services(lost), f"Ray has died on {lost.name}")
             cluster.wait(cluster.all_up, "it runs there again")
             cluster.launcher("down", "--yes")
-            cluster.wait(lambda: not any(map(cluster.services, cluster.workers)), "Ray has ended on all workers")
-            cluster.up()  # the same machines again
-            cluster.launcher("down", "--yes")
         finally:
             print("\n".join(cluster.said))
-        print(json.dumps(found, indent=1))
+            print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
