@@ -70,6 +70,7 @@ def test_ray_start_accepts_its_options() -> None:
     parsed = [checked_by_ray_start(shlex.split(start.partition("ray start")[2])) for start in starts]
     assert [options["head"] for options in parsed] == [True, False]
     assert parsed[0]["dashboard_host"] == "127.0.0.1"
+    assert parsed[0]["disable_usage_stats"]
 
 
 @pytest.mark.parametrize(
