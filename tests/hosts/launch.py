@@ -25,6 +25,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
+from ray.autoscaler.tags import TAG_RAY_NODE_STATUS
 
 from pipeline.datasets.scenes import write_scenes
 from tests.hosts.fake_gpu import A100, GTX_1080_TI
@@ -35,6 +36,8 @@ FILE = ROOT / "cluster-onprem.yaml"
 BIN = Path(sys.prefix) / "bin"
 PHOTOS, FEATURES = f"{SHARED}/qpert/photos", f"{SHARED}/qpert/features"
 TOKEN = "launch" * 8
+STATE = "/tmp/ray/cluster-qpert-onprem.state"
+"""Of the provider `local`, on the head."""
 
 
 def installed(command: str) -> str:
@@ -113,8 +116,11 @@ class Cluster:
         self.said.append(f"{what} {time.monotonic() - begin:.1f} s later\n")
 
     def all_up(self) -> bool:
-        """Whether Ray runs on all workers."""
-        return all(map(self.services, self.workers))
+        """Whether Ray runs on all workers, and the head's launcher has finished with them."""
+        if not all(map(self.services, self.workers)):
+            return False
+        state = json.loads(self.head.run(["cat", STATE]))
+        return all(state[worker.address]["tags"].get(TAG_RAY_NODE_STATUS) == "up-to-date" for worker in self.workers)
 
     def monitor(self) -> str:
         """The end of the autoscaler's log on the head."""
