@@ -149,9 +149,9 @@ def rows_of(network: Network) -> list[dict[str, Any]]:
     return [row for file in network.folder.glob("data/features/features/*.parquet") for row in read(file)]
 
 
-def run(photos: int) -> dict[str, Any]:
-    """Both attempts; the first one ends with its pods when a quarter is done."""
-    job, found = small(manifest(MANIFESTS[0])), dict[str, Any]()
+def run(photos: int, found: dict[str, Any]) -> None:
+    """Both attempts; the first one ends with its pods when a quarter is done. What is `found` so far is kept there."""
+    job = small(manifest(MANIFESTS[0]))
     with Network() as network:
         data = network.folder / "data"
         layer = build_image(network)
@@ -197,14 +197,17 @@ def run(photos: int) -> dict[str, Any]:
             lambda: second.containers[worker].poll() is not None
         )
         found["its exit code"] = second.containers[worker].returncode
-    return found
 
 
 def main() -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=120)
-    print(json.dumps(run(parser.parse_args().photos), indent=1, default=list))
+    found: dict[str, Any] = {}
+    try:
+        run(parser.parse_args().photos, found)
+    finally:
+        print(json.dumps(found, indent=1, default=list))
 
 
 if __name__ == "__main__":
