@@ -112,7 +112,8 @@ class Host:
             os.kill(self.pid, 9)
         self._holder.wait(60)
         for pipe in (self._holder.stdin, self._holder.stdout, self._holder.stderr):
-            pipe.close()
+            if pipe is not None:
+                pipe.close()
 
 
 class Network:
@@ -156,7 +157,7 @@ class Network:
         pipe = subprocess.PIPE
         how: dict[str, Any] = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "text": True, "start_new_session": True}
         holder = subprocess.Popen([*spaces, *hold], **how)
-        if holder.stdout.readline() != "up\n":
+        if holder.stdout is None or holder.stdout.readline() != "up\n":
             raise RuntimeError(f"host {name} did not come up: {holder.communicate()[1].strip()}")
         host = Host(name, address, port, self.bridge, holder)
         self.hosts.append(host)
