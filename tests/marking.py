@@ -22,13 +22,18 @@ SCRIPTS = {
     "pipeline.benchmarks.graph_alone",
     "tests.end_to_end.chaos",
     "tests.end_to_end.mixed_gpus",
+    "tests.hosts.chaos",
     "tests.hosts.launch",
+    "tests.hosts.mixed_gpus",
     "tests.hosts.pods",
 }
 
 
 def starts_ray(words: Sequence[str]) -> bool:
     """Whether a command line starts Ray, in a process of this session or in one of its own."""
+    if words and words[0] == "nsenter" and "--" in words:  # on a host of `tests/hosts`, by way of setpriv
+        words = words[words.index("--") + 1 :]
+        words = words[words.index("--") + 1 :] if "--" in words else words
     program = Path(words[0]).name if words else ""
     if program in SERVERS or (program == "ray" and words[1:2] == ["start"]):
         return True

@@ -25,6 +25,8 @@ from pipeline.retrieval.ranks import Ranks
 ROOT = Path(__file__).parents[2]
 BLOCK = 8  # photos per block and file: many commits, and every block the same batch however a run goes
 PATIENCE = ["--patience", "2"]
+Place = str | Path
+"""A folder; of `index` also a bucket."""
 
 
 class Verb(Protocol):
@@ -62,23 +64,24 @@ class Index:
     def __init__(self, work: Path, photos: int) -> None:
         self.scenes = work / "scenes"
         write_scenes(self.scenes, photos, seed=1)
+        self.images = str(self.scenes / "images")
         self.expected = {path.name for path in (self.scenes / "images").iterdir()}
 
-    def begin(self, out: Path) -> None:
+    def begin(self, out: Place) -> None:
         """Nothing to do."""
 
-    def words(self, out: Path) -> list[str]:
+    def words(self, out: Place) -> list[str]:
         """With so many encoders each computes with one thread, on all the nodes as on what is left of them."""
-        words = ["index", self.scenes / "images", "--out", out, "--detector", "annotated"]
+        words: list[object] = ["index", self.images, "--out", out, "--detector", "annotated"]
         words += ["--detector.annotations", self.scenes, "--block-size", BLOCK, "--file-size", BLOCK, *PATIENCE]
         return [*map(str, words), "--detect-actors", "1", "--encode-actors", "3"]
 
-    def done(self, out: Path) -> int:
+    def done(self, out: Place) -> int:
         """Rows."""
         manifest = FeatureStore(str(out)).find_manifest()
         return 0 if manifest is None else BLOCK * len(FeatureStore(str(out)).files(manifest.fingerprint).names)
 
-    def problems(self, out: Path, reference: Path) -> tuple[list[str], int]:
+    def problems(self, out: Place, reference: Place) -> tuple[list[str], int]:
         """The rows, and what the manifest says."""
         return compare_features(out, reference, self.expected)
 
@@ -202,13 +205,13 @@ VERBS: dict[str, type[Index | Tune | Reproduce | Rerank]] = {
 }
 
 
-def compare_features(out: Path, reference: Path, expected: set[str] | None = None) -> tuple[list[str], int]:
+def compare_features(out: Place, reference: Place, expected: set[str] | None = None) -> tuple[list[str], int]:
     """What is wrong with a feature set that should hold the expected photos, as the reference has them.
 
     Returns:
         In words; and how many numbers of the embeddings are one unit in the last place apart.
     """
-    manifest = FeatureStore(str(out)).manifest()
+    manifest, name = FeatureStore(str(out)).manifest(), str(out).rpartition("/")[2]
     variant = manifest.variants[0] if manifest.variants else None
     rows, right = (
         FeatureSet.open(str(each), variant).dataset.to_table().sort_by("image_id") for each in (out, reference)
@@ -220,19 +223,19 @@ def compare_features(out: Path, reference: Path, expected: set[str] | None = Non
         "rows too many": rows.num_rows - len(expected & ids.keys()),
         "rows failed": rows.num_rows - rows["error"].null_count,
     }
-    problems = [f"{out.name}: {count} {what}" for what, count in wrong.items() if count]
+    problems = [f"{name}: {count} {what}" for what, count in wrong.items() if count]
     if manifest.state != "complete" or manifest.counts.get("photos") != len(expected):
-        problems.append(f"the manifest of {out.name} says {manifest.state}, {manifest.counts}")
+        problems.append(f"the manifest of {name} says {manifest.state}, {manifest.counts}")
     if problems:
         return problems, 0
     names = ("image_id", "width", "height", "objects", "largest_area", "error", "dtype")
-    problems += [f"{name} of {out.name} differs" for name in names if not rows[name].equals(right[name])]
+    problems += [f"{column} of {name} differs" for column in names if not rows[column].equals(right[column])]
     one, other = (np.array(each["embedding"].to_pylist(), np.float16).view(np.int16) for each in (rows, right))
     apart = np.abs(one.astype(np.int32) - other)  # neighbours among half floats of one sign are neighbours as integers
     units = int((apart == 1).sum())
     if int(apart.max()) > 1 or units > 1e-3 * apart.size:
         differ = int((apart > 0).sum())
-        problems.append(f"{differ} numbers of the embeddings of {out.name} differ, by {int(apart.max())} units")
+        problems.append(f"{differ} numbers of the embeddings of {name} differ, by {int(apart.max())} units")
     return problems, units
 
 

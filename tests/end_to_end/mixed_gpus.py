@@ -1,18 +1,21 @@
 """The graph on a cluster of made-up GPUs whose speeds differ 4:1: who gets how much, and how near to ideal that is.
 
 Run as ``python -m tests.end_to_end.mixed_gpus PHOTOS``; prints JSON. With ``join`` too a run begins on one A100, a
-second joins, and the run begins anew with both. Nodes carry Ray's labels, the encoder sleeps as long as a GPU of that
+second joins, and the run begins anew with both. With ``--address`` the nodes are there already, and others see to it
+that one joins (`tests/hosts/mixed_gpus.py`). Nodes carry Ray's labels, the encoder sleeps as long as a GPU of that
 type is said to take, and computes for real beside, in the number format of that type.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -158,10 +161,9 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def join(folder: Path, photos: int, cluster: Cluster) -> dict[str, Any]:
-    """A run on one A100, in a thread; when it has written something, a second A100 joins."""
+def join(folder: Path, photos: int, address: str, add: Callable[[], None] | None) -> dict[str, Any]:
+    """A run on one A100, in a thread; when it has written something, a second A100 joins: by `add`, or by others."""
     write_tiny(folder / "tiny", photos)
-    features = folder / "out" / "features"
     # A restart that is thought to take two seconds is worth it however little is left, and decided upon soon. The
     # decision has tests of its own.
     with patch.object(Rescaling, "cost", lambda *_: 2.0), ThreadPoolExecutor(1) as pool:
@@ -171,11 +173,12 @@ def join(folder: Path, photos: int, cluster: Cluster) -> dict[str, Any]:
             Manifest(fingerprint="mixed"),
             FeatureStore(str(folder / "out")),
             todo=photos,
-            address=cluster.address,
+            address=address,
         )
-        while not running.done() and not list(features.glob("*.parquet")):
+        while not running.done() and not written(folder):
             time.sleep(0.5)
-        add_node(cluster, "A100")  # on the main thread, as it must be
+        if add is not None:
+            add()  # on the main thread, as it must be
         outcome = running.result()
     rows = rows_of(folder)
     return {
@@ -189,21 +192,36 @@ def join(folder: Path, photos: int, cluster: Cluster) -> dict[str, Any]:
     }
 
 
-def main(photos: int, *, joins: bool) -> None:
-    """Start the cluster, measure, print."""
-    cluster = start_cluster({"A100": 1} if joins else {kind: count for kind, (count, _) in NODES.items()})
+def written(folder: Path) -> bool:
+    """Whether a run into this folder has committed anything."""
+    return any((folder / "out" / "features").glob("*.parquet"))
+
+
+def main() -> None:
+    """Start the cluster if need be, measure, print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("photos", type=int)
+    parser.add_argument("join", nargs="?", choices=["join"])
+    parser.add_argument("--address", help="of a cluster with such nodes")
+    parser.add_argument("--folder", type=Path, help="for photos and features, seen by all nodes")
+    words = parser.parse_args()
+    kinds = {"A100": 1} if words.join else {kind: count for kind, (count, _) in NODES.items()}
+    cluster = None if words.address else start_cluster(kinds)
+    address = words.address if cluster is None else cluster.address
     try:
-        with TemporaryDirectory() as folder:
-            if joins:
-                print(json.dumps(join(Path(folder), photos, cluster)))
+        with TemporaryDirectory(dir=words.folder) as folder:
+            if words.join:
+                add = None if cluster is None else partial(add_node, cluster, "A100")
+                print(json.dumps(join(Path(folder), words.photos, address, add)))
             else:
                 hook = {"py_modules": [str(Path(__file__).parents[2] / name) for name in ("pipeline", "jobs", "tests")]}
-                ray.init(address=cluster.address, runtime_env=hook, log_to_driver=False)
-                print(json.dumps(measure(Path(folder), photos)))
+                ray.init(address=address, runtime_env=hook, log_to_driver=False)
+                print(json.dumps(measure(Path(folder), words.photos)))
     finally:
         ray.shutdown()
-        cluster.shutdown()
+        if cluster is not None:
+            cluster.shutdown()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), joins="join" in sys.argv[2:])
+    main()
