@@ -77,7 +77,7 @@ def test_the_job_fits_the_project(path: Path) -> None:
     starts = [group.get("rayStartParams", {}) for group in (rays["headGroupSpec"], *groups.values())]
     assert all("labels" not in start for start in starts)
     for start in starts:
-        checked_by_ray_start([f"--{name}={value}" for name, value in start.items()])
+        checked_by_ray_start([f"--{name}" if value == "true" else f"--{name}={value}" for name, value in start.items()])
     assert rays["authOptions"] == {"mode": "token"}
     assert spec["backoffLimit"] > 0
     assert spec["shutdownAfterJobFinishes"] is True

@@ -120,6 +120,7 @@ def test_ray_start_accepts_its_options() -> None:
     assert [options["head"] for options in parsed] == [True, False]
     assert all(options["dashboard_host"] == "127.0.0.1" for options in parsed)
     assert parsed[0]["autoscaling_config"] == "~/ray_bootstrap_config.yaml"
+    assert parsed[0]["disable_usage_stats"], "nothing is sent anywhere"
 
 
 def test_ray_start_accepts_what_the_documentation_says_to_do_by_hand() -> None:
@@ -127,6 +128,7 @@ def test_ray_start_accepts_what_the_documentation_says_to_do_by_hand() -> None:
     starts = [line.strip() for line in lines if line.strip().startswith("ray start")]
     parsed = [checked_by_ray_start(shlex.split(start, comments=True)[2:]) for start in starts]
     assert [options["head"] for options in parsed] == [True, False, False]
+    assert parsed[0]["disable_usage_stats"]
     assert [options["labels"] for options in parsed[1:]] == [f"{ACCELERATOR}={kind}" for kind in (A100, GTX_1080_TI)]
 
 

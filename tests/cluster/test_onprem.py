@@ -57,7 +57,7 @@ def test_ray_rejects_mistakes_in_it(field: str, value: Any) -> None:
 
 def test_it_differs_from_the_cloud_only_where_the_machines_do() -> None:
     here, cloud = cluster(ONPREM), cluster()
-    for part in ("file_mounts", "rsync_exclude", "worker_start_ray_commands"):
+    for part in ("file_mounts", "rsync_exclude"):
         assert here[part] == cloud[part]
     head = [command.replace(" RAY_enable_autoscaler_v2=0", "") for command in here["head_start_ray_commands"]]
     assert head == cloud["head_start_ray_commands"]
@@ -67,9 +67,11 @@ def test_it_differs_from_the_cloud_only_where_the_machines_do() -> None:
 
 def test_ray_start_accepts_its_options() -> None:
     starts = [cluster(ONPREM)[f"{role}_start_ray_commands"][-1] for role in ("head", "worker")]
-    parsed = [checked_by_ray_start(shlex.split(start.partition("ray start")[2])) for start in starts]
+    options = [start.partition("ray start")[2].partition(" && ")[0] for start in starts]
+    parsed = [checked_by_ray_start(shlex.split(words)) for words in options]
     assert [options["head"] for options in parsed] == [True, False]
     assert parsed[0]["dashboard_host"] == "127.0.0.1"
+    assert parsed[0]["disable_usage_stats"]
 
 
 @pytest.mark.parametrize(
@@ -108,3 +110,20 @@ def test_what_an_owner_says_of_a_machine_is_what_ray_reads(monkeypatch: pytest.M
         monkeypatch.setenv(name, value)
     assert ResourceAndLabelSpec._load_env_labels() == {ACCELERATOR: GTX_1080_TI}
     assert ResourceAndLabelSpec._load_env_resources() == json.loads(settings["RAY_OVERRIDE_RESOURCES"]) == {"GPU": 2}
+
+
+@pytest.mark.parametrize(("failures", "code"), [(0, 0), (2, 0), (9, 1)])
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the launcher runs commands by bash")
+def test_a_worker_that_does_not_start_at_once_is_tried_again(failures: int, code: int, tmp_path: Path) -> None:
+    """As the launcher runs it, with a `ray` that fails so many times."""
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    program = f"cd {tmp_path}; echo $1 >> asked; [ $1 = stop ] || [ $(grep -c start asked) -gt {failures} ]"
+    for name, text in {"venv/bin/ray": program, "sleep": "true"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:/usr/bin:/bin", "RAY_HEAD_IP": "192.168.1.10"}
+    words = ["bash", "-c", f"true && ({cluster(ONPREM)['worker_start_ray_commands'][-1]})"]
+    done = subprocess.run(words, env=environment, capture_output=True, check=False)
+    assert done.returncode == code
+    starts = (tmp_path / "asked").read_text().split().count("start")
+    assert starts == min(failures + 1, 5)

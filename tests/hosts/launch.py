@@ -25,6 +25,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
+from ray.autoscaler.tags import TAG_RAY_NODE_STATUS
 
 from pipeline.datasets.scenes import write_scenes
 from tests.hosts.fake_gpu import A100, GTX_1080_TI
@@ -35,6 +36,8 @@ FILE = ROOT / "cluster-onprem.yaml"
 BIN = Path(sys.prefix) / "bin"
 PHOTOS, FEATURES = f"{SHARED}/qpert/photos", f"{SHARED}/qpert/features"
 TOKEN = "launch" * 8
+STATE = "/tmp/ray/cluster-qpert-onprem.state"
+"""Of the provider `local`, on the head."""
 
 
 def installed(command: str) -> str:
@@ -107,14 +110,17 @@ class Cluster:
         """Until something holds; its time is kept."""
         begin = time.monotonic()
         while not condition():
-            if time.monotonic() > begin + 300:
-                raise RuntimeError(f"not in five minutes: {what}\n{self.monitor()}")
+            if time.monotonic() > begin + 600:
+                raise RuntimeError(f"not in ten minutes: {what}\n{self.monitor()}")
             time.sleep(0.5)
         self.said.append(f"{what} {time.monotonic() - begin:.1f} s later\n")
 
     def all_up(self) -> bool:
-        """Whether Ray runs on all workers."""
-        return all(map(self.services, self.workers))
+        """Whether Ray runs on all workers, and the head's launcher has finished with them."""
+        if not all(map(self.services, self.workers)):
+            return False
+        state = json.loads(self.head.run(["cat", STATE]))
+        return all(state[worker.address]["tags"].get(TAG_RAY_NODE_STATUS) == "up-to-date" for worker in self.workers)
 
     def monitor(self) -> str:
         """The end of the autoscaler's log on the head."""
@@ -191,13 +197,15 @@ def main() -> None:
     """Prints the transcript and the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=200)
-    photos = parser.parse_args().photos
-    with machines() as cluster:
+    parser.add_argument("--no-pip", dest="pip", action="store_false", help="what is installed here is there already")
+    options, found = parser.parse_args(), dict[str, Any]()
+    with machines(options.pip) as cluster:
         try:
             cluster.up()
-            found = use(cluster, photos)
-            with cluster.dashboard() as address:
-                cluster.submit(address, "index", PHOTOS, "--out", FEATURES, "--accelerators", A100.label)
+            found = use(cluster, options.photos)
+            cluster.launcher("down", "--yes")
+            cluster.wait(lambda: not any(map(cluster.services, cluster.workers)), "Ray has ended on all workers")
+            cluster.up()  # the same machines again
             lost = cluster.workers[0]
             for process in lost.processes():
                 if process.name() == "raylet":
@@ -205,12 +213,9 @@ def main() -> None:
             cluster.wait(lambda: not cluster.services(lost), f"Ray has died on {lost.name}")
             cluster.wait(cluster.all_up, "it runs there again")
             cluster.launcher("down", "--yes")
-            cluster.wait(lambda: not any(map(cluster.services, cluster.workers)), "Ray has ended on all workers")
-            cluster.up()  # the same machines again
-            cluster.launcher("down", "--yes")
         finally:
             print("\n".join(cluster.said))
-        print(json.dumps(found, indent=1))
+            print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

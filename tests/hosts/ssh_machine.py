@@ -76,7 +76,8 @@ def serve_ssh(network: Network, host: Host) -> subprocess.Popen[bytes]:
 
 def _settings(home: Path, gpu: FakeGpu | None) -> list[str]:
     """What the machine's owner has in ``~/.bashrc``."""
-    settings = ["export RAY_USAGE_STATS_ENABLED=0 RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0"]
+    patience = "RAY_worker_register_timeout_seconds=300"  # on a busy machine
+    settings = [f"export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0 {patience}"]
     if gpu is None:
         return settings
     write_driver(home / "fake", gpu)

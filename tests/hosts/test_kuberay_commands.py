@@ -19,12 +19,13 @@ GROUPS = {group["labels"][ACCELERATOR]: group for group in SPEC["rayClusterSpec"
 
 def test_the_head_runs_services_alone_and_lets_the_submitter_in() -> None:
     command = kuberay.start_command(SPEC["rayClusterSpec"]["headGroupSpec"])
-    flags = ["dashboard-agent-listen-port=52365", "dashboard-host=0.0.0.0", "memory=17179869184"]
-    flags += ["metrics-export-port=8080", "no-monitor", "num-cpus=0"]
+    flags = ["dashboard-agent-listen-port=52365", "dashboard-host=0.0.0.0", "disable-usage-stats"]
+    flags += ["memory=17179869184", "metrics-export-port=8080", "no-monitor", "num-cpus=0"]
     start = "".join(f" --{flag} " for flag in ("block", *flags))
     assert command == f"ulimit -n ${{RAY_START_ULIMIT_OPEN_FILES:-65536}}; ray start --head {start}"
     options = checked_by_ray_start(shlex.split(command.partition("ray start")[2]))
     assert (options["head"], options["num_cpus"], options["no_monitor"]) == (True, 0, True)
+    assert options["disable_usage_stats"], "nothing is sent anywhere"
 
 
 @pytest.mark.parametrize(("kind", "cpus", "memory"), [(A100, 12, 64), (GTX_1080_TI, 6, 24)])
