@@ -18,7 +18,12 @@ FIXTURES = {"ray_cpu", "head"}
 SERVERS = {"gcs_server", "raylet"}
 COMMANDS = {"benchmark", "demo", "index", "plan", "reproduce", "tune"}
 """Commands of qpert that start Ray, unless they only say what they would do."""
-SCRIPTS = {"pipeline.benchmarks.graph_alone", "tests.end_to_end.chaos", "tests.end_to_end.mixed_gpus"}
+SCRIPTS = {
+    "pipeline.benchmarks.far",
+    "pipeline.benchmarks.graph_alone",
+    "tests.end_to_end.chaos",
+    "tests.end_to_end.mixed_gpus",
+}
 
 
 def starts_ray(words: Sequence[str]) -> bool:
