@@ -46,7 +46,8 @@ by number of photos. The embeddings are as long as BLIP-2's: 200,000 photos take
 
 far: images per second of a run whose photos of 150 kB are in a bucket, against the same run from disk, for folders,
 tars and Parquet; with requests and bytes on the network per photo. The bucket is a small server on this machine whose
-every answer is late; two made-up encoders take 10 ms a photo. A thousand photos take 450 MB in --tmp.
+every answer is late; two made-up encoders take 10 ms a photo. Before each run, its reading alone, one task after the
+other without Ray. A thousand photos take 450 MB in --tmp.
 
 evaluate: time and peak memory of `qpert evaluate` without the encoder, against the matrix product that it cannot avoid
 (run before and after, without reading), and against the usual way, which computes the full score matrix and sorts all
@@ -272,7 +273,7 @@ def _far(config: Config, folder: Path) -> list[dict[str, Any]]:
     from pipeline.benchmarks.far import measure_far
 
     far = config.far
-    costs = measure_far(folder, far.photos, far.delay / 1000, far.sources, config.cpus or 4)
+    costs = measure_far(folder, far.photos, far.delay / 1000, far.sources, config.cpus or 4, runs=far.runs)
     return [_shown(cost) | {"ratio": cost.ratio} for cost in costs]
 
 

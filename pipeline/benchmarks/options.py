@@ -63,3 +63,4 @@ class FarConfig(BaseModel):
     sources: list[Literal["photos", "tars", "parquet"]] = Field(
         ["photos", "tars", "parquet"], min_length=1, description="kinds of sources"
     )
+    runs: bool = Field(True, description="measure runs of the graph as well, not reading alone")

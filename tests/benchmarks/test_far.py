@@ -83,11 +83,20 @@ def test_the_sources_hold_the_same_photos(sources: Path) -> None:
     assert table["jpg"].to_pylist() == [path.read_bytes() for path in sorted((sources / "photos").iterdir())]
 
 
+def test_reading_alone(tmp_path: Path) -> None:
+    (costs,) = measure_far(tmp_path, 40, 0.005, ["tars"], 4, runs=False)
+    assert costs.what == "reading alone"
+    assert costs.near > 0
+    assert costs.far > 0
+    assert 1.0 <= costs.bytes_read < 1.1
+    assert costs.requests < 1
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_run_from_the_bucket_against_one_from_disk(tmp_path: Path) -> None:
-    (costs,) = measure_far(tmp_path, 160, 0.005, ["parquet"], 4)
+    _, costs = measure_far(tmp_path, 160, 0.005, ["parquet"], 4)
     assert costs.near > 0
     assert 0.1 < costs.ratio < 10
     assert 1.0 <= costs.bytes_read < 1.2
