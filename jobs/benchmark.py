@@ -273,8 +273,8 @@ def _far(config: Config, folder: Path) -> list[dict[str, Any]]:
     from pipeline.benchmarks.far import measure_far
 
     far = config.far
-    costs = measure_far(folder, far.photos, far.delay / 1000, far.sources, config.cpus or 4, runs=far.runs)
-    return [_shown(cost) | {"ratio": cost.ratio} for cost in costs]
+    figures = measure_far(folder, far.photos, far.delay / 1000, far.sources, config.cpus or 4, runs=far.runs)
+    return [_shown(costs) | {"ratio": costs.ratio} for costs in figures]
 
 
 def _evaluate(config: Config, folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -25,23 +25,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pipeline.benchmarks.far_reading import BLOCK
 from pipeline.benchmarks.far_store import BUCKET, far_store
 from pipeline.benchmarks.graph_alone import TrivialEncoder
-from pipeline.datasets.photos.found_photos import Shards
-from pipeline.datasets.photos.source import find_photos
 from pipeline.errors import QpertError
 from pipeline.method.objects import Objects
 from pipeline.method.settings import Perturbation
 from pipeline.runs.encoder_choice import EncoderChoice
 from pipeline.runs.index_run import IndexRun
 from pipeline.runs.spec import IndexSpec
-from pipeline.stages.read import ShardSource, read_photos
-from pipeline.workers.reporting import Reporter
 
 BYTES = 150_000
 ENCODERS, SECONDS = 2, 0.010
 """Encoders, and what each takes for a photo."""
-_BLOCK = 32
 _PER_TAR, _PER_GROUP, _GROUPS = 200, 100, 4
 """Photos of a tar and of a row group, and row groups of a file."""
 
@@ -133,11 +129,10 @@ def write_sources(folder: Path, photos: int) -> None:
 
 def measure_far(
     folder: Path, photos: int, delay: float, sources: Sequence[str], cpus: int, *, runs: bool = True
-) -> list[FarCosts]:
+) -> Iterator[FarCosts]:
     """Reads each source from disk and from a bucket, and indexes it if `runs`, each in a process of its own."""
     write_sources(folder / "sources", photos)
     kinds = ["reading alone", *(["runs"] if runs else [])]
-    costs = []
     with far_store(folder / "sources", delay) as store:
         for source, kind in product(sources, kinds):
             words = (str(folder / f"features-{source}"), str(photos), str(cpus)) if kind == "runs" else ()
@@ -147,14 +142,14 @@ def measure_far(
             counts = store.counts()
             requests = sum(number for method, number in counts.items() if method != "bytes")
             read = counts.get("bytes", 0) / (photos * BYTES)
-            costs.append(FarCosts(source, kind, photos, delay, near, far, requests / photos, read))
-    return costs
+            yield FarCosts(source, kind, photos, delay, near, far, requests / photos, read)
 
 
 def _measured(source: str, words: Sequence[str], endpoint: str | None = None) -> float:
     if words:
         words = [f"{words[0]}-{'far' if endpoint else 'near'}", *words[1:]]
-    command = [sys.executable, "-m", "pipeline.benchmarks.far", source, *words]
+    module = "pipeline.benchmarks.far" if words else "pipeline.benchmarks.far_reading"
+    command = [sys.executable, "-m", module, source, *words]
     store = {} if endpoint is None else {"AWS_ENDPOINT_URL": endpoint, "AWS_REGION": "us-east-1"}
     key = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_EC2_METADATA_DISABLED": "true"}
     done = subprocess.run(command, env=os.environ | key | store, stdout=subprocess.PIPE, text=True, check=False)
@@ -163,26 +158,10 @@ def _measured(source: str, words: Sequence[str], endpoint: str | None = None) ->
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
-def read(source: str) -> float:
-    """Reads as the graph's reading tasks do, one after the other; returns photos/s without finding them."""
-    found, reporter, count = find_photos(source), Reporter(), 0
-    if isinstance(found, Shards):
-        tables = (table for task in ShardSource(found.shards, _BLOCK, reporter).get_read_tasks(1) for table in task())
-    else:
-        listing = pa.Table.from_batches(list(found.batches()))
-        starts = range(0, listing.num_rows, _BLOCK)
-        tables = (read_photos(listing.slice(start, _BLOCK), reporter, found.rules) for start in starts)
-    started = time.monotonic()
-    for table in tables:
-        assert table["error"].null_count == table.num_rows, table["error"]
-        count += table.num_rows
-    return count / (time.monotonic() - started)
-
-
 def run(source: str, out: str, photos: int, cpus: int) -> float:
     """Indexes, and returns images/s; `measure_far` runs it in a process of its own."""
     plain = {"detector": {"model": "none"}, "perturbation": {"preset": "none"}}
-    given = {"source": source, "out": out, "cpus": cpus, "encode_actors": ENCODERS, "block_size": _BLOCK, **plain}
+    given = {"source": source, "out": out, "cpus": cpus, "encode_actors": ENCODERS, "block_size": BLOCK, **plain}
     encoder = EncoderChoice(build, {"name": MadeUpEncoder.name}, MadeUpEncoder.vectors * MadeUpEncoder.dim)
     outcome = IndexRun(IndexSpec.model_validate(given), encoder=encoder).run()
     assert outcome.totals["photos"] == photos, outcome.totals
@@ -191,5 +170,4 @@ def run(source: str, out: str, photos: int, cpus: int) -> float:
 
 
 if __name__ == "__main__":
-    what, *others = sys.argv[1:]
-    print(json.dumps(run(what, others[0], int(others[1]), int(others[2])) if others else read(what)))
+    print(json.dumps(run(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
