@@ -1,4 +1,4 @@
-"""Reading alone of `qpert benchmark far`, in a process of its own: `python -m pipeline.benchmarks.far_reading SOURCE`."""
+"""Reading alone of `qpert benchmark far`, a program of its own: `python -m pipeline.benchmarks.far_reading SOURCE`."""
 
 from __future__ import annotations
 
