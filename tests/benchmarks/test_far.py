@@ -88,8 +88,8 @@ def test_reading_alone(tmp_path: Path) -> None:
     assert costs.what == "reading alone"
     assert costs.near > 0
     assert costs.far > 0
-    assert 1.0 <= costs.bytes_read < 1.1
-    assert costs.requests < 1
+    assert 1.0 <= costs.bytes_read < 2.1  # finding the photos looks into the first tar
+    assert costs.requests < 0.5
 
 
 @pytest.mark.ray
@@ -99,5 +99,5 @@ def test_a_run_from_the_bucket_against_one_from_disk(tmp_path: Path) -> None:
     _, costs = measure_far(tmp_path, 160, 0.005, ["parquet"], 4)
     assert costs.near > 0
     assert 0.1 < costs.ratio < 10
-    assert 1.0 <= costs.bytes_read < 1.2
+    assert 1.0 <= costs.bytes_read < 2.5  # finding the photos reads the first row group
     assert "5 ms away" in str(costs)
