@@ -12,6 +12,7 @@ Examples:
   qpert benchmark rivals                    its price beside regions, crops, tiles, clusters and a higher resolution
   qpert benchmark tune                      fifty settings of tune against one cold evaluation, BLIP-2; needs some 6 GB
   qpert benchmark graph                     reading, writing and bookkeeping alone: 20,000 and 200,000 tiny photos
+  qpert benchmark far                       reading from a bucket 20 ms away, against the same from disk
   qpert benchmark evaluate                  COCO's 5,000 photos x 25,000 captions, simulated, 32 vectors each
   qpert benchmark search                    20,000 simulated photos with 32 vectors each, by an index and exactly
   qpert benchmark search --search.photos 100000 1000000 --tmp /data      a curve; a million take some 40 GB
@@ -49,6 +50,11 @@ same scenes with their true boxes.
 graph: images per second without models, memory of the driver and of the largest worker, number and size of the files,
 by number of photos. The embeddings are as long as BLIP-2's: 200,000 photos take some 4 GB in --tmp.
 
+far: images per second of a run whose photos of 150 kB are in a bucket, against the same run from disk, for folders,
+tars and Parquet; with requests and bytes on the network per photo. The bucket is a small server on this machine whose
+every answer is late; two made-up encoders take 10 ms a photo. Before each run, its reading alone, one task after the
+other without Ray. A thousand photos take 450 MB in --tmp.
+
 evaluate: time and peak memory of `qpert evaluate` without the encoder, against the matrix product that it cannot avoid
 (run before and after, without reading), and against the usual way, which computes the full score matrix and sorts all
 its rows and columns. Each runs in a process of its own.
@@ -74,7 +80,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.benchmarks.options import GpuConfig, OpenClipPassConfig, PassConfig, RivalsConfig, SizesConfig
+from pipeline.benchmarks.options import FarConfig, GpuConfig, OpenClipPassConfig, PassConfig, RivalsConfig, SizesConfig
 from pipeline.benchmarks.search_options import SearchOptions
 from pipeline.detectors import check_packages
 from pipeline.detectors.config import DetectorConfig
@@ -94,6 +100,7 @@ Part = Literal[
     "rivals",
     "tune",
     "graph",
+    "far",
     "evaluate",
     "search",
 ]
@@ -108,7 +115,7 @@ class Config(BaseModel):
         ["pipeline", "query-former"],
         min_length=1,
         description="what to measure: pipeline, start, query-former, blip2, internvl, open-clip, gpu, rivals, tune,"
-        " graph, evaluate, search",
+        " graph, far, evaluate, search",
         json_schema_extra={"positional": True},
     )
     source: PathText | None = Field(None, description="folder or list of local photos (default: scenes)")
@@ -134,6 +141,7 @@ class Config(BaseModel):
     evaluation: SizesConfig = Field(SizesConfig(), description="the simulated data set of evaluate")
     search: SearchOptions = Field(SearchOptions(), description="the sets of search")
     graph_photos: list[int] = Field([20_000, 200_000], min_length=1, description="numbers of photos of graph")
+    far: FarConfig = Field(FarConfig(), description="the bucket of far")
     start_photos: int = Field(500, ge=1, description="scenes that start indexes")
     tmp: LocalPath | None = Field(None, description="folder for temporary files (default: the system's)")
     json_file: ReportPath | None = Field(
@@ -159,6 +167,7 @@ def run(config: Config) -> int:
         "rivals": _rivals,
         "tune": _tune,
         "graph": _graph,
+        "far": _far,
         "evaluate": _evaluate,
         "search": _search,
     }
@@ -274,6 +283,14 @@ def _graph(config: Config, folder: Path) -> list[dict[str, Any]]:
 
     write_tiny(folder / "tiny", max(config.graph_photos))
     return [_shown(measure_graph(folder / "tiny", photos, config.cpus)) for photos in config.graph_photos]
+
+
+def _far(config: Config, folder: Path) -> list[dict[str, Any]]:
+    from pipeline.benchmarks.far import measure_far
+
+    far = config.far
+    figures = measure_far(folder, far.photos, far.delay / 1000, far.sources, config.cpus or 4, runs=far.runs)
+    return [_shown(costs) | {"ratio": costs.ratio} for costs in figures]
 
 
 def _evaluate(config: Config, folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ SERVERS = {"gcs_server", "raylet"}
 COMMANDS = {"benchmark", "demo", "index", "plan", "reproduce", "tune"}
 """Commands of qpert that start Ray, unless they only say what they would do."""
 SCRIPTS = {
+    "pipeline.benchmarks.far",
     "pipeline.benchmarks.graph_alone",
     "tests.buckets.verbs",
     "tests.end_to_end.chaos",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -68,3 +70,16 @@ class RivalsConfig(BaseModel):
 
     photos: int = Field(48, ge=1, description="scenes to encode in every way")
     repetitions: int = Field(3, ge=1, description="of every way, in turn; the medians are reported")
+
+
+class FarConfig(BaseModel):
+    """The bucket of `far`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    photos: int = Field(3000, ge=1, description="photos in each source")
+    delay: float = Field(20.0, ge=0, description="milliseconds by which every answer of the bucket is late")
+    sources: list[Literal["photos", "tars", "parquet"]] = Field(
+        ["photos", "tars", "parquet"], min_length=1, description="kinds of sources"
+    )
+    runs: bool = Field(True, description="measure runs of the graph as well, not reading alone")

@@ -34,8 +34,17 @@ def committed_stems(folder: Folder, fingerprint: str) -> set[str]:
 
 
 def pending_stems(folder: Folder, fingerprint: str) -> set[str]:
-    """The stems of files that a run had begun to write when it was interrupted."""
-    return {name.removesuffix(_PENDING) for name in _names(folder, fingerprint) if name.endswith(_PENDING)}
+    """The stems of files that a run had begun to write when it was interrupted.
+
+    Each is looked up: a bucket may still list what announced a file after that was committed, which then counts.
+    """
+    listed = [name.removesuffix(_PENDING) for name in _names(folder, fingerprint) if name.endswith(_PENDING)]
+    checkpoint = folder.subfolder(CHECKPOINT, fingerprint)
+
+    def exists(name: str) -> bool:
+        return bool(checkpoint.filesystem.get_file_info(checkpoint.at(name)).type == fs.FileType.File)
+
+    return {name for name in listed if exists(f"{name}{_PENDING}{_SUFFIX}") and not exists(f"{name}{_SUFFIX}")}
 
 
 def commit(folder: Folder, fingerprint: str, name: str, ids: pa.Table) -> None:

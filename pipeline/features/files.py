@@ -76,6 +76,7 @@ class FeatureFiles:
             # Listed before the features, so that whatever it names is among them.
             committed = committed_stems(folder, fingerprint)
             present = {str(info.base_name): info for info in features.files(".parquet")}
+            present |= _not_listed(features, present, ledger)
             names, damages = judge(ledger, present, committed, everything=complete and not committed)
             # Files may have been replaced since the ledger was read.
             if not damages or Ledger.find(folder) == ledger:
@@ -234,6 +235,15 @@ class FeatureFiles:
             totals["failed"] += table.num_rows - table["error"].null_count
             totals["objects"] += _count_objects(table)
         return totals
+
+
+def _not_listed(features: Folder, present: dict[str, fs.FileInfo], ledger: Ledger | None) -> dict[str, fs.FileInfo]:
+    """Files of the ledger that exist though the listing of a bucket lacks them: some list what was written later."""
+    names = (
+        [] if ledger is None or not is_uri(features.root) else [name for name in ledger.files if name not in present]
+    )
+    infos = map_ahead(lambda name: features.filesystem.get_file_info(features.at(name)), names, _BUCKET_READERS)
+    return {str(info.base_name): info for info in infos if info.type == fs.FileType.File}
 
 
 def _count_objects(rows: pa.RecordBatch | pa.Table) -> int:

@@ -7,19 +7,26 @@ object stores below it are told not to: pyarrow's for S3 would make 31 requests,
 from __future__ import annotations
 
 import io
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import pyarrow as pa
 from pyarrow import fs
 
+from pipeline.errors import first_line
 from pipeline.io.retrying import retry
+from pipeline.io.s3 import S3Bucket
 from pipeline.io.storage_waits import Listener, listen
 
 Result = TypeVar("Result")
+logger = logging.getLogger(__name__)
 _PIECE = 8 * 2**20
+_ONE_REQUEST = 5 * 2**20
+"""Bytes of a file that is surely not uploaded in parts."""
 KEPT = 64 * 2**20
 """Bytes of a file being written that are buffered in memory; beyond, it is buffered in a temporary file."""
 _GCS_RETRIES = timedelta(seconds=2)
@@ -107,9 +114,10 @@ class _Retrying(fs.FileSystemHandler):  # type: ignore[misc]
         return _readable(lambda: self.inner.open_input_file(path), self._at(path))
 
     def open_output_stream(self, path: str, metadata: Any) -> pa.NativeFile:
-        return pa.PythonFile(
-            _Writer(lambda: self.inner.open_output_stream(path, compression=None, metadata=metadata)), mode="w"
-        )
+        def opened() -> pa.NativeFile:
+            return self.inner.open_output_stream(path, compression=None, metadata=metadata)
+
+        return pa.PythonFile(_Writer(opened, lambda: _abort_uploads(self.inner, path)), mode="w")
 
     def open_append_stream(self, path: str, metadata: Any) -> pa.NativeFile:
         return retry(lambda: self.inner.open_append_stream(path, compression=None, metadata=metadata))
@@ -132,6 +140,25 @@ def _not_retrying(filesystem: fs.FileSystem) -> fs.FileSystem:
         _, (settings,) = filesystem.__reduce__()
         return fs.GcsFileSystem(**settings | {"retry_time_limit": settings["retry_time_limit"] or _GCS_RETRIES})
     return filesystem
+
+
+def _abort_uploads(filesystem: fs.FileSystem, path: str) -> None:
+    """Abort uploads in parts to `path` that broke off: they are in no listing, and are paid for.
+
+    pyarrow cannot. It is left undone where the store refuses: the file itself is there.
+    """
+    if filesystem.type_name != "s3":
+        return
+    _, (settings,) = filesystem.__reduce__()
+    options = {name: settings[name] for name in ("region", "scheme", "endpoint_override") if settings[name]}
+    name, _, key = path.partition("/")
+    try:
+        client = S3Bucket.of(f"s3://{name}?{urlencode(options)}").client
+        for upload in client.list_multipart_uploads(Bucket=name, Prefix=key).get("Uploads", []):
+            if upload["Key"] == key:
+                client.abort_multipart_upload(Bucket=name, Key=key, UploadId=upload["UploadId"])
+    except Exception as error:  # boto3's have no common base
+        logger.debug("uploads of %s that broke off are left: %s", path, first_line(error))
 
 
 def _arrived(inner: fs.FileSystem, listener: Listener | None) -> _Retrying:
@@ -165,10 +192,14 @@ class _Writer(io.RawIOBase):
     """A buffer that is written to the file `opened` when it is closed.
 
     Errors such as a full disk or missing permissions are raised by `close`.
+
+    Args:
+        opened: opens the file.
+        tidy: called in the end if attempts at a large file broke off.
     """
 
-    def __init__(self, opened: Callable[[], pa.NativeFile]) -> None:
-        self._opened = opened
+    def __init__(self, opened: Callable[[], pa.NativeFile], tidy: Callable[[], None]) -> None:
+        self._opened, self._tidy, self._attempts = opened, tidy, 0
         self._kept = tempfile.SpooledTemporaryFile(max_size=KEPT)  # noqa: SIM115 - closed with this file
 
     def writable(self) -> bool:
@@ -185,11 +216,15 @@ class _Writer(io.RawIOBase):
             return
         super().close()
         try:
+            size = self._kept.tell()
             retry(self._write_all)
+            if self._attempts > 1 and size > _ONE_REQUEST:
+                self._tidy()
         finally:
             self._kept.close()
 
     def _write_all(self) -> None:
+        self._attempts += 1
         self._kept.seek(0)
         with self._opened() as stream:
             while data := self._kept.read(_PIECE):

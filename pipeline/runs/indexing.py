@@ -12,6 +12,7 @@ from pipeline.cluster.waiting import machines_with
 from pipeline.errors import QpertError
 from pipeline.features.manifest import Manifest
 from pipeline.features.store import FeatureStore
+from pipeline.io.locations import is_uri
 from pipeline.runs.attempts import Attempts
 from pipeline.runs.outcome import Outcome
 from pipeline.runs.run_stats import RunStats
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pipeline.runs.graph import Graph
 
 logger = logging.getLogger(__name__)
+LISTING_LAG, LISTING_PAUSE = 60.0, 2.0
+"""Seconds for which a bucket may list less than was written, and seconds between two looks."""
 
 
 def index_photos(
@@ -72,7 +75,8 @@ def index_photos(
         done = attempts.run(make_graph, find_machines, address=address, cpus=cpus)
         manifest = keeper.manifest
         manifest = manifest.model_copy(update={"state": "complete", "devices": manifest.devices | keeper.devices})
-        totals = close(store, manifest.fingerprint)
+        expected = todo if exact else done.counts.photos if attempts.number == 1 else None
+        totals = _close_when_listed(store, manifest.fingerprint, None if expected is None else before + expected)
         if exact and todo is not None and totals["photos"] - before < todo:
             missing = todo - (totals["photos"] - before)
             raise QpertError(
@@ -97,6 +101,22 @@ def close(store: FeatureStore, fingerprint: str) -> dict[str, int]:
         logger.warning(f"{repeated:,} photos were indexed twice; their later rows count")
         files = store.note_committed(fingerprint)
     return files.counts()
+
+
+def _close_when_listed(store: FeatureStore, fingerprint: str, expected: int | None) -> dict[str, int]:
+    """Like `close`, but gives a bucket that lists new files late the time to show all of `expected` photos."""
+    until = time.monotonic() + (LISTING_LAG if is_uri(store.root) else 0.0)
+    while True:
+        over = time.monotonic() >= until
+        try:
+            totals = close(store, fingerprint)
+        except QpertError:
+            if over:
+                raise
+        else:
+            if over or expected is None or totals["photos"] >= expected:
+                return totals
+        time.sleep(LISTING_PAUSE)
 
 
 class _ManifestKeeper:

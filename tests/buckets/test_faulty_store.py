@@ -98,6 +98,7 @@ def test_a_file_is_written_whole_and_once(s3: S3Server, proxy: FaultyProxy, faul
     write("s3://bucket/written", data)
     assert s3.client().get_object(Bucket="bucket", Key="written")["Body"].read() == data
     assert s3.names("bucket", "written") == ["written"]
+    assert "Uploads" not in s3.client().list_multipart_uploads(Bucket="bucket", Prefix="written")
     requests = proxy.count("PUT", "/written")
     assert requests <= (3 if data != BIG else 6)
 
