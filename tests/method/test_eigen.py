@@ -119,9 +119,9 @@ def test_subspaces_are_right_on_a_device_that_is_wrong(monkeypatch: pytest.Monke
     right = torch.linalg.eigh
     calls = []
 
-    def wrong_once(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    def wrong_once(matrices: Tensor, **options: object) -> tuple[Tensor, Tensor]:
         calls.append(len(matrices))
-        sigma, vectors = right(matrices)
+        sigma, vectors = right(matrices, **options)
         return sigma, vectors.roll(1, -1) if len(calls) == 1 else vectors
 
     monkeypatch.setattr(eigen, "_TRUSTED", ())

@@ -102,12 +102,12 @@ def test_a_solver_that_is_wrong_on_purpose_is_reported_and_changes_no_feature(
     assert reporter.stats.decompositions == {}
     right, calls = torch.linalg.eigh, itertools.count()
 
-    def every_second_wrong(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        sigma, vectors = right(matrices)
+    def every_second_wrong(matrices: torch.Tensor, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        sigma, vectors = right(matrices, **options)
         return sigma, vectors if next(calls) % 2 else vectors.roll(1, -1)
 
     monkeypatch.setattr(eigen, "_TRUSTED", ())
-    monkeypatch.setattr(eigen, "_WORTH", 10**9)
+    monkeypatch.setattr(eigen, "_WORTH", 10**9)  # one call on the CPU for each on the device
     monkeypatch.setattr(torch.linalg, "eigh", every_second_wrong)  # the device's, then the CPU's
     got, reporter = features()
     ((checked, repeated),) = reporter.stats.decompositions.values()
