@@ -101,11 +101,15 @@ def errors(matrices: Tensor, sigma: Tensor, vectors: Tensor) -> tuple[Tensor, Te
 
 
 def on_threads(matrices: Tensor) -> Decomposition:
-    """`torch.linalg.eigh` of [b, n, n] on the CPU, bit for bit, with as many threads as torch has."""
-    threads = min(torch.get_num_threads(), len(matrices) // _WORTH)
-    if threads < 2 or matrices.requires_grad:
+    """`torch.linalg.eigh` of [b, n, n] on the CPU, bit for bit, with as many threads as torch has.
+
+    Even a single part has a thread of its own: where torch has several threads, LAPACK divides every small matrix among
+    them, which gains nothing, and on a busy machine they wait for each other a hundred times as long as they compute.
+    """
+    if torch.get_num_threads() < 2 or matrices.requires_grad:
         sigma, vectors = torch.linalg.eigh(matrices)
         return sigma, vectors
+    threads = max(1, min(torch.get_num_threads(), len(matrices) // _WORTH))
     sigma, vectors = matrices.new_empty(matrices.shape[:-1]), torch.empty_like(matrices).mT  # strides as eigh returns
     inference = torch.is_inference_mode_enabled()  # which a new thread does not know
 
