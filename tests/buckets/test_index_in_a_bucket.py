@@ -29,7 +29,7 @@ def test_photos_in_a_bucket_are_indexed_into_it_once_and_found(s3: S3Server, tmp
     s3.make_bucket("indexed")
     photos = s3.upload(tmp_path / "scenes" / "images", "indexed", "my photos/2024")
     words = ["index", "s3://indexed/my photos", "--out", "s3://indexed/features", "--encoder", "coca", "--cpus", "2"]
-    words += ["--detector", "none"]
+    words += ["--detector", "none", "--perturbation", "none"]
     done = qpert(s3, *words)
     assert done.returncode == 0, done.stderr
     features = FeatureSet.open("s3://indexed/features")
