@@ -77,13 +77,15 @@ class S3Bucket:
             QpertError: nothing answers, the bucket does not exist, or its store refuses the credentials. Lacking
                 permissions and passing faults are no reason: whoever uses the bucket meets them, or not.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError
 
         try:
             self.client.list_objects_v2(Bucket=self.name, MaxKeys=1)
         except ClientError as error:
             if (code := code_of(error)) in _PLEASE:
                 raise QpertError(f"{masked(uri)}: {_PLEASE[code]} ({self._where}; it says {code})") from error
+        except ConnectionClosedError:  # it is there, and fails just now
+            return
         except BotoCoreError as error:
             raise QpertError(
                 f"{masked(uri)}: no answer from {self._where} ({masked(first_line(error))}). Is it up, and is its"

@@ -33,7 +33,7 @@ def test_a_run_is_made_of_the_arguments(tmp_path: Path, write_features: Any, mon
     assert opened.ids == features.ids
     ((spec, flags),) = runs
     assert (spec.source, spec.limit, spec.perturbation.build()) == (str(tmp_path), 3, None)
-    assert flags == {"retry_failed": False, "keep_removed": False, "prune": True}
+    assert flags == {"retry_failed": False, "keep_removed": False, "prune": True, "part": None}
 
 
 def test_wrong_options_are_one_error(tmp_path: Path) -> None:

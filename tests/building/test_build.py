@@ -359,8 +359,8 @@ def test_a_disk_that_is_too_small_is_refused(write_features, monkeypatch) -> Non
 
 def test_shards_of_a_bucket_are_uploaded(write_features) -> None:
     root = write_features(unit_vectors(100), files=2).root
-    bucket = Folder("s3://bucket/set", fs.LocalFileSystem(), root)
-    spec = BuildSpec(features=["s3://bucket/set"], shard_size=2**12)
+    bucket = Folder("gs://bucket/set", fs.LocalFileSystem(), root)
+    spec = BuildSpec(features=["gs://bucket/set"], shard_size=2**12)
     report = Build(FeatureSet.open(bucket), spec).run()
     assert (report.photos, report.made) == (100, 2)
     shards = Path(root, "search", "all", "shards")

@@ -33,7 +33,7 @@ def test_an_unknown_part_is_refused(capsys):
     said = capsys.readouterr().err
     parts = (
         "'pipeline', 'start', 'query-former', 'blip2', 'internvl', 'open-clip', 'gpu', 'rivals', 'tune', 'graph',"
-        " 'evaluate' or 'search'"
+        " 'far', 'evaluate' or 'search'"
     )
     assert f"PARTS: Input should be {parts}, not 'photos/'" in said
 

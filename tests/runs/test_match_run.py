@@ -124,7 +124,7 @@ def test_matching_continues_with_the_remaining_gpu_types(
 def test_matching_counts_as_stuck_like_indexing(tmp_path: Path, matcher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def resumable(store: FeatureStore, key: str, verbose: bool, patience: float) -> Any:
+    def resumable(store: FeatureStore, key: str, verbose: bool, patience: float, *rest: Any) -> Any:
         asked.append(patience)
         raise InterruptedError
 

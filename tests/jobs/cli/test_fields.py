@@ -21,7 +21,7 @@ NO_PATHS = {
     *("uri_column", "bytes_column", "id_column", "image_column", "caption_column", "image_key"),
     "name",
     *("box", "taken_from", "taken_to"),
-    *("host", "http", "kind"),
+    *("host", "http", "kind", "part"),
 }
 """Options of free text that name no file: a new one belongs here, or gets one of the types of `pipeline.io.paths`."""
 NEEDED = {
