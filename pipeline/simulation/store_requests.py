@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.io.reading_ahead import PIECE
 from pipeline.simulation.options import SimulateConfig
 
 _PER_LIST = 1000
 """Names in an answer of a store that lists."""
 _TAR = 1000
 """Photos in a tar."""
-_READ = 4 * 2**20
-"""Bytes of a tar that are read by a request."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def requests_of(options: SimulateConfig, photos: int, files: int, runs: int) -> 
         files: features files that are written.
         runs: starts of the command.
     """
-    a_tar = Requests(1 / _PER_LIST, 2 + _TAR * options.photo_size * 1000 / _READ)
+    a_tar = Requests(1 / _PER_LIST, 2 + _TAR * options.photo_size * 1000 / PIECE)
     sources = a_tar * (photos / _TAR) if options.tars else A_PHOTO * photos
     return sources + A_FILE * files + A_RUN * runs
 

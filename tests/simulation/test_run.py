@@ -63,7 +63,7 @@ def test_requests_and_their_price() -> None:
     assert costs.reads == pytest.approx(10_000 * A_PHOTO.gets + files * A_FILE.gets + A_RUN.gets)
     assert costs.store_price == pytest.approx(costs.writes * 0.005 + costs.reads * 0.001 + 1.5 * 2)
     _, tars = simulated(10_000, tars=True)
-    assert tars.reads == pytest.approx(10 * (2 + 150e6 / 2**22) + files * A_FILE.gets + A_RUN.gets)
+    assert tars.reads == pytest.approx(10 * (2 + 150e6 / 2**23) + files * A_FILE.gets + A_RUN.gets)
 
 
 def test_failures_cost_work_and_time() -> None:
