@@ -73,11 +73,14 @@ class BucketLock:
         etag = self._put(IfNoneMatch="*")
         if etag is None:
             holder = self._look()
-            if holder is not None and not _is_over(holder):
+            if holder is not None and not self._is_own(holder) and not _is_over(holder):
                 raise QpertError(self._busy(holder))
             etag = self._put(IfNoneMatch="*") if holder is None else self._put(IfMatch=holder.etag)
         if etag is None:
-            raise QpertError(self._busy(self._look()))
+            holder = self._look()
+            if holder is None or not self._is_own(holder):
+                raise QpertError(self._busy(holder))
+            etag = holder.etag
         if (
             self._put(IfMatch='"00000000000000000000000000000000"') is not None
             or self._put(IfNoneMatch="*") is not None
@@ -123,10 +126,10 @@ class BucketLock:
             etag = self._put(IfMatch=self._etag)
             if etag is None:
                 holder = self._look()
-                if holder is None or holder.says.get("token") != self._says["token"]:
+                if holder is None or not self._is_own(holder):
                     self.lost = "another run" if holder is None else _name(holder)
                     return
-                etag = holder.etag  # an earlier renewal arrived, though its answer did not
+                etag = holder.etag
             self._etag, self._renewed = etag, started
 
     def _put(self, **condition: str) -> str | None:
@@ -158,6 +161,10 @@ class BucketLock:
             says = {}
         age = (now - answer["LastModified"]).total_seconds()
         return _Holder(says if isinstance(says, dict) else {}, answer["ETag"], age)
+
+    def _is_own(self, holder: _Holder) -> bool:
+        """Whether an earlier write of this lock arrived, though its answer did not."""
+        return bool(holder.says.get("token") == self._says["token"])
 
     def _storage_error(self, error: Exception) -> OSError:
         kind = PermissionError if code_of(error) in ("AccessDenied", "403") else OSError

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from pipeline.errors import first_line
-from pipeline.io.retrying import retry
+from pipeline.io.retrying import retry, transient
 from pipeline.io.s3 import S3Bucket
 from pipeline.io.storage_waits import Listener, listen
 
@@ -90,10 +90,11 @@ class _Retrying(fs.FileSystemHandler):  # type: ignore[misc]
         retry(lambda: self.inner.create_dir(path, recursive=recursive))
 
     def delete_dir(self, path: str) -> None:
-        retry(lambda: self.inner.delete_dir(path))
+        _once(lambda: self.inner.delete_dir(path), lambda: self._gone(path))
 
     def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
-        retry(lambda: self.inner.delete_dir_contents(path, missing_dir_ok=missing_dir_ok))
+        # A folder of a bucket goes with the last file in it.
+        _once(lambda: self.inner.delete_dir_contents(path, missing_dir_ok=missing_dir_ok), lambda: self._gone(path))
 
     def delete_root_dir_contents(self) -> None:
         raise PermissionError("the root of a file system is not deleted")
@@ -168,17 +169,20 @@ def _arrived(inner: fs.FileSystem, listener: Listener | None) -> _Retrying:
 
 
 def _once(call: Callable[[], None], done: Callable[[], bool]) -> None:
-    """Retry what cannot be done twice: an attempt that reported a failure may have succeeded all the same."""
-    failed: list[OSError] = []
+    """Retry what cannot be done twice: an attempt that reported a failure may have succeeded all the same.
+
+    That is likely in buckets, where the last of the requests of a move writes a marker for the folder.
+    """
+    failed = False
 
     def attempt() -> None:
+        nonlocal failed
         try:
             call()
-        except FileNotFoundError:
-            if not failed or not done():
-                raise
         except OSError as error:
-            failed.append(error)
+            if failed and not transient(error) and done():
+                return
+            failed = failed or transient(error)
             raise
 
     retry(attempt)

@@ -128,6 +128,40 @@ def test_a_file_replaced_in_one_step_is_the_old_or_the_new_one(s3: S3Server, pro
     assert [name for name in s3.names("bucket", "set/") if "tmp" in name] == []
 
 
+CHANGES: dict[str, Callable[[fs.FileSystem, str], None]] = {
+    "move": lambda files, root: files.move(f"{root}/old/a", f"{root}/new/a"),
+    "copy": lambda files, root: files.copy_file(f"{root}/old/a", f"{root}/new/a"),
+    "delete file": lambda files, root: files.delete_file(f"{root}/old/a"),
+    "delete folder": lambda files, root: files.delete_dir(f"{root}/old"),
+    "delete contents": lambda files, root: files.delete_dir_contents(f"{root}/old"),
+    "create folder": lambda files, root: files.create_dir(f"{root}/new"),
+}
+"""What is done by several requests each; any of them may fail, and some cannot be done twice."""
+
+
+@pytest.mark.usefixtures("quickly")
+@pytest.mark.parametrize("fault", ["503", "reset", "half", "lost answer"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_is_made_whichever_of_its_requests_fails(
+    s3: S3Server, proxy: FaultyProxy, change: str, fault: Fault
+) -> None:
+    filesystem, _ = locate("s3://bucket/changed")
+
+    def left(root: str, faulty: int) -> tuple[list[str], int]:
+        """What is there after the change, and how many requests it took, when this one of them fails."""
+        for name in ("old/a", "old/b", "new/x"):
+            put(s3, f"{root}/{name}", b"x")
+        before = len(proxy.requests)
+        proxy.fault = lambda request: fault if len(proxy.requests) - before == faulty else None
+        CHANGES[change](filesystem, f"bucket/{root}")
+        names = [name.removeprefix(f"{root}/") for name in s3.names("bucket", f"{root}/") if not name.endswith("/")]
+        return names, len(proxy.requests) - before
+
+    root = f"changed/{change}/{fault}"
+    wanted, requests = left(f"{root}/none", -1)
+    assert [left(f"{root}/{faulty}", faulty)[0] for faulty in range(requests)] == [wanted] * requests
+
+
 @pytest.mark.usefixtures("quickly")
 @pytest.mark.parametrize("fault", ["503", "half", "reset"])
 def test_listings_are_whole(s3: S3Server, proxy: FaultyProxy, fault: Fault) -> None:

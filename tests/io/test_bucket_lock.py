@@ -18,6 +18,7 @@ from pipeline.errors import QpertError
 from pipeline.io import bucket_lock
 from pipeline.io.bucket_lock import BucketLock, NoConditionsError
 from pipeline.io.locations import Folder
+from tests.buckets.faulty_proxy import Fault, Request, faulty_proxy
 from tests.buckets.s3_server import S3Server
 
 pytestmark = pytest.mark.cluster
@@ -48,6 +49,27 @@ def test_a_second_writer_is_refused_until_the_first_has_ended(s3: S3Server, out:
                 pass
             assert not says(s3, out).get("free")
         assert says(s3, out)["free"]
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_it_is_taken_though_the_answer_was_lost(
+    s3: S3Server, out: str, monkeypatch: pytest.MonkeyPatch, taken_over: bool
+) -> None:
+    if taken_over:
+        with Folder.open(out).exclusive():
+            pass
+    with faulty_proxy(s3.url) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        writes = 0
+
+        def lose(request: Request) -> Fault | None:
+            nonlocal writes
+            writes += request.method == "PUT"
+            return "lost answer" if request.method == "PUT" and writes == 1 + taken_over else None
+
+        proxy.fault = lose
+        with Folder.open(out).exclusive():
+            assert not says(s3, out).get("free")
 
 
 def test_a_killed_writer_of_this_machine_is_followed_at_once(out: str) -> None:
