@@ -34,13 +34,6 @@ def ray_cpu() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.fixture(autouse=True)
-def patient_with_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command run in this process makes it ask every bucket first (`ask_buckets_first`): not in later tests."""
-    if (locations := sys.modules.get("pipeline.io.locations")) is not None:
-        monkeypatch.setattr(locations, "_at_once", False)
-
-
 @pytest.fixture(scope="session")
 def make_photos() -> Callable[[Path, int], list[str]]:
     """Writes so many different small JPEGs into a folder and its subfolders; returns their ids."""

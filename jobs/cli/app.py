@@ -113,9 +113,9 @@ def _run(words: list[str]) -> int:
     config = parse(module.Config, words[1:], verb=verb, help_text=module.__doc__ or "")
     if config is None:
         return 0
-    from pipeline.io.locations import ask_buckets_first
+    from pipeline.io.s3 import ask_buckets
 
-    ask_buckets_first()
+    ask_buckets(config.model_dump())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, PrintableStream):
             stream.moves = getattr(config, "verbose", False)

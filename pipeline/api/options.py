@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import QpertError
-from pipeline.io.locations import ask_buckets_first
+from pipeline.io.s3 import ask_buckets
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -21,7 +21,8 @@ def check_options(model: type[Model], /, **values: Any) -> Model:
     path as a `Path`.
 
     Raises:
-        QpertError: an unknown option, or a value that the model refuses; one line for each.
+        QpertError: an unknown option, or a value that the model refuses, one line for each; or a bucket does not
+            answer.
     """
     for name, value in values.items():
         if isinstance(value, os.PathLike):
@@ -29,9 +30,8 @@ def check_options(model: type[Model], /, **values: Any) -> Model:
         extra = model.model_fields[name].json_schema_extra if name in model.model_fields else None
         if isinstance(value, str | list | tuple) and isinstance(extra, dict) and "short" in extra:
             values[name] = {extra["short"]: value}
-    ask_buckets_first()
     try:
-        return model(**values)
+        options = model(**values)
     except ValidationError as error:
         lines = []
         for problem in error.errors():
@@ -42,3 +42,5 @@ def check_options(model: type[Model], /, **values: Any) -> Model:
             else:
                 lines.append(f"{name}: {problem['msg']}, not {problem['input']!r}")
         raise QpertError("\n".join(lines)) from error
+    ask_buckets(options.model_dump())
+    return options

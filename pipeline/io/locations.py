@@ -14,15 +14,14 @@ from pyarrow import fs
 from pipeline.errors import QpertError, first_line
 from pipeline.io.exclusive import check_held, local_lock, remote_lock
 from pipeline.io.retrying_files import retry_on, retrying
-from pipeline.io.s3 import S3Bucket
 from pipeline.io.uris import is_uri as is_uri
 from pipeline.io.uris import join as join
 from pipeline.io.uris import keys_in, masked, take_apart
 from pipeline.io.uris import split as split
 from pipeline.io.uris import without_options as without_options
 
-_at_once = False
-"""Whether this process asks every bucket first whether it answers, see `ask_buckets_first`."""
+_OBJECT_STORES = {"s3", "gcs", "abfs"}
+"""The file systems that show a file only when all of it is written."""
 
 
 def locate(path: str) -> tuple[fs.FileSystem, str]:
@@ -45,9 +44,7 @@ def locate(path: str) -> tuple[fs.FileSystem, str]:
     uri = join(path)
     if uri.startswith("s3://"):
         head, inner, options = take_apart(uri)
-        filesystem = _bucket(
-            head, options, _at_once, tuple(item for item in os.environ.items() if item[0][:4] == "AWS_")
-        )
+        filesystem = _bucket(head + options, tuple(item for item in os.environ.items() if item[0][:4] == "AWS_"))
         return filesystem, (head.removeprefix("s3://") + inner).rstrip("/")
     with answering(path, "cannot open the URI:"):
         filesystem, inner = fs.FileSystem.from_uri(uri)
@@ -56,29 +53,16 @@ def locate(path: str) -> tuple[fs.FileSystem, str]:
     return filesystem, inner.rstrip("/") or inner
 
 
-def ask_buckets_first() -> None:
-    """From now on, find out within seconds that a bucket does not answer this process, instead of trying for long.
-
-    For the process that the user waits for. Its workers are patient: a bucket that answered once will do so again.
-    """
-    global _at_once
-    _at_once = True
-
-
 @lru_cache(maxsize=64)
-def _bucket(head: str, options: str, ask: bool, variables: tuple[tuple[str, str], ...]) -> fs.FileSystem:
+def _bucket(uri: str, variables: tuple[tuple[str, str], ...]) -> fs.FileSystem:
     """The file system of a bucket, kept because a new one for every photo would mean a new connection for each.
 
     Args:
-        head: scheme and bucket.
-        options: of the URI.
-        ask: see `ask_buckets_first`.
+        uri: scheme, bucket and options.
         variables: of the environment, on which it depends.
     """
-    if ask:
-        S3Bucket.of(head + options).ask(head + options)
-    with answering(head + options, "cannot open the URI:"):
-        filesystem, _ = fs.FileSystem.from_uri(head + options)
+    with answering(uri, "cannot open the URI:"):
+        filesystem, _ = fs.FileSystem.from_uri(uri)
     return retrying(filesystem)
 
 
@@ -233,6 +217,10 @@ def write_atomically(path: str, data: bytes) -> None:
 
 
 def _replace(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
+    if filesystem.type_name.rpartition("+")[2] in _OBJECT_STORES:
+        with filesystem.open_output_stream(path) as stream:
+            stream.write(data)
+        return
     temporary = f"{path}.{os.getpid()}.tmp"
 
     def write() -> None:

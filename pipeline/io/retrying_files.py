@@ -6,29 +6,18 @@ object stores below it are told not to: pyarrow's for S3 would make 31 requests,
 
 from __future__ import annotations
 
-import io
-import logging
-import tempfile
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
-from urllib.parse import urlencode
 
 import pyarrow as pa
 from pyarrow import fs
 
-from pipeline.errors import first_line
+from pipeline.io.retried_streams import abort_uploads, read_on, write_whole
 from pipeline.io.retrying import retry, transient
-from pipeline.io.s3 import S3Bucket
 from pipeline.io.storage_waits import Listener, listen
 
 Result = TypeVar("Result")
-logger = logging.getLogger(__name__)
-_PIECE = 8 * 2**20
-_ONE_REQUEST = 5 * 2**20
-"""Bytes of a file that is surely not uploaded in parts."""
-KEPT = 64 * 2**20
-"""Bytes of a file being written that are buffered in memory; beyond, it is buffered in a temporary file."""
 _GCS_RETRIES = timedelta(seconds=2)
 """For which Google's client retries by itself: it takes no zero."""
 
@@ -109,16 +98,16 @@ class _Retrying(fs.FileSystemHandler):  # type: ignore[misc]
         retry(lambda: self.inner.copy_file(src, dest))
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
-        return _readable(lambda: self.inner.open_input_stream(path, compression=None), self._at(path))
+        return self._readable(path, lambda: self.inner.open_input_stream(path, compression=None))
 
     def open_input_file(self, path: str) -> pa.NativeFile:
-        return _readable(lambda: self.inner.open_input_file(path), self._at(path))
+        return self._readable(path, lambda: self.inner.open_input_file(path))
 
     def open_output_stream(self, path: str, metadata: Any) -> pa.NativeFile:
         def opened() -> pa.NativeFile:
             return self.inner.open_output_stream(path, compression=None, metadata=metadata)
 
-        return pa.PythonFile(_Writer(opened, lambda: _abort_uploads(self.inner, path)), mode="w")
+        return write_whole(opened, lambda: abort_uploads(self.inner, path))
 
     def open_append_stream(self, path: str, metadata: Any) -> pa.NativeFile:
         return retry(lambda: self.inner.open_append_stream(path, compression=None, metadata=metadata))
@@ -126,8 +115,8 @@ class _Retrying(fs.FileSystemHandler):  # type: ignore[misc]
     def _gone(self, path: str) -> bool:
         return bool(self.inner.get_file_info(path).type == fs.FileType.NotFound)
 
-    def _at(self, path: str) -> Callable[[], pa.NativeFile]:
-        return lambda: self.inner.open_input_file(path)
+    def _readable(self, path: str, opened: Callable[[], pa.NativeFile]) -> pa.NativeFile:
+        return read_on(retry(opened), lambda: self.inner.open_input_file(path))
 
 
 def _not_retrying(filesystem: fs.FileSystem) -> fs.FileSystem:
@@ -141,25 +130,6 @@ def _not_retrying(filesystem: fs.FileSystem) -> fs.FileSystem:
         _, (settings,) = filesystem.__reduce__()
         return fs.GcsFileSystem(**settings | {"retry_time_limit": settings["retry_time_limit"] or _GCS_RETRIES})
     return filesystem
-
-
-def _abort_uploads(filesystem: fs.FileSystem, path: str) -> None:
-    """Abort uploads in parts to `path` that broke off: they are in no listing, and are paid for.
-
-    pyarrow cannot. It is left undone where the store refuses: the file itself is there.
-    """
-    if filesystem.type_name != "s3":
-        return
-    _, (settings,) = filesystem.__reduce__()
-    options = {name: settings[name] for name in ("region", "scheme", "endpoint_override") if settings[name]}
-    name, _, key = path.partition("/")
-    try:
-        client = S3Bucket.of(f"s3://{name}?{urlencode(options)}").client
-        for upload in client.list_multipart_uploads(Bucket=name, Prefix=key).get("Uploads", []):
-            if upload["Key"] == key:
-                client.abort_multipart_upload(Bucket=name, Key=key, UploadId=upload["UploadId"])
-    except Exception as error:  # boto3's have no common base
-        logger.debug("uploads of %s that broke off are left: %s", path, first_line(error))
 
 
 def _arrived(inner: fs.FileSystem, listener: Listener | None) -> _Retrying:
@@ -186,105 +156,3 @@ def _once(call: Callable[[], None], done: Callable[[], bool]) -> None:
             raise
 
     retry(attempt)
-
-
-def _readable(first: Callable[[], pa.NativeFile], again: Callable[[], pa.NativeFile]) -> pa.NativeFile:
-    return pa.PythonFile(_Reader(retry(first), again), mode="r")
-
-
-class _Writer(io.RawIOBase):
-    """A buffer that is written to the file `opened` when it is closed.
-
-    Errors such as a full disk or missing permissions are raised by `close`.
-
-    Args:
-        opened: opens the file.
-        tidy: called in the end if attempts at a large file broke off.
-    """
-
-    def __init__(self, opened: Callable[[], pa.NativeFile], tidy: Callable[[], None]) -> None:
-        self._opened, self._tidy, self._attempts = opened, tidy, 0
-        self._kept = tempfile.SpooledTemporaryFile(max_size=KEPT)  # noqa: SIM115 - closed with this file
-
-    def writable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._kept.tell()
-
-    def write(self, data: Any) -> int:
-        return self._kept.write(data)
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        super().close()
-        try:
-            size = self._kept.tell()
-            retry(self._write_all)
-            if self._attempts > 1 and size > _ONE_REQUEST:
-                self._tidy()
-        finally:
-            self._kept.close()
-
-    def _write_all(self) -> None:
-        self._attempts += 1
-        self._kept.seek(0)
-        with self._opened() as stream:
-            while data := self._kept.read(_PIECE):
-                stream.write(data)
-
-
-class _Reader(io.RawIOBase):
-    """An open file that is reopened at the same position when reading fails.
-
-    Args:
-        file: the file, open.
-        again: reopens it as a seekable file.
-    """
-
-    def __init__(self, file: pa.NativeFile, again: Callable[[], pa.NativeFile]) -> None:
-        self._file: pa.NativeFile | None = file
-        self._again, self._place = again, 0
-        self._seekable = bool(file.seekable())
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return self._seekable
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_END:
-            offset += retry(lambda: self._opened().size())
-        elif whence == io.SEEK_CUR:
-            offset += self._place
-        self._place = offset
-        self._opened().seek(offset)
-        return offset
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = retry(lambda: self._read(None if size is None or size < 0 else size))
-        self._place += len(data)
-        return data
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        super().close()
-
-    def _read(self, size: int | None) -> bytes:
-        try:
-            return bytes(self._opened().read(size))
-        except OSError:
-            self._file = None
-            raise
-
-    def _opened(self) -> pa.NativeFile:
-        if self._file is None:
-            self._file = self._again()
-            self._file.seek(self._place)
-        return self._file

@@ -7,6 +7,7 @@ count here as there. (obstore, which is smaller, reads no profiles.)
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -95,6 +96,36 @@ class S3Bucket:
     @property
     def _where(self) -> str:
         return f"bucket {self.name} at {masked(self.client.meta.endpoint_url)}"
+
+
+def ask_buckets(options: object) -> None:
+    """Find out within seconds that a bucket does not answer, where opening it would try for long.
+
+    For the process that the user waits for. Its workers are patient: a bucket that answered once will do so again.
+
+    Args:
+        options: text, and lists and dictionaries of it at any depth; each bucket whose URI is in it is asked once.
+
+    Raises:
+        QpertError: see `S3Bucket.ask`.
+    """
+    buckets = dict[str, str]()
+    for text in _texts(options):
+        if text.startswith("s3://"):
+            head, _, settings = take_apart(text)
+            buckets.setdefault(head + settings, text)
+    for uri in buckets.values():
+        S3Bucket.of(uri).ask(uri)
+
+
+def _texts(options: object) -> Iterator[str]:
+    if isinstance(options, str):
+        yield options
+    elif isinstance(options, dict):
+        yield from _texts(list(options.values()))
+    elif isinstance(options, list | tuple):
+        for each in options:
+            yield from _texts(each)
 
 
 def code_of(error: Exception) -> str:

@@ -11,18 +11,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import QpertError
-from pipeline.io import locations
-from pipeline.io.locations import Folder, ask_buckets_first, file_type, locate
-from pipeline.io.s3 import S3Bucket
+from pipeline.io.locations import Folder, locate
+from pipeline.io.s3 import S3Bucket, ask_buckets
 from tests.buckets.s3_server import S3Server, s3_server
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locations, "_at_once", False)
-    ask_buckets_first()
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +50,7 @@ def test_what_is_wrong_is_told_within_seconds(
     use(strict, monkeypatch, **changes)
     started = time.monotonic()
     with pytest.raises(QpertError, match=message):
-        file_type(f"s3://{bucket}/photos")
+        ask_buckets({"photos": {"root": [f"s3://{bucket}/photos"]}})
     assert time.monotonic() - started < 15
 
 
@@ -66,7 +59,7 @@ def test_a_server_that_is_silent_is_told_within_seconds(strict: S3Server, monkey
         use(strict, monkeypatch, AWS_ENDPOINT_URL=f"http://127.0.0.1:{silent.getsockname()[1]}")
         started = time.monotonic()
         with pytest.raises(QpertError, match="no answer from"):
-            Folder.open("s3://bucket/photos")
+            ask_buckets("s3://bucket/photos")
         assert time.monotonic() - started < 20
 
 
@@ -97,7 +90,7 @@ def used(server: S3Server, root: str) -> None:
     with folder.exclusive():
         folder.write_atomically("file", b"x")
     prefix = root.removeprefix("s3://bucket/").partition("?")[0]
-    assert sorted(server.names("bucket", f"{prefix}/")) == [f"{prefix}/", f"{prefix}/.lock", f"{prefix}/file"]
+    assert sorted(server.names("bucket", f"{prefix}/")) == [f"{prefix}/.lock", f"{prefix}/file"]
 
 
 def test_without_keys_requests_are_not_signed(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,6 +103,13 @@ def test_without_keys_requests_are_not_signed(s3: S3Server, monkeypatch: pytest.
     assert len(requests) == 1
     assert "Authorization" not in requests[0]
     assert Folder.open("s3://anyone/x").read("nothing") is None
+
+
+def test_each_bucket_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(S3Bucket, "ask", lambda self, uri: asked.append(uri))
+    ask_buckets({"photos": "s3://one/a", "out": "s3://one/b", "features": ["/data/x", "s3://two/x?region=eu-west-1"]})
+    assert asked == ["s3://one/a", "s3://two/x?region=eu-west-1"]
 
 
 def test_one_file_system_serves_a_bucket_until_the_environment_changes(
