@@ -6,6 +6,7 @@ that photos which are indexed already are not read again. `Shards` are files wit
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -30,7 +31,9 @@ from pipeline.datasets.photos.source_files import SourceFiles
 from pipeline.datasets.photos.tars import tar_shards
 from pipeline.errors import QpertError
 from pipeline.io.locations import absolute, file_type, is_inside, is_uri, join, local_path, locate, real_place, split
+from pipeline.io.s3 import ask_buckets
 
+logger = logging.getLogger(__name__)
 _INSPECTED = 10_000
 """Photos of a local folder that are listed at the start, to see whether it also holds tars or Parquet."""
 
@@ -205,10 +208,19 @@ def _checked(listing: Listing) -> Listing:
     for item in listing.items():
         reason = item.uri and refusal(item.uri, listing.rules)
         if reason is None:
+            _warn_of_bucket(item.uri)
             return listing
     if reason is not None:
         raise QpertError(f"{listing.source} names only photos that may not be opened: {reason}")
     raise QpertError(f"{listing.source} names no photos{_left_out(listing.skipped)}")
+
+
+def _warn_of_bucket(uri: str | None) -> None:
+    """Say within seconds that the bucket of a list's first photo does not answer; others may lie elsewhere."""
+    try:
+        ask_buckets(uri)
+    except QpertError as error:
+        logger.warning("%s", error)
 
 
 def _left_out(skipped: Skipped) -> str:

@@ -111,3 +111,14 @@ def test_files_that_are_not_lists_are_refused(tmp_path: Path) -> None:
     for place in (str(tmp_path / "pipe.txt"), "/dev/zero", "/dev/null"):
         with pytest.raises(QpertError, match="neither a file nor a folder but a named pipe, a socket or a device"):
             find_photos(place)
+
+
+def test_a_list_whose_bucket_does_not_answer_is_said_at_once_and_others_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    (tmp_path / "photos.txt").write_text("s3://nowhere/a.jpg\nb.jpg\n")
+    photos = find_photos(str(tmp_path / "photos.txt"))
+    assert isinstance(photos, Listing)
+    assert [item.image_id for item in photos.items()] == ["s3://nowhere/a.jpg", "b.jpg"]
+    assert "no answer from bucket nowhere at http://127.0.0.1:9" in caplog.text
