@@ -20,6 +20,13 @@ def test_a_million_photos_of_32_vectors_fit_into_four_gigabytes():
     assert sample_size(settings) * 256 * 4 < 1e9
 
 
+def test_a_smaller_share_of_the_lists_of_a_larger_set_is_looked_into():
+    """Half of them at 100,000 vectors, 36 % at a million: with 256 of 2,048 lists a recall of 0.885 was measured."""
+    found = [chosen_settings("ivf-pq", vectors, 768) for vectors in (10, 10_000, 100_000, 10**6, 10**7)]
+    assert [settings.lists for settings in found] == [16, 256, 1024, 2048, 8192]
+    assert [settings.probes for settings in found] == [16, 177, 512, 742, 2150]
+
+
 @pytest.mark.parametrize(("dim", "pieces"), [(256, 128), (6, 3), (9, 3), (7, 1), (1, 1)])
 def test_pieces_divide_the_dimension(dim, pieces):
     assert chosen_settings("ivf-pq", 1000, dim).pieces == pieces
