@@ -38,6 +38,8 @@ from tests.hosts.ray_hosts import roles_on, start_cluster, wait_until_open
 
 LINKS = {"link-20": 20.0, "link-300": 300.0, "driver-link": 120.0}
 """Seconds for which a link is cut."""
+GIVEN_UP = 30
+"""Seconds after which a host whose link is up again knows whether it is still part of the cluster."""
 KINDS = ("worker", "host", "driver", *LINKS)
 WORKERS, DELAY, DROP = 2, 0.05, 0.03
 PORT, BUCKET = 5000, "qpert"
@@ -70,8 +72,15 @@ class Fleet:
                 self.cut[host].join()
             if not self.cut[host].is_alive():
                 del self.cut[host]
-                if not self.cluster.runs_on(host):
-                    self.cluster.restart(host)
+                self._rejoin(host)
+
+    def _rejoin(self, host: Host) -> None:
+        """Start Ray again where it ends because the head has given the host up, which it learns after a while."""
+        for _ in range(GIVEN_UP):
+            if not self.cluster.runs_on(host):
+                self.cluster.restart(host)
+                return
+            time.sleep(1)
 
     def join(self) -> None:
         """One more worker."""
