@@ -38,8 +38,8 @@ from tests.hosts.ray_hosts import roles_on, start_cluster, wait_until_open
 
 LINKS = {"link-20": 20.0, "link-300": 300.0, "driver-link": 120.0}
 """Seconds for which a link is cut."""
-GIVEN_UP = 30
-"""Seconds after which a host whose link is up again knows whether it is still part of the cluster."""
+GIVEN_UP = 400.0
+"""Seconds in which a host whose link is up again learns that the head has given it up."""
 KINDS = ("worker", "host", "driver", *LINKS)
 WORKERS, DELAY, DROP = 2, 0.05, 0.03
 PORT, BUCKET = 5000, "qpert"
@@ -75,12 +75,16 @@ class Fleet:
                 self._rejoin(host)
 
     def _rejoin(self, host: Host) -> None:
-        """Start Ray again where it ends because the head has given the host up, which it learns after a while."""
-        for _ in range(GIVEN_UP):
-            if not self.cluster.runs_on(host):
-                self.cluster.restart(host)
+        """Start Ray again where it ends because the head has given the host up.
+
+        It learns so when its connections are tried again, which may be as long after the cut as this lasted.
+        """
+        end = time.monotonic() + GIVEN_UP
+        while self.cluster.runs_on(host):
+            if self.cluster.has(host) or time.monotonic() > end:
                 return
             time.sleep(1)
+        self.cluster.restart(host)
 
     def join(self) -> None:
         """One more worker."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 
 from tests.hosts.namespaces import ROOT, Host, Network
@@ -95,6 +96,13 @@ class RayHosts:
     def runs_on(self, host: Host) -> bool:
         """Whether a raylet does."""
         return host.alive and any(_name(process) == "raylet" for process in host.processes())
+
+    def has(self, host: Host) -> bool:
+        """Whether the head counts it among the nodes that are alive."""
+        headers = {"Authorization": f"Bearer {(self.network.folder / 'token').read_text()}"}
+        answer = httpx.get(f"{self.dashboard}/nodes?view=summary", headers=headers, timeout=60)
+        nodes = answer.raise_for_status().json()["data"]["summary"]
+        return any(node["ip"] == host.address and node["raylet"].get("state") == "ALIVE" for node in nodes)
 
     def wait_for_jobs(self, seconds: float = 240) -> None:
         """Until the head takes jobs."""
