@@ -35,6 +35,7 @@ from pipeline import __version__
 from pipeline.detectors import check_packages
 from pipeline.detectors.config import DetectorConfig
 from pipeline.errors import QpertError
+from pipeline.io.locations import join
 from pipeline.io.writable import check_writable
 from pipeline.printing import printable
 from pipeline.reproduction.spec import ReproductionSpec
@@ -71,11 +72,11 @@ def run(config: Config) -> int:
 
     check_writable(config.out)
     with working_folder(config.out, config.address, dry_run=config.dry_run) as out:
-        return _reproduce(config.model_copy(update={"out": out}))
+        return _reproduce(config.model_copy(update={"out": out}), config.out)
 
 
-def _reproduce(config: Config) -> int:
-    """All of it, into a local folder."""
+def _reproduce(config: Config, shown: str) -> int:
+    """All of it, into a local folder that is `shown` as another place."""
     from pipeline.detectors import check_annotations, check_detector
     from pipeline.experiments.material import draw_scenes
 
@@ -85,6 +86,7 @@ def _reproduce(config: Config) -> int:
     if config.strict_annotations:
         check_annotations(config.detector)
     folder = _folder(config)
+    shown = join(shown, folder.name)
     experiments = {name: _experiment(config, name) for name in encoders if config.table != "proof"}
     proofs = {name: _proof(config, name) for name in encoders if config.table != "paper"}
     series = config.series if config.preset == "miniature" else [0]
@@ -96,14 +98,14 @@ def _reproduce(config: Config) -> int:
         material = _material(config, folder)
         results = {name: experiment.run(material) for name, experiment in experiments.items()}
         for name, result in results.items():
-            _write(config, folder / name, name, material, result)
+            _write(config, folder / name, join(shown, name), name, material, result)
     if proofs:
         if config.preset == "miniature":
             drawn = partial(draw_scenes, Path(config.out), config.scenes, profile=config.profile)
             materials = {f"series {number}": drawn(number) for number in series}
         else:
             materials = {"photos": _material(config, folder)}
-        _write_proof(config, folder, [proof.run(materials) for proof in proofs.values()])
+        _write_proof(config, folder, shown, [proof.run(materials) for proof in proofs.values()])
     return 0
 
 
@@ -193,13 +195,13 @@ def _proof(config: Config, encoder: str) -> ProofExperiment:
     )
 
 
-def _write_proof(config: Config, folder: Path, proofs: Sequence[Proof]) -> None:
+def _write_proof(config: Config, folder: Path, shown: str, proofs: Sequence[Proof]) -> None:
     from pipeline.reproduction.proof.page import write_page
 
     origin = _origin(config, config.encoder, proofs[0].versions)
     text = write_page(folder, proofs, origin, _choice(config), samples=config.samples, seed=config.seed)
     print(text)
-    print(f"report: {folder}/proof.md; tables as CSV and figures: {folder}/ENCODER/proof")
+    print(f"report: {shown}/proof.md; tables as CSV and figures: {shown}/ENCODER/proof")
 
 
 def _choice(config: Config) -> str:
@@ -213,7 +215,7 @@ def _choice(config: Config) -> str:
     return "The setting, qpert, was chosen on series 2, which took no part here: that it was needs no correction."
 
 
-def _write(config: Config, folder: Path, encoder: str, material: Material, result: Result) -> None:
+def _write(config: Config, folder: Path, shown: str, encoder: str, material: Material, result: Result) -> None:
     from pipeline.experiments.variants import PLAIN
     from pipeline.reproduction.reproduction_report import as_markdown, parts, write_figure_a, write_tables
 
@@ -225,8 +227,8 @@ def _write(config: Config, folder: Path, encoder: str, material: Material, resul
     write_tables(folder / "tables", report)
     gained, lost = write_figure_a(folder / "figure_a.html", title, material.captions, result, weights=config.weights)
     print(text)
-    print(f"report: {folder}/report.md; tables as CSV: {folder}/tables")
-    print(f"figure A: {folder}/figure_a.html (of the queries, Q-Perturbation gained {gained} and lost {lost})")
+    print(f"report: {shown}/report.md; tables as CSV: {shown}/tables")
+    print(f"figure A: {shown}/figure_a.html (of the queries, Q-Perturbation gained {gained} and lost {lost})")
 
 
 def _origin(config: Config, encoder: str | None, libraries: Mapping[str, str]) -> str:

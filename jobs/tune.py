@@ -65,6 +65,6 @@ def run(config: Config) -> int:
         failures = 0
         for tuning in runs:
             report, failed = tuning.run()
-            print(report)
+            print(report.replace(folder, config.out))
             failures += failed
     return 1 if failures else 0

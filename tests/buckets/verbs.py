@@ -151,7 +151,7 @@ class Trial:
     def reproduce(self) -> None:
         """The paper's tables."""
         words = ["reproduce", "--encoder", "coca", "--scenes", "50", "--samples", "100", "--out", "s3://bucket/paper"]
-        self.qpert(*words, "--table", "paper", says="s3://bucket/paper")
+        self.qpert(*words, "--table", "paper", says="report: s3://bucket/paper/miniature/coca/report.md")
         assert "paper/miniature/coca/report.md" in self.server.names("bucket", "paper/")
 
     def serve(self) -> None:
