@@ -120,7 +120,7 @@ def _kind_for(vectors: int, photos: int) -> Kind:
 
 def _default_probes(vectors: int, lists: int) -> int:
     share = min(1.0, _PROBED * (max(1, vectors) / _PROBED_AT) ** _PROBED_POWER)
-    return max(min(lists, 16), round(share * lists))
+    return int(max(min(lists, 16), round(share * lists)))
 
 
 def _default_shortlist(photos: int) -> float:
