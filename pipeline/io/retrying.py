@@ -30,10 +30,11 @@ _FINAL = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError
 _FINAL_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG, errno.EFBIG}
 _FINAL_WORDS = (
     *("No space left on device", "Disk quota exceeded", "Read-only file system", "File name too long"),
-    *("ACCESS_DENIED", "NO_SUCH_BUCKET", "NO_SUCH_KEY", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH"),
-    *("Path does not exist", "Unable to locate credentials", "Couldn't resolve host"),
+    *("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH"),
+    *("Unable to locate credentials", "Couldn't resolve host"),
 )
 """What object stores say in the text of a plain OSError, when retrying is pointless."""
+_MISSING_WORDS = ("NO_SUCH_KEY", "Path does not exist", "No such directory")
 _REFUSED = re.compile(r"HTTP status (?:3\d\d|4(?!08|29)\d\d)")
 """The same where there is only a number: any redirect or refusal but "too slow" and "too many"."""
 _OUTAGE = re.compile(
@@ -49,8 +50,15 @@ def transient(error: BaseException) -> bool:
     """Whether a retry may succeed: an OSError that does not mean that something is missing, full or forbidden."""
     if not isinstance(error, OSError) or isinstance(error, _FINAL) or error.errno in _FINAL_NUMBERS:
         return False
+    if is_missing(error):
+        return False
     text = str(error)
     return not (any(words in text for words in _FINAL_WORDS) or _REFUSED.search(text))
+
+
+def is_missing(error: OSError) -> bool:
+    """Whether an error says that a file or folder does not exist, which some stores say in words only."""
+    return isinstance(error, FileNotFoundError) or any(words in str(error) for words in _MISSING_WORDS)
 
 
 def is_outage(error: BaseException) -> bool:

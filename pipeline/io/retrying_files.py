@@ -6,6 +6,7 @@ object stores below it are told not to: pyarrow's for S3 would make 31 requests,
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from pipeline.io.retried_streams import abort_uploads, read_on, write_whole
-from pipeline.io.retrying import retry, transient
+from pipeline.io.retrying import is_missing, retry
 from pipeline.io.storage_waits import Listener, listen
 
 Result = TypeVar("Result")
@@ -142,6 +143,9 @@ def _once(call: Callable[[], None], done: Callable[[], bool]) -> None:
     """Retry what cannot be done twice: an attempt that reported a failure may have succeeded all the same.
 
     That is likely in buckets, where the last of the requests of a move writes a marker for the folder.
+
+    Raises:
+        FileNotFoundError: what is to be changed does not exist, however the store says so.
     """
     failed = False
 
@@ -150,9 +154,10 @@ def _once(call: Callable[[], None], done: Callable[[], bool]) -> None:
         try:
             call()
         except OSError as error:
-            if failed and not transient(error) and done():
-                return
-            failed = failed or transient(error)
-            raise
+            if not is_missing(error):
+                failed = True
+                raise
+            if not failed or not done():
+                raise FileNotFoundError(errno.ENOENT, str(error)) from error
 
     retry(attempt)

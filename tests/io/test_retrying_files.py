@@ -70,6 +70,23 @@ def test_missing_files_are_reported_at_once(tmp_path: Path) -> None:
             call(str(tmp_path / "no"))
 
 
+@pytest.mark.parametrize("words", ["No such directory: a/b", "AWS Error NO_SUCH_KEY during CopyObject operation"])
+def test_what_is_missing_is_reported_as_such_however_a_store_says_it(tmp_path: Path, words: str) -> None:
+    tries = 0
+
+    class Odd(FlakyFileSystem):
+        def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
+            nonlocal tries
+            tries += 1
+            raise OSError(words)
+
+    (tmp_path / "a").mkdir()
+    files = retrying(fs.PyFileSystem(fs.FSSpecHandler(Odd(rate=0.0, skip_instance_cache=True))))
+    with pytest.raises(FileNotFoundError, match=words):
+        files.delete_dir(str(tmp_path / "a"))
+    assert tries == 1
+
+
 def test_a_move_that_succeeded_but_reported_a_failure(tmp_path: Path) -> None:
     class Lies(FlakyFileSystem):
         def mv(self, path1: str, path2: str, **options: Any) -> None:
