@@ -1,15 +1,13 @@
-"""Eigendecompositions of many small symmetric matrices: on all CPU threads, and checked on every other device.
+"""Eigendecompositions of many small symmetric matrices: on one CPU thread, and checked on every other device.
 
-LAPACK takes one matrix after the other, so torch computes a batch on one CPU thread however many it has. On a GPU a
-batch is one call of a vendor's library, and there are public reports of wrong results without an error: those are
-multiplied out, which costs little beside the decomposition, and what is wrong is repeated on the CPU.
+On a GPU a batch is one call of a vendor's library, and there are public reports of wrong results without an error:
+those are multiplied out, which costs little beside the decomposition, and what is wrong is repeated on the CPU.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +18,6 @@ TOLERANCE = 1e-3
 by 5e-4 where products are multiplied out in TF32; bfloat16 moves an embedding by more; wrong results are off by 1."""
 _TRUSTED = ("cpu",)
 """Kinds of devices whose results are not checked."""
-_WORTH = 8
-"""Matrices that are worth a thread of their own."""
 
 Decomposition = tuple[Tensor, Tensor]
 """Eigenvalues [..., n], ascending, and the eigenvectors in the columns of [..., n, n]."""
@@ -53,7 +49,7 @@ def take_checks() -> Checks:
 def eigh(matrices: Tensor) -> Decomposition:
     """As `torch.linalg.eigh`, for finite symmetric matrices float32 [..., n, n]."""
     flat = matrices.reshape(math.prod(matrices.shape[:-2]), *matrices.shape[-2:])
-    sigma, vectors = on_threads(flat) if flat.device.type in _TRUSTED else checked(flat)
+    sigma, vectors = on_cpu(flat) if flat.device.type in _TRUSTED else checked(flat)
     return sigma.view(matrices.shape[:-1]), vectors.view(matrices.shape)
 
 
@@ -75,7 +71,7 @@ def checked(matrices: Tensor, solve: Callable[[Tensor], Decomposition] | None = 
     _checks.matrices += len(matrices)
     if wrong.any():
         _checks.repeated += int(wrong.sum())
-        right = on_threads(matrices[wrong].cpu())
+        right = on_cpu(matrices[wrong].cpu())
         sigma[wrong], vectors[wrong] = (part.to(matrices.device) for part in right)
     return sigma, vectors
 
@@ -100,23 +96,19 @@ def errors(matrices: Tensor, sigma: Tensor, vectors: Tensor) -> tuple[Tensor, Te
     return (vectors.mT @ vectors - unit).abs().amax((-2, -1)), residual, falling
 
 
-def on_threads(matrices: Tensor) -> Decomposition:
-    """`torch.linalg.eigh` of [b, n, n] on the CPU, bit for bit, with as many threads as torch has.
+def on_cpu(matrices: Tensor) -> Decomposition:
+    """`torch.linalg.eigh` of [b, n, n] on the CPU, with one thread.
 
-    Even a single part has a thread of its own: where torch has several threads, LAPACK divides every small matrix among
-    them, which gains nothing, and on a busy machine they wait for each other a hundred times as long as they compute.
+    With several, LAPACK divides every small matrix among them, which gains nothing; on a busy machine they wait for
+    each other a hundred times as long as they compute. Parts of a batch on threads of their own did not help either:
+    they compete with torch's, which stay awake for a while after each product.
     """
-    if torch.get_num_threads() < 2 or matrices.requires_grad:
+    threads = torch.get_num_threads()
+    if threads > 1:
+        torch.set_num_threads(1)  # of this thread only
+    try:
         sigma, vectors = torch.linalg.eigh(matrices)
-        return sigma, vectors
-    threads = max(1, min(torch.get_num_threads(), len(matrices) // _WORTH))
-    sigma, vectors = matrices.new_empty(matrices.shape[:-1]), torch.empty_like(matrices).mT  # strides as eigh returns
-    inference = torch.is_inference_mode_enabled()  # which a new thread does not know
-
-    def solve(part: Tensor, values: Tensor, columns: Tensor) -> None:
-        with torch.inference_mode(inference):
-            torch.linalg.eigh(part, out=(values, columns))
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(solve, *(whole.chunk(threads) for whole in (matrices, sigma, vectors))))
+    finally:
+        if threads > 1:
+            torch.set_num_threads(threads)
     return sigma, vectors

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.method import eigen
-from pipeline.method.eigen import Checks, are_right, checked, eigh, on_threads, take_checks
+from pipeline.method.eigen import Checks, are_right, checked, eigh, on_cpu, take_checks
 from pipeline.method.operator import projector
 from pipeline.method.settings import Perturbation
 
@@ -35,10 +35,11 @@ def test_threads_change_no_bit(count: int, inference: bool) -> None:
         matrices = grams(count)
         alone = torch.linalg.eigh(matrices)
         torch.set_num_threads(2)
-        for got, want in zip(on_threads(matrices), alone, strict=True):
+        for got, want in zip(on_cpu(matrices), alone, strict=True):
             assert torch.equal(got, want)
             assert got.stride() == want.stride()
             assert got.is_inference() == inference
+        assert torch.get_num_threads() == 2
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 0), (2, 3, 4)])
