@@ -79,8 +79,10 @@ def test_a_killed_host_takes_its_processes_along(network: Network) -> None:
     one, two = network.add(), network.add()
     sleeper = one.popen(["sleep", "1000"])
     one.run(["sh", "-c", "setsid sleep 1000 > /dev/null 2>&1 &"])
-    sleepers = [process for process in one.processes() if process.name() == "sleep"]
-    assert len(sleepers) == 2
+    end = time.monotonic() + 20
+    while len(sleepers := [process for process in one.processes() if process.name() == "sleep"]) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.05)
     one.kill()
     assert sleeper.wait(10) != 0
     assert psutil.wait_procs(sleepers, 10)[1] == []
