@@ -54,7 +54,8 @@ def test_a_run_through_an_outage_and_faults_of_all_kinds(
         reading.start()
         reading.join()
         proxy.outage = "503"
-        threading.Timer(12.0, lambda: setattr(proxy, "outage", None)).start()
+        # A log gets a line every ten seconds, and a wait is worth one after five.
+        threading.Timer(22.0, lambda: setattr(proxy, "outage", None)).start()
         out, said = run.communicate(timeout=150)
         assert run.returncode == 0, said[-3000:]
         faulty = Counter(request.fault for request in proxy.requests)
