@@ -104,11 +104,9 @@ def on_cpu(matrices: Tensor) -> Decomposition:
     they compete with torch's, which stay awake for a while after each product.
     """
     threads = torch.get_num_threads()
-    if threads > 1:
-        torch.set_num_threads(1)  # of this thread only
+    torch.set_num_threads(1)  # of this thread only
     try:
         sigma, vectors = torch.linalg.eigh(matrices)
     finally:
-        if threads > 1:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads)
     return sigma, vectors
