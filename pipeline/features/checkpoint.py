@@ -15,6 +15,8 @@ from pipeline.io.locations import Folder
 
 CHECKPOINT = "checkpoint"
 _SUFFIX, _PENDING = ".parquet", ".pending"
+_HERE = ".here"
+"""An empty file by which the folder exists in a bucket as well."""
 
 
 def stem(name: str) -> str:
@@ -25,7 +27,12 @@ def stem(name: str) -> str:
 def has_checkpoint(folder: Folder) -> bool:
     """Whether the feature set has a checkpoint, of whatever fingerprint."""
     selector = fs.FileSelector(folder.at(CHECKPOINT), recursive=True, allow_not_found=True)
-    return any(info.type == fs.FileType.File for info in folder.filesystem.get_file_info(selector))
+    return any(info.path.endswith(_SUFFIX) for info in folder.filesystem.get_file_info(selector))
+
+
+def make_checkpoint(folder: Folder, fingerprint: str) -> None:
+    """Create the folder for what commits the files of a run."""
+    folder.subfolder(CHECKPOINT, fingerprint).write_atomically(_HERE, b"")
 
 
 def committed_stems(folder: Folder, fingerprint: str) -> set[str]:

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.features import compacting, mending, removing, verifying
-from pipeline.features.checkpoint import CHECKPOINT
+from pipeline.features.checkpoint import CHECKPOINT, make_checkpoint
 from pipeline.features.damage import Damage
 from pipeline.features.feature_set import FeatureSet
 from pipeline.features.files import FEATURES, FeatureFiles
@@ -166,9 +166,8 @@ class FeatureStore:
 
     def checkpoint(self, fingerprint: str) -> str:
         """The folder of Ray's checkpoint within `ray_filesystem`, which is created: Ray does not filter without it."""
-        name = f"{CHECKPOINT}/{fingerprint}"
-        self.ray_filesystem().create_dir(name, recursive=True)
-        return name
+        make_checkpoint(self.folder, fingerprint)
+        return f"{CHECKPOINT}/{fingerprint}"
 
     def ray_filesystem(self, listener: Listener | None = None) -> fs.FileSystem:
         """A file system whose root is this set, for Ray Data, which then sees only names that we chose.

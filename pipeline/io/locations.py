@@ -13,15 +13,12 @@ from pyarrow import fs
 
 from pipeline.errors import QpertError, first_line
 from pipeline.io.exclusive import check_held, local_lock, remote_lock
-from pipeline.io.retrying_files import retry_on, retrying
+from pipeline.io.retrying_files import is_object_store, retry_on, retrying
 from pipeline.io.uris import is_uri as is_uri
 from pipeline.io.uris import join as join
 from pipeline.io.uris import keys_in, masked, take_apart
 from pipeline.io.uris import split as split
 from pipeline.io.uris import without_options as without_options
-
-_OBJECT_STORES = {"s3", "gcs", "abfs"}
-"""The file systems that show a file only when all of it is written."""
 
 
 def locate(path: str) -> tuple[fs.FileSystem, str]:
@@ -217,7 +214,7 @@ def write_atomically(path: str, data: bytes) -> None:
 
 
 def _replace(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
-    if filesystem.type_name.rpartition("+")[2] in _OBJECT_STORES:
+    if is_object_store(filesystem):
         with filesystem.open_output_stream(path) as stream:
             stream.write(data)
         return

@@ -19,6 +19,7 @@ from pipeline.io.retrying import is_missing, retry
 from pipeline.io.storage_waits import Listener, listen
 
 Result = TypeVar("Result")
+_OBJECT_STORES = {"s3", "gcs", "abfs"}
 _GCS_RETRIES = timedelta(seconds=2)
 """For which Google's client retries by itself: it takes no zero."""
 
@@ -42,6 +43,11 @@ def retrying(filesystem: fs.FileSystem, listener: Listener | None = None) -> fs.
 def is_retrying(filesystem: fs.FileSystem) -> bool:
     """Whether the file system retries by itself."""
     return isinstance(filesystem, fs.PyFileSystem) and isinstance(filesystem.handler, _Retrying)
+
+
+def is_object_store(filesystem: fs.FileSystem) -> bool:
+    """Whether the file system shows a file only when all of it is written, and has no folders of its own."""
+    return filesystem.type_name.rpartition("+")[2] in _OBJECT_STORES
 
 
 def retry_on(filesystem: fs.FileSystem, call: Callable[[], Result]) -> Result:
@@ -77,7 +83,10 @@ class _Retrying(fs.FileSystemHandler):  # type: ignore[misc]
         return retry(lambda: self.inner.get_file_info(selector))
 
     def create_dir(self, path: str, recursive: bool) -> None:
-        retry(lambda: self.inner.create_dir(path, recursive=recursive))
+        # In a bucket, pyarrow would write a marker for the folder and for each above it: requests that must all succeed
+        # in one try, and that a key for one prefix forbids. A file is written there without them.
+        if not is_object_store(self.inner):
+            retry(lambda: self.inner.create_dir(path, recursive=recursive))
 
     def delete_dir(self, path: str) -> None:
         _once(lambda: self.inner.delete_dir(path), lambda: self._gone(path))

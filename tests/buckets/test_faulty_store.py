@@ -14,6 +14,8 @@ import pytest
 import tenacity
 from pyarrow import fs
 
+from pipeline.features.checkpoint import has_checkpoint
+from pipeline.features.store import FeatureStore
 from pipeline.io import retrying, storage_waits
 from pipeline.io.locations import Folder, locate
 from pipeline.io.storage_waits import StorageAnswers, StorageEvent, StorageWaits
@@ -134,7 +136,6 @@ CHANGES: dict[str, Callable[[fs.FileSystem, str], None]] = {
     "delete file": lambda files, root: files.delete_file(f"{root}/old/a"),
     "delete folder": lambda files, root: files.delete_dir(f"{root}/old"),
     "delete contents": lambda files, root: files.delete_dir_contents(f"{root}/old"),
-    "create folder": lambda files, root: files.create_dir(f"{root}/new"),
 }
 """What is done by several requests each; any of them may fail, and some cannot be done twice."""
 
@@ -160,6 +161,26 @@ def test_a_change_is_made_whichever_of_its_requests_fails(
     root = f"changed/{change}/{fault}"
     wanted, requests = left(f"{root}/none", -1)
     assert [left(f"{root}/{faulty}", faulty)[0] for faulty in range(requests)] == [wanted] * requests
+
+
+@pytest.mark.usefixtures("quickly")
+def test_a_file_far_down_is_written_though_every_other_request_fails(s3: S3Server, proxy: FaultyProxy) -> None:
+    """Folders that are made first take no requests: markers for all of them would have to succeed in one try."""
+    filesystem, path = locate("s3://bucket/down/a/b/c/d")
+    proxy.fault = lambda request: "503" if len(proxy.requests) % 2 == 0 else None
+    filesystem.create_dir(path, recursive=True)
+    write("s3://bucket/down/a/b/c/d/file", DATA)
+    assert [request.method for request in proxy.requests] == ["PUT", "PUT"]
+    assert s3.names("bucket", "down/") == ["down/a/b/c/d/file"]
+
+
+@pytest.mark.usefixtures("quickly")
+def test_the_folder_of_a_checkpoint_exists_before_anything_is_committed(proxy: FaultyProxy) -> None:
+    """Or Ray would encode again what an earlier run has done, whose features alone are left."""
+    store = FeatureStore(Folder.open("s3://bucket/begun"))
+    name = store.checkpoint("f")
+    assert store.ray_filesystem().get_file_info(name).type == fs.FileType.Directory
+    assert not has_checkpoint(store.folder)
 
 
 @pytest.mark.usefixtures("quickly")

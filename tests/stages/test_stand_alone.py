@@ -21,10 +21,10 @@ from pipeline.workers.worker import Worker
 
 
 def counted(build: Any, folder: str, device: str) -> Any:
-    """Builds a detector and leaves a file for it."""
-    import tempfile
+    """Builds a detector and leaves a file for it, which the actor must not have left before."""
+    import ray
 
-    tempfile.mkstemp(dir=folder)
+    (Path(folder) / ray.get_runtime_context().get_actor_id()).touch(exist_ok=False)
     return build(device)
 
 
@@ -77,4 +77,5 @@ def test_each_actor_loads_one_model(photos: pa.Table, tiny_detector: Any, tmp_pa
     pool = ray.data.ActorPoolStrategy(size=2)
     dataset = blocks.map_batches(detect, batch_format="pyarrow", batch_size=2, compute=pool)
     assert len(dataset.take_all()) == 48
-    assert len(list(tmp_path.iterdir())) == 2
+    # On a busy machine, one actor may have seen to all of the 24 batches before the other has started.
+    assert len(list(tmp_path.iterdir())) in (1, 2)
