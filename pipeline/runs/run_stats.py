@@ -23,8 +23,8 @@ class StorageTrouble:
     Attributes:
         retries: how often.
         longest: seconds of the longest wait.
-        waiting: the last wait that was heard of; None after one has ended.
-        heard: time.time() when it was.
+        waiting: of the waits heard of since one has ended, the one that began first, as long as it was at `heard`.
+        heard: time.time() of the last event.
     """
 
     retries: int = 0
@@ -35,14 +35,19 @@ class StorageTrouble:
     def record(self, event: StorageWaits | StorageAnswers) -> None:
         """Adds an event. After an end, others that still wait will say so with their next try."""
         self.longest = max(self.longest, event.seconds)
-        self.waiting = event if isinstance(event, StorageWaits) else None
-        self.retries += isinstance(event, StorageWaits)
-        self.heard = time.time()
+        before, self.waiting, self.heard = self._lasting(), None, time.time()
+        if isinstance(event, StorageWaits):
+            self.retries += 1
+            self.waiting = event if before is None or before.seconds < event.seconds else before
 
     def now(self) -> StorageWaits | None:
         """The wait that is worth a line now: it has taken a while, and its process still lives."""
+        lasting = self._lasting()
+        return None if lasting is None or lasting.seconds < SAID_AFTER else lasting
+
+    def _lasting(self) -> StorageWaits | None:
         silent = time.time() - self.heard
-        if self.waiting is None or self.waiting.seconds + silent < SAID_AFTER or silent > 2 * LONGEST_PAUSE:
+        if self.waiting is None or silent > 2 * LONGEST_PAUSE:
             return None
         return replace(self.waiting, seconds=self.waiting.seconds + silent)
 

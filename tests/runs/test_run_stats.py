@@ -65,13 +65,15 @@ def test_waits_for_storage_are_counted_and_shown_while_they_last(monkeypatch: py
     now[0] += 5
     line = "the store answers 503; waiting, 3rd minute of 10, nothing is lost"
     assert progress_line(stats, 10) == line
+    stats.record(StorageWaits("fails", 2.0))  # the store has been down for longer than this
+    assert progress_line(stats, 10) == line
     stats.record(StorageAnswers(301.0))
     assert progress_line(stats, 10) == "starting workers ..."
     stats.record(StorageWaits("answers 503", 124.0, 600.0))  # another process still waits
     assert progress_line(stats, 10) == line
     now[0] += 60  # it has died
     assert progress_line(stats, 10) == "starting workers ..."
-    assert "storage 3 requests tried again; the longest wait was 5:01" in summary(stats, 400.0)
+    assert "storage 4 requests tried again; the longest wait was 5:01" in summary(stats, 400.0)
     assert "storage" not in summary(RunStats(), 1.0)
 
 
