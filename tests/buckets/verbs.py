@@ -17,6 +17,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -154,9 +155,30 @@ class Trial:
         self.qpert(*words, "--table", "paper", says="report: s3://bucket/paper/miniature/coca/report.md")
         assert "paper/miniature/coca/report.md" in self.server.names("bucket", "paper/")
 
+    def parts(self) -> None:
+        """One set in two parts, made at the same time, and used as any other."""
+        out, boxes = "s3://bucket/in-parts", str(self.scratch / "scenes")
+        words = ["index", self.photos, "--out", out, "--encoder", "blip2", "--cpus", "1", "--part"]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda part: self.qpert(*words, part, says="photos"), ("1/2", "2/2")))
+        self.qpert(*words, "2/2", says="nothing to do")
+        self.qpert("verify", out, says=f"{COUNT} photos")
+        plain = self.qpert("search", out, "a small red star", "--json", says="000")
+        self.qpert("build-index", out)
+        again = self.qpert("search", out, "a small red star", "--json", says="000")
+        assert [hit["image_id"] for hit in found(plain)] == [hit["image_id"] for hit in found(again)]
+        self.qpert("evaluate", out, "--captions", str(self.captions), "--annotations", boxes, says="R@1")
+        self.qpert("evaluate", out, "--captions", str(self.captions), "--rerank", "--rerank-k", "4", says="R@1")
+        self.qpert("duplicates", out)
+        self.qpert("export", out, "--to", "npy", "--out", "s3://bucket/parts-vectors")
+        self._serve(out)
+
     def serve(self) -> None:
         """A server over features in the bucket, which shows their photos."""
-        words = [sys.executable, "-m", "jobs", "serve", "s3://bucket/features", "--port", "0"]
+        self._serve("s3://bucket/features")
+
+    def _serve(self, features: str) -> None:
+        words = [sys.executable, "-m", "jobs", "serve", features, "--port", "0"]
         server = subprocess.Popen(
             words, env=self.environment, cwd=self.scratch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -192,7 +214,8 @@ def found(output: str) -> list[dict[str, object]]:
 def main() -> None:
     """Run the steps that are named, or all."""
     steps: dict[str, Callable[[Trial], None]] = {
-        name: getattr(Trial, name) for name in ("index", "sources", "search", "evaluate", "tune", "reproduce", "serve")
+        name: getattr(Trial, name)
+        for name in ("index", "sources", "search", "evaluate", "tune", "reproduce", "serve", "parts")
     }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of {', '.join(steps)}; serve needs search")

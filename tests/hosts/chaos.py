@@ -35,6 +35,7 @@ from tests.end_to_end.chaos_verbs import BLOCK, Index
 from tests.hosts.namespaces import Host, Network
 from tests.hosts.proxy import Proxy
 from tests.hosts.ray_hosts import roles_on, start_cluster, wait_until_open
+from tests.hosts.slow_link import SlowLink
 
 LINKS = {"link-20": 20.0, "link-300": 300.0, "driver-link": 120.0}
 """Seconds for which a link is cut."""
@@ -42,6 +43,8 @@ GIVEN_UP = 400.0
 """Seconds in which a host whose link is up again learns that the head has given it up."""
 KINDS = ("worker", "host", "driver", *LINKS)
 WORKERS, DELAY, DROP = 2, 0.05, 0.03
+LINK_DROP = 0.2
+"""The share of connections that a bad link breaks: those between nodes are few, and live long."""
 PORT, BUCKET = 5000, "qpert"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -57,10 +60,14 @@ def draw(seed: int, total: int, roles: Sequence[str]) -> tuple[Fault, bool]:
 class Fleet:
     """The hosts of the runs: a head, one for drivers, and workers that come and go."""
 
-    def __init__(self, network: Network, env: dict[str, str], skew: float) -> None:
-        self.network = network
-        self.cluster, self.driver, self.workers = start_cluster(network, WORKERS, env=env, skew=skew)
+    def __init__(self, network: Network, env: dict[str, str], skew: float, *, bad_link: bool) -> None:
+        self.network, self.bad_links = network, list[SlowLink]()
+        worsen = self._worsen if bad_link else None
+        self.cluster, self.driver, self.workers = start_cluster(network, WORKERS, env=env, skew=skew, worsen=worsen)
         self.cut: dict[Host, threading.Timer] = {}
+
+    def _worsen(self, host: Host) -> None:
+        self.bad_links.append(SlowLink(host, delay=DELAY, drop=LINK_DROP))
 
     def restore(self) -> None:
         """Hosts in the place of lost ones; Ray where it has ended. Waits for the driver's."""
@@ -201,7 +208,9 @@ def start_bucket(network: Network, stack: ExitStack) -> str:
     return f"http://{proxy.address[0]}:{proxy.address[1]}"
 
 
-def run_all(photos: int, seeds: Sequence[int], work: Path, skew: float = 0.0) -> list[Result] | None:
+def run_all(
+    photos: int, seeds: Sequence[int], work: Path, skew: float = 0.0, *, bad_link: bool = False
+) -> list[Result] | None:
     """Each seed's run, said as it ends. None when there is nothing to compare with."""
     results = list[Result]()
     with ExitStack() as stack:
@@ -212,7 +221,7 @@ def run_all(photos: int, seeds: Sequence[int], work: Path, skew: float = 0.0) ->
         far.images = f"s3://{BUCKET}/images"
         for path in Path(local.images).iterdir():
             boto3.client("s3").upload_file(str(path), BUCKET, f"images/{path.name}")
-        fleet = Fleet(network, {**KEYS, "AWS_ENDPOINT_URL": endpoint}, skew)
+        fleet = Fleet(network, {**KEYS, "AWS_ENDPOINT_URL": endpoint}, skew, bad_link=bad_link)
         reference = str(network.folder / "undisturbed")
         result = Trial(fleet, local, reference, work / "undisturbed.log").run(-1, None)
         if not result.problems:
@@ -233,6 +242,9 @@ def run_all(photos: int, seeds: Sequence[int], work: Path, skew: float = 0.0) ->
             result.kind += " s3" if remote else " nfs"
             print(result, flush=True)
             results.append(result)
+        for link in fleet.bad_links:
+            if link.host.alive:
+                print("link of {}: {} connections, {} of them broken".format(link.host.name, *link.counts()))
     return results
 
 
@@ -243,12 +255,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the first run; the next ones count on from it")
     parser.add_argument("--photos", type=int, default=192, help=f"a multiple of {BLOCK}, as all blocks must be equal")
     parser.add_argument("--skew", type=float, default=0.0, help="minutes by which a worker's clock is ahead (faketime)")
+    parser.add_argument("--bad-link", action="store_true", help="all that a worker says and hears is late, or breaks")
     parser.add_argument("--json", type=Path, help="write the results there")
     words = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # with what is to be removed
     os.environ.pop("RAY_ADDRESS", None)
     work = Path(tempfile.mkdtemp(prefix="hosts-chaos-"))
-    results = run_all(words.photos // BLOCK * BLOCK, range(words.seed, words.seed + words.runs), work, words.skew)
+    seeds = range(words.seed, words.seed + words.runs)
+    results = run_all(words.photos // BLOCK * BLOCK, seeds, work, words.skew, bad_link=words.bad_link)
     if results is None:
         return 2
     if words.json is not None:

@@ -19,6 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -127,6 +128,7 @@ class Network:
     def __init__(self, private: Sequence[str] = PRIVATE) -> None:
         if reason := missing():
             raise RuntimeError(reason)
+        self._adding = threading.Lock()
         self.private, self.hosts, self.bridge = private, list[Host](), f"{BRIDGE}{os.getpid()}"
         self.folder = FOLDER / f"{BRIDGE}-hosts-{os.getpid()}"
         with _alone():
@@ -144,7 +146,11 @@ class Network:
         (self.folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")  # refuses at once
 
     def add(self, name: str | None = None) -> Host:
-        """A new host; it can be added while others run, which then resolve its name as well."""
+        """A new host; it can be added while others run, which then resolve its name as well. Threads take turns."""
+        with self._adding:
+            return self._add(name)
+
+    def _add(self, name: str | None) -> Host:
         number = len(self.hosts) + 1
         name, address, port = name or f"host{number}", f"{self.prefix}.{number}", f"qv{number}x{os.getpid()}"
         with (self.folder / "hosts").open("a") as file:

@@ -12,23 +12,35 @@ from contextlib import suppress
 from typing import Any
 
 CHUNK = 65536
+ORIGINAL_DESTINATION = 80
+"""SO_ORIGINAL_DST of Linux, for which Python has no name."""
 
 
 class Proxy:
     """Listens at `address` (host, port) and leads to `target`, in a thread, until `close`.
 
     Args:
-        target: host and port.
+        target: host and port; None for wherever a connection was going before the system sent it here.
         host: where to listen; the port is any that is free.
         delay: seconds by which data of both directions is late; what follows closely is not late twice.
-        drop: the share of connections that break, by a reset after some bytes of the answer.
+        drop: the share of connections that break, by a reset after some bytes of the answer: fewer than `within`.
         seed: of which connections these are.
+        mark: of the packets to the target, for rules of the system; 0 for none.
     """
 
     def __init__(
-        self, target: tuple[str, int], host: str, *, delay: float = 0.0, drop: float = 0.0, seed: int = 0
+        self,
+        target: tuple[str, int] | None,
+        host: str,
+        *,
+        delay: float = 0.0,
+        drop: float = 0.0,
+        within: int = 1000,
+        seed: int = 0,
+        mark: int = 0,
     ) -> None:
-        self.target, self.delay, self.drop, self.dice = target, delay, drop, random.Random(seed)
+        self.target, self.delay, self.drop, self.within = target, delay, drop, within
+        self.dice, self.mark = random.Random(seed), mark
         self.connections = self.dropped = 0
         self.loop, ready = asyncio.new_event_loop(), threading.Event()
 
@@ -54,9 +66,9 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        budget = self.dice.randrange(1, 1000) if self.dice.random() < self.drop else None
+        budget = self.dice.randrange(1, self.within) if self.dice.random() < self.drop else None
         try:
-            back, forth = await asyncio.open_connection(*self.target)
+            back, forth = await self._connect(writer.get_extra_info("socket"))
         except OSError:
             _reset(writer)
             return
@@ -67,6 +79,22 @@ class Proxy:
             forth.transport.abort()
         for each in (writer, forth):
             each.close()
+
+    async def _connect(self, asking: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        target = self.target
+        if target is None:
+            port, address = struct.unpack("!2xH4s8x", asking.getsockopt(socket.SOL_IP, ORIGINAL_DESTINATION, 16))
+            target = socket.inet_ntoa(address), port
+        sock = socket.socket()
+        sock.setblocking(False)
+        if self.mark:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, self.mark)
+        try:
+            await self.loop.sock_connect(sock, target)
+        except OSError:
+            sock.close()
+            raise
+        return await asyncio.open_connection(sock=sock)
 
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, budget: int | None) -> bool:
         """Whether it came to the end of the data; not when `budget` bytes have passed."""

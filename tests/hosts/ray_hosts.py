@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -142,12 +142,23 @@ def shifted_clock(minutes: float) -> dict[str, str]:
 
 
 def start_cluster(
-    network: Network, workers: int, cpus: int = 2, env: Mapping[str, str] | None = None, *, skew: float = 0.0
+    network: Network,
+    workers: int,
+    cpus: int = 2,
+    env: Mapping[str, str] | None = None,
+    *,
+    skew: float = 0.0,
+    worsen: Callable[[Host], object] | None = None,
 ) -> tuple[RayHosts, Host, list[Host]]:
-    """A head without CPUs, a host for drivers, and workers, the first of them `skew` minutes ahead."""
+    """A head without CPUs, a host for drivers, and workers.
+
+    The first worker is `skew` minutes ahead, and `worsen` does to it what it does before Ray runs there.
+    """
     cluster = RayHosts(network, env)
     cluster.start_head()
     driver, hosts = network.add(DRIVER), [network.add() for _ in range(workers)]
+    if worsen is not None:
+        worsen(hosts[0])
     with ThreadPoolExecutor() as pool:
         clocks = [shifted_clock(skew), *[{}] * (workers - 1)]
         begun = [pool.submit(cluster.start, host, cpus, env=clock) for host, clock in zip(hosts, clocks, strict=True)]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,6 +62,13 @@ def test_hosts_listen_on_their_own_addresses_and_know_names(network: Network) ->
     assert one.run([sys.executable, "-c", ask]).strip() == "two"
     with socket.create_connection((one.address, 80), 5) as connection:
         assert connection.recv(9) == b"one"
+
+
+def test_threads_add_hosts_of_their_own(network: Network) -> None:
+    with ThreadPoolExecutor() as pool:
+        hosts = list(pool.map(lambda _: network.add(), range(4)))
+    assert len({host.address for host in hosts}) == 4
+    assert all(reaches(hosts[0], host.address) for host in hosts)
 
 
 def test_a_link_is_cut_and_restored(network: Network) -> None:
