@@ -96,14 +96,20 @@ def _exact(keys: Tensor, rows: bool) -> Subspaces:
 
     Numerical rank: a direction counts if its singular value is above max(n, d) * 2^-23 times the largest, where n is
     the number of non-zero keys; anything below is rounding of the fp32 keys.
+
+    Always on the CPU: other devices lack float64 or take it one matrix after the other, and results of their vendors'
+    batched calls would have to be checked (see `eigen`).
     """
+    device, keys = keys.device, keys.cpu()
     _, values, directions = torch.linalg.svd(keys.double(), full_matrices=rows)  # descending; directions [..., r, d]
     count = (keys != 0).any(-1).sum(-1, keepdim=True).clamp(min=keys.shape[-1])
     present = values > count * torch.finfo(torch.float32).eps * values[..., :1]
     sigma = (values * present).square().float().flip(-1)
-    if not rows:
-        return Subspaces(sigma, (directions * present[..., None]).mT.flip(-1).float())
-    return Subspaces(torch.nn.functional.pad(sigma, (keys.shape[-1] - sigma.shape[-1], 0)), directions.flip(-1).float())
+    if rows:
+        sigma, basis = torch.nn.functional.pad(sigma, (keys.shape[-1] - sigma.shape[-1], 0)), directions.flip(-1)
+    else:
+        basis = (directions * present[..., None]).mT.flip(-1)
+    return Subspaces(sigma.to(device), basis.float().to(device))
 
 
 def leading_components(sigma: Tensor, threshold: float, min_components: int) -> Tensor:

@@ -46,16 +46,22 @@ class CudaMemory:
         return int(torch.cuda.max_memory_allocated() - before)
 
     def room(self) -> int:
-        """See `Memory`. Other processes on a shared GPU may not have allocated their part yet.
-
-        If the model alone exceeds its share, the share is taken of the memory that the model leaves.
-        """
+        """See `Memory`. Other processes on a shared GPU may not have allocated their part yet."""
         import torch
 
         free, total = torch.cuda.mem_get_info()
         mine = torch.cuda.memory_allocated()
         unused = torch.cuda.memory_reserved() - mine
-        return int(min(max(total * self.share - mine, (total - mine) * self.share), free + unused))
+        return int(min(left_of_share(total, self.share, mine), free + unused))
+
+
+def left_of_share(total: int, share: float, mine: int) -> float:
+    """What a process may still allocate of its share of a memory of `total` bytes, of which it has `mine`.
+
+    If its model alone exceeds the share, the share is taken of the memory that the model leaves.
+    """
+    left = total * share - mine
+    return left if left > 0 else (total - mine) * share
 
 
 def photos_that_fit(run: Callable[[int], object], memory: Memory | None, most: int | None = None) -> int:

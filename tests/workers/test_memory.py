@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.workers.memory import CPU_PHOTOS, GPU_PHOTOS, photos_that_fit
+from pipeline.workers.memory import CPU_PHOTOS, GPU_PHOTOS, left_of_share, photos_that_fit
 
 
 class OutOfMemoryError(Exception):
@@ -68,3 +68,9 @@ def test_errors_of_the_model_itself_are_raised() -> None:
 
     with pytest.raises(ValueError, match="no batches"):
         photos_that_fit(broken, Card(free=100, each=1))
+
+
+def test_actors_that_share_a_gpu_do_not_plan_with_each_others_memory() -> None:
+    assert left_of_share(16, 1.0, 6) == 10
+    assert 2 * (6 + left_of_share(16, 0.5, 6)) == 16  # both have loaded their model, or will
+    assert left_of_share(16, 0.25, 8) == 2  # the model exceeds its share, so others must have less

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,12 +40,13 @@ def test_batched_eigendecompositions_are_right(gpu: Accelerator, size: int) -> N
         assert one.residual < 1e-4, one
 
 
+@pytest.mark.parametrize("threshold", [0.9, 1.0])
 @pytest.mark.parametrize("name", [*miniature_encoders(), "internvl-c"])
-def test_embeddings_are_those_of_the_cpu(gpu: Accelerator, name: str) -> None:
+def test_embeddings_are_those_of_the_cpu(gpu: Accelerator, name: str, threshold: float) -> None:
     """In half precision a component whose ratio is at the threshold may be kept or not: 0.04 on a CPU in bfloat16."""
     plain = {"float32": 1e-5, "float16": 1e-5, "bfloat16": 1e-3}
     perturbed = {"float32": 1e-5, "float16": 0.1, "bfloat16": 0.1}
-    for one in measure_parity(gpu, [name], Perturbation.paper()):
+    for one in measure_parity(gpu, [name], replace(Perturbation.paper(), threshold=threshold)):
         assert one.plain < plain[one.dtype], one
         assert one.perturbed < perturbed[one.dtype], one
 
