@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from pipeline.errors import QpertError, first_line
-from pipeline.features.checkpoint import committed_stems
+from pipeline.features.checkpoint import committed_stems, stem
 from pipeline.features.damage import AGAIN, Damage, DamagedFileError, judge, lost_files, modified
 from pipeline.features.ledger import FileNote, Ledger, footer_digest
 from pipeline.features.marks import Marks
@@ -74,7 +74,7 @@ class FeatureFiles:
         for _ in range(_ATTEMPTS):
             ledger = Ledger.find(folder)
             # Listed before the features, so that whatever it names is among them.
-            committed = committed_stems(folder, fingerprint)
+            committed = committed_stems(folder, fingerprint, ledger and map(stem, ledger.files))
             present = {str(info.base_name): info for info in features.files(".parquet")}
             present |= _not_listed(features, present, ledger)
             names, damages = judge(ledger, present, committed, everything=complete and not committed)

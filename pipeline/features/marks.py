@@ -51,9 +51,9 @@ class Marks:
             QpertError: a file of marks is damaged.
         """
         tables = [read_marks(folder, name, kind) for name in mark_files(folder, kind)]
-        if not tables:
+        table = pa.concat_tables([SCHEMAS[kind].empty_table(), *tables])
+        if not table.num_rows:
             return cls()
-        table = pa.concat_tables(tables)
         table = table.append_column("order", pa.array(np.arange(table.num_rows)))
         last = table.group_by(["file", "image_id"]).aggregate([("order", "max")])["order_max"]
         table = table.take(last).sort_by([("file", "ascending"), ("order", "ascending")]).combine_chunks()
@@ -116,14 +116,18 @@ def mark_files(folder: Folder, kind: Kind) -> list[str]:
 
 
 def read_marks(folder: Folder, name: str, kind: Kind) -> pa.Table:
-    """One file of marks.
+    """One file of marks; no rows if it is gone, which a bucket may still list.
 
     Raises:
         QpertError: it is damaged.
+        OSError: the storage does not answer.
     """
     path, expected = folder.at(kind, name), SCHEMAS[kind]
+    data = folder.read(f"{kind}/{name}")
+    if data is None:
+        return expected.empty_table()
     try:
-        with pq.ParquetFile(path, filesystem=folder.filesystem, page_checksum_verification=True) as file:
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             stored = file.schema_arrow
             if not all(f.name in stored.names and stored.field(f.name).type == f.type for f in expected):
                 raise QpertError(f"{path} is damaged: it is not a file of {kind} rows; {_MEND}")

@@ -15,6 +15,7 @@ import tenacity
 from pyarrow import fs
 
 from pipeline.features.checkpoint import has_checkpoint
+from pipeline.features.marks import Marks, add_marks
 from pipeline.features.store import FeatureStore
 from pipeline.io import retrying, storage_waits
 from pipeline.io.locations import Folder, locate
@@ -181,6 +182,17 @@ def test_the_folder_of_a_checkpoint_exists_before_anything_is_committed(proxy: F
     name = store.checkpoint("f")
     assert store.ray_filesystem().get_file_info(name).type == fs.FileType.Directory
     assert not has_checkpoint(store.folder)
+
+
+@pytest.mark.usefixtures("quickly")
+def test_marks_that_cannot_be_read_now_are_not_taken_for_damaged(proxy: FaultyProxy) -> None:
+    """Damaged ones are deleted by the next run, and worked out again."""
+    folder = Folder.open("s3://bucket/marked")
+    rows = pa.table({"file": ["a.parquet"], "image_id": ["1"], "reason": ["gone"]})
+    add_marks(folder, "removed", rows)
+    proxy.fault = lambda request: "403" if request.method != "PUT" and "/removed/" in request.path else None
+    with pytest.raises(OSError, match="ACCESS_DENIED"):
+        Marks.read(folder, "removed")
 
 
 @pytest.mark.usefixtures("quickly")

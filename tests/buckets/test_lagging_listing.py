@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.features import checkpoint
+from pipeline.features.compacting import Compacted
+from pipeline.features.feature_set import FeatureSet
 from pipeline.features.mending import take_back
 from pipeline.features.schema import features_schema
 from pipeline.features.store import FeatureStore
 from pipeline.io.locations import Folder
 from pipeline.runs import indexing
+from pipeline.runs.resume import inspect
 from tests.buckets.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.buckets.lagging_listing import LaggingListing
 from tests.buckets.s3_server import S3Server
+from tests.features.stored import IDENTITY, make_set, some_photos
 
 pytestmark = pytest.mark.cluster
 
@@ -60,6 +65,26 @@ def test_a_file_of_the_ledger_counts_though_it_is_not_listed(proxy: FaultyProxy)
     files = store.files("f00")
     assert files.names == ("part0-0.parquet",)
     assert not files.damages
+
+
+def test_files_that_compaction_deleted_do_not_count_while_they_are_still_listed(
+    s3: S3Server, proxy: FaultyProxy, tmp_path: Path
+) -> None:
+    source, out = some_photos(tmp_path / "photos", 9), str(tmp_path / "out")
+    make_set(out, source)
+    for name in ("1.jpg", "5.jpg"):
+        (source.folder / name).unlink()
+    inspect(FeatureStore(out), IDENTITY, source.listing()).write(FeatureStore(out))
+    (Path(out) / ".lock").unlink(missing_ok=True)
+    uri = s3.upload(Path(out), "bucket", "compacted")
+    proxy.listing = LaggingListing(60.0)
+    store = FeatureStore(uri)
+    assert store.compact() == Compacted(3, 1, 2)
+    assert sorted(FeatureSet.open(uri).ids) == source.names()
+    assert store.verify().problems == ()
+    assert proxy.listing.shown > 0
+    resumed = inspect(store, IDENTITY, source.listing())
+    assert (resumed.done, resumed.lost, resumed.repeated) == (7, (), False)
 
 
 def test_what_was_committed_is_not_taken_back_because_its_announcement_is_still_listed(proxy: FaultyProxy) -> None:

@@ -102,7 +102,7 @@ class RayHosts:
         headers = {"Authorization": f"Bearer {(self.network.folder / 'token').read_text()}"}
         answer = httpx.get(f"{self.dashboard}/nodes?view=summary", headers=headers, timeout=60)
         nodes = answer.raise_for_status().json()["data"]["summary"]
-        return any(node["ip"] == host.address and node["raylet"].get("state") == "ALIVE" for node in nodes)
+        return any(node.get("ip") == host.address and node["raylet"].get("state") == "ALIVE" for node in nodes)
 
     def wait_for_jobs(self, seconds: float = 240) -> None:
         """Until the head takes jobs."""
