@@ -74,7 +74,7 @@ class FeatureFiles:
         for _ in range(_ATTEMPTS):
             ledger = Ledger.find(folder)
             # Listed before the features, so that whatever it names is among them.
-            committed = committed_stems(folder, fingerprint, ledger and map(stem, ledger.files))
+            committed = committed_stems(folder, fingerprint, map(stem, ledger.files) if ledger else None)
             present = {str(info.base_name): info for info in features.files(".parquet")}
             present |= _not_listed(features, present, ledger)
             names, damages = judge(ledger, present, committed, everything=complete and not committed)
