@@ -42,10 +42,11 @@ class Proxy:
         self.target, self.delay, self.drop, self.within = target, delay, drop, within
         self.dice, self.mark = random.Random(seed), mark
         self.connections = self.dropped = 0
+        self._serving = set[asyncio.Task[None]]()
         self.loop, ready = asyncio.new_event_loop(), threading.Event()
 
         async def begin() -> None:
-            server = await asyncio.start_server(self._serve, host, 0)
+            server = await asyncio.start_server(self._begin, host, 0)
             self.address: tuple[str, int] = server.sockets[0].getsockname()[:2]
             ready.set()
 
@@ -63,6 +64,12 @@ class Proxy:
         """Ends all connections with the loop."""
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """The loop alone would let a connection that waits be collected as garbage."""
+        task = self.loop.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
