@@ -41,6 +41,8 @@ LINKS = {"link-20": 20.0, "link-300": 300.0, "driver-link": 120.0}
 """Seconds for which a link is cut."""
 GIVEN_UP = 400.0
 """Seconds in which a host whose link is up again learns that the head has given it up."""
+SURE = 20.0
+"""Seconds for which the head must count a host as alive before it is believed."""
 KINDS = ("worker", "host", "driver", *LINKS)
 WORKERS, DELAY, DROP = 2, 0.05, 0.03
 LINK_DROP = 0.2
@@ -84,12 +86,17 @@ class Fleet:
     def _rejoin(self, host: Host) -> None:
         """Start Ray again where it ends because the head has given the host up.
 
-        It learns so when its connections are tried again, which may be as long after the cut as this lasted.
+        It learns so when its connections are tried again, which may be as long after the cut as this lasted; and what
+        the head says may be some seconds old.
         """
-        end = time.monotonic() + GIVEN_UP
+        end, absent = time.monotonic() + GIVEN_UP, time.monotonic()
         while self.cluster.runs_on(host):
-            if self.cluster.has(host) or time.monotonic() > end:
+            if not self.cluster.has(host):
+                absent = time.monotonic()
+            elif time.monotonic() - absent > SURE:
                 return
+            if time.monotonic() > end:
+                break
             time.sleep(1)
         self.cluster.restart(host)
 
