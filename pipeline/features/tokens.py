@@ -62,20 +62,24 @@ class TokenFiles:
 
         Raises:
             QpertError: `name`, which the features state, is not the name of such a file; or it is missing or damaged.
+            OSError: a bucket does not answer.
         """
         from safetensors.torch import load
 
         shown, path = self.folder.join(name), self.folder.at(name)
         if not _NAME.fullmatch(name):
             raise QpertError(f"the features name image tokens that cannot be in {self.folder.root}: {name[:100]!a}")
+        local = isinstance(self.folder.filesystem, fs.LocalFileSystem)
+        data = None if local else self.folder.read(name)
         try:
-            if isinstance(self.folder.filesystem, fs.LocalFileSystem):
+            if local:
                 if os.path.exists(path) and not os.path.isfile(path):
                     raise QpertError(f"cannot read the image tokens {shown}: it is not a file")
                 with safe_open(path, "pt") as file:
                     return {int(call): file.get_tensor(call) for call in file.keys()}  # noqa: SIM118 - not a mapping
-            with self.folder.filesystem.open_input_stream(path) as stream:
-                return {int(call): tokens for call, tokens in load(stream.read()).items()}
+            if data is None:
+                raise FileNotFoundError("it does not exist")
+            return {int(call): tokens for call, tokens in load(data).items()}
         except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
             raise QpertError(f"cannot read the image tokens {shown}: {first_line(error)[:200]}; index again") from error
 

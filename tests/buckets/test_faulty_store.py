@@ -14,9 +14,11 @@ import pytest
 import tenacity
 from pyarrow import fs
 
+from pipeline.errors import QpertError
 from pipeline.features.checkpoint import has_checkpoint
 from pipeline.features.marks import Marks, add_marks
 from pipeline.features.store import FeatureStore
+from pipeline.features.tokens import TokenFiles
 from pipeline.io import retrying, storage_waits
 from pipeline.io.locations import Folder, locate
 from pipeline.io.storage_waits import StorageAnswers, StorageEvent, StorageWaits
@@ -193,6 +195,17 @@ def test_marks_that_cannot_be_read_now_are_not_taken_for_damaged(proxy: FaultyPr
     proxy.fault = lambda request: "403" if request.method != "PUT" and "/removed/" in request.path else None
     with pytest.raises(OSError, match="ACCESS_DENIED"):
         Marks.read(folder, "removed")
+
+
+@pytest.mark.usefixtures("quickly")
+def test_tokens_that_cannot_be_read_now_are_not_taken_for_lost(proxy: FaultyProxy) -> None:
+    tokens = TokenFiles(Folder.open("s3://bucket/tokens"))
+    name = f"{'a' * 32}.safetensors"
+    with pytest.raises(QpertError, match="it does not exist; index again"):
+        tokens.read(name)
+    proxy.outage = "403"
+    with pytest.raises(OSError, match="ACCESS_DENIED"):
+        tokens.read(name)
 
 
 @pytest.mark.usefixtures("quickly")
