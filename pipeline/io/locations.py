@@ -20,6 +20,8 @@ from pipeline.io.uris import keys_in, masked, take_apart
 from pipeline.io.uris import split as split
 from pipeline.io.uris import without_options as without_options
 
+_READS = 10
+
 
 def locate(path: str) -> tuple[fs.FileSystem, str]:
     """The file system that holds `path`, and the path within it; local paths become absolute.
@@ -163,12 +165,21 @@ class Folder:
         return posixpath.join(self.path, *names)
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file; None if it does not exist."""
-        try:
-            with self.filesystem.open_input_stream(self.at(name)) as stream:
-                return bytes(stream.read())
-        except FileNotFoundError:
-            return None
+        """The content of a file; None if it does not exist.
+
+        In a bucket, pyarrow asks for the size and then for so many bytes. If the file is replaced by a shorter one in
+        between, they end in whatever was in memory, and if by a longer one, it is cut off. So the size is asked again.
+        """
+        path = self.at(name)
+        for _ in range(_READS):
+            try:
+                with self.filesystem.open_input_stream(path) as stream:
+                    data = bytes(stream.read())
+            except FileNotFoundError:
+                return None
+            if not is_object_store(self.filesystem) or self.filesystem.get_file_info(path).size == len(data):
+                return data
+        raise OSError(f"{self.join(name)} was replaced again and again while it was read")
 
     def write_atomically(self, name: str, data: bytes) -> None:
         """Like the function of this name; not without the lock, if this process took one of the folder."""

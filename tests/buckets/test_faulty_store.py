@@ -22,7 +22,7 @@ from pipeline.features.tokens import TokenFiles
 from pipeline.io import retrying, storage_waits
 from pipeline.io.locations import Folder, locate
 from pipeline.io.storage_waits import StorageAnswers, StorageEvent, StorageWaits
-from tests.buckets.faulty_proxy import Fault, FaultyProxy, faulty_proxy, wait_until
+from tests.buckets.faulty_proxy import Fault, FaultyProxy, Request, faulty_proxy, wait_until
 from tests.buckets.s3_server import S3Server
 
 pytestmark = pytest.mark.cluster
@@ -131,6 +131,22 @@ def test_a_file_replaced_in_one_step_is_the_old_or_the_new_one(s3: S3Server, pro
         folder.write_atomically("a.json", fault.encode())
         assert folder.read("a.json") == fault.encode()
     assert s3.names("bucket", "set/") == ["set/a.json"]
+
+
+@pytest.mark.parametrize("after", [b"new", b"new" * 1000], ids=["shorter", "longer"])
+def test_a_file_that_is_replaced_while_it_is_read_is_the_new_one(
+    s3: S3Server, proxy: FaultyProxy, after: bytes
+) -> None:
+    folder = Folder.open("s3://bucket/read")
+    folder.write_atomically("a.json", b"old" * 100)
+
+    def replace(request: Request) -> None:
+        """Between the request for the size and that for the bytes."""
+        if request.method == "GET":
+            put(s3, "read/a.json", after)
+
+    proxy.fault = replace
+    assert folder.read("a.json") == after
 
 
 CHANGES: dict[str, Callable[[fs.FileSystem, str], None]] = {
