@@ -34,7 +34,7 @@ class Requests:
 
 A_PHOTO = Requests(1 / _PER_LIST, 2)
 """Of a photo in a file of its own: its size is asked for, and it is read."""
-A_FILE = Requests(21, 7)
+A_FILE = Requests(18, 6)
 """Of a features file of 128 MB, written in pieces of 10 MB, its commitment and its entry in the ledger included."""
 A_RUN = Requests(100, 150)
 """Of the start and end of a run, about."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pipeline.io.locations import join, locate
+from pipeline.io.locations import Folder
 
 OWN_FOLDERS = ("features", "checkpoint", "listing", "parts", "removed", "rerank", "search", "seen", "tokens")
 """Folders of a feature set."""
@@ -16,9 +16,10 @@ _MAX_BYTES = 16 * 1024**2
 def is_feature_set(folder: str) -> bool:
     """Whether `folder`, which has a manifest.json, is a feature set: other programs write manifests too."""
     try:
-        filesystem, path = locate(join(folder, "manifest.json"))
-        with filesystem.open_input_file(path) as file:
-            manifest: Any = json.loads(file.read(_MAX_BYTES))
+        place = Folder.open(folder)
+        if (place.filesystem.get_file_info(place.at("manifest.json")).size or 0) > _MAX_BYTES:
+            return False
+        manifest: Any = json.loads(place.read("manifest.json") or b"")
     except Exception:  # not a manifest that qpert wrote
         return False
     return isinstance(manifest, dict) and {"fingerprint", "identity", "encoder", "counts"} <= manifest.keys()
