@@ -61,7 +61,15 @@ class Proxy:
             raise RuntimeError(f"the proxy cannot listen on {host}")
 
     def close(self) -> None:
-        """Ends all connections with the loop."""
+        """Ends all connections, and the loop."""
+
+        async def end() -> None:
+            for task in (ending := list(self._serving)):
+                task.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)
+
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(end(), self.loop).result(10)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
 
