@@ -20,7 +20,7 @@ from tests.hosts.proxy import Proxy
 
 MARK = 7
 """Of the packets that the proxy sends, which are not sent to it again."""
-BREAKS_WITHIN = 300_000
+BREAKS_WITHIN = 20_000
 """Bytes after which a connection that breaks has done so."""
 
 
