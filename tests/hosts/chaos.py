@@ -249,9 +249,10 @@ def run_all(
             result.kind += " s3" if remote else " nfs"
             print(result, flush=True)
             results.append(result)
-        for link in fleet.bad_links:
-            if link.host.alive:
-                print("link of {}: {} connections, {} of them broken".format(link.host.name, *link.counts()))
+            for link in fleet.bad_links:
+                if link.host.alive:
+                    counts = link.counts()
+                    print(f"  link of {link.host.name} so far: {counts[0]} connections, {counts[1]} of them broken")
     return results
 
 
