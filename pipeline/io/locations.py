@@ -21,6 +21,7 @@ from pipeline.io.uris import split as split
 from pipeline.io.uris import without_options as without_options
 
 _READS = 10
+"""Of a file that is replaced each time."""
 
 
 def locate(path: str) -> tuple[fs.FileSystem, str]:

@@ -68,8 +68,7 @@ class Proxy:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
 
-        with suppress(TimeoutError):
-            asyncio.run_coroutine_threadsafe(end(), self.loop).result(10)
+        asyncio.run_coroutine_threadsafe(end(), self.loop).result(10)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
 
